@@ -1,0 +1,53 @@
+"""One error type for each kind of mistake; every message says what was given and what is accepted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutobuildError(Exception):
+    """Base of every error that a user can mend; the command line prints it without a traceback."""
+
+
+class SpaceError(AutobuildError, ValueError):
+    """A search space, unit, candidate or architecture that does not fit its declaration."""
+
+
+class LabelError(AutobuildError, ValueError):
+    """Labelled data that cannot be used: missing columns, unparsable rows, too few rows."""
+
+
+class TargetError(AutobuildError, ValueError):
+    """A target expression that does not parse, names something unknown, or is constant."""
+
+
+class ModelError(AutobuildError, ValueError):
+    """A saved model that is missing, truncated or belongs to another space."""
+
+
+class ConfigError(AutobuildError, ValueError):
+    """An option, job or key that is unknown or has an unusable value."""
+
+
+class RunError(AutobuildError, RuntimeError):
+    """A run folder that cannot be written, or that another process is using."""
+
+
+class EvaluationError(AutobuildError, RuntimeError):
+    """An architecture that could not be evaluated."""
+
+
+def nearest(given: object, accepted: Iterable[object], *, limit: int = 20) -> str:
+    """Say which names are accepted, the nearest ones first: ``did you mean 'acc'? (accepted: ...)``.
+
+    Args:
+        given: What the user wrote.
+        accepted: Every name that would have been taken.
+        limit: How many accepted names are listed at most.
+    """
+    names = [str(name) for name in accepted]
+    close = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
+    listed = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+    guess = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
+    return f"{guess}(accepted: {listed or 'none'})"
