@@ -13,6 +13,8 @@ def resource_dir(name: str) -> Path:
     An editable install reads the checkout; a wheel carries copies under ``autobuild/_bundled``.
     """
     for folder in (_PACKAGE.parent / name, _PACKAGE / "_bundled" / name):
-        if folder.is_dir() and (folder == _PACKAGE / "_bundled" / name or (_PACKAGE.parent / "pyproject.toml").is_file()):
+        if folder.is_dir() and (
+            folder == _PACKAGE / "_bundled" / name or (_PACKAGE.parent / "pyproject.toml").is_file()
+        ):
             return folder
     raise FileNotFoundError(f"this installation of autobuild lacks its folder {name!r}: install it again")

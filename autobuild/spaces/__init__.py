@@ -1,0 +1,25 @@
+"""Search spaces: units, candidates, architectures, and their canonical text."""
+
+from autobuild.spaces.declare import sequence_space, space_from_yaml
+from autobuild.spaces.graph import ArchitectureGraph, candidate_graph
+from autobuild.spaces.registry import load_space, space_names
+from autobuild.spaces.space import Architecture, Identity, SearchSpace
+from autobuild.spaces.stage import Feature, Stage, Value
+from autobuild.spaces.unit import Candidate, Unit
+
+__all__ = [
+    "Architecture",
+    "ArchitectureGraph",
+    "Candidate",
+    "Feature",
+    "Identity",
+    "SearchSpace",
+    "Stage",
+    "Unit",
+    "Value",
+    "candidate_graph",
+    "load_space",
+    "sequence_space",
+    "space_from_yaml",
+    "space_names",
+]

@@ -1,0 +1,92 @@
+"""Small steps through a space: neighbours and mutations. What they give is always inside the space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autobuild.errors import SpaceError, nearest
+from autobuild.spaces.sampling import _architecture, big_integer
+from autobuild.spaces.stage import Digits, Stage
+from autobuild.spaces.unit import Unit
+
+if TYPE_CHECKING:
+    from autobuild.spaces.space import Architecture, SearchSpace
+
+LEVELS = ("layer", "unit")
+
+
+def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]:
+    """Every architecture one step away, each once, in a fixed order.
+
+    A step changes one feature of one layer, or adds or removes a stage's last layer.
+    """
+    for unit, part in zip(space.units, space._unit_stages, strict=True):
+        for s in range(part.start, part.stop):
+            for run in _steps(space.stages[s], arch.runs[s]):
+                runs = (*arch.runs[:s], run, *arch.runs[s + 1 :])
+                if _holds(unit, runs[part]):
+                    yield _architecture(space, runs)
+
+
+def _steps(stage: Stage, run: Digits) -> Iterator[Digits]:
+    for position, digit in enumerate(run):
+        for other in _one_feature_away(stage, digit):
+            yield (*run[:position], other, *run[position + 1 :])
+    if len(run) - 1 in stage.depths:
+        yield run[:-1]
+    if len(run) + 1 in stage.depths:
+        for digit in range(len(stage.layers)):
+            yield (*run, digit)
+
+
+def _one_feature_away(stage: Stage, digit: int) -> Iterator[int]:
+    stride = len(stage.layers)
+    for feature in stage.features:
+        count = len(feature.values)
+        stride //= count
+        own = digit // stride % count
+        for value in range(count):
+            if value != own:
+                yield digit + (value - own) * stride
+
+
+def _holds(unit: Unit, runs: tuple[Digits, ...]) -> bool:
+    if unit.kept is None:
+        return True
+    try:
+        unit.index_of_runs(runs)
+    except SpaceError:
+        return False
+    return True
+
+
+def mutate(
+    space: SearchSpace, arch: Architecture, seed: int | np.random.Generator = 0, level: str = "layer"
+) -> Architecture:
+    """One random change; the result differs from ``arch`` unless the space holds nothing else.
+
+    Args:
+        space: The space to stay in.
+        arch: An architecture of it.
+        seed: Seed or generator.
+        level: ``"layer"``: a random neighbour (where a narrowed space leaves none, a change of a whole unit).
+            ``"unit"``: one unit, drawn among those with a choice, takes another of its candidates.
+    """
+    if level not in LEVELS:
+        raise SpaceError(f"unknown mutation level {level!r}: {nearest(level, LEVELS)}")
+    rng = np.random.default_rng(seed)
+    if level == "layer":
+        steps = list(neighbours(space, arch))
+        if steps:
+            return steps[int(rng.integers(len(steps)))]
+    indices = list(space.indices(arch))
+    free = [u for u, unit in enumerate(space.units) if unit.size > 1]
+    if not free:
+        return arch
+    u = free[int(rng.integers(len(free)))]
+    pick = big_integer(rng, space.units[u].size - 1)
+    indices[u] = pick + (pick >= indices[u])
+    return space.assemble(indices)

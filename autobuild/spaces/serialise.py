@@ -1,0 +1,116 @@
+"""Spaces as JSON: the whole declaration, so that a saved model or a narrowed space needs no other file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from autobuild.errors import SpaceError
+from autobuild.spaces.space import Identity, SearchSpace
+from autobuild.spaces.stage import Feature, IntArray, Stage
+from autobuild.spaces.unit import Unit
+
+FORMAT = "autobuild.space/1"
+
+
+def to_dict(space: SearchSpace) -> dict[str, Any]:
+    """JSON-ready data of a space."""
+    identity = space.identity
+    return {
+        "format": FORMAT,
+        "name": space.name,
+        "family": space.family,
+        "about": space.about,
+        "note": space.note,
+        "separator": space.separator,
+        "joins": [list(join) for join in space.joins],
+        "identity": identity and {"values": dict(identity.values), "first_layer_counts": identity.first_layer_counts},
+        "units": [
+            {
+                "name": unit.name,
+                "stages": [
+                    {
+                        "name": stage.name,
+                        "depths": list(stage.depths),
+                        "features": {feature.name: list(feature.values) for feature in stage.features},
+                        "text": stage.template,
+                        "separator": stage.separator,
+                    }
+                    for stage in unit.stages
+                ],
+                "kept": None if unit.kept is None else _to_ranges(unit.kept),
+            }
+            for unit in space.units
+        ],
+    }
+
+
+def from_dict(data: Mapping[str, Any]) -> SearchSpace:
+    """Read what :func:`to_dict` wrote.
+
+    Raises:
+        SpaceError: If the data is of another form, with the key that is missing or wrong.
+    """
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, Mapping) else type(data).__name__
+        raise SpaceError(f"not a stored search space: format is {found!r}, accepted is {FORMAT!r}")
+    try:
+        units = [
+            Unit(
+                unit["name"],
+                [
+                    Stage(
+                        stage["name"],
+                        tuple(stage["depths"]),
+                        tuple(Feature(name, tuple(values)) for name, values in stage["features"].items()),
+                        stage["text"],
+                        stage["separator"],
+                    )
+                    for stage in unit["stages"]
+                ],
+                None if unit["kept"] is None else _from_ranges(unit["kept"]),
+                data["separator"],
+            )
+            for unit in data["units"]
+        ]
+        identity = data["identity"]
+        return SearchSpace(
+            data["name"],
+            units,
+            joins=[(int(a), int(b)) for a, b in data["joins"]],
+            family=data["family"],
+            about=data["about"],
+            separator=data["separator"],
+            identity=identity and Identity(identity["values"], identity["first_layer_counts"]),
+            note=data["note"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpaceError(f"a stored search space is damaged: {type(error).__name__} at {error}") from None
+
+
+def to_json(space: SearchSpace) -> str:
+    """A space as JSON text."""
+    return json.dumps(to_dict(space), indent=1)
+
+
+def from_json(text: str) -> SearchSpace:
+    """Read a space from JSON text."""
+    try:
+        return from_dict(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise SpaceError(f"a stored search space is not readable as JSON: {error}") from None
+
+
+def _to_ranges(kept: IntArray) -> list[list[int]]:
+    """Sorted indices as inclusive [first, last] pairs: a narrowed space stays readable."""
+    breaks = np.flatnonzero(np.diff(kept) != 1)
+    firsts = kept[np.concatenate(([0], breaks + 1))]
+    lasts = kept[np.concatenate((breaks, [len(kept) - 1]))]
+    return [[int(a), int(b)] for a, b in zip(firsts, lasts, strict=True)]
+
+
+def _from_ranges(ranges: list[list[int]]) -> IntArray:
+    return np.concatenate([np.arange(first, last + 1, dtype=np.int64) for first, last in ranges])

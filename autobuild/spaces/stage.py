@@ -1,0 +1,191 @@
+"""A stage: a run of layers, each holding one value of every feature. The atom that units are made of."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.errors import SpaceError
+
+Value = int | float | str | bool
+Digits = tuple[int, ...]
+IntArray = NDArray[np.int64]
+
+MAX_LAYER_CHOICES = 100_000
+_INT64_LIMIT = 2**62
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named property of an operation and the values it may take, in declared order."""
+
+    name: str
+    values: tuple[Value | None, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise SpaceError(f"feature {self.name!r} has no values: give at least one")
+        if len(set(self.values)) != len(self.values):
+            raise SpaceError(f"feature {self.name!r} lists a value twice: {list(self.values)}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Every run of ``depths`` layers over the product of ``features``.
+
+    A run is written as *digits*: one index into :attr:`layers` for each layer. Runs are numbered by
+    depth, then lexicographically, so an integer below :attr:`size` names each of them.
+
+    Args:
+        name: Name of the stage, unique in its space.
+        depths: Allowed numbers of layers, at least 1 each.
+        features: What a layer chooses.
+        template: Text of one layer, e.g. ``"e{expand}k{kernel}"``.
+        separator: What joins layers in the text form; empty where all layers are written equally long.
+    """
+
+    name: str
+    depths: tuple[int, ...]
+    features: tuple[Feature, ...]
+    template: str
+    separator: str = "-"
+
+    def __post_init__(self) -> None:
+        depths = tuple(sorted(set(self.depths)))
+        if not depths or depths[0] < 1:
+            raise SpaceError(
+                f"unit {self.name!r}: depths {list(self.depths)} are not usable; give integers of at least 1 "
+                "(a layer that may be absent is a feature value declared as identity)"
+            )
+        object.__setattr__(self, "depths", depths)
+        choices = 1
+        for feature in self.features:
+            choices *= len(feature.values)
+        if choices > MAX_LAYER_CHOICES:
+            raise SpaceError(
+                f"unit {self.name!r}: {choices:,} choices for one layer; at most {MAX_LAYER_CHOICES:,} are accepted "
+                "(split the features over several units)"
+            )
+        self._check_text()
+
+    def _check_text(self) -> None:
+        fields = set(re.findall(r"{(\w+)}", self.template))
+        names = {feature.name for feature in self.features}
+        if fields != names:
+            raise SpaceError(
+                f"unit {self.name!r}: the layer text {self.template!r} must name each feature once; "
+                f"features are {sorted(names)}, the text names {sorted(fields)}"
+            )
+        if len(self.token_index) != len(self.tokens):
+            raise SpaceError(f"unit {self.name!r}: the layer text {self.template!r} writes two different layers alike")
+        if self.separator and any(self.separator in token for token in self.tokens):
+            raise SpaceError(f"unit {self.name!r}: a layer's text contains the separator {self.separator!r}")
+        if not self.separator and len({len(token) for token in self.tokens}) > 1:
+            raise SpaceError(f"unit {self.name!r}: without a separator all layers must be written equally long")
+
+    @cached_property
+    def layers(self) -> tuple[tuple[Value | None, ...], ...]:
+        """Every choice of one layer: the values in the order of :attr:`features`."""
+        return tuple(itertools.product(*(feature.values for feature in self.features)))
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The text of every choice of one layer."""
+        names = [feature.name for feature in self.features]
+        return tuple(self.template.format(**dict(zip(names, layer, strict=True))) for layer in self.layers)
+
+    @cached_property
+    def token_index(self) -> dict[str, int]:
+        """Text of a layer -> its digit."""
+        return {token: digit for digit, token in enumerate(self.tokens)}
+
+    @cached_property
+    def size(self) -> int:
+        """Number of runs, exact."""
+        return sum(len(self.layers) ** depth for depth in self.depths)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return list(itertools.accumulate((len(self.layers) ** d for d in self.depths), initial=0))
+
+    def layer_dict(self, digit: int) -> dict[str, Value | None]:
+        """One layer as ``{feature: value}``."""
+        return dict(zip((feature.name for feature in self.features), self.layers[digit], strict=True))
+
+    def index(self, digits: Digits) -> int:
+        """Number of the run ``digits``."""
+        if len(digits) not in self.depths:
+            raise SpaceError(f"unit {self.name!r}: {len(digits)} layers; accepted depths: {list(self.depths)}")
+        number = 0
+        for digit in digits:
+            number = number * len(self.layers) + digit
+        return self._starts[self.depths.index(len(digits))] + number
+
+    def run(self, index: int) -> Digits:
+        """Digits of run number ``index``."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
+        block = max(b for b, start in enumerate(self._starts[:-1]) if start <= index)
+        number, digits = index - self._starts[block], []
+        for _ in range(self.depths[block]):
+            number, digit = divmod(number, len(self.layers))
+            digits.append(digit)
+        return tuple(reversed(digits))
+
+    def runs(self, indices: IntArray) -> IntArray:
+        """Digits of many runs at once.
+
+        Shapes: ``indices (n,)`` -> ``(n, max(depths))``, padded with -1 behind the last layer.
+        """
+        if self.size > _INT64_LIMIT:
+            raise SpaceError(f"unit {self.name!r} has {self.size:,} candidates: too many to enumerate")
+        base = len(self.layers)
+        digits = np.full((len(indices), self.depths[-1]), -1, dtype=np.int64)
+        block = np.searchsorted(np.asarray(self._starts[1:], dtype=np.int64), indices, side="right")
+        for b, depth in enumerate(self.depths):
+            rows = np.flatnonzero(block == b)
+            number = indices[rows] - self._starts[b]
+            for position in range(depth - 1, -1, -1):
+                number, digits[rows, position] = np.divmod(number, base)
+        return digits
+
+    def parse(self, text: str) -> Digits:
+        """Read a run from its text; errors name the layer and what is accepted."""
+        tokens = text.split(self.separator) if self.separator else self._cut(text)
+        digits = []
+        for position, token in enumerate(tokens, start=1):
+            digit = self.token_index.get(token)
+            if digit is None:
+                raise SpaceError(f"unit {self.name!r}, layer {position}: {self._explain(token)}")
+            digits.append(digit)
+        if len(digits) not in self.depths:
+            raise SpaceError(f"unit {self.name!r}: {len(digits)} layers in {text!r}; accepted: {list(self.depths)}")
+        return tuple(digits)
+
+    def _cut(self, text: str) -> list[str]:
+        width = len(self.tokens[0])
+        return [text[i : i + width] for i in range(0, len(text), width)]
+
+    def format(self, digits: Digits) -> str:
+        """Text of a run."""
+        return self.separator.join([self.tokens[digit] for digit in digits])
+
+    def _explain(self, token: str) -> str:
+        accepted = "; ".join(f"{f.name} takes {', '.join(map(str, f.values))}" for f in self.features)
+        pattern = re.escape(self.template)
+        for feature in self.features:
+            pattern = pattern.replace(re.escape("{" + feature.name + "}"), f"(?P<{feature.name}>.+?)", 1)
+        match = re.fullmatch(pattern, token)
+        if match is None:
+            return f"{token!r} does not read as {self.template!r} ({accepted})"
+        wrong = [
+            f"{name}={given}"
+            for name, given in match.groupdict().items()
+            if given not in {str(v) for f in self.features if f.name == name for v in f.values}
+        ]
+        return f"{token!r} is not in the space: {', '.join(wrong) or 'unknown combination'} ({accepted})"

@@ -1,0 +1,184 @@
+"""A unit: one slot of the macro structure, and the candidates that may fill it, enumerated lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from autobuild.errors import SpaceError
+from autobuild.spaces.stage import _INT64_LIMIT, Digits, IntArray, Stage, Value
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One concrete filling of a unit: a short chain of layers.
+
+    Attributes:
+        text: Canonical text, as it stands in the architecture's text form.
+        digits: For each stage of the unit, the layer choices (indices into ``stage.layers``).
+    """
+
+    text: str
+    digits: tuple[Digits, ...]
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return sum(len(run) for run in self.digits)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Unit:
+    """One slot of a search space.
+
+    A unit usually holds one :class:`Stage`; :meth:`SearchSpace.join_units` makes units of several, whose
+    candidates are all combinations. ``kept`` restricts it to some of its candidates.
+
+    Args:
+        name: Unique name in the space.
+        stages: The stages that one candidate fills, in order.
+        kept: Sorted base indices of the candidates that stay, or None for all.
+        joiner: What joins the stages' texts (the space's unit separator).
+    """
+
+    def __init__(self, name: str, stages: Sequence[Stage], kept: IntArray | None = None, joiner: str = "|") -> None:
+        if kept is not None and len(kept) == 0:
+            raise SpaceError(f"unit {name!r} would have no candidate left: keep at least one")
+        self.name = name
+        self.stages = tuple(stages)
+        self.kept = None if kept is None else np.unique(np.asarray(kept, dtype=np.int64))
+        self.joiner = joiner
+
+    def __repr__(self) -> str:
+        return f"Unit({self.name!r}, {self.size:,} candidates, depths {list(self.depths)})"
+
+    @cached_property
+    def full_size(self) -> int:
+        """Number of candidates before any restriction, exact."""
+        size = 1
+        for stage in self.stages:
+            size *= stage.size
+        return size
+
+    @property
+    def size(self) -> int:
+        """Number of candidates, exact (a Python int)."""
+        return self.full_size if self.kept is None else len(self.kept)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """Every candidate, built one by one."""
+        return (self.candidate(i) for i in range(self.size))
+
+    def __contains__(self, candidate: object) -> bool:
+        if not isinstance(candidate, Candidate | str):
+            return False
+        try:
+            self.index(candidate)
+        except SpaceError:
+            return False
+        return True
+
+    @cached_property
+    def depths(self) -> tuple[int, ...]:
+        """Total depths that occur among the candidates."""
+        if self.kept is None:
+            totals = {0}
+            for stage in self.stages:
+                totals = {total + depth for total in totals for depth in stage.depths}
+            return tuple(sorted(totals))
+        return tuple(int(depth) for depth in np.unique(self.depth_of(np.arange(self.size))))
+
+    def candidate(self, index: int) -> Candidate:
+        """Candidate number ``index`` of this unit, 0 <= index < size."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
+        base = int(index) if self.kept is None else int(self.kept[index])
+        runs = []
+        for stage in reversed(self.stages):
+            base, number = divmod(base, stage.size)
+            runs.append(stage.run(number))
+        return self._candidate(tuple(reversed(runs)))
+
+    def _candidate(self, digits: tuple[Digits, ...]) -> Candidate:
+        texts = [stage.format(run) for stage, run in zip(self.stages, digits, strict=True)]
+        return Candidate(self.joiner.join(texts), digits)
+
+    def parse(self, text: str) -> Candidate:
+        """Read a candidate from its text."""
+        parts = text.split(self.joiner) if self.joiner and len(self.stages) > 1 else [text]
+        if len(parts) != len(self.stages):
+            raise SpaceError(f"unit {self.name!r} joins {len(self.stages)} stages; {text!r} has {len(parts)}")
+        return self._candidate(tuple(stage.parse(part) for stage, part in zip(self.stages, parts, strict=True)))
+
+    def index_of_runs(self, digits: Sequence[Digits]) -> int:
+        """Index of the candidate with these digits; SpaceError where a narrowed unit no longer holds it."""
+        base = 0
+        for stage, run in zip(self.stages, digits, strict=True):
+            base = base * stage.size + stage.index(run)
+        if self.kept is None:
+            return base
+        position = int(np.searchsorted(self.kept, base)) if base < _INT64_LIMIT else len(self.kept)
+        if position == len(self.kept) or self.kept[position] != base:
+            text = self._candidate(tuple(digits)).text
+            raise SpaceError(f"unit {self.name!r}: {text!r} is not among the {self.size:,} candidates kept here")
+        return position
+
+    def index(self, candidate: Candidate | str) -> int:
+        """Index of a candidate given as such or by its text."""
+        digits = self.parse(candidate).digits if isinstance(candidate, str) else candidate.digits
+        return self.index_of_runs(digits)
+
+    def base_indices(self, indices: IntArray) -> IntArray:
+        """Map candidate indices of this unit to those of the unrestricted one. Shapes: ``(n,) -> (n,)``."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return indices if self.kept is None else self.kept[indices]
+
+    def runs(self, indices: IntArray) -> list[IntArray]:
+        """Digits of many candidates at once.
+
+        Shapes: ``indices (n,)`` -> for each stage ``(n, max depth of the stage)``, padded with -1.
+        """
+        if self.full_size > _INT64_LIMIT:
+            raise SpaceError(f"unit {self.name!r} has {self.full_size:,} candidates: too many to enumerate")
+        base, out = self.base_indices(indices), []
+        for stage in reversed(self.stages):
+            base, number = np.divmod(base, stage.size)
+            out.append(stage.runs(number))
+        return out[::-1]
+
+    def depth_of(self, indices: IntArray) -> IntArray:
+        """Total depth of many candidates. Shapes: ``(n,) -> (n,)``."""
+        depth = np.zeros(len(indices), dtype=np.int64)
+        for run in self.runs(indices):
+            depth += (run >= 0).sum(axis=1)
+        return depth
+
+    def texts(self, indices: IntArray) -> list[str]:
+        """Text of many candidates, faster than one by one."""
+        columns = []
+        for stage, runs in zip(self.stages, self.runs(indices), strict=True):
+            table = np.array([*stage.tokens, ""], dtype=object)
+            text = table[runs[:, 0]]
+            for position in range(1, runs.shape[1]):
+                there = runs[:, position] >= 0
+                text[there] = text[there] + stage.separator + table[runs[there, position]]
+            columns.append(text)
+        return [self.joiner.join(row) for row in zip(*columns, strict=True)]
+
+    def layers(self, candidate: Candidate) -> list[list[dict[str, Value | None]]]:
+        """The candidate's layers, for each of its stages, as ``{feature: value}``."""
+        return [
+            [stage.layer_dict(digit) for digit in run] for stage, run in zip(self.stages, candidate.digits, strict=True)
+        ]
+
+    def restricted(self, indices: IntArray) -> Unit:
+        """The same unit, keeping only the candidates with these indices."""
+        return Unit(self.name, self.stages, self.base_indices(np.asarray(indices, dtype=np.int64)), self.joiner)
