@@ -64,7 +64,7 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
         for value in listed:
             if not isinstance(value, str | int | float | bool):
                 raise SpaceError(
-                    f"{where!r}: feature {name!r} holds {value!r}; numbers, texts and booleans are accepted"
+                    f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans"
                 )
         if name in ("unit", "layer", "depth"):
             raise SpaceError(f"{where!r}: {name!r} is a reserved word (a node's place); name the feature otherwise")

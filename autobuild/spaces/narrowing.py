@@ -79,8 +79,8 @@ def _check_values(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, se
 def _matching(unit: Unit, allowed: Mapping[str, set[Any]]) -> IntArray:
     if unit.size > MAX_ENUMERATED:
         raise SpaceError(
-            f"unit {unit.name!r} has {unit.size:,} candidates; restricting by value lists them all, which is done up to "
-            f"{MAX_ENUMERATED:,}: declare a smaller space instead"
+            f"unit {unit.name!r} has {unit.size:,} candidates; restricting by value lists them all, which "
+            f"is done up to {MAX_ENUMERATED:,}: declare a smaller space instead"
         )
     indices = np.arange(unit.size)
     keep = np.ones(unit.size, dtype=bool)

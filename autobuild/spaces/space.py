@@ -287,7 +287,7 @@ class SearchSpace:
         return restrict(self, units, name=name, note=note, **values)
 
     def join_units(self, *units: str | int) -> SearchSpace:
-        """The same architectures with neighbouring units made one; see :func:`autobuild.spaces.narrowing.join_units`."""
+        """Make neighbouring units one; see :func:`autobuild.spaces.narrowing.join_units`."""
         from autobuild.spaces.narrowing import join_units
 
         return join_units(self, *units)

@@ -1,0 +1,7 @@
+"""Graph encoders: FE-MLP, message passing, readouts."""
+
+from autobuild.encode.features import FeatureEmbedding
+from autobuild.encode.gatv2 import GATv2
+from autobuild.encode.hops import READOUTS, EncoderConfig, Encoding, HopEncoder, read_out
+
+__all__ = ["READOUTS", "EncoderConfig", "Encoding", "FeatureEmbedding", "GATv2", "HopEncoder", "read_out"]

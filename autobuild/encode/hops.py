@@ -1,0 +1,145 @@
+"""The hop encoder: FE-MLP, then message passing; hop m of a node stands for the m-hop subgraph rooted in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autobuild.encode.features import FeatureEmbedding
+from autobuild.encode.gatv2 import GATv2
+from autobuild.errors import ConfigError, nearest
+from autobuild.graphs import PackedGraphs
+
+READOUTS = ("mean", "sum", "max")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What to build.
+
+    Args:
+        layer: Message passing: ``gatv2`` (this project's, fast), or ``gat``, ``gcn``, ``sage``, ``gin`` (PyG's).
+        hops: Number of message-passing layers.
+        width: Width of the node embeddings.
+        heads: Attention heads of ``gatv2`` and ``gat``; divides ``width``.
+        readout: From nodes to graph: ``mean``, ``sum`` or ``max``.
+        feature_width: Width inside the FE-MLP.
+        dropout: Probability, behind each message-passing layer.
+    """
+
+    layer: str = "gatv2"
+    hops: int = 4
+    width: int = 32
+    heads: int = 1
+    readout: str = "mean"
+    feature_width: int = 16
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.layer not in LAYERS:
+            raise ConfigError(f"encoder.layer={self.layer!r} is unknown: {nearest(self.layer, LAYERS)}")
+        if self.readout not in READOUTS:
+            raise ConfigError(f"encoder.readout={self.readout!r} is unknown: {nearest(self.readout, READOUTS)}")
+        for name in ("hops", "width", "heads", "feature_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"encoder.{name}={value!r}: an integer of at least 1 is accepted")
+        if self.width % self.heads:
+            raise ConfigError(f"encoder.heads={self.heads} does not divide encoder.width={self.width}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"encoder.dropout={self.dropout!r}: a number from 0 to below 1 is accepted")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the encoder gives for a batch of G graphs with N nodes.
+
+    Attributes:
+        nodes: Node embeddings of every hop: ``(N, F)`` at hop 0, ``(N, D)`` from hop 1 on.
+        graphs: Graph embeddings of every hop: ``(G, F)``, then ``(G, D)``.
+    """
+
+    nodes: tuple[Tensor, ...]
+    graphs: tuple[Tensor, ...]
+
+    def graph_norms(self) -> Tensor:
+        """L1 norms of the graph embeddings. Shape ``(hops + 1, G)``."""
+        return torch.stack([graph.abs().sum(dim=1) for graph in self.graphs])
+
+    def node_norms(self) -> Tensor:
+        """L1 norms of the node embeddings. Shape ``(hops + 1, N)``."""
+        return torch.stack([node.abs().sum(dim=1) for node in self.nodes])
+
+
+class HopEncoder(nn.Module):
+    """FE-MLP and ``hops`` message-passing layers with batch norm, ReLU and residuals (AutoBuild, sec. 3).
+
+    Args:
+        vocabulary: Number of values of each node feature, length F.
+        config: See :class:`EncoderConfig`.
+
+    Shapes:
+        :class:`~autobuild.graphs.PackedGraphs` of G graphs -> :class:`Encoding`.
+    """
+
+    def __init__(self, vocabulary: Sequence[int], config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.features = FeatureEmbedding(vocabulary, config.feature_width)
+        widths = [len(vocabulary)] + [config.width] * config.hops
+        build = LAYERS[config.layer]
+        self.layers = nn.ModuleList(build(a, b, config.heads) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:])
+        self.widen = nn.Linear(widths[0], widths[1], bias=False)
+
+    def forward(self, graphs: PackedGraphs) -> Encoding:
+        """Encode a batch."""
+        h = self.features(graphs.x)
+        nodes = [h]
+        edges = graphs.edges if self.config.layer != "gatv2" else None
+        for hop, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            message = layer(h, graphs.neighbours) if edges is None else layer(h, edges)
+            message = torch.relu(norm(message))
+            message = nn.functional.dropout(message, self.config.dropout, self.training)
+            h = message + (self.widen(h) if hop == 0 else h)
+            nodes.append(h)
+        return Encoding(tuple(nodes), tuple(read_out(node, graphs, self.config.readout) for node in nodes))
+
+
+def read_out(nodes: Tensor, graphs: PackedGraphs, how: str) -> Tensor:
+    """From node to graph embeddings. Shapes: ``(N, D)`` -> ``(G, D)``."""
+    owner = graphs.graph_of_node
+    empty = nodes.new_zeros(len(graphs), nodes.shape[1])
+    if how == "max":
+        return empty.scatter_reduce(0, owner[:, None].expand_as(nodes), nodes, "amax", include_self=False)
+    total = empty.index_add(0, owner, nodes)
+    return total if how == "sum" else total / graphs.sizes[:, None]
+
+
+def _pyg(name: str) -> Callable[[int, int, int], nn.Module]:
+    def build(width_in: int, width_out: int, heads: int) -> nn.Module:
+        from torch_geometric import nn as pyg
+
+        if name == "gat":
+            return pyg.GATConv(width_in, width_out // heads, heads=heads)  # type: ignore[no-any-return]
+        if name == "gin":
+            inner = nn.Sequential(nn.Linear(width_in, width_out), nn.ReLU(), nn.Linear(width_out, width_out))
+            return pyg.GINConv(inner)  # type: ignore[no-any-return]
+        layer = {"gcn": pyg.GCNConv, "sage": pyg.SAGEConv}[name]
+        return layer(width_in, width_out)  # type: ignore[no-any-return]
+
+    return build
+
+
+LAYERS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "gatv2": GATv2,
+    **{name: _pyg(name) for name in ("gat", "gcn", "sage", "gin")},
+}

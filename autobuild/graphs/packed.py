@@ -1,0 +1,74 @@
+"""Many architecture graphs as a few tensors, so that nothing in training runs per graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedGraphs:
+    """Graphs laid end to end; a batch is a slice.
+
+    Attributes:
+        x: Node features, value indices into the schema's vocabularies. Shape ``(N, F)``, int64.
+        neighbours: For each node, itself and then the nodes that feed it, padded with -1. Shape ``(N, K)``, int64;
+            numbers count from the first node of the whole pack.
+        ptr: Graph g owns the nodes ``ptr[g]:ptr[g + 1]``. Shape ``(G + 1,)``, int64.
+        roots: The root (last node) of every graph. Shape ``(G,)``, int64.
+    """
+
+    x: Tensor
+    neighbours: Tensor
+    ptr: Tensor
+    roots: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    @property
+    def sizes(self) -> Tensor:
+        """Nodes of every graph. Shape ``(G,)``."""
+        return self.ptr.diff()
+
+    @property
+    def graph_of_node(self) -> Tensor:
+        """Number of the graph that owns each node. Shape ``(N,)``."""
+        return torch.repeat_interleave(torch.arange(len(self), device=self.ptr.device), self.sizes)
+
+    @property
+    def edges(self) -> Tensor:
+        """Edges ``source -> target`` without self loops. Shape ``(2, E)``."""
+        target, slot = torch.nonzero(self.neighbours[:, 1:] >= 0, as_tuple=True)
+        return torch.stack([self.neighbours[target, slot + 1], target])
+
+    def slice(self, start: int, stop: int) -> PackedGraphs:
+        """Graphs ``start:stop`` as views where possible."""
+        first, last = int(self.ptr[start]), int(self.ptr[min(stop, len(self))])
+        neighbours = self.neighbours[first:last]
+        return PackedGraphs(
+            self.x[first:last],
+            torch.where(neighbours >= 0, neighbours - first, neighbours),
+            self.ptr[start : stop + 1] - first,
+            self.roots[start:stop] - first,
+        )
+
+    def take(self, graphs: Tensor) -> PackedGraphs:
+        """Graphs in another order or a subset. Shape ``graphs (B,)``, int64."""
+        sizes = self.sizes[graphs]
+        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        shift = torch.repeat_interleave(self.ptr[graphs] - ptr[:-1], sizes)
+        nodes = torch.arange(int(ptr[-1]), device=ptr.device) + shift
+        neighbours = self.neighbours[nodes]
+        return PackedGraphs(
+            self.x[nodes],
+            torch.where(neighbours >= 0, neighbours - shift[:, None], neighbours),
+            ptr,
+            self.roots[graphs] - self.ptr[graphs] + ptr[:-1],
+        )
+
+    def to(self, device: torch.device | str) -> PackedGraphs:
+        """The same graphs on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
