@@ -1,0 +1,9 @@
+"""Building from scores: exact k-best assemblies over units, and narrowed search spaces."""
+
+from __future__ import annotations
+
+from autobuild.construct.build import Built, build
+from autobuild.construct.kbest import k_best
+from autobuild.construct.narrow import narrow, narrow_rows, narrowing_note, readable_count
+
+__all__ = ["Built", "build", "k_best", "narrow", "narrow_rows", "narrowing_note", "readable_count"]

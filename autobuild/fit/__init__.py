@@ -1,0 +1,21 @@
+"""Fitting predictors on labelled architectures."""
+
+from autobuild.fit.config import FitConfig
+from autobuild.fit.curve import learning_curve
+from autobuild.fit.fit import evaluation, fit
+from autobuild.fit.model import FittedModel
+from autobuild.fit.network import Predictor
+from autobuild.fit.store import load_model, save_model
+from autobuild.fit.train import train
+
+__all__ = [
+    "FitConfig",
+    "FittedModel",
+    "Predictor",
+    "evaluation",
+    "fit",
+    "learning_curve",
+    "load_model",
+    "save_model",
+    "train",
+]

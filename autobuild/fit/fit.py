@@ -1,0 +1,179 @@
+"""Fitting: hold rows out to say how good the model is, then fit on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from autobuild.encode import EncoderConfig
+from autobuild.errors import LabelError
+from autobuild.fit.config import FitConfig
+from autobuild.fit.model import FittedModel
+from autobuild.fit.network import Predictor
+from autobuild.fit.train import train
+from autobuild.graphs import PackedGraphs, pack_architectures
+from autobuild.labels import LabelledSet
+from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc
+from autobuild.spaces import SearchSpace
+
+FloatArray = NDArray[np.float64]
+Rows = NDArray[np.int64]
+OnProgress = Callable[[str, int, int], None]
+MIN_TRAIN_ROWS = 16
+
+
+def fit(
+    labels: LabelledSet,
+    target: str = "acc",
+    *,
+    seed: int = 0,
+    holdout: float | int = 0.1,
+    refit: bool = True,
+    encoder: EncoderConfig | None = None,
+    config: FitConfig | None = None,
+    costs: Mapping[str, Any] | None = None,
+    checkpoint: Path | None = None,
+    on_progress: OnProgress | None = None,
+    device: str = "cpu",
+) -> FittedModel:
+    """Fit a predictor of ``target`` on labelled architectures.
+
+    Args:
+        labels: The labelled set; no other label is ever seen.
+        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``.
+        seed: Seed of everything random here.
+        holdout: Fraction or number of rows held out for the report and the intervals (equal networks stay together);
+            0 for none.
+        refit: Fit the final model on all rows, the held-out ones included; the report still is that of the model
+            which did not see them.
+        encoder: The encoder's settings.
+        config: The fit's settings.
+        costs: Cost name -> function of architectures, for targets that name costs.
+        checkpoint: Folder for checkpoints; a killed fit goes on from there.
+        on_progress: Called with ``(phase, epochs done, epochs in all)``.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        TargetError: For an unusable target.
+        LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
+    """
+    encoder, config = encoder or EncoderConfig(), config or FitConfig()
+    started = time.perf_counter()
+    usable = labels.target(target, costs)
+    space, values = labels.space, usable.values
+    graphs = pack_architectures(space, usable.labels.archs)
+    rows = np.arange(len(values))
+    train_rows, test_rows = usable.labels.split(holdout, seed) if holdout else (rows, rows[:0])
+    if len(train_rows) < MIN_TRAIN_ROWS:
+        raise LabelError(
+            f"holdout={holdout} leaves {len(train_rows)} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed"
+        )
+    step = _Step(space, graphs, values, encoder, config, seed, checkpoint, on_progress, device)
+    network, mean, sd, history = step.run("fit", train_rows)
+    holdout_seconds = time.perf_counter() - started
+    heldout = step.heldout(network, mean, sd, usable.labels, test_rows)
+    report = {**evaluation(heldout), "n_test": len(test_rows), "holdout_fit_seconds": holdout_seconds}
+    refitted = refit and len(test_rows) > 0
+    if refitted:
+        network, mean, sd, history = step.run("refit on all rows", rows)
+    final_rows = rows if refitted else train_rows
+    report |= {
+        "target": target,
+        "seed": seed,
+        "n_train": len(final_rows),
+        "n_fitted_for_test": len(train_rows),
+        "refit": refitted,
+        "dropped": usable.dropped,
+        "notes": [*labels.notes, *([usable.note] if usable.note else [])],
+        "fit_seconds": time.perf_counter() - started,
+        "label_hash": labels.content_hash,
+    }
+    return FittedModel(
+        space=space,
+        target=target,
+        network=network,
+        mean=mean,
+        sd=sd,
+        training=pd.DataFrame(
+            {"arch": [a.text for a in usable.labels.subset(final_rows).archs], "target": values[final_rows]}
+        ),
+        heldout=heldout,
+        history=pd.DataFrame(history),
+        report=report,
+        encoder=encoder,
+        config=config,
+        seed=seed,
+    )
+
+
+class _Step:
+    """One fit of some of the rows."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        graphs: PackedGraphs,
+        values: FloatArray,
+        encoder: EncoderConfig,
+        config: FitConfig,
+        seed: int,
+        checkpoint: Path | None,
+        on_progress: OnProgress | None,
+        device: str,
+    ) -> None:
+        self.vocabulary = [len(feature.values) for feature in space.node_features]
+        self.graphs, self.values, self.encoder, self.config = graphs, values, encoder, config
+        self.seed, self.checkpoint, self.on_progress, self.device = seed, checkpoint, on_progress, device
+
+    def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
+        values = self.values[rows]
+        mean, sd = float(values.mean()), float(values.std()) or 1.0
+        file = self.checkpoint / f"_{phase.split()[0]}.pt" if self.checkpoint else None
+        report = self.on_progress
+        network, history = train(
+            self.graphs.take(torch.from_numpy(rows)),
+            torch.from_numpy((values - mean) / sd).float(),
+            self.vocabulary,
+            self.encoder,
+            self.config,
+            self.seed,
+            checkpoint=file,
+            on_epoch=(lambda done, total: report(phase, done, total)) if report else None,
+            device=self.device,
+        )
+        return network, mean, sd, history
+
+    def heldout(self, network: Predictor, mean: float, sd: float, labels: LabelledSet, rows: Rows) -> pd.DataFrame:
+        graphs = self.graphs.take(torch.from_numpy(rows))
+        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
+        hops = self.encoder.hops + 1
+        if not len(rows):
+            return frame.assign(predicted=[], **{f"hop{hop}": [] for hop in range(hops)})
+        with torch.inference_mode():
+            predicted, encoding = network(graphs)
+        norms = encoding.graph_norms().double().numpy()
+        return frame.assign(
+            predicted=predicted.double().numpy() * sd + mean, **{f"hop{hop}": norms[hop] for hop in range(hops)}
+        )
+
+
+def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:
+    """Metrics of held-out rows: of the head (``test_*``) and of every hop's norm (``hop_srcc``)."""
+    if heldout.empty:
+        return {"test_srcc": None, "test_tau": None, "test_ndcg": None, "test_mae": None, "hop_srcc": None}
+    measured, predicted = heldout["measured"].to_numpy(), heldout["predicted"].to_numpy()
+    norms = heldout[[name for name in heldout.columns if name.startswith("hop")]].to_numpy().T
+    return {
+        "test_srcc": srcc(predicted, measured),
+        "test_tau": kendall_tau(predicted, measured),
+        "test_ndcg": ndcg_at_k(predicted, measured, k=10),
+        "test_mae": mae(predicted, measured),
+        "hop_srcc": per_hop(norms, measured),
+    }

@@ -1,0 +1,156 @@
+"""Differentiable ranks: the Euclidean projection onto the permutahedron (Blondel et al., 2020), exact both ways."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.rank.checks import positive
+
+METHODS = ("auto", "pav", "minmax")
+
+# Neighbours among n standardised values are about sqrt(12) / n apart: 0.027 for a batch of 128. Well below that every
+# rank is hard and has no gradient, so that a wrongly placed value stays where it is; well above it nothing gets stuck,
+# and only the tails are still bent towards ranks.
+EPS = 0.1
+
+# The min-max method compares every pair of positions; rows are taken in turns so that it holds at most this many pairs.
+_PAIRS_AT_ONCE = 2**24
+
+
+def soft_rank(z: Tensor, eps: float = EPS, standardise: bool = True, method: str = "auto") -> Tensor:
+    """Ascending soft ranks of each row: the point of the permutahedron of (1, ..., n) nearest to ``z / eps``.
+
+    The largest value gets the largest rank. As ``eps`` goes to 0 the ranks become the hard ranks 1..n; for a large
+    ``eps`` they are ``z / eps`` shifted to the mean rank (n + 1) / 2. Every row sums to n (n + 1) / 2, equal values get
+    equal ranks, and the gradient is exact: within a block that the projection pools it is the identity minus the block
+    average, divided by ``eps``; a row that is already at hard ranks has none.
+
+    Args:
+        z: Values, shape (..., n), any floating dtype; ranks are computed in float64 (half precision returns float32).
+        eps: Strength of the smoothing, > 0, in standard deviations of a row where ``standardise`` is set.
+        standardise: Give each row mean 0 and (population) standard deviation 1 first, differentiably, so that ``eps``
+            means the same whatever the scale of ``z``. A row that is constant up to rounding becomes zero: all its
+            ranks are (n + 1) / 2 and its gradient is zero.
+        method: ``"pav"`` pools adjacent violators on the CPU, linear in n; ``"minmax"`` is the vectorised min-max
+            formula on the device of ``z``, exact too, with O(n^2) memory; ``"auto"`` takes ``pav`` on the CPU.
+
+    Returns:
+        Soft ranks, shape (..., n), on the device of ``z``. A row that holds NaN becomes NaN where it is standardised.
+
+    Raises:
+        ConfigError: ``eps`` not a positive number, ``method`` unknown, or ``z`` without dimensions.
+
+    Source: M. Blondel, O. Teboul, Q. Berthet, J. Djolonga, "Fast Differentiable Sorting and Ranking", ICML 2020,
+    equations 5-6 and propositions 3-4, turned round so that ranks ascend.
+    """
+    return centred_soft_rank(z, eps, standardise, method) + (z.shape[-1] + 1) / 2
+
+
+def centred_soft_rank(z: Tensor, eps: float, standardise: bool, method: str) -> Tensor:
+    """:func:`soft_rank` less its mean (n + 1) / 2: precise even where a large ``eps`` flattens the ranks."""
+    positive("eps", eps)
+    if method not in METHODS:
+        raise ConfigError(f"method: given {method!r}, {nearest(method, METHODS)}")
+    if z.ndim == 0:
+        raise ConfigError("z: given a tensor without dimensions, accepted: shape (..., n)")
+    if not z.is_floating_point() or z.dtype in (torch.float16, torch.bfloat16):
+        z = z.to(torch.float32)
+    if z.numel() == 0:
+        return z.clone()
+    scaled = (standardised(z) if standardise else z) / eps
+    chosen = ("pav" if z.device.type == "cpu" else "minmax") if method == "auto" else method
+    ranks: Tensor = _Project.apply(scaled.reshape(-1, z.shape[-1]), chosen)  # type: ignore[no-untyped-call]
+    return ranks.reshape(z.shape)
+
+
+def standardised(x: Tensor) -> Tensor:
+    """Rows of ``x`` (..., n) at mean 0 and population standard deviation 1; constant rows are 0 and pass no gradient.
+
+    The result does not depend on shift and scale, so both are taken out first without a gradient of their own: a
+    constant row then is exactly zero, and neither tiny nor huge values under- or overflow in the variance.
+    """
+    if x.shape[-1] == 0:
+        return x
+    with torch.no_grad():
+        first = x[..., :1]
+        spread = (x - first).abs().amax(dim=-1, keepdim=True)
+        # What rounding alone puts between equal numbers is no spread.
+        constant = spread <= 4 * torch.finfo(x.dtype).eps * x.abs().amax(dim=-1, keepdim=True)
+        scale = torch.where(constant, torch.ones_like(spread), spread)
+    shifted = (x - first) / scale
+    centred = shifted - shifted.mean(dim=-1, keepdim=True)
+    variance = centred.square().mean(dim=-1, keepdim=True)
+    inverse = torch.where(constant, torch.ones_like(variance), variance).rsqrt()
+    return torch.where(constant, torch.zeros_like(centred), centred * inverse)
+
+
+class _Project(torch.autograd.Function):
+    """Rows s (rows, n) -> their projection onto the centred permutahedron, i.e. soft ranks less (n + 1) / 2."""
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, method: str) -> Tensor:
+        rows, n = s.shape
+        exact = torch.float32 if s.device.type == "mps" else torch.float64  # MPS has no float64
+        ordered, order = s.to(exact).sort(dim=-1)
+        ranks = torch.arange(n, device=s.device, dtype=exact) - (n - 1) / 2
+        # With s ascending and w = 1..n the projection is s - v, v = the isotonic (increasing) regression of s - w. Only
+        # the blocks of v are needed: on a block the projection is s - mean(s) + mean(w), free of cancellation.
+        starts = (_starts_pav if method == "pav" else _starts_minmax)(ordered - ranks)
+        sorted_blocks = starts.cumsum(dim=-1) - 1 + n * torch.arange(rows, device=s.device).unsqueeze(-1)
+        blocks = torch.empty_like(order).scatter_(-1, order, sorted_blocks).reshape(-1)
+        flat = sorted_blocks.reshape(-1)
+        sizes = torch.zeros(rows * n, device=s.device, dtype=exact)
+        sizes.index_add_(0, flat, torch.ones_like(flat, dtype=exact))
+        sizes.clamp_(min=1)
+        block_rank = torch.zeros_like(sizes).index_add_(0, flat, ranks.repeat(rows)).div_(sizes)
+        block_mean = torch.zeros_like(sizes).index_add_(0, flat, ordered.reshape(-1)).div_(sizes)
+        ctx.save_for_backward(blocks, sizes.to(s.dtype))
+        projected = s.to(exact).reshape(-1) - block_mean[blocks] + block_rank[blocks]
+        return projected.reshape(rows, n).to(s.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        blocks, sizes = ctx.saved_tensors
+        (grad,) = grads
+        flat = grad.reshape(-1)
+        means = torch.zeros_like(sizes).index_add(0, blocks, flat) / sizes
+        return (flat - means[blocks]).reshape(grad.shape), None
+
+
+def _starts_pav(y: Tensor) -> Tensor:
+    """Where the blocks of the isotonic regression of each row of y (rows, n) start, as booleans; on the CPU."""
+    starts = torch.zeros(y.shape, dtype=torch.bool)
+    marks = starts.numpy()
+    for mark, row in zip(marks, y.detach().cpu().numpy(), strict=True):
+        mark[isotonic_regression(row).blocks[:-1]] = True
+    return starts.to(y.device)
+
+
+def _starts_minmax(y: Tensor) -> Tensor:
+    """The same from the min-max formula, without a loop over positions.
+
+    Position j starts a block exactly where the cumulative sum touches its greatest convex minorant: the largest mean of
+    a run that ends before j is below the smallest mean of a run that starts at j (Robertson, Wright and Dykstra, 1988,
+    theorem 1.4.4).
+    """
+    rows, n = y.shape
+    starts = torch.ones(rows, n, dtype=torch.bool, device=y.device)
+    position = torch.arange(n, device=y.device)
+    length = position.unsqueeze(0) - position.unsqueeze(1) + 1  # of the run i..k, at [i, k]
+    backwards = length <= 0
+    length = length.clamp(min=1).to(y.dtype)
+    turn = max(1, _PAIRS_AT_ONCE // (n * n))
+    for start in range(0, rows, turn):
+        part = y[start : start + turn]
+        total = part.cumsum(dim=-1)
+        means = (total.unsqueeze(-2) - (total - part).unsqueeze(-1)) / length
+        left = means.masked_fill(backwards, -math.inf).amax(dim=-2)
+        right = means.masked_fill(backwards, math.inf).amin(dim=-1)
+        starts[start : start + turn, 1:] = left[:, :-1] < right[:, 1:]
+    return starts
