@@ -64,12 +64,36 @@ __all__ = [
 ]
 
 
-# These verbs share their name with the room that holds them: `ab.fit` is the verb, `from autobuild.fit import ...` the room.
+# Verbs that share their name with a room: `ab.fit(...)` is the verb, `autobuild.fit.training` a file of the room.
 _VERBS = ("fit", "explain")
 
 
+class _Verb:
+    """Calls the verb of the public face; any attribute is read from the room of the same name."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.__wrapped__(*args, **options)
+
+    @property
+    def __wrapped__(self) -> Any:
+        return getattr(importlib.import_module("autobuild.api"), self.__name__)
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.__wrapped__.__doc__  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<function autobuild.{self.__name__}>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(f"autobuild.{self.__name__}"), name)
+
+
 class _Face(ModuleType):
-    """Importing a room binds it to its parent package; the verbs above must not be overwritten by that."""
+    """Importing a room binds it to its parent package; that must not overwrite the verbs."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _VERBS and isinstance(value, ModuleType)):
@@ -77,6 +101,7 @@ class _Face(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Face
+globals().update({name: _Verb(name) for name in _VERBS})
 
 
 def __getattr__(name: str) -> Any:

@@ -136,13 +136,9 @@ def _bind() -> None:
     FittedModel.load = staticmethod(load)
     Scores.build = build
     Scores.narrow = narrow
-    for noun, view in (
-        (FittedModel, _html_model),
-        (Scores, _html_scores),
-        (Built, _html_built),
-        (SearchSpace, _html_space),
-    ):
-        noun._repr_html_ = view  # type: ignore[attr-defined]
+    views = {FittedModel: _html_model, Scores: _html_scores, Built: _html_built, SearchSpace: _html_space}
+    for noun, view in views.items():
+        setattr(noun, "_repr_html_", view)  # noqa: B010 - Jupyter looks it up; it is no part of the class's own face
 
 
 _bind()

@@ -12,9 +12,9 @@ def resource_dir(name: str) -> Path:
 
     An editable install reads the checkout; a wheel carries copies under ``autobuild/_bundled``.
     """
-    for folder in (_PACKAGE.parent / name, _PACKAGE / "_bundled" / name):
-        if folder.is_dir() and (
-            folder == _PACKAGE / "_bundled" / name or (_PACKAGE.parent / "pyproject.toml").is_file()
-        ):
-            return folder
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
+        return checkout / name
+    if (_PACKAGE / "_bundled" / name).is_dir():
+        return _PACKAGE / "_bundled" / name
     raise FileNotFoundError(f"this installation of autobuild lacks its folder {name!r}: install it again")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autobuild.construct.build import Built, build
-from autobuild.construct.kbest import k_best
-from autobuild.construct.narrow import narrow, narrow_rows, narrowing_note, readable_count
+from autobuild.construct.assemblies import k_best
+from autobuild.construct.building import Built, build
+from autobuild.construct.narrowing import narrow, narrow_rows, narrowing_note, readable_count
 
 __all__ = ["Built", "build", "k_best", "narrow", "narrow_rows", "narrowing_note", "readable_count"]

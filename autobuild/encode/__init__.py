@@ -2,6 +2,15 @@
 
 from autobuild.encode.features import FeatureEmbedding
 from autobuild.encode.gatv2 import GATv2
-from autobuild.encode.hops import READOUTS, EncoderConfig, Encoding, HopEncoder, read_out
+from autobuild.encode.hops import READOUTS, EncoderConfig, Encoding, HopEncoder, read_out, scale_gradient
 
-__all__ = ["READOUTS", "EncoderConfig", "Encoding", "FeatureEmbedding", "GATv2", "HopEncoder", "read_out"]
+__all__ = [
+    "READOUTS",
+    "EncoderConfig",
+    "Encoding",
+    "FeatureEmbedding",
+    "GATv2",
+    "HopEncoder",
+    "read_out",
+    "scale_gradient",
+]

@@ -41,7 +41,8 @@ class Scores:
         narrow: ClassVar[Callable[..., SearchSpace]]
 
     def __repr__(self) -> str:
-        return f"Scores({self.scorer!r}, {self.n_candidates:,} candidates of {len(self.space.units)} units, target {self.model.target!r})"
+        units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"
+        return f"Scores({self.scorer!r}, {units}, target {self.model.target!r})"
 
     @property
     def n_candidates(self) -> int:

@@ -2,11 +2,11 @@
 
 from autobuild.fit.config import FitConfig
 from autobuild.fit.curve import learning_curve
-from autobuild.fit.fit import evaluation, fit
+from autobuild.fit.fitting import evaluation, fit
 from autobuild.fit.model import FittedModel
 from autobuild.fit.network import Predictor
 from autobuild.fit.store import load_model, save_model
-from autobuild.fit.train import train
+from autobuild.fit.training import train
 
 __all__ = [
     "FitConfig",

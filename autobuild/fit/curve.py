@@ -10,7 +10,7 @@ import pandas as pd
 
 from autobuild.encode import EncoderConfig
 from autobuild.fit.config import FitConfig
-from autobuild.fit.fit import MIN_TRAIN_ROWS, _Step, evaluation
+from autobuild.fit.fitting import MIN_TRAIN_ROWS, _Step, evaluation
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
 
@@ -36,7 +36,7 @@ def learning_curve(
         target: Expression over its metrics.
         fractions: Parts of the rows that are not held out; parts too small to fit are left out.
         seed: Seed of the split, of the parts (each contains the smaller ones) and of the fits.
-        holdout: As for :func:`autobuild.fit.fit`.
+        holdout: As for :func:`autobuild.fit.fitting`.
         encoder: The encoder's settings.
         config: The fits' settings.
         costs: Cost name -> function of architectures.

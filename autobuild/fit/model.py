@@ -28,7 +28,7 @@ CHUNK = 4096
 
 @dataclass
 class FittedModel:
-    """What :func:`autobuild.fit.fit` returns.
+    """What :func:`autobuild.fit.fitting` returns.
 
     Attributes:
         space: The space the labels belong to.

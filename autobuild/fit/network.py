@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from autobuild.encode import EncoderConfig, Encoding, HopEncoder
+from autobuild.encode import EncoderConfig, Encoding, HopEncoder, scale_gradient
 from autobuild.graphs import PackedGraphs
 
 
@@ -31,4 +31,5 @@ class Predictor(nn.Module):
     def forward(self, graphs: PackedGraphs) -> tuple[Tensor, Encoding]:
         """Predict and encode a batch."""
         encoding: Encoding = self.encoder(graphs)
-        return self.head(torch.cat(encoding.graphs, dim=1)).squeeze(1), encoding
+        features = scale_gradient(encoding.graphs[0], self.encoder.config.feature_gradient)
+        return self.head(torch.cat([features, *encoding.graphs[1:]], dim=1)).squeeze(1), encoding

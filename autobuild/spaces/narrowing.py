@@ -19,7 +19,7 @@ MAX_ENUMERATED = 20_000_000
 
 def restrict(
     space: SearchSpace,
-    units: Mapping[str | int, Any] | None = None,
+    units: Mapping[Any, Any] | None = None,
     *,
     name: str | None = None,
     note: str = "",

@@ -279,7 +279,7 @@ class SearchSpace:
         return mutate(self, arch, seed, level)
 
     def restrict(
-        self, units: Mapping[str | int, Any] | None = None, *, name: str | None = None, note: str = "", **values: Any
+        self, units: Mapping[Any, Any] | None = None, *, name: str | None = None, note: str = "", **values: Any
     ) -> SearchSpace:
         """A narrowed space; see :func:`autobuild.spaces.narrowing.restrict`."""
         from autobuild.spaces.narrowing import restrict

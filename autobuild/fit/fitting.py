@@ -17,7 +17,7 @@ from autobuild.errors import LabelError
 from autobuild.fit.config import FitConfig
 from autobuild.fit.model import FittedModel
 from autobuild.fit.network import Predictor
-from autobuild.fit.train import train
+from autobuild.fit.training import train
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.labels import LabelledSet
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc

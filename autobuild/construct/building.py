@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct.kbest import k_best
+from autobuild.construct.assemblies import k_best
 from autobuild.errors import ConfigError
 from autobuild.spaces import Architecture, SearchSpace
 

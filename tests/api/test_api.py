@@ -1,0 +1,93 @@
+"""The public face: the walk of the README, bound methods, displays, and laziness."""
+
+import inspect
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import autobuild as ab
+from autobuild.errors import ConfigError
+
+
+def test_the_walk(small_model):
+    scores = small_model.explain()
+    built = scores.build(top=5)
+    assert len(built) == len(list(built)) == 5
+    assert built.frame.columns.tolist() == ["rank", "arch", "score", "predicted"]
+    assert built[0] in small_model.space
+    np.testing.assert_allclose(built.frame["predicted"], small_model.predict(list(built))["predicted"])
+
+
+def test_built_networks_are_the_best_by_brute_force(small_model):
+    scores = small_model.explain()
+    a, b = scores.unit_scores.values()
+    order = sorted(
+        itertools.product(range(len(a)), range(len(b))), key=lambda ij: (-math.fsum((a[ij[0]], b[ij[1]])), ij)
+    )
+    built = scores.build(top=400)
+    assert [arch.text for arch in built] == [small_model.space.assemble(ij).text for ij in order]
+    assert len(scores.build(top=1000)) == 400
+    np.testing.assert_allclose(built.scores[0], (max(a) + max(b)) / 2)
+
+
+def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
+    scores = small_model.explain()
+    small = scores.narrow(top=3)
+    assert small.size == 9
+    assert "400 -> 9" in small.note
+    assert scores.build(top=1)[0] in small
+    best = scores.candidates.groupby("unit").head(3)
+    assert sorted(best["candidate"]) == sorted(c.text for unit in small.units for c in unit)
+    assert small_model.explain(small).build(top=1)[0] == scores.build(top=1)[0]
+    assert scores.narrow(mass=0.5).size == 100
+    assert scores.narrow(threshold=-1e9).size == 400
+    for wrong in ({}, {"top": 3, "mass": 0.5}, {"mass": 2.0}, {"top": 0}):
+        with pytest.raises(ConfigError, match=r"narrow|mass|top"):
+            scores.narrow(**wrong)
+
+
+def test_identity_twins_are_built_once():
+    space = ab.sequence_space("twins", {"a": 2, "b": 2}, {"op": [0, 1, 2]}, text="{op}", identity={"op": 0})
+    rng = np.random.default_rng(0)
+    from autobuild.construct import build
+
+    built = build(space, {unit.name: rng.normal(size=unit.size) for unit in space.units}, top=1000)
+    keys = [space.key(arch) for arch in built]
+    assert len(set(keys)) == len(keys) == (1 + 2 + 4) ** 2
+
+
+def test_everything_displays_in_jupyter(small_model, small_labels):
+    scores = small_model.explain()
+    for thing in (small_model, scores, scores.build(top=2), small_model.space, scores.narrow(top=2), small_labels):
+        assert thing._repr_html_().startswith(("<p>", "<div>", "<b>", "<table"))
+
+
+def test_verbs_stay_verbs_after_rooms_are_imported():
+    import autobuild.fit.training as room
+    from autobuild.explain import Scores
+    from autobuild.fit import fit as verb
+
+    assert callable(ab.fit)
+    assert callable(ab.explain)
+    assert ab.fit.training is room
+    assert ab.explain.Scores is Scores
+    assert inspect.signature(ab.fit) == inspect.signature(verb)
+    assert "Fit a predictor" in ab.fit.__doc__
+
+
+def test_wrong_names_offer_the_nearest():
+    with pytest.raises(AttributeError, match="did you mean 'LabelledSet'"):
+        _ = ab.LabeledSet
+
+
+def test_importing_is_lazy():
+    code = (
+        "import autobuild, sys; autobuild.space('ofa_mbv3'); "
+        "print([m for m in ('torch', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
