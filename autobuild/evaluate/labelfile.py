@@ -1,0 +1,193 @@
+"""The CSV file of a labelling: appended row by row, rewritten whole only by renaming."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from autobuild.errors import LabelError, RunError
+
+Key = tuple[str, int]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of ``path`` (an flock on a file beside it); the system frees it when the process ends.
+
+    Raises:
+        RunError: If another process holds it, or the folder cannot be written.
+    """
+    import fcntl
+
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = lock.open("a")
+    except OSError as error:
+        raise RunError(f"{path.parent} cannot be written: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{path} is being written by another process; wait for it or choose another file") from None
+        yield
+
+
+class LabelFile:
+    """Rows of a labelling, in memory and on disk, equal at every moment up to :meth:`fill`.
+
+    Args:
+        path: The CSV file.
+        columns: Its columns, empty while there is no header.
+        rows: (arch, seed) -> the row's texts by column.
+    """
+
+    def __init__(self, path: Path, columns: list[str], rows: dict[Key, dict[str, str]]) -> None:
+        self.path, self.columns, self.rows = path, columns, rows
+
+    @classmethod
+    def open(cls, path: Path, family: str, evaluator: object) -> LabelFile:
+        """Read what is there, dropping a torn last line; the caller holds the lock.
+
+        Raises:
+            LabelError: If the file is no such file, or was made by another recipe.
+            RunError: If it cannot be read or written.
+        """
+        try:
+            _check_recipe(path, family, evaluator)
+            text = _without_torn_line(path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read and written: {error.strerror}") from error
+        records = list(csv.reader(io.StringIO(text)))
+        if not records:
+            return cls(path, [], {})
+        columns, rows = records[0], dict[Key, dict[str, str]]()
+        if columns[:2] != ["arch", "seed"] or len(set(columns)) != len(columns):
+            raise LabelError(f"{path} is no label file: its columns are {columns}; accepted: arch, seed, metrics...")
+        for number, record in enumerate(records[1:], start=2):
+            try:
+                row = dict(zip(columns, record, strict=True))
+                key = (row["arch"], int(row["seed"]))
+            except ValueError:
+                raise LabelError(f"{path}, row {number} does not read as {columns}: {record}") from None
+            if key in rows:
+                raise LabelError(f"{path}, row {number}: {key[0]!r} with seed {key[1]} is there twice")
+            rows[key] = row
+        return cls(path, columns, rows)
+
+    def append(self, arch: str, seed: int, metrics: Mapping[str, float], blank: str | None = None) -> str:
+        """Add one row and force it to the disk.
+
+        Args:
+            arch: Canonical text.
+            seed: Seed of the evaluation.
+            metrics: All finite.
+            blank: A column for later, put behind the first metric when the header is written.
+
+        Returns:
+            Why the row cannot be taken, or an empty text.
+        """
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if bad:
+            return f"not a finite number: {', '.join(bad)}"
+        first = not self.columns
+        if first:
+            names = list(metrics)
+            self.columns = ["arch", "seed", *names[:1], *([blank] if blank else []), *names[1:]]
+        expected = set(self.columns) - {"arch", "seed", "latency_ms"}
+        if set(metrics) - {"latency_ms"} != expected:
+            return f"it has the metrics {sorted(metrics)}, the file has {sorted(expected)}"
+        texts = {name: _number(value) for name, value in metrics.items()}
+        row = {name: texts.get(name, "") for name in self.columns} | {"arch": arch, "seed": str(seed)}
+        lines = [self.columns] if first else []
+        lines.append([row[name] for name in self.columns])
+        with self.path.open("ab") as handle:
+            handle.write(_csv(lines))
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.rows[(arch, seed)] = row
+        return ""
+
+    def fill(self, arch: str, column: str, value: float) -> None:
+        """Set ``column`` of every row of ``arch``, in memory; :meth:`rewrite` brings it to the disk."""
+        if column not in self.columns:
+            self.columns.insert(min(3, len(self.columns)), column)
+            for row in self.rows.values():
+                row[column] = ""
+        for (text, _), row in self.rows.items():
+            if text == arch:
+                row[column] = _number(value)
+
+    def rewrite(self) -> None:
+        """Write everything to a new file and rename it over the old one: a reader sees one or the other, whole."""
+        lines = [self.columns, *([row[name] for name in self.columns] for row in self.rows.values())]
+        write_whole(self.path, _csv(lines))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside ``path``, sync, rename."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    beside.replace(path)
+
+
+def recipe(family: str, evaluator: object) -> dict[str, Any]:
+    """What labels come from, as JSON-ready data: the space and the evaluator with all its settings."""
+    settings: dict[str, Any] = {}
+    if dataclasses.is_dataclass(evaluator) and not isinstance(evaluator, type):
+        settings = dataclasses.asdict(evaluator)
+    whole = {"space": family, "evaluator": type(evaluator).__name__, "settings": settings}
+    read_back: dict[str, Any] = json.loads(json.dumps(whole, default=str))
+    return read_back
+
+
+def _check_recipe(path: Path, family: str, evaluator: object) -> None:
+    beside, now = path.with_name(path.stem + ".recipe.json"), recipe(family, evaluator)
+    if not beside.is_file():
+        write_whole(beside, (json.dumps(now, indent=2) + "\n").encode())
+        return
+    try:
+        then = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabelError(f"{beside} is no recipe: {error}") from error
+    if then != now and path.is_file() and path.stat().st_size:
+        raise LabelError(
+            f"{path} holds labels of another recipe ({beside.name}): then {json.dumps(then)}, now {json.dumps(now)}; "
+            "choose another file"
+        )
+    if then != now:
+        write_whole(beside, (json.dumps(now, indent=2) + "\n").encode())
+
+
+def _without_torn_line(path: Path) -> str:
+    """The file's text up to its last line end; what follows was being written when the process died."""
+    if not path.is_file():
+        return ""
+    with path.open("r+b") as handle:
+        content = handle.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            handle.truncate(len(whole))
+            os.fsync(handle.fileno())
+    return whole.decode("utf-8")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))
+
+
+def _csv(lines: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode("utf-8")

@@ -1,0 +1,138 @@
+"""Evaluating an architecture by really training it, on the embedded digit task."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from autobuild.cost.count import count_macs, count_params
+from autobuild.errors import EvaluationError, SpaceError
+from autobuild.evaluate.digits import DigitTask, digit_pictures
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from autobuild.spaces import Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class TrainingEvaluator:
+    """Trains a network on the digit pictures and tests it on pictures of held-out digits.
+
+    AdamW, one cycle of the learning rate (cosine, Smith & Topin 2018), cross-entropy; the pictures are the same for
+    every architecture and seed, and the seed changes the initial weights and the order of the batches.
+
+    Args:
+        task: The pictures.
+        epochs: Passes over the training pictures.
+        batch_size: Pictures in a step.
+        learning_rate: Largest learning rate of the cycle.
+        weight_decay: Of AdamW.
+        warm_up: Share of the steps in which the learning rate rises.
+        threads: Torch threads; labels are measured with one, since parallel processes use the other cores.
+    """
+
+    task: DigitTask = field(default_factory=DigitTask)
+    epochs: int = 4
+    batch_size: int = 32
+    learning_rate: float = 0.01
+    weight_decay: float = 0.02
+    warm_up: float = 0.25
+    threads: int = 1
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one picture."""
+        return (1, self.task.canvas, self.task.canvas)
+
+    def network(self, space: SearchSpace, arch: Architecture | str, seed: int = 0) -> nn.Module:
+        """The freshly initialised network, the same for the same seed.
+
+        Raises:
+            EvaluationError: If the space builds no networks or the architecture is not in it.
+        """
+        import torch
+
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return space.realise(arch, num_classes=10, in_channels=1)
+        except SpaceError as error:
+            raise EvaluationError(f"{arch} cannot be trained: {error}") from error
+
+    def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
+        """Train ``arch`` once.
+
+        Returns:
+            ``acc`` (percent of the test pictures), ``params`` and ``macs`` (counts), ``train_seconds`` (wall time
+            of training and testing).
+
+        Raises:
+            EvaluationError: If the network cannot be built or its loss stops being finite.
+        """
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            net = self.network(space, arch, seed)
+            params, macs = count_params(net), count_macs(net, self.input_shape)
+            digit_pictures(self.task)  # made outside the clock, once in a process
+            start = time.perf_counter()
+            acc = self._train_and_test(net, arch, seed)
+            seconds = time.perf_counter() - start
+        finally:
+            torch.set_num_threads(before)
+        return {"acc": acc, "params": params, "macs": macs, "train_seconds": seconds}
+
+    def _train_and_test(self, net: nn.Module, arch: Architecture | str, seed: int) -> float:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        train, test = digit_pictures(self.task)
+        images, classes = _tensors(train.images, train.classes)
+        steps = len(images) // self.batch_size
+        if steps < 1:
+            raise EvaluationError(f"batch_size={self.batch_size} exceeds the {len(images)} training pictures")
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.AdamW(
+            net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.learning_rate, total_steps=max(2, self.epochs * steps), pct_start=self.warm_up
+        )
+        order = torch.Generator().manual_seed(seed)
+        net.train()
+        for epoch in range(self.epochs):
+            rows = torch.randperm(len(images), generator=order)[: steps * self.batch_size].view(steps, -1)
+            for batch in rows:
+                x = images[batch].contiguous(memory_format=torch.channels_last)
+                loss = cross_entropy(net(x), classes[batch])
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                cycle.step()
+            if not math.isfinite(float(loss.detach())):
+                raise EvaluationError(f"{arch}, seed {seed}: the loss is not finite after epoch {epoch + 1}")
+        return _accuracy(net, *_tensors(test.images, test.classes))
+
+
+def _tensors(images: object, classes: object) -> tuple[Tensor, Tensor]:
+    import torch
+
+    return torch.tensor(images), torch.tensor(classes)
+
+
+def _accuracy(net: nn.Module, images: Tensor, classes: Tensor) -> float:
+    """Percent of ``images (n, 1, h, w)`` that ``net`` puts in their class."""
+    import torch
+
+    net.eval()
+    hits = 0
+    with torch.inference_mode():
+        for start in range(0, len(images), 500):
+            x = images[start : start + 500].contiguous(memory_format=torch.channels_last)
+            hits += int((net(x).argmax(dim=1) == classes[start : start + 500]).sum())
+    return 100.0 * hits / len(images)

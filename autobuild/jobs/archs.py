@@ -1,0 +1,80 @@
+"""Reading architectures that a user gives: a table with a column ``arch``, a text file, or one text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autobuild.errors import ConfigError, LabelError, SpaceError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.spaces import Architecture, SearchSpace
+
+_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+_TEXTS = (".txt", ".list")
+_SHOWN = 20
+
+
+def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Architecture]]:
+    """Read architectures of ``space``.
+
+    Args:
+        given: The path of a table (CSV, TSV, Parquet, JSON Lines) with a column ``arch``, the path of a text file with
+            one architecture a line, or the text of one architecture.
+        space: Where they have to lie.
+
+    Returns:
+        The table with all its columns (``arch`` alone for texts), ``arch`` in canonical text, and the architectures.
+
+    Raises:
+        LabelError: The file has no column ``arch``, or rows that are no architectures of the space (the first 20 are
+            listed).
+        ConfigError: ``given`` is neither a file nor an architecture.
+    """
+    import pandas as pd
+
+    path = Path(given)
+    if path.suffix.lower() in _TABLES:
+        from autobuild.labels.tables import locate, read_table
+
+        raw = read_table(locate(given))
+        if "arch" not in raw.columns:
+            raise LabelError(f"{given}: no column 'arch' {nearest('arch', raw.columns)}")
+        frame, rows = pd.DataFrame(dict(raw.columns)), list(raw.numbers)
+    elif path.suffix.lower() in _TEXTS:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"archs={given}: cannot be read: {error}") from error
+        numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+        frame, rows = pd.DataFrame({"arch": [line for _, line in numbered]}), [number for number, _ in numbered]
+    else:
+        try:
+            arch = space.parse(given)
+        except SpaceError as error:
+            endings = ", ".join((*_TABLES, *_TEXTS))
+            raise ConfigError(
+                f"archs={given}: no file ending in {endings}, and no architecture either: {error}"
+            ) from error
+        return pd.DataFrame({"arch": [str(arch)]}), [arch]
+    return _parsed(given, frame, rows, space)
+
+
+def _parsed(
+    source: str, frame: pd.DataFrame, rows: list[int], space: SearchSpace
+) -> tuple[pd.DataFrame, list[Architecture]]:
+    archs, bad = [], []
+    for number, text in zip(rows, frame["arch"], strict=True):
+        try:
+            archs.append(space.parse(text))
+        except SpaceError as error:
+            bad.append(f"  row {number}: {error}")
+    if bad:
+        more = [f"  ... {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
+        told = "\n".join([*bad[:_SHOWN], *more])
+        raise LabelError(f"{source}: {len(bad)} of {len(rows)} rows are no architectures of {space.name}:\n{told}")
+    if not archs:
+        raise LabelError(f"{source}: there are no architectures in it")
+    return frame.assign(arch=[str(arch) for arch in archs]), archs

@@ -1,0 +1,149 @@
+"""What the jobs print: tables, and progress with an estimate of the time left; plain lines without a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EVERY_SECONDS = 10.0
+
+
+def say(text: str = "") -> None:
+    """Print a line at once, so that a log shows how far a job is."""
+    print(text, flush=True)
+
+
+def heading(text: str) -> None:
+    """Print a heading with an empty line before it."""
+    say(f"\n{text}")
+
+
+def table(frame: pd.DataFrame, *, rows: int = 10, columns: Sequence[str] | None = None) -> None:
+    """Print the first ``rows`` rows of a frame and how many more there are; fractions with five significant digits."""
+    shown = frame[list(columns)] if columns is not None else frame
+    cells = [[_cell(value) for value in row] for row in shown.head(rows).itertuples(index=False)]
+    grid([str(name) for name in shown.columns], cells)
+    if len(frame) > rows:
+        say(f"  ... {len(frame) - rows:,} more rows")
+
+
+def grid(header: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print text cells in columns: a drawn table on a terminal, aligned plain columns elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        drawn = Table(show_edge=False, pad_edge=False, header_style="bold")
+        for name in header:
+            drawn.add_column(name, overflow="fold")
+        for row in cells:
+            drawn.add_row(*row)
+        Console(highlight=False, markup=False).print(drawn)
+        return
+    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
+    for row in [header, *cells]:
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.5g}"
+    return "-" if value is None else str(value)
+
+
+@contextmanager
+def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """Show progress over ``total`` pieces of work, ``done`` of which were finished before.
+
+    Gives a function to call after each piece, with a note to show beside it. On a terminal a bar is drawn; elsewhere
+    a line is printed at most every ten seconds, and at the end.
+    """
+    if sys.stdout.isatty():
+        with _bar(label, total, done) as advance:
+            yield advance
+    else:
+        yield _lines(label, total, done)
+
+
+@contextmanager
+def _bar(label: str, total: int, done: int) -> Iterator[Callable[[str], None]]:
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("ETA"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[note]}", markup=False),
+    )
+    with bars.Progress(*columns) as bar:
+        task = bar.add_task(label, total=total, completed=done, note="")
+
+        def advance(note: str = "") -> None:
+            bar.update(task, advance=1, note=note)
+
+        yield advance
+
+
+def _lines(label: str, total: int, done: int) -> Callable[[str], None]:
+    began = last = time.monotonic()
+    count = done
+
+    def advance(note: str = "") -> None:
+        nonlocal count, last
+        count += 1
+        now = time.monotonic()
+        if now - last < _EVERY_SECONDS and count < total:
+            return
+        last = now
+        left = (now - began) / max(1, count - done) * (total - count)
+        say(f"  {label}: {count}/{total}, {duration(now - began)} so far, ETA {duration(left)}  {note}".rstrip())
+
+    return advance
+
+
+class Phases:
+    """Progress over work that comes in phases, each with a number of pieces: ``show(phase, done, total)``."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._done = 0
+        self._stack = ExitStack()
+        self._advance: Callable[[str], None] | None = None
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def show(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """Say that ``done`` of ``total`` pieces of ``phase`` are finished; the first call of a phase begins it."""
+        if phase != self._phase or self._advance is None:
+            self._stack.close()
+            # What the first call reports was finished by an earlier process, unless it is the first piece.
+            self._phase, self._done = phase, done - 1 if done == 1 else done
+            self._advance = self._stack.enter_context(progress(phase, total, self._done))
+        while self._done < done:
+            self._done += 1
+            self._advance(note if self._done == done else "")
+
+
+def duration(seconds: float) -> str:
+    """A time span as people read it: ``8 s``, ``2 min 05 s``, ``1 h 04 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

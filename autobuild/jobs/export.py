@@ -1,0 +1,115 @@
+"""``autobuild export``: one architecture as a file for other tools."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError
+from autobuild.jobs.console import say
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    from autobuild.jobs.run import Run
+    from autobuild.spaces import Architecture, SearchSpace
+
+_NAMES = {"json": "architecture.json", "pt": "network.pt", "onnx": "network.onnx"}
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Write the architecture in one format."""
+    from autobuild.jobs.run import Run, use_threads
+    from autobuild.spaces import load_space
+
+    space = load_space(config["space"])
+    if config["arch"] is None:
+        raise ConfigError(f"export needs arch=, an architecture of {space.name} such as arch='{space.example}'")
+    arch = space.parse(config["arch"])
+    name = _NAMES[config["format"]]
+    with Run.open("export", config, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            if config["format"] == "json":
+                folder.write_json(name, describe(space, arch))
+            elif config["format"] == "pt":
+                _write_pt(folder, name, space, arch, config["seed"])
+            else:
+                _write_onnx(folder, name, space, arch, config)
+            folder.record(arch=str(arch), space=space.name, format=config["format"])
+        say(str(folder.dir / name))
+    return 0
+
+
+def describe(space: SearchSpace, arch: Architecture) -> dict[str, Any]:
+    """An architecture as JSON-ready data: its layers by stage, and its graph with named features."""
+    layers = dict(zip((stage.name for stage in space.stages), space.layers(arch), strict=True))
+    return {"space": space.name, "arch": str(arch), "layers": layers, "graph": space.graph(arch).to_dict()}
+
+
+def _write_pt(folder: Run, name: str, space: SearchSpace, arch: Architecture, seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+    network = space.realise(arch)
+    with folder.writing(name) as path:
+        torch.save({"space": space.name, "arch": str(arch), "state_dict": network.state_dict()}, path)
+
+
+def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, config: Mapping[str, Any]) -> None:
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"format=onnx needs the package {package}: pip install 'autobuild[onnx]'")
+    import torch
+
+    shape = config["shape"] or _input_shape(space)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ConfigError(f"shape={shape}: accepted are three sizes, [channels,height,width]")
+    torch.manual_seed(config["seed"])
+    network = space.realise(arch, in_channels=shape[0]).eval()
+    with folder.writing(name) as path, _quiet():
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, *shape),),
+            path,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about packages that are not needed here from the user."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
+
+
+def _input_shape(space: SearchSpace) -> list[int]:
+    """Channels, height and width that the declaration of the space says its networks are made for.
+
+    Raises:
+        ConfigError: It does not say.
+    """
+    from autobuild.spaces import space_names
+    from autobuild.spaces.registry import declaration
+
+    declared = space.family in space_names() and getattr(declaration(space.family), "INPUT_SHAPE", None)
+    if not declared:
+        raise ConfigError(
+            f"space {space.name} does not say how large its pictures are: give shape=[channels,height,width]"
+        )
+    return [int(size) for size in declared]

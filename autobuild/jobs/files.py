@@ -1,0 +1,56 @@
+"""Which files a job reads, so that its run folder knows when one of them has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autobuild import labels
+from autobuild.resources import resource_dir
+
+_KEYS = ("space", "labels", "test", "model", "archs", "built")
+
+
+def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
+    """The files and folders named by ``config`` that exist, by key.
+
+    A space by name is the file that declares it; ``labels=null`` is the set embedded with the space.
+    """
+    found: dict[str, Path] = {}
+    for key in _KEYS:
+        value = config.get(key)
+        if not isinstance(value, str):
+            continue
+        path = Path(value)
+        if key == "space":
+            shipped = [resource_dir("search_spaces") / f"{value}{suffix}" for suffix in (".py", ".yaml")]
+            path = next((file for file in shipped if file.is_file()), path)
+        within = {"model": "model", "built": "built.csv"}.get(key)  # both keys take a whole run folder as well
+        if within is not None and _exists(path / within):
+            path = path / within
+        if _exists(path):
+            found[key] = path
+    if config.get("labels", "") is None and isinstance(config.get("space"), str):
+        embedded = embedded_labels(str(config["space"]))
+        if embedded is not None:
+            found["labels"] = embedded
+    return found
+
+
+def embedded_labels(space: str) -> Path | None:
+    """The labelled set that ships with the space, if there is one."""
+    path = Path(labels.__file__).parent / "embedded" / f"{space}.csv"
+    return path if path.is_file() else None
+
+
+def embedded_names() -> list[str]:
+    """The spaces that ship with a labelled set."""
+    return sorted(path.stem for path in (Path(labels.__file__).parent / "embedded").glob("*.csv"))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # an architecture's text can be longer than a file name may be
+        return False

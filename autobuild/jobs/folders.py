@@ -1,0 +1,146 @@
+"""Which folder a run gets: a new one, or one that holds an unfinished run of the same settings (see jobs/run.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from autobuild.errors import ConfigError, RunError
+
+OWN_FILES = ("config.yaml", "run.json", "metrics.json")
+
+
+Claim = tuple[Path, int | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
+
+
+def claim_out(folder: Path, state: dict[str, Any], resume: bool) -> Claim:
+    """Take the folder that the user named; the third value is the state of the run that goes on, if any."""
+    _make(folder)
+    lock = _lock(folder)
+    if lock is False:
+        raise RunError(f"out={folder}: another process is using this run folder; wait for it, or choose another out=")
+    old = read_json(folder / "run.json")
+    if old is None:
+        return folder, lock, None
+    differences = _differences(old, state)
+    if resume and not differences:
+        return folder, lock, old
+    if resume:
+        _unlock(lock)
+        raise ConfigError(
+            f"out={folder}: holds a {old.get('status', 'broken')} run with other settings: {'; '.join(differences)}. "
+            "Choose another out=, or replace it with resume=false"
+        )
+    for name in [*old.get("files", []), *OWN_FILES]:
+        _remove(folder, str(name))
+    return folder, lock, None
+
+
+def claim_default(parent: Path, state: dict[str, Any], resume: bool) -> Claim:
+    """Find the newest unfinished run that may go on, or make a new folder."""
+    for found in sorted(parent.glob("*/run.json"), reverse=True) if resume else []:
+        old = read_json(found)
+        if old is None or old.get("status") == "finished" or _differences(old, state):
+            continue
+        lock = _lock(found.parent)
+        if lock is not False:
+            return found.parent, lock, old
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for attempt in range(1000):
+        folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
+        try:
+            _make(folder, exist_ok=False)
+        except FileExistsError:
+            continue
+        lock = _lock(folder)
+        return folder, None if lock is False else lock, None
+    raise RunError(f"{parent}: no free folder name for {stamp}")
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between a run on disk and the one asked for, in words."""
+    if old.get("job") != new["job"]:
+        return [f"it is a run of the job {old.get('job')}, not {new['job']}"]
+    before, after = _flat(old.get("config", {})), _flat(new["config"])
+    told = [
+        f"{key} is {before.get(key)} there, {after.get(key)} here"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+    inputs = old.get("inputs", {})
+    told += [f"the contents of {key} have changed" for key in new["inputs"] if inputs.get(key) != new["inputs"][key]]
+    if old.get("autobuild") != new["autobuild"]:
+        told.append(f"it was written by autobuild {old.get('autobuild')}, this is {new['autobuild']}")
+    return told
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _make(folder: Path, *, exist_ok: bool = True) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except FileExistsError as error:
+        if not exist_ok and folder.is_dir():
+            raise
+        raise RunError(f"out={folder}: cannot be written: it is a file, not a folder") from error
+    except OSError as error:
+        raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _lock(folder: Path) -> int | bool | None:
+    """Take the folder's lock: its descriptor, False if a live process has it, None where locks do not exist."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        descriptor = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    except OSError:
+        # Some network file systems have no locks; running without one beats not running.
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _remove(folder: Path, name: str) -> None:
+    """Remove one file or folder that an earlier run wrote, and only inside the run folder."""
+    path = folder / name
+    if folder.resolve() not in path.resolve().parents:
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is none, or if it is broken."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

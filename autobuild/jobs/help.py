@@ -1,0 +1,71 @@
+"""The texts of ``autobuild --help`` and ``autobuild <job> --help``, made from the comments in ``conf``."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+
+from autobuild.jobs.options import Job, Key, job_names, read_job
+
+_INTRO = """\
+autobuild learns from labelled architectures what matters in them, and builds the best networks of a search space.
+
+Usage: autobuild [JOB] [KEY=VALUE ...]        (without a job: demo)
+       autobuild JOB --help                   keys, defaults, examples and files of one job
+       autobuild JOB -m KEY=A,B,C             one run for each value (a Hydra sweep)
+
+Jobs:"""
+
+
+def overview() -> str:
+    """The text of ``autobuild --help``."""
+    width = _width()
+    lines = [_INTRO]
+    lines += [_entry(name, read_job(name).summary, 12, width) for name in job_names()]
+    lines.append("\nExamples:")
+    lines += [f"  {line}" for name in ("demo", "build") for line in read_job(name).examples[:2]]
+    lines.append("\nOptions: --help, --version, -m/--multirun, --cfg job (print the settings and stop), --hydra-help")
+    return "\n".join(lines)
+
+
+def describe(job: Job) -> str:
+    """The text of ``autobuild <job> --help``."""
+    width = _width()
+    lines = [f"autobuild {job.name}: {job.summary}"]
+    if job.notes:
+        lines += ["", *textwrap.wrap(" ".join(job.notes), width)]
+    lines += ["", f"Usage: autobuild {job.name} [KEY=VALUE ...]", "", "Keys and their defaults:"]
+    plain = [key for key in job.keys.values() if key.name.split(".")[0] not in job.groups]
+    column = min(30, max(len(f"{key.name}={key.default}") for key in plain) + 2)
+    lines += [_entry(f"{key.name}={key.default}", _about(key), column, width) for key in plain]
+    for group, (default, choices) in job.groups.items():
+        lines += ["", f"{group}={default}  (one of {', '.join(choices)}), and single keys of it:"]
+        for key in (key for key in job.keys.values() if key.name.startswith(group + ".")):
+            only = "" if default in key.choices else f"only with {group}={' or '.join(key.choices)}: "
+            lines.append(_entry(f"{key.name}={key.default}", only + _about(key), column, width))
+    if any(key.base == "text" for key in job.keys.values()):
+        names = ", ".join(key.name for key in job.keys.values() if key.base == "text")
+        lines += ["", *textwrap.wrap(f"Taken as typed: {names}. Put single quotes around them for your shell.", width)]
+    lines += ["", "Examples:", *(f"  {line}" for line in job.examples)]
+    lines += ["", "Writes:", *(_entry(*_split(line), column, width) for line in job.writes)]
+    return "\n".join(lines)
+
+
+def _about(key: Key) -> str:
+    accepted = key.base.replace("one of ", "").replace(" ", "|") if key.base.startswith("one of") else key.kind
+    return key.about if key.base in ("text", "path", "name", "bool") else f"{key.about} [{accepted}]"
+
+
+def _split(line: str) -> tuple[str, str]:
+    name, _, about = line.partition("  ")
+    return name, about.strip()
+
+
+def _entry(left: str, right: str, column: int, width: int) -> str:
+    body = textwrap.wrap(right, max(30, width - column - 2)) or [""]
+    first = f"  {left:<{column}}{body[0]}" if len(left) < column else f"  {left}\n  {'':<{column}}{body[0]}"
+    return "\n".join([first.rstrip(), *(f"  {'':<{column}}{line}" for line in body[1:])])
+
+
+def _width() -> int:
+    return max(70, min(120, shutil.get_terminal_size((110, 24)).columns))

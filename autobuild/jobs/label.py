@@ -1,0 +1,65 @@
+"""``autobuild label``: really train and measure architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autobuild.jobs.console import heading, say, table
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.spaces import Architecture, SearchSpace
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Choose the architectures, train each with each seed, measure latencies, write the labels."""
+    import autobuild as ab
+    from autobuild.jobs.measuring import train
+    from autobuild.jobs.run import Run, use_threads
+
+    space = ab.space(config["space"])
+    with Run.open("label", config, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            archs, seeds = _chosen(config, space), list(dict.fromkeys(config["seeds"]))
+            trained = train(folder, space, archs, seeds, config["workers"], latency=config["latency"])
+            frame = means(trained)
+            folder.write_frame("labels.csv", frame)
+            folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))
+        frame = folder.read_frame("labels.csv")
+        heading(f"{len(frame):,} labelled architectures of {space.name}")
+        table(frame.sort_values("acc", ascending=False) if "acc" in frame else frame)
+        say(f"\n{folder.dir / 'labels.csv'}")
+    return 0
+
+
+def _chosen(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
+    """The architectures of ``archs``, or newly drawn ones; distinct networks, the first ``n``."""
+    if config["archs"] is not None:
+        from autobuild.jobs.archs import read_archs
+
+        _, archs = read_archs(config["archs"], space)
+        distinct: dict[str, Architecture] = {}
+        for arch in archs:
+            distinct.setdefault(space.key(arch), arch)
+        return list(distinct.values())[: config["n"]]
+    from autobuild.labels import sample_design
+
+    return sample_design(space, config["n"] or _DRAWN, config["design"], config["seed"], config["cover"])
+
+
+_DRAWN = 20
+
+
+def means(trained: pd.DataFrame) -> pd.DataFrame:
+    """One row an architecture, in order: the mean of every metric over the seeds."""
+    return trained.drop(columns="seed").groupby("arch", sort=False).mean().reset_index()
+
+
+def spread(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """5th percentile, median and 95th percentile of every metric."""
+    numbers = frame.drop(columns="arch").quantile([0.05, 0.5, 0.95])
+    return {str(name): dict(zip(("p05", "median", "p95"), numbers[name], strict=True)) for name in numbers}

@@ -1,0 +1,71 @@
+"""The pictures of each job, drawn from the tables in its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from autobuild.explain import Scores
+    from autobuild.jobs.run import Run
+
+
+def draw_fit(folder: Run) -> None:
+    """Predicted against measured, rank correlation by hop, the losses, and the learning curve if there is one."""
+    from autobuild import plot
+
+    heldout, numbers = folder.read_frame("heldout.csv"), folder.metrics
+    if len(heldout):
+        _save(folder, "predicted.png", plot.predicted_vs_measured(heldout, numbers["target"]))
+        _save(folder, "hops.png", plot.hop_correlation(numbers))
+    _save(folder, "history.png", plot.history(folder.read_frame("history.csv")))
+    if folder.has("curve.csv"):
+        _save(folder, "learning_curve.png", plot.learning_curve(folder.read_frame("curve.csv")))
+
+
+def draw_scores(folder: Run, scores: Scores) -> None:
+    """What every feature value is worth, and the best candidates of every unit."""
+    from autobuild import plot
+
+    _save(folder, "features.png", plot.feature_scores(scores))
+    _save(folder, "candidates.png", plot.top_candidates(scores))
+
+
+def draw_best(folder: Run, scores: Scores) -> None:
+    """The best built network, its nodes coloured by score at every hop; the built networks beside the labels."""
+    from autobuild import plot
+
+    built = folder.read_frame("built.csv")
+    _save(folder, "best.png", plot.architecture(scores, built["arch"][0]))
+    labels = scores.model.training["target"].to_numpy()
+    _save(folder, "built.png", plot.built(built, labels, target=scores.model.target))
+
+
+def draw_verified(folder: Run, labels: Any) -> None:
+    """The built networks as measured, beside the labels and the best labelled network measured again.
+
+    Args:
+        folder: The run, with ``verified.csv``.
+        labels: Target of the labelled rows, shape ``(n,)``.
+    """
+    from autobuild import plot
+
+    frame = folder.read_frame("verified.csv")
+    built = frame[frame["set"] == "built"].assign(rank=range(1, int((frame["set"] == "built").sum()) + 1))
+    drawn = plot.built(
+        built,
+        labels,
+        measured=built["measured"].to_numpy(),
+        target=folder.metrics["target"],
+        retrained=folder.metrics["labelled_best_retrained"],
+    )
+    _save(folder, "built.png", drawn)
+
+
+def _save(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
+    from autobuild import plot
+
+    with folder.writing(name) as path:
+        plot.save(drawn, path)

@@ -1,0 +1,42 @@
+"""``autobuild predict``: predictions of a saved model, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autobuild.errors import ConfigError
+from autobuild.jobs.console import heading, say, table
+from autobuild.jobs.files import input_files
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Load the model, read the architectures, predict."""
+    for key, what in (("model", "the folder of a fitted model"), ("archs", "a file, or one architecture")):
+        if config[key] is None:
+            raise ConfigError(f"predict needs {key}=, {what}; see autobuild predict --help")
+    from autobuild.jobs.run import Run, use_threads
+
+    with Run.open("predict", config, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            _predict(folder, config)
+        frame = folder.read_frame("predictions.csv")
+        heading(f"Predictions of {folder.metrics['target']}, intervals of level {config['level']:g}")
+        table(frame, rows=20)
+        if frame["lower"].isna().all():
+            say("  too few rows were held out when the model was fitted for intervals of this level")
+        say(f"\n{folder.dir / 'predictions.csv'}")
+    return 0
+
+
+def _predict(folder: Any, config: Mapping[str, Any]) -> None:
+    import autobuild as ab
+    from autobuild.jobs.archs import read_archs
+
+    model = ab.FittedModel.load(config["model"])
+    given, archs = read_archs(config["archs"], model.space)
+    found = model.predict(archs, level=config["level"])
+    kept = given.drop(columns=[name for name in given.columns if name in found.columns])
+    folder.write_frame("predictions.csv", found.join(kept))
+    folder.record(n=len(found), level=config["level"], target=model.target, space=model.space.name)

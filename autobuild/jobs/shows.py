@@ -1,0 +1,96 @@
+"""What jobs tell at their end, read from the run folder alone, so that a finished run can be shown again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from autobuild.jobs.console import duration, heading, say, table
+
+if TYPE_CHECKING:
+    from autobuild.jobs.run import Run
+
+_PER_UNIT = 3
+
+
+def show_fit(folder: Run) -> None:
+    """How well the model ranks architectures that it has not seen."""
+    numbers = folder.metrics
+    heading(f"How good is the model? (target: {numbers['target']})")
+    if numbers.get("test_srcc") is None:
+        say("  not judged: no row was held out")
+    else:
+        told = f"{number(numbers['test_srcc'])} Spearman, {number(numbers['test_tau'])} Kendall"
+        say(f"  rank correlation on {numbers['n_test']} held-out rows: {told}")
+        say(f"  mean absolute error there: {number(numbers['test_mae'])}")
+        say(
+            "  rank correlation of the norm of the graph embedding at hop 0, 1, ...: "
+            + ", ".join(map(number, numbers["hop_srcc"]))
+        )
+    if numbers.get("rest_srcc") is not None:
+        say(f"  rank correlation on {numbers['n_rest']:,} rows of test=: {number(numbers['rest_srcc'])} Spearman")
+    how = "all rows, the held-out ones included" if numbers.get("refit") else "the rows that are not held out"
+    seconds = duration(numbers["fit_seconds"])
+    say(f"  the final model is fitted on {numbers['n_train']:,} rows: {how} ({seconds} in all)")
+    if folder.has("curve.csv"):
+        from autobuild.plot import learning_hint
+
+        say(f"  would more labels help? {learning_hint(folder.read_frame('curve.csv'))}")
+    if numbers.get("dropped"):
+        say(f"  {numbers['dropped']:,} rows were dropped: their target is missing or not finite")
+
+
+def show_features(folder: Run) -> None:
+    """Which feature values matter."""
+    frame = folder.read_frame("features.csv")
+    by = "effect" if "effect" in frame else "score"
+    heading("What matters: feature values, best first (effect: units of the target, against the mean)")
+    table(frame.sort_values(by, ascending=False, kind="stable"), rows=20)
+    layers = folder.read_frame("layers.csv").sort_values("spread", ascending=False, kind="stable")
+    heading("Where the choice matters most (spread: best operation less worst, units of the target)")
+    table(layers, rows=6)
+
+
+def show_candidates(folder: Run) -> None:
+    """The best candidates of every unit."""
+    frame = folder.read_frame("candidates.csv")
+    columns = [name for name in ("unit", "candidate", "score", "n_seen", "n_seen_rarest") if name in frame]
+    heading(f"The {_PER_UNIT} best candidates of every unit, of {len(frame):,}")
+    best = frame.groupby("unit", sort=False).head(_PER_UNIT)
+    table(best, rows=10 * _PER_UNIT, columns=columns)
+
+
+def show_built(folder: Run) -> None:
+    """The built networks."""
+    heading("Built networks, best first")
+    table(folder.read_frame("built.csv"), rows=10)
+    if folder.metrics.get("narrowed"):
+        say(f"  {folder.metrics['narrowed']}")
+
+
+def show_verified(folder: Run) -> None:
+    """The built networks as measured, beside the labelled ones."""
+    numbers = folder.metrics
+    frame = folder.read_frame("verified.csv")
+    heading(f"Really measured: {numbers['verify_trainings']} trainings with fresh seeds (target: {numbers['target']})")
+    table(frame, rows=len(frame))
+    rows = (
+        ("built, first by score", "built_first"),
+        ("built, best", "built_best"),
+        ("built, mean", "built_mean"),
+        ("best labelled, trained again", "labelled_best_retrained"),
+        ("best labelled, as labelled (the best of many noisy labels flatters)", "labelled_best"),
+        ("labelled, mean", "labelled_mean"),
+    )
+    say()
+    for text, key in rows:
+        say(f"  {text + ':':<70} {number(numbers[key])}")
+
+
+def show_place(folder: Run) -> None:
+    """Where everything lies."""
+    say(f"\nEverything lies in {folder.dir}")
+
+
+def number(value: Any) -> str:
+    """Four significant digits; ``-`` for a number that does not exist."""
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,83 @@
+"""``autobuild spaces``: list the search spaces, or describe one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.jobs.console import grid, heading, say
+
+if TYPE_CHECKING:
+    from autobuild.spaces import SearchSpace
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Print the spaces, or one space; write the tables only where ``out`` is given."""
+    tables = _describe(str(config["space"])) if config["space"] is not None else _list()
+    if config["out"] is not None:
+        _write(config, tables)
+    return 0
+
+
+def _list() -> dict[str, Table]:
+    from autobuild.spaces import load_space, space_names
+
+    header = ["name", "units", "architectures", "features", "about"]
+    rows = []
+    for space in map(load_space, space_names()):
+        rows.append([space.name, str(len(space.units)), count(space.size), _features(space), space.about])
+    grid(header, rows)
+    say("\nDescribe one with: autobuild spaces space=NAME")
+    return {"spaces.csv": (header, rows)}
+
+
+def _describe(name: str) -> dict[str, Table]:
+    from autobuild.spaces import load_space
+
+    space = load_space(name)
+    say(f"{space.name}: {space.about}" if space.about else space.name)
+    say(f"declared in {_source(name)}" + (f", narrowed or joined from {space.family}" if _derived(space) else ""))
+    if space.note:
+        say(space.note)
+    say(f"architectures: {space.size:,}" + (f" (about {space.size:.2g})" if space.size >= 10**7 else ""))
+    header = ["unit", "depths", "candidates"]
+    rows = [[unit.name, ", ".join(map(str, unit.depths)), f"{unit.size:,}"] for unit in space.units]
+    heading(f"{len(space.units)} units, {sum(unit.size for unit in space.units):,} candidates")
+    grid(header, rows)
+    heading("features of a layer")
+    features = [[feature.name, ", ".join("none" if v is None else str(v) for v in feature.values)]
+                for feature in space.features]  # fmt: skip
+    grid(["feature", "values"], features)
+    say(f"\nexample: {space.example}")
+    return {"units.csv": (header, rows), "features.csv": (["feature", "values"], features)}
+
+
+def count(number: int) -> str:
+    """An exact count while it can be read, and its size in powers of ten beyond."""
+    return f"{number:,}" if number < 10**7 else f"{number:.3g}"
+
+
+def _features(space: SearchSpace) -> str:
+    return ", ".join(f"{feature.name} ({len(feature.values)})" for feature in space.features)
+
+
+def _derived(space: SearchSpace) -> bool:
+    return space.family != space.name
+
+
+def _source(name: str) -> str:
+    from autobuild.resources import resource_dir
+
+    shipped = [path for path in resource_dir("search_spaces").glob(f"{name}.*") if path.suffix in (".py", ".yaml")]
+    return str(shipped[0] if shipped else Path(name))
+
+
+def _write(config: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
+    from autobuild.jobs.run import Run
+
+    with Run.open("spaces", config) as run_folder:
+        for name, (header, rows) in tables.items():
+            run_folder.write_table(name, header, rows)

@@ -1,0 +1,224 @@
+"""The steps that several jobs share: read labels, fit, explain, build; each is skipped where a run has finished it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError
+from autobuild.jobs.console import Phases, progress, say
+from autobuild.jobs.files import embedded_labels, embedded_names
+
+if TYPE_CHECKING:
+    from autobuild.explain import Scores
+    from autobuild.fit import FitConfig, FittedModel
+    from autobuild.jobs.run import Run
+    from autobuild.labels import LabelledSet
+    from autobuild.spaces import SearchSpace
+
+# Numbers of a fit that describe the model rather than this run of it; told under other names, or of no use to a reader.
+_NOT_RECORDED = ("target", "seed", "notes", "label_hash")
+
+
+def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
+    """The file that ``labels`` names, or the name of the set embedded with the space.
+
+    Raises:
+        ConfigError: ``labels`` is null and the space has no embedded set.
+    """
+    if config["labels"] is not None:
+        return str(config["labels"])
+    if embedded_labels(str(config["space"])) is None:
+        raise ConfigError(
+            f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_names())}); "
+            "give labels=FILE, a table with a column arch and your metrics"
+        )
+    return str(config["space"])
+
+
+def read_labels(config: Mapping[str, Any], *, quiet: bool = False) -> LabelledSet:
+    """Read the labelled set that the job may see: the first ``n`` rows. Says what the user should know unless quiet."""
+    import autobuild as ab
+
+    _check_test(config)
+    space = ab.space(config["space"])
+    labels = ab.LabelledSet.read(label_source(config, space), space, n=config["n"])
+    if not quiet:
+        say(f"{len(labels):,} labelled architectures of {space.name} ({Path(labels.source).name})")
+        for note in labels.notes:
+            say(f"note: {note}")
+    return labels
+
+
+def _check_test(config: Mapping[str, Any]) -> None:
+    """Refuse an unusable ``test=`` before anything is fitted.
+
+    Raises:
+        ConfigError: ``rest`` without ``n``, or with a saved model.
+        LabelError: There is no such file.
+    """
+    test = config.get("test")
+    if test == "rest" and (config["n"] is None or config.get("model") is not None):
+        raise ConfigError("test=rest takes the rows after the first n: give n=, and no model=")
+    if test not in (None, "rest"):
+        from autobuild.labels.tables import locate
+
+        locate(test)
+
+
+def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None) -> FittedModel:
+    """Fit a model, or load the one that ``model=`` names or that an earlier process of this run has fitted."""
+    import autobuild as ab
+
+    if config.get("model") is not None:
+        _check_test(config)
+        model = ab.FittedModel.load(config["model"])
+        _record_fit(folder, model)
+        return model
+    assert labels is not None
+    with folder.step("fit") as todo:
+        if todo:
+            model = _fit(folder, config, labels)
+            model.save(folder.path("model"))
+            _record_fit(folder, model)
+    return ab.FittedModel.load(folder.dir / "model")
+
+
+def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedModel:
+    import autobuild as ab
+    from autobuild.encode import EncoderConfig
+
+    checkpoint = folder.path("checkpoint")
+    checkpoint.mkdir(exist_ok=True)
+    with Phases() as phases:
+        model = ab.fit(
+            labels,
+            config["target"],
+            seed=config["seed"],
+            holdout=config["holdout"],
+            encoder=EncoderConfig(**config["encoder"]),
+            config=fit_config(config),
+            checkpoint=checkpoint,
+            on_progress=phases.show,
+            device=config["fit"]["device"],
+        )
+    if not any(checkpoint.iterdir()):
+        checkpoint.rmdir()
+    return model
+
+
+def fit_config(config: Mapping[str, Any]) -> FitConfig:
+    """The settings of a fit, from the keys ``fit.*`` and the group ``ranking``."""
+    from autobuild.fit import FitConfig
+
+    ranking = dict(config["ranking"])
+    loss, weight = ranking.pop("loss"), ranking.pop("weight")
+    if "share" in ranking:
+        ranking["weight"] = ranking.pop("share")
+    settings = {name: value for name, value in config["fit"].items() if name != "device"}
+    return FitConfig(**settings, ranking=loss, ranking_weight=weight, ranking_options=ranking)
+
+
+def _record_fit(folder: Run, model: FittedModel) -> None:
+    folder.record(**{key: value for key, value in model.report.items() if key not in _NOT_RECORDED})
+    folder.record(target=model.target, space=model.space.name)
+    folder.write_frame("heldout.csv", model.heldout)
+    folder.write_frame("history.csv", model.history)
+
+
+def score_test(folder: Run, config: Mapping[str, Any], model: FittedModel, labels: LabelledSet | None) -> None:
+    """Score the model on the labels of ``test=``, which no step has seen before."""
+    if config["test"] is None:
+        return
+    with folder.step("test") as todo:
+        if not todo:
+            return
+        from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
+
+        tests = _test_labels(config, model.space, labels)
+        seen = {model.space.key(arch) for arch in model.training_archs}
+        fresh = tests.subset([row for row, key in enumerate(tests.keys) if key not in seen])
+        usable = fresh.target(model.target)
+        frame = model.predict(usable.labels.archs).assign(measured=usable.values)
+        predicted, measured = frame["predicted"].to_numpy(), usable.values
+        folder.write_frame("test.csv", frame[["arch", "measured", "predicted"]])
+        folder.record(
+            rest_srcc=srcc(predicted, measured),
+            rest_tau=kendall_tau(predicted, measured),
+            rest_ndcg=ndcg_at_k(predicted, measured, k=10),
+            rest_mae=mae(predicted, measured),
+            n_rest=len(frame),
+            n_rest_seen_in_training=len(tests) - len(fresh),
+        )
+
+
+def _test_labels(config: Mapping[str, Any], space: SearchSpace, labels: LabelledSet | None) -> LabelledSet:
+    import autobuild as ab
+
+    if config["test"] != "rest":
+        return ab.LabelledSet.read(config["test"], space)
+    assert labels is not None
+    everything = ab.LabelledSet.read(label_source(config, space), space)
+    seen = set(labels.keys)
+    rest = [row for row, key in enumerate(everything.keys) if key not in seen]
+    if not rest:
+        raise ConfigError(f"test=rest: no row is left after the first n={config['n']}")
+    return everything.subset(rest)
+
+
+def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> Scores:
+    """Score features, operations, layers and candidates, and write the tables."""
+    import time
+
+    start = time.perf_counter()
+    scores: Scores = model.explain(scorer=config["scorer"])
+    frames = {name: getattr(scores, name) for name in ("features", "operations", "layers", "candidates")}
+    with folder.step("explain") as todo:
+        if todo:
+            folder.record(
+                explain_seconds=time.perf_counter() - start,
+                n_candidates=len(frames["candidates"]),
+                scorer=config["scorer"],
+            )
+            for name, frame in frames.items():
+                folder.write_frame(f"{name}.csv", frame)
+    return scores
+
+
+def build_step(folder: Run, config: Mapping[str, Any], scores: Scores) -> None:
+    """Build the best networks, and the narrowed space if asked for."""
+    with folder.step("build") as todo:
+        if not todo:
+            return
+        import time
+
+        start = time.perf_counter()
+        built = scores.build(top=config["build"]["top"])
+        folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
+        folder.write_frame("built.csv", built.frame[["rank", "arch", "score", "predicted"]])
+        if config["build"].get("narrow") is not None:
+            small = scores.narrow(top=config["build"]["narrow"])
+            folder.write_text("narrowed.json", small.to_json())
+            folder.record(narrowed=small.note, narrowed_size=str(small.size))
+
+
+def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> None:
+    """Fit on growing parts of the labels: would more of them help?"""
+    with folder.step("curve") as todo:
+        if not todo:
+            return
+        from autobuild.encode import EncoderConfig
+        from autobuild.fit import learning_curve
+
+        with progress("learning curve", 4) as advance:
+            frame = learning_curve(
+                labels,
+                config["target"],
+                seed=config["seed"],
+                holdout=config["holdout"],
+                encoder=EncoderConfig(**config["encoder"]),
+                config=fit_config(config),
+                on_point=lambda done, total: advance(f"{done} of {total}"),
+            )
+        folder.write_frame("curve.csv", frame)

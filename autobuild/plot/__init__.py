@@ -1,0 +1,62 @@
+"""Figures: every function takes an optional ``ax``, draws into it and returns it; without one it makes its own figure.
+
+Own figures are plain objects on the Agg canvas: pyplot keeps no reference to them, and Jupyter shows what is returned.
+matplotlib is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autobuild.plot.candidate_bars import top_candidates
+    from autobuild.plot.drawing import architecture
+    from autobuild.plot.feature_bars import feature_scores
+    from autobuild.plot.fit_history import history
+    from autobuild.plot.hop_bars import hop_correlation
+    from autobuild.plot.labels_curve import learning_curve, learning_hint
+    from autobuild.plot.outcome import built
+    from autobuild.plot.scatter import predicted_vs_measured
+    from autobuild.plot.style import save
+
+# No figure is named as its module is: importing a module must not hide the function.
+_FROM = {
+    "architecture": "drawing",
+    "built": "outcome",
+    "feature_scores": "feature_bars",
+    "history": "fit_history",
+    "hop_correlation": "hop_bars",
+    "learning_curve": "labels_curve",
+    "learning_hint": "labels_curve",
+    "predicted_vs_measured": "scatter",
+    "save": "style",
+    "top_candidates": "candidate_bars",
+}
+
+__all__ = [
+    "architecture",
+    "built",
+    "feature_scores",
+    "history",
+    "hop_correlation",
+    "learning_curve",
+    "learning_hint",
+    "predicted_vs_measured",
+    "save",
+    "top_candidates",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        from autobuild.errors import nearest
+
+        raise AttributeError(f"autobuild.plot has no {name!r}: {nearest(name, __all__)}")
+    value = getattr(importlib.import_module(f"autobuild.plot.{_FROM[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

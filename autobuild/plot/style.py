@@ -1,0 +1,208 @@
+"""One look for all figures: size, type, colours (Okabe and Ito, 2008; viridis), and how a figure is shown and saved."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+
+from autobuild.errors import ConfigError, RunError, nearest
+
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+INK, GREY, PALE = "#222222", "#6B6B6B", "#D9D9D9"
+COLOURS = "viridis"
+SHOWN_DPI, SAVED_DPI = 100, 120
+
+LOOK: Any = {
+    "font.size": 9.0,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "text.parse_math": False,  # an expression such as "a$b" is text
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "axes.unicode_minus": True,
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Picture(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+class Panel(Axes):
+    """Axes that a notebook shows (their whole figure) as the last value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(root(self))
+
+
+class Panels(tuple[Axes, ...]):
+    """Several axes of one figure, in order; a notebook shows the figure."""
+
+    @property
+    def figure(self) -> Figure:
+        """The figure they are in."""
+        return root(self[0])
+
+    def _repr_png_(self) -> bytes:
+        return png(self.figure)
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw in this module's look, and leave the user's settings as they were."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(LOOK):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, sizes in inches, that nothing global knows of."""
+    figure = Picture(figsize=(width, height), dpi=SHOWN_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def own_axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes given, or those of a new figure of this size in inches; tidied."""
+    return tidy(ax if ax is not None else new_figure(width, height).add_subplot(axes_class=Panel))
+
+
+def tidy(ax: Axes) -> Axes:
+    """What later changes of the user's settings must not undo: ticks are made when the figure is drawn."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(axis="both", which="major", color=GREY, labelcolor=INK, labelsize=8.5)
+    return ax
+
+
+def below(ax: Axes) -> Axes | None:
+    """Cut the place of ``ax`` in two and return axes in the lower half, sharing x; None where it has no grid place."""
+    spec, figure = ax.get_subplotspec(), ax.figure
+    if spec is None or not isinstance(figure, Figure | SubFigure):
+        return None
+    grid = spec.subgridspec(2, 1, hspace=0.08)
+    ax.set_subplotspec(grid[0])
+    return tidy(figure.add_subplot(grid[1], axes_class=Panel, sharex=ax))
+
+
+def message(ax: Axes, title: str, text: str) -> Axes:
+    """Say in the figure why there is nothing to draw."""
+    ax.set_title(title)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    return ax
+
+
+def check_columns(frame: pd.DataFrame, needed: Iterable[str], what: str) -> None:
+    """ConfigError unless the frame has these columns."""
+    for name in needed:
+        if name not in frame.columns:
+            raise ConfigError(f"{what} needs a column {name!r}: {nearest(name, frame.columns)}")
+
+
+def shorten(text: object, width: int = 30) -> str:
+    """Leave out the middle of a long name: both its ends tell it apart."""
+    said = str(text)
+    if len(said) <= width:
+        return said
+    tail = (width - 1) // 2
+    return f"{said[: width - 1 - tail]}…{said[len(said) - tail :]}"
+
+
+def number(value: float) -> str:
+    """A value with four digits that count, written equally long beside its like."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def fold(text: object, width: int = 7) -> str:
+    """Break a layer's text in two lines near its middle, where a digit or sign ends a word; shorten what is longer."""
+    said = str(text)
+    if len(said) <= width:
+        return said
+    places = [m.end() for m in re.finditer(r"\d(?=[^\d.])|[^\w.](?=.)|_(?=.)", said)]
+    cut = min(places or [(len(said) + 1) // 2], key=lambda place: abs(place - len(said) / 2))
+    return f"{shorten(said[:cut], width + 2)}\n{shorten(said[cut:], width + 2)}"
+
+
+def root(ax: Axes | Figure | SubFigure) -> Figure:
+    """The whole figure that something is drawn in."""
+    found: Any = ax
+    while found is not None and not isinstance(found, Figure):
+        found = found.figure  # a subfigure's is the one that holds it
+    if found is None:
+        raise ConfigError("these axes belong to no figure")
+    return found
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG bytes, for notebooks."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=SHOWN_DPI, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def save(drawn: Axes | Figure | Iterable[Axes], path: str | Path) -> Path:
+    """Write the figure of what a plot function returned; the ending of ``path`` says the format (PNG, SVG, PDF).
+
+    It is written beside and renamed: a killed run leaves no half a picture.
+
+    Raises:
+        ConfigError: For an ending that matplotlib cannot write, or for nothing drawn.
+        RunError: If the folder cannot be written.
+    """
+    if isinstance(drawn, Axes | Figure):
+        figure = root(drawn)
+    else:
+        panels = list(drawn)
+        if not panels:
+            raise ConfigError("there is nothing to save: no axes were given")
+        figure = root(panels[0])
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    accepted = figure.canvas.get_supported_filetypes()
+    if kind not in accepted:
+        raise ConfigError(f"{path}: figures end in {nearest(kind, sorted(accepted))}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
+    try:
+        with os.fdopen(handle, "wb") as out:
+            figure.savefig(out, format=kind, dpi=SAVED_DPI, bbox_inches="tight")
+        os.chmod(beside, 0o644)  # mkstemp makes it private to the user
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        Path(beside).unlink(missing_ok=True)
+    return path

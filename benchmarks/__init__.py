@@ -1,0 +1,1 @@
+"""One command a claim: ``python -m benchmarks.<name>`` prints the table that the README quotes."""

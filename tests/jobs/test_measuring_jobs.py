@@ -1,0 +1,186 @@
+"""Label, verify and the demo with real trainings of a shortened recipe; export of real networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import autobuild as ab
+from autobuild.cli import main
+from autobuild.evaluate import protocol
+from autobuild.evaluate.digits import DigitTask
+from autobuild.evaluate.training import TrainingEvaluator
+from autobuild.jobs import measuring
+
+SMALL = "e2k3s0|e1k3s1|e1k1s0-e2k3s1"
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder; the evaluator trains on 96 pictures, once over; labels.csv has 30 rows."""
+    task = DigitTask(n_train=96, n_test=100)
+    monkeypatch.setitem(protocol.EVALUATORS, "tiny_mbconv", lambda: TrainingEvaluator(task=task, epochs=1))
+    monkeypatch.chdir(tmp_path)
+    space = ab.space("tiny_mbconv")
+    archs = ab.sample_design(space, 30, "depth", 0)
+    acc = [60 + 3 * sum(layer["expand"] for stage in space.layers(arch) for layer in stage) for arch in archs]
+    pd.DataFrame({"arch": [str(arch) for arch in archs], "acc": acc}).to_csv(tmp_path / "labels.csv", index=False)
+    return tmp_path
+
+
+def metrics(folder: str) -> dict:
+    return json.loads(Path(folder, "metrics.json").read_text())
+
+
+def test_label_writes_what_labels_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "n=2", "seeds=[0,3]", "workers=1", "out=l"]) == 0
+    labels, trained = pd.read_csv("l/labels.csv"), pd.read_csv("l/trained.csv")
+    assert len(labels) == 2
+    assert set(trained["seed"]) == {0, 3}
+    for arch, group in trained.groupby("arch"):
+        assert labels.set_index("arch").loc[arch, "acc"] == pytest.approx(group["acc"].mean())
+    assert (labels["latency_ms"] > 0).all()
+    read = ab.LabelledSet.read("l/labels.csv", ab.space("tiny_mbconv"))
+    assert {"acc", "latency_ms", "params", "macs"} <= set(read.metrics)
+    pd.DataFrame({"arch": [labels["arch"][1]]}).to_csv("one.csv", index=False)
+    assert main(["label", "archs=one.csv", "seeds=3", "latency=false", "workers=1", "out=again"]) == 0
+    again = pd.read_csv("again/labels.csv")
+    assert list(again["arch"]) == [labels["arch"][1]]
+    same = trained[(trained["arch"] == again["arch"][0]) & (trained["seed"] == 3)]
+    assert again["acc"][0] == same["acc"].iloc[0]  # the same seed trains the same network
+
+
+def test_verify_compares_with_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = pd.read_csv("labels.csv")
+    pd.DataFrame({"rank": [1, 2, 3], "arch": [SMALL, *labels["arch"][:2]], "predicted": [1.0, 2.0, 3.0]}).to_csv(
+        "built.csv", index=False
+    )
+    words = ["verify", "built=built.csv", "labels=labels.csv", "top=2", "seeds=2", "plots=false", "out=v"]
+    assert main(words) == 0
+    frame, trained = pd.read_csv("v/verified.csv"), pd.read_csv("v/trained.csv")
+    assert list(frame["set"]) == ["built", "built", "labelled"]
+    assert list(frame["predicted"][:2]) == [1.0, 2.0]
+    assert frame["label"][1] == labels["acc"][0]
+    assert np.isnan(frame["label"][0])
+    assert frame["arch"][2] == labels["arch"][labels["acc"].idxmax()]
+    assert trained["seed"].min() >= 10_000
+    assert len(trained) == 6
+    for _, row in frame.iterrows():
+        own = trained.loc[trained["arch"] == row["arch"], "acc"]
+        assert row["measured"] == pytest.approx(own.mean())
+        assert row["deviation"] == pytest.approx(own.std())
+    told = metrics("v")
+    assert told["labelled_best"] == labels["acc"].max()
+    assert told["labelled_mean"] == pytest.approx(labels["acc"].mean())
+    assert told["built_mean"] == pytest.approx(frame["measured"][:2].mean())
+    before = Path("v/trained.csv").read_bytes()
+    assert main(words) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert Path("v/trained.csv").read_bytes() == before
+
+
+def test_trainings_finished_before_ctrl_c_are_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame({"arch": [SMALL]}).to_csv("built.csv", index=False)
+    words = ["verify", "built=built.csv", "labels=labels.csv", "seeds=2", "workers=1", "plots=false"]
+    show = measuring.Phases.show
+
+    def interrupt_after_the_first(self: measuring.Phases, phase: str, done: int, total: int, note: str = "") -> None:
+        show(self, phase, done, total, note)
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring.Phases, "show", interrupt_after_the_first)
+        assert main(words) == 130
+    (folder,) = Path("runs/verify").iterdir()
+    assert str(folder) in capsys.readouterr().err
+    first = pd.read_csv(folder / "trained.csv")
+    assert len(first) == 1
+    assert main(words) == 0
+    assert "resuming" in capsys.readouterr().out
+    trained = pd.read_csv(folder / "trained.csv")
+    assert len(trained) == 4
+    pd.testing.assert_frame_equal(trained.head(1), first)  # its train_seconds too: it was not done again
+    assert len(list(Path("runs/verify").iterdir())) == 1
+
+
+def test_a_space_without_evaluator_and_a_target_that_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "space=ofa_mbv3", "n=2"]) == 2
+    assert "tiny_mbconv" in capsys.readouterr().err
+    labels = pd.read_csv("labels.csv").assign(fid=range(30))
+    labels.to_csv("fid.csv", index=False)
+    labels.head(1).to_csv("built.csv", index=False)
+    assert main(["verify", "built=built.csv", "labels=fid.csv", "target=-fid", "seeds=1", "out=v"]) == 2
+    assert "'fid' is not among them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("built", ["nowhere", "nowhere.csv", "labels.csv/x"])
+def test_built_that_does_not_exist_is_told(capsys: pytest.CaptureFixture[str], built: str) -> None:
+    assert main(["verify", f"built={built}", "labels=labels.csv"]) == 2
+    assert built in capsys.readouterr().err
+
+
+def test_the_demo_walks_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["demo", "labels=labels.csv", "build.top=2", "verify.seeds=1", "fit.epochs=20", "out=d"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    for part in ("held-out rows", "What matters", "Built networks", "Really measured", "best labelled, trained again",
+                 "labelled, mean"):  # fmt: skip
+        assert part in shown
+    assert shown.rstrip().endswith("Everything lies in d")
+    names = {path.name for path in Path("d").iterdir()}
+    assert {"built.csv", "verified.csv", "trained.csv", "candidates.csv", "features.csv", "metrics.json"} <= names
+    pictures = {"predicted.png", "hops.png", "history.png", "features.png", "candidates.png", "best.png", "built.png"}
+    assert pictures <= names
+    assert all(Path("d", name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    told = metrics("d")
+    for key in ("test_srcc", "hop_srcc", "fit_seconds", "explain_seconds", "build_seconds", "built_first"):
+        assert told[key] is not None
+    verified = pd.read_csv("d/verified.csv")
+    assert list(verified["arch"][:2]) == list(pd.read_csv("d/built.csv")["arch"])
+
+
+def test_exported_weights_come_back(tmp_path: Path) -> None:
+    import torch
+
+    assert main(["export", f"arch={SMALL}", "format=pt", "seed=3", "out=p"]) == 0
+    stored = torch.load("p/network.pt", weights_only=True)
+    assert stored["arch"] == SMALL
+    network = ab.space(stored["space"]).realise(SMALL)
+    network.load_state_dict(stored["state_dict"])
+    assert main(["export", f"arch={SMALL}", "format=pt", "seed=3", "out=same"]) == 0
+    assert main(["export", f"arch={SMALL}", "format=pt", "seed=4", "out=other"]) == 0
+    weights = [next(iter(torch.load(f"{out}/network.pt", weights_only=True)["state_dict"].values()))
+               for out in ("p", "same", "other")]  # fmt: skip
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_onnx_file_computes_what_the_network_does() -> None:
+    import torch
+
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    assert main(["export", f"arch={SMALL}", "format=onnx", "seed=5", "out=o"]) == 0
+    torch.manual_seed(5)
+    network = ab.space("tiny_mbconv").realise(SMALL).eval()
+    session = runtime.InferenceSession("o/network.onnx", providers=["CPUExecutionProvider"])
+    for batch in (1, 3):
+        images = torch.randn(batch, 1, 20, 20)
+        (logits,) = session.run(None, {"images": images.numpy()})
+        np.testing.assert_allclose(logits, network(images).detach().numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_onnx_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["export", f"arch={SMALL}", "format=onnx", "out=o"]) == 2
+    assert "pip install 'autobuild[onnx]'" in capsys.readouterr().err
+    assert not Path("o/network.onnx").exists()

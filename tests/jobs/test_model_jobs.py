@@ -1,0 +1,234 @@
+"""Fit, explain, build and predict, run as a user runs them, on a toy space whose accuracy is a known formula."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+import autobuild as ab
+from autobuild.cli import main
+
+COMMON = ["space=toy.yaml", "labels=labels.csv", "fit.epochs=25", "plots=false"]
+FIT = [*COMMON, "curve=false"]
+
+
+def metrics(folder: str) -> dict:
+    return json.loads(Path(folder, "metrics.json").read_text())
+
+
+def test_build_writes_its_tables_and_finds_the_best(
+    toy: Path, accuracy: Callable[..., float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", *COMMON, "build.top=5", "build.narrow=2", "out=b"]) == 0
+    told = metrics("b")
+    for key in ("test_srcc", "hop_srcc", "fit_seconds", "explain_seconds", "build_seconds", "n_train", "n_candidates"):
+        assert told[key] is not None, key
+    assert told["n_train"] == 90
+    assert len(told["hop_srcc"]) == 5
+    built = pd.read_csv("b/built.csv")
+    assert list(built.columns) == ["rank", "arch", "score", "predicted"]
+    assert list(built["rank"]) == [1, 2, 3, 4, 5]
+    space = ab.space("toy.yaml")
+    candidates = pd.read_csv("b/candidates.csv")
+    assert list(candidates.columns[:4]) == ["unit", "candidate", "hops", "score"]
+    assert len(candidates) == told["n_candidates"] == sum(unit.size for unit in space.units)
+    # the formula's own order: what was built is far above the labels' best tenth
+    labels = pd.read_csv("labels.csv")
+    reached = [accuracy(space, space.parse(text)) for text in built["arch"]]
+    assert min(reached) > labels["acc"].quantile(0.9)
+    narrowed = ab.space("b/narrowed.json")
+    assert narrowed.size == 2**3 == int(told["narrowed_size"])
+    assert built["arch"][0] in narrowed
+    shown = capsys.readouterr().out
+    assert "Spearman" in shown
+    assert built["arch"][0] in shown
+    assert shown.rstrip().endswith("Everything lies in b")
+
+
+def test_held_out_numbers_are_those_of_the_held_out_table(toy: Path) -> None:
+    assert main(["fit", *FIT, "holdout=0.3", "out=f"]) == 0
+    held = pd.read_csv("f/heldout.csv")
+    told = metrics("f")
+    assert told["n_test"] == len(held) == 27
+    assert told["test_srcc"] == pytest.approx(spearmanr(held["measured"], held["predicted"]).statistic)
+    for hop, value in enumerate(told["hop_srcc"]):
+        assert value == pytest.approx(spearmanr(held["measured"], held[f"hop{hop}"]).statistic)
+
+
+def test_rows_after_the_first_n_influence_nothing_but_the_rest(toy: Path) -> None:
+    """Labels and even the architectures after row n are replaced: every table stays the same to the byte."""
+    assert main(["build", *COMMON, "n=60", "test=rest", "out=one"]) == 0
+    frame = pd.read_csv("labels.csv")
+    frame.loc[60:, "acc"] = np.random.default_rng(0).permutation(frame.loc[60:, "acc"].to_numpy())
+    frame.loc[60:].sample(frac=1, random_state=1)
+    frame.to_csv("labels.csv", index=False)
+    assert main(["build", *COMMON, "n=60", "test=rest", "out=two"]) == 0
+    for name in (
+        "built.csv",
+        "candidates.csv",
+        "features.csv",
+        "operations.csv",
+        "layers.csv",
+        "heldout.csv",
+        "history.csv",
+    ):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+    one, two = metrics("one"), metrics("two")
+    assert one["n_train"] == 60
+    assert one["n_rest"] == 30
+    assert one["test_srcc"] == two["test_srcc"]
+    assert one["rest_srcc"] != two["rest_srcc"]
+    rest = pd.read_csv("one/test.csv")
+    assert one["rest_srcc"] == pytest.approx(spearmanr(rest["measured"], rest["predicted"]).statistic)
+    assert list(rest["arch"]) == list(pd.read_csv("labels.csv")["arch"][60:])
+
+
+def test_a_test_file_is_scored_without_the_rows_seen_in_training(toy: Path) -> None:
+    frame = pd.read_csv("labels.csv")
+    frame.iloc[:60].to_csv("train.csv", index=False)
+    frame.iloc[50:].to_csv("test.csv", index=False)
+    assert (
+        main(
+            [
+                "fit",
+                "space=toy.yaml",
+                "labels=train.csv",
+                "test=test.csv",
+                "fit.epochs=5",
+                "plots=false",
+                "curve=false",
+                "out=f",
+            ]
+        )
+        == 0
+    )
+    assert metrics("f")["n_rest"] == 30
+    assert metrics("f")["n_rest_seen_in_training"] == 10
+
+
+def test_the_same_seed_builds_the_same_and_another_does_not(toy: Path) -> None:
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert main(["build", *COMMON, f"seed={seed}", f"out={out}"]) == 0
+    tables = [Path(out, "candidates.csv").read_bytes() for out in "abc"]
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_a_saved_model_is_reused(toy: Path) -> None:
+    assert main(["fit", *FIT, "out=f"]) == 0
+    assert main(["build", "model=f/model", "plots=false", "out=b"]) == 0
+    assert main(["build", *COMMON, "out=direct"]) == 0
+    assert Path("b/built.csv").read_bytes() == Path("direct/built.csv").read_bytes()
+    assert not Path("b/model").exists()
+    assert main(["predict", "model=f", "archs=b/built.csv", "out=p"]) == 0
+    predicted, built = pd.read_csv("p/predictions.csv"), pd.read_csv("b/built.csv")
+    assert list(predicted["arch"]) == list(built["arch"])
+    np.testing.assert_allclose(predicted["predicted"], built["predicted"], rtol=1e-6)
+    assert (predicted["lower"] <= predicted["predicted"]).all()
+    assert (predicted["score"] == built["score"]).all()
+    assert main(["predict", "model=f", f"archs={built['arch'][0]}", "out=q"]) == 0
+    assert len(pd.read_csv("q/predictions.csv")) == 1
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["fit", "space=toy.yaml", "labels=labels.csv", "target=acy"], "did you mean 'acc'"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "target=acc.real"], "acc.real"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "target=__import__('os')"], "__import__"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "target=acc - acc"], "the same for all"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "n=19"], "19 usable rows"),
+    (["fit", "space=toy.yaml", "labels=lables.csv"], "did you mean 'labels.csv'"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "n=91"], "91"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "test=rest"], "give n="),
+    (["fit", "space=toy.yaml", "labels=null"], "no embedded labels"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "encoder.heads=5"], "encoder.heads=5"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "ranking.k=3"], "ranking=lambdarank"),
+    (["explain", "space=toy.yaml", "labels=labels.csv", "scorer=hopnrom", "fit.epochs=1"], "did you mean 'hopnorm'"),
+    (["build", "model=nowhere"], "nowhere"),
+    (["predict", "archs=x"], "model="),
+    (["predict", "model=toy.yaml"], "archs="),
+    (["verify"], "built="),
+    (["export", "space=toy.yaml"], "arch="),
+])  # fmt: skip
+def test_mistakes_are_told_in_a_line(
+    toy: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+
+
+def test_an_empty_or_truncated_model_is_refused(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", *FIT, "out=f"]) == 0
+    for name in ("weights.safetensors", "model.json"):
+        data = Path("f/model", name).read_bytes()
+        for size in (0, len(data) // 2):
+            Path("f/model", name).write_bytes(data[:size])
+            assert main(["predict", "model=f/model", "archs=labels.csv"]) == 2
+            assert name in capsys.readouterr().err
+        Path("f/model", name).write_bytes(data)
+
+
+def test_settings_in_conf_are_the_defaults_of_the_library() -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from autobuild.jobs.steps import fit_config
+    from autobuild.rank.softrank import EPS
+    from autobuild.resources import resource_dir
+
+    with initialize_config_dir(config_dir=str(resource_dir("conf")), version_base="1.3"):
+        for encoder in ("gatv2", "gat", "gcn", "sage", "gin"):
+            config = OmegaConf.to_container(compose("config", ["job=build", f"encoder={encoder}"]))
+            assert ab.EncoderConfig(**config["encoder"]) == ab.EncoderConfig(layer=encoder)
+        for ranking in ("srcc", "lambdarank", "pairwise", "hybrid", "none"):
+            config = OmegaConf.to_container(compose("config", ["job=build", f"ranking={ranking}"]))
+            made, default = fit_config(config), ab.FitConfig()
+            assert made.ranking == ranking  # and its options are accepted, or FitConfig had refused them
+            assert made.ranking_options.get("eps", EPS) == EPS
+            for name in ("epochs", "batch_size", "lr", "weight_decay", "regression"):
+                assert getattr(made, name) == getattr(default, name)
+
+
+_HASTY = """
+import sys
+import autobuild.fit
+from autobuild.cli import main
+sys.modules["autobuild.fit.training"].CHECKPOINT_SECONDS = 0.1
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(toy: Path, number: signal.Signals) -> None:
+    words = ["build", "space=toy.yaml", "labels=labels.csv", "fit.epochs=250", "fit.batch_size=90", "plots=false"]
+    command = [sys.executable, "-c", _HASTY, *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(toy.glob("runs/build/*/checkpoint/*")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        assert "interrupted" in error
+        assert "the same command goes on" in error
+        assert "Traceback" not in error
+    (folder,) = (toy / "runs" / "build").iterdir()
+    assert not (folder / "built.csv").exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"resuming the unfinished run in runs/build/{folder.name}" in again.stdout
+    subprocess.run([*command, "out=undisturbed"], capture_output=True, check=True)
+    for name in ("built.csv", "candidates.csv", "history.csv", "heldout.csv"):
+        assert (folder / name).read_bytes() == (toy / "undisturbed" / name).read_bytes(), name
+    assert os.listdir(toy / "runs" / "build") == [folder.name]
