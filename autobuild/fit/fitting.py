@@ -165,15 +165,19 @@ class _Step:
 
 
 def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:
-    """Metrics of held-out rows: of the head (``test_*``) and of every hop's norm (``hop_srcc``)."""
+    """Metrics of held-out rows: of the head (``test_*``) and of every hop's norm (``hop_*``, hop 0 first).
+
+    NDCG is at k = 10. For ``hop_mae`` the norms are brought to the mean and standard deviation of the measured target.
+    """
+    names = ("srcc", "tau", "ndcg", "mae")
     if heldout.empty:
-        return {"test_srcc": None, "test_tau": None, "test_ndcg": None, "test_mae": None, "hop_srcc": None}
-    measured, predicted = heldout["measured"].to_numpy(), heldout["predicted"].to_numpy()
-    norms = heldout[[name for name in heldout.columns if name.startswith("hop")]].to_numpy().T
+        return {f"{kind}_{name}": None for kind in ("test", "hop") for name in names}
+    measured, predicted = heldout["measured"].to_numpy(dtype=float), heldout["predicted"].to_numpy(dtype=float)
+    norms = heldout[[name for name in heldout.columns if name.startswith("hop")]].to_numpy(dtype=float).T
+    sd = norms.std(axis=1, keepdims=True)
+    scaled = (norms - norms.mean(axis=1, keepdims=True)) / np.where(sd > 0, sd, 1) * measured.std() + measured.mean()
+    metrics = {"srcc": srcc, "tau": kendall_tau, "ndcg": ndcg_at_k, "mae": mae}
     return {
-        "test_srcc": srcc(predicted, measured),
-        "test_tau": kendall_tau(predicted, measured),
-        "test_ndcg": ndcg_at_k(predicted, measured, k=10),
-        "test_mae": mae(predicted, measured),
-        "hop_srcc": per_hop(norms, measured),
+        **{f"test_{name}": metric(predicted, measured) for name, metric in metrics.items()},
+        **{f"hop_{name}": per_hop(scaled, measured, metric) for name, metric in metrics.items()},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def main(out: str, trace: str, n: int, kind: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     import quick_evaluators  # so that workers find the classes under the name they have in the tests
 
     quick_evaluators.main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -171,3 +171,16 @@ def test_an_exception_in_the_parent_ends_the_children(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         evaluate_many(tiny, Quick(str(tmp_path / "t"), seconds=0.2), tiny.sample(6), workers=2, on_result=stop)
     assert not multiprocessing.active_children()
+
+
+def test_latencies_can_be_measured_later(tiny, tmp_path):
+    (tmp_path / "t").mkdir()
+    archs, evaluator = tiny.sample(3, seed=9), QuickNetwork(str(tmp_path / "t"))
+    out = label_architectures(tiny, evaluator, archs, tmp_path / "l.csv", latency=False)
+    before = read(out)
+    label_architectures(tiny, evaluator, archs, out, latency=True)
+    after = read(out)
+    assert list(after[0]) == ["arch", "seed", "acc", "latency_ms", "params"]
+    assert [{k: v for k, v in row.items() if k != "latency_ms"} for row in after] == before
+    assert all(float(row["latency_ms"]) > 0 for row in after)
+    assert len(calls(tmp_path / "t")) == 3

@@ -23,6 +23,10 @@ def test_learns_a_known_truth(small_model):
     assert report["test_srcc"] > 0.97
     assert len(report["hop_srcc"]) == 5
     assert report["hop_srcc"][4] > 0.9
+    assert all(len(report[f"hop_{name}"]) == 5 for name in ("tau", "ndcg", "mae"))
+    assert report["hop_mae"][4] < report["hop_mae"][0] + 0.2
+    held = small_model.heldout
+    assert report["test_mae"] == pytest.approx((held["predicted"] - held["measured"]).abs().mean())
     assert report["n_train"] == 120
     assert report["n_fitted_for_test"] == 96
     assert report["n_test"] == 24 == len(small_model.heldout)
