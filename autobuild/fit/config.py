@@ -28,6 +28,8 @@ class FitConfig:
         ranking: Name of a ranking loss (:func:`autobuild.rank.ranking_loss`), or ``"none"``.
         ranking_weight: Weight of the ranking term.
         ranking_options: Options of that loss, e.g. ``{"eps": 1.0}``.
+        threads: Threads that torch takes for fitting and for everything the model computes; None leaves torch's own
+            choice. One is fastest here, see :func:`autobuild.fit.threads.torch_threads`.
     """
 
     epochs: int | None = None
@@ -38,9 +40,10 @@ class FitConfig:
     ranking: str = "srcc"
     ranking_weight: float = 1.0
     ranking_options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "threads"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ConfigError(f"fit.{name}={value!r}: an integer of at least 1 is accepted, or null")

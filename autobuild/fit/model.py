@@ -16,6 +16,7 @@ from autobuild.encode import EncoderConfig, Encoding
 from autobuild.errors import ConfigError, SpaceError
 from autobuild.fit.config import FitConfig
 from autobuild.fit.network import Predictor
+from autobuild.fit.threads import torch_threads
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -85,7 +86,7 @@ class FittedModel:
 
     def encode(self, graphs: PackedGraphs) -> Encoding:
         """Embeddings of packed graphs, without gradients."""
-        with torch.inference_mode():
+        with torch_threads(self.config.threads), torch.inference_mode():
             encoding: Encoding = self.network.encoder(graphs)
         return encoding
 
@@ -95,7 +96,7 @@ class FittedModel:
         parts = []
         for start in range(0, len(parsed), CHUNK):
             graphs = pack_architectures(self.space, parsed[start : start + CHUNK])
-            with torch.inference_mode():
+            with torch_threads(self.config.threads), torch.inference_mode():
                 parts.append(self.network(graphs)[0].double().numpy())
         standardised = np.concatenate(parts) if parts else np.zeros(0)
         return standardised * self.sd + self.mean

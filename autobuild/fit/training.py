@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from autobuild.encode import EncoderConfig
 from autobuild.fit.config import FitConfig
 from autobuild.fit.network import Predictor
+from autobuild.fit.threads import torch_threads
 from autobuild.graphs import PackedGraphs
 from autobuild.rank import ranking_loss
 
@@ -55,7 +56,7 @@ def train(
     rows = len(graphs)
     batch, epochs = config.batch_size_for(rows), config.epochs_for(rows)
     steps = max(1, rows // batch)
-    with torch.random.fork_rng(devices=[]):
+    with torch_threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Predictor(vocabulary, encoder).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)

@@ -259,11 +259,10 @@ def interruption() -> str | None:
 
 
 def use_threads(count: int | None) -> None:
-    """Have torch use ``count`` threads (None: its own choice)."""
-    if count is not None:
-        import torch
+    """Have torch use ``count`` threads (None: one, since models here are small; see ``autobuild.fit.threads``)."""
+    import torch
 
-        torch.set_num_threads(count)
+    torch.set_num_threads(count or 1)
 
 
 def _threads() -> int:

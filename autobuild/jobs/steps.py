@@ -117,6 +117,8 @@ def fit_config(config: Mapping[str, Any]) -> FitConfig:
     if "share" in ranking:
         ranking["weight"] = ranking.pop("share")
     settings = {name: value for name, value in config["fit"].items() if name != "device"}
+    if config["threads"] is not None:
+        settings["threads"] = config["threads"]
     return FitConfig(**settings, ranking=loss, ranking_weight=weight, ranking_options=ranking)
 
 
