@@ -115,7 +115,7 @@ def _html_built(built: Built) -> str:
 def _html_space(space: SearchSpace) -> str:
     import pandas as pd
 
-    from autobuild.construct import readable_count
+    from autobuild.spaces import readable_count
 
     rows = [(unit.name, ", ".join(map(str, unit.depths)), unit.size) for unit in space.units]
     table = pd.DataFrame(rows, columns=["unit", "depths", "candidates"]).to_html(index=False)
