@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def _html_built(built: Built) -> str:
 def _html_space(space: SearchSpace) -> str:
     import pandas as pd
 
-    from autobuild.construct import readable_count
+    from autobuild.spaces import readable_count
 
     rows = [(unit.name, ", ".join(map(str, unit.depths)), unit.size) for unit in space.units]
     table = pd.DataFrame(rows, columns=["unit", "depths", "candidates"]).to_html(index=False)
@@ -131,14 +132,16 @@ def _bind() -> None:
     def load(folder: str | Path) -> FittedModel:
         return load_model(folder)
 
-    FittedModel.explain = explain
-    FittedModel.save = save_model
-    FittedModel.load = staticmethod(load)
-    Scores.build = build
-    Scores.narrow = narrow
-    views = {FittedModel: _html_model, Scores: _html_scores, Built: _html_built, SearchSpace: _html_space}
-    for noun, view in views.items():
-        setattr(noun, "_repr_html_", view)  # noqa: B010 - Jupyter looks it up; it is no part of the class's own face
+    # The classes declare these methods for type checkers; tests/api compares the declarations with what is bound.
+    bound: dict[type, dict[str, Any]] = {
+        FittedModel: {"explain": explain, "save": save_model, "load": staticmethod(load), "_repr_html_": _html_model},
+        Scores: {"build": build, "narrow": narrow, "_repr_html_": _html_scores},
+        Built: {"_repr_html_": _html_built},
+        SearchSpace: {"_repr_html_": _html_space},
+    }
+    for noun, methods in bound.items():
+        for name, method in methods.items():
+            setattr(noun, name, method)
 
 
 _bind()

@@ -50,10 +50,14 @@ def test_the_wheel_carries_what_it_reads(installed):
         "autobuild/_bundled/conf/config.yaml",
         "autobuild/_bundled/search_spaces/ofa_mbv3.yaml",
         "autobuild/_bundled/search_spaces/tiny_mbconv.py",
-        "autobuild/labels/embedded/tiny_mbconv.csv",
+        *(str(file.relative_to(ROOT)) for file in (ROOT / "autobuild" / "labels" / "embedded").iterdir()),
         "autobuild/py.typed",
     ):
         assert wanted in names
+    for folder in ("conf", "search_spaces"):
+        files = [file for file in (ROOT / folder).rglob("*") if file.suffix in (".yaml", ".py")]
+        assert {f"autobuild/_bundled/{file.relative_to(ROOT)}" for file in files} <= set(names)
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/")) or "__pycache__" in name]
 
 

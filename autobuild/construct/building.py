@@ -26,7 +26,8 @@ class Built:
 
     Attributes:
         archs: The architectures.
-        scores: Their summed scores, descending. Shape ``(len(archs),)``.
+        scores: Their scores, descending: sums over units from :func:`build`, and the means, which are on the target's
+            scale, from ``Scores.build``. Shape ``(len(archs),)``.
         predicted: The predictor's opinion of each, or NaN. Shape ``(len(archs),)``.
     """
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from autobuild.errors import ConfigError, nearest
+from autobuild.spaces.sizes import readable_count
 
 if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
@@ -92,19 +93,3 @@ def narrowing_note(before: SearchSpace, after: SearchSpace) -> str:
         f"{before.name}: {readable_count(before.size)} -> {readable_count(after.size)} architectures "
         f"(candidates: {units})"
     )
-
-
-def readable_count(count: int) -> str:
-    """A whole number for people: ``7,371`` below a million, from there on ``2.2e19``; exact for any size of integer."""
-    if abs(count) < 10**6:
-        return f"{count:,}"
-    size = abs(count)
-    power = int(math.log10(size)) - 1  # good to one place even where the logarithm rounds; put right below
-    digits = (size + 10**power // 2) // 10**power
-    while digits >= 100:
-        power += 1
-        digits = (size + 10**power // 2) // 10**power
-    while digits < 10:
-        power -= 1
-        digits = (size + 10**power // 2) // 10**power
-    return f"{'-' if count < 0 else ''}{digits // 10}.{digits % 10}e{power + 1}"

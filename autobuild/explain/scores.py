@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,9 @@ from autobuild.explain.seen import candidates_seen
 from autobuild.fit import FittedModel
 from autobuild.graphs import pack_architectures
 from autobuild.spaces import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from autobuild.construct import Built
 
 
 @dataclass
@@ -34,11 +36,16 @@ class Scores:
     space: SearchSpace
     scorer: str
     units: list[UnitScores]
-    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     if TYPE_CHECKING:  # bound by autobuild.api
-        build: ClassVar[Callable[..., Any]]
-        narrow: ClassVar[Callable[..., SearchSpace]]
+
+        def build(self, top: int = 10) -> Built:
+            """See :func:`autobuild.api.build`."""
+
+        def narrow(
+            self, top: int | None = None, threshold: float | None = None, mass: float | None = None
+        ) -> SearchSpace:
+            """See :func:`autobuild.api.narrow`."""
 
     def __repr__(self) -> str:
         units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"

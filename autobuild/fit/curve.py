@@ -36,7 +36,7 @@ def learning_curve(
         target: Expression over its metrics.
         fractions: Parts of the rows that are not held out; parts too small to fit are left out.
         seed: Seed of the split, of the parts (each contains the smaller ones) and of the fits.
-        holdout: As for :func:`autobuild.fit.fitting`.
+        holdout: As for :func:`autobuild.fit.fitting.fit`, but never 0: without held-out rows there is no curve.
         encoder: The encoder's settings.
         config: The fits' settings.
         costs: Cost name -> function of architectures.

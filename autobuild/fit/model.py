@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from autobuild.encode import EncoderConfig, Encoding
 from autobuild.errors import ConfigError, SpaceError
 from autobuild.fit.config import FitConfig
+from autobuild.fit.intervals import conformal_half_width
 from autobuild.fit.network import Predictor
 from autobuild.fit.threads import torch_threads
 from autobuild.graphs import PackedGraphs, pack_architectures
@@ -23,13 +23,15 @@ from autobuild.spaces import Architecture, SearchSpace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from autobuild.explain import Scorer, Scores
+
 FloatArray = NDArray[np.float64]
 CHUNK = 4096
 
 
 @dataclass
 class FittedModel:
-    """What :func:`autobuild.fit.fitting` returns.
+    """What :func:`autobuild.fit.fitting.fit` returns.
 
     Attributes:
         space: The space the labels belong to.
@@ -62,9 +64,16 @@ class FittedModel:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     if TYPE_CHECKING:  # bound by autobuild.api, so that this room imports nothing above it
-        explain: ClassVar[Callable[..., Any]]
-        save: ClassVar[Callable[..., Path]]
-        load: ClassVar[Callable[..., FittedModel]]
+
+        def explain(self, space: SearchSpace | None = None, scorer: str | Scorer = "hopnorm") -> Scores:
+            """See :func:`autobuild.explain.scores.explain`."""
+
+        def save(self, folder: str | Path) -> Path:
+            """See :func:`autobuild.fit.store.save_model`."""
+
+        @staticmethod
+        def load(folder: str | Path) -> FittedModel:
+            """See :func:`autobuild.fit.store.load_model`."""
 
     def __repr__(self) -> str:
         srcc = self.report.get("test_srcc")
@@ -142,6 +151,4 @@ class FittedModel:
 
     def interval_half_width(self, level: float) -> float:
         """Half-width of the ``level`` interval, in units of the target; NaN where the held-out rows are too few."""
-        errors = np.sort(np.abs((self.heldout["measured"] - self.heldout["predicted"]).to_numpy(dtype=float)))
-        rank = math.ceil((len(errors) + 1) * level)
-        return float(errors[rank - 1]) if 1 <= rank <= len(errors) else math.nan
+        return conformal_half_width((self.heldout["measured"] - self.heldout["predicted"]).to_numpy(float), level)

@@ -18,6 +18,7 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             build.compute(folder, config)
             labels = steps.read_labels(config, quiet=True)
+            config = {**config, "target": folder.metrics["target"]}  # a saved model brings its own
             how = {"top": config["build"]["top"], **config["verify"]}
             verify_step(folder, config, labels, folder.read_frame("built.csv"), how)
         build.show(folder)

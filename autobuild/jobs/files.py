@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autobuild import labels
+from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.resources import resource_dir
 
 _KEYS = ("space", "labels", "test", "model", "archs", "built")
@@ -40,13 +40,7 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
 
 def embedded_labels(space: str) -> Path | None:
     """The labelled set that ships with the space, if there is one."""
-    path = Path(labels.__file__).parent / "embedded" / f"{space}.csv"
-    return path if path.is_file() else None
-
-
-def embedded_names() -> list[str]:
-    """The spaces that ship with a labelled set."""
-    return sorted(path.stem for path in (Path(labels.__file__).parent / "embedded").glob("*.csv"))
+    return embedded_sets().get(space)
 
 
 def _exists(path: Path) -> bool:

@@ -76,7 +76,7 @@ class Run:
             RunError: The folder cannot be written, or a live process holds it.
             ConfigError: ``out`` holds a run with other settings or inputs.
         """
-        kept = {key: value for key, value in config.items() if key not in _BY_THE_WAY}
+        kept = _deciding(config)
         state: dict[str, Any] = {
             "job": job,
             "status": "running",
@@ -268,6 +268,12 @@ def use_threads(count: int | None) -> None:
 def _threads() -> int:
     torch = sys.modules.get("torch")
     return int(torch.get_num_threads()) if torch is not None else len(os.sched_getaffinity(0))
+
+
+def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, nested as they are, that decide what a run finds."""
+    kept = {key: value for key, value in config.items() if key not in _BY_THE_WAY}
+    return {key: _deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 
 def _now() -> str:

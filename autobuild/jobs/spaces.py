@@ -23,26 +23,27 @@ def run(config: Mapping[str, Any]) -> int:
 
 
 def _list() -> dict[str, Table]:
-    from autobuild.spaces import load_space, space_names
+    from autobuild.spaces import load_space, readable_count, space_names
 
     header = ["name", "units", "architectures", "features", "about"]
     rows = []
     for space in map(load_space, space_names()):
-        rows.append([space.name, str(len(space.units)), count(space.size), _features(space), space.about])
+        rows.append([space.name, str(len(space.units)), readable_count(space.size), _features(space), space.about])
     grid(header, rows)
     say("\nDescribe one with: autobuild spaces space=NAME")
     return {"spaces.csv": (header, rows)}
 
 
 def _describe(name: str) -> dict[str, Table]:
-    from autobuild.spaces import load_space
+    from autobuild.spaces import load_space, readable_count
 
     space = load_space(name)
     say(f"{space.name}: {space.about}" if space.about else space.name)
     say(f"declared in {_source(name)}" + (f", narrowed or joined from {space.family}" if _derived(space) else ""))
     if space.note:
         say(space.note)
-    say(f"architectures: {space.size:,}" + (f" (about {space.size:.2g})" if space.size >= 10**7 else ""))
+    about = f" (about {readable_count(space.size)})" if space.size >= 10**6 else ""
+    say(f"architectures: {space.size:,}{about}")
     header = ["unit", "depths", "candidates"]
     rows = [[unit.name, ", ".join(map(str, unit.depths)), f"{unit.size:,}"] for unit in space.units]
     heading(f"{len(space.units)} units, {sum(unit.size for unit in space.units):,} candidates")
@@ -53,11 +54,6 @@ def _describe(name: str) -> dict[str, Table]:
     grid(["feature", "values"], features)
     say(f"\nexample: {space.example}")
     return {"units.csv": (header, rows), "features.csv": (["feature", "values"], features)}
-
-
-def count(number: int) -> str:
-    """An exact count while it can be read, and its size in powers of ten beyond."""
-    return f"{number:,}" if number < 10**7 else f"{number:.3g}"
 
 
 def _features(space: SearchSpace) -> str:
@@ -71,8 +67,8 @@ def _derived(space: SearchSpace) -> bool:
 def _source(name: str) -> str:
     from autobuild.resources import resource_dir
 
-    shipped = [path for path in resource_dir("search_spaces").glob(f"{name}.*") if path.suffix in (".py", ".yaml")]
-    return str(shipped[0] if shipped else Path(name))
+    shipped = [path for path in resource_dir("search_spaces").iterdir() if path.suffix in (".py", ".yaml")]
+    return str(next((path for path in shipped if path.stem == name), Path(name)))
 
 
 def _write(config: Mapping[str, Any], tables: Mapping[str, Table]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import Phases, progress, say
-from autobuild.jobs.files import embedded_labels, embedded_names
+from autobuild.jobs.files import embedded_labels
+from autobuild.labels.embedded_sets import embedded_sets
 
 if TYPE_CHECKING:
     from autobuild.explain import Scores
@@ -31,7 +32,7 @@ def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
         return str(config["labels"])
     if embedded_labels(str(config["space"])) is None:
         raise ConfigError(
-            f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_names())}); "
+            f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_sets())}); "
             "give labels=FILE, a table with a column arch and your metrics"
         )
     return str(config["space"])

@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from autobuild.errors import LabelError, nearest
+from autobuild.labels.embedded_sets import embedded_sets
 
-EMBEDDED = Path(__file__).resolve().parent / "embedded"
 LINES = "lines are counted from 1, the header included"
 JSON_LINES = "lines are counted from 1"
 ROWS = "rows are counted from 1"
@@ -50,7 +50,7 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
         LabelError: There is no such file, or it is a folder or of an unknown form.
     """
     text = os.fspath(path_or_name)
-    embedded = {file.stem: file for file in sorted(EMBEDDED.glob("*.csv"))}
+    embedded = embedded_sets()
     if text in embedded:
         return embedded[text]
     path = Path(text).expanduser()

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
+from autobuild.fit import conformal_half_width
 from autobuild.plot.style import BLUE, GREY, INK, PALE, check_columns, message, own_axes, shorten, styled
 from autobuild.rank import mae, srcc
 
@@ -43,7 +44,7 @@ def predicted_vs_measured(
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     pad = 0.04 * (high - low) or 0.04 * abs(high) or 1.0
     ends = np.array([low - pad, high + pad])
-    half = _half_width(np.abs(x - y), level) if level is not None else math.nan
+    half = conformal_half_width(x - y, level) if level is not None else math.nan
     if math.isfinite(half):
         ax.fill_between(
             ends, ends - half, ends + half, color=PALE, alpha=0.6, linewidth=0, label=f"{level:.0%} of errors"
@@ -65,8 +66,3 @@ def predicted_vs_measured(
     ax.locator_params(nbins=6)
     ax.legend(loc="lower right")
     return ax
-
-
-def _half_width(errors: np.ndarray[tuple[int, ...], np.dtype[np.float64]], level: float) -> float:
-    rank = math.ceil((len(errors) + 1) * level)
-    return float(np.sort(errors)[rank - 1]) if 1 <= rank <= len(errors) else math.nan

@@ -3,6 +3,7 @@
 from autobuild.spaces.declare import sequence_space, space_from_yaml
 from autobuild.spaces.graph import ArchitectureGraph, candidate_graph
 from autobuild.spaces.registry import load_space, space_names
+from autobuild.spaces.sizes import readable_count
 from autobuild.spaces.space import Architecture, Identity, SearchSpace
 from autobuild.spaces.stage import Feature, Stage, Value
 from autobuild.spaces.unit import Candidate, Unit
@@ -19,6 +20,7 @@ __all__ = [
     "Value",
     "candidate_graph",
     "load_space",
+    "readable_count",
     "sequence_space",
     "space_from_yaml",
     "space_names",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from autobuild.spaces.unit import Unit
 
 KEYS = ("name", "about", "units", "features", "text", "layer_separator", "unit_separator", "identity")
 UNIT_KEYS = ("depth", "features")
+RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # columns that stand beside features
 
 
 def sequence_space(
@@ -63,11 +65,9 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
         listed = list(values) if isinstance(values, list | tuple | range) else [values]
         for value in listed:
             if not isinstance(value, str | int | float | bool):
-                raise SpaceError(
-                    f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans"
-                )
-        if name in ("unit", "layer", "depth"):
-            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a node's place); name the feature otherwise")
+                raise SpaceError(f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans")
+        if RESERVED.fullmatch(str(name)):
+            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of result tables); name it otherwise")
         if not str(name).isidentifier():
             raise SpaceError(f"{where!r}: {name!r} is no usable feature name: letters, digits and _ are accepted")
         out[str(name)] = tuple(listed)

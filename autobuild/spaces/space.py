@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autobuild.errors import SpaceError, nearest
-from autobuild.spaces.stage import Digits, Feature, IntArray, Stage, Value
+from autobuild.spaces.sizes import readable_count
+from autobuild.spaces.stage import Digits, Feature, Stage, Value
 from autobuild.spaces.unit import Candidate, Unit
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class SearchSpace:
                 raise SpaceError(f"search space {name!r}: join ({source}, {target}) must run forward between stages")
 
     def __repr__(self) -> str:
-        return f"SearchSpace({self.name!r}, {len(self.units)} units, {self.size:.3g} architectures)"
+        return f"SearchSpace({self.name!r}, {len(self.units)} units, {readable_count(self.size)} architectures)"
 
     # --- size and words ---------------------------------------------------------------------------------------
 
@@ -354,6 +355,3 @@ def _in_order(values: Iterable[Value | None]) -> tuple[Value | None, ...]:
     if all(isinstance(value, int | float) for value in rest):
         rest.sort(key=float)
     return (*rest, *([None] if None in listed else []))
-
-
-__all__ = ["Architecture", "Candidate", "Identity", "IntArray", "SearchSpace", "Stage", "Unit"]

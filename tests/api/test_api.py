@@ -1,5 +1,6 @@
 """The public face: the walk of the README, bound methods, displays, and laziness."""
 
+import ast
 import inspect
 import itertools
 import math
@@ -91,3 +92,22 @@ def test_importing_is_lazy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_declared_methods_are_those_that_are_bound(small_model):
+    """What type checkers see of the bound methods is what runs: the same names, parameters, defaults and types."""
+    for noun in (ab.FittedModel, ab.Scores):
+        (tree,) = ast.parse(inspect.getsource(noun)).body
+        (block,) = (
+            node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        )
+        assert block.body
+        for declared in block.body:
+            real = inspect.signature(inspect.unwrap(getattr(noun, declared.name)))
+            named = [name for name in real.parameters if name not in ("model", "scores")]
+            arguments = [a for a in declared.args.args if a.arg != "self"]
+            assert [a.arg for a in arguments] == named
+            assert [ast.unparse(a.annotation) for a in arguments] == [real.parameters[n].annotation for n in named]
+            defaults = [real.parameters[n].default for n in named if real.parameters[n].default is not inspect._empty]
+            assert [ast.literal_eval(d) for d in declared.args.defaults] == defaults
+            assert ast.unparse(declared.returns) == real.return_annotation

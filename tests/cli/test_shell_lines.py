@@ -209,8 +209,9 @@ def test_the_users_own_space_works_where_a_name_does(shell, work: Path) -> None:
     (work / "my space.yaml").write_text(
         "name: mine\nunits: {a: [1, 2], b: 1}\nfeatures: {op: [conv, pool], kernel: [3, 5]}\ntext: '{op}{kernel}'\n"
     )
-    done = shell("autobuild spaces space='my space.yaml' && autobuild sample space='my space.yaml' n=4 out=x")
+    done = shell("""autobuild spaces space="$PWD/my space.yaml" && autobuild sample space='my space.yaml' n=4 out=x""")
     assert done.returncode == 0, done.stderr
+    assert f"declared in {work / 'my space.yaml'}" in done.stdout
     assert "architectures: 80" in done.stdout
     assert len(rows(work / "x" / "sample.csv")) == 4
     too_many = shell("autobuild sample space='my space.yaml' n=81 out=y")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobuild.construct import narrow, narrow_rows, narrowing_note, readable_count
+from autobuild.construct import narrow, narrow_rows, narrowing_note
 from autobuild.errors import ConfigError
-from autobuild.spaces import load_space
+from autobuild.spaces import load_space, readable_count, sequence_space
 
 coarse = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 
@@ -116,3 +116,9 @@ def test_readable_counts(count: int, text: str) -> None:
 def test_readable_counts_are_within_their_last_digit(count: int) -> None:
     mantissa, power = readable_count(count).split("e")
     assert abs(int(mantissa.replace(".", "")) * 10 ** (int(power) - 1) - count) * 2 <= 10 ** (int(power) - 1)
+
+
+def test_a_space_beyond_floating_point_is_shown() -> None:
+    space = sequence_space("big", {"a": 400}, {"q": list(range(7))}, text="q{q}")
+    assert space.size == 7**400
+    assert "1.1e338 architectures" in repr(space)

@@ -130,3 +130,22 @@ def test_too_few_hops_and_other_spaces_are_refused(small_labels, small_model, mb
         shallow.explain(shallow.space.join_units(0, 1))
     with pytest.raises(ConfigError, match="fitted on 'small'"):
         small_model.explain(mbv3)
+
+
+def test_joined_units_are_scored_at_the_hop_of_their_whole_depth(small_model):
+    """A joined candidate is one chain of both stages: depths add up, and so do the depths of the labels."""
+    space = small_model.space.join_units("a", "b")
+    encoder = small_model.network.encoder
+    target = small_model.training["target"].to_numpy()
+    depths = np.array([sum(map(len, arch.runs)) for arch in small_model.training_archs])
+    moments = norm_moments(small_model)
+    (scored,) = hopnorm(small_model, space)
+    for i in range(0, space.units[0].size, 37):
+        candidate = space.units[0].candidate(i)
+        hop = sum(len(run) for run in candidate.digits) - 1
+        with torch.no_grad():  # with both units joined the candidate is the whole architecture
+            root = encoder(pack_architectures(space, [space.parse(candidate.text)])).nodes[hop][-1]
+        own = target[depths == hop + 1]
+        expected = own.mean() + own.std() * (float(root.abs().sum()) - moments.mean[hop]) / moments.sd[hop]
+        assert scored.hops[i] == hop
+        assert scored.score[i] == pytest.approx(expected, rel=1e-4)

@@ -184,3 +184,13 @@ def test_onnx_without_its_packages_says_what_to_install(
     assert main(["export", f"arch={SMALL}", "format=onnx", "out=o"]) == 2
     assert "pip install 'autobuild[onnx]'" in capsys.readouterr().err
     assert not Path("o/network.onnx").exists()
+
+
+def test_the_demo_with_a_saved_model_verifies_the_models_own_target() -> None:
+    assert main(["fit", "labels=labels.csv", "target=-acc", "fit.epochs=2", "plots=false", "curve=false", "out=f"]) == 0
+    words = ["demo", "labels=labels.csv", "model=f", "build.top=1", "verify.seeds=1", "plots=false", "out=d"]
+    assert main(words) == 0
+    told = metrics("d")
+    assert told["target"] == "-acc"
+    assert told["built_first"] < 0  # minus an accuracy
+    assert told["labelled_best"] == -pd.read_csv("labels.csv")["acc"].min()

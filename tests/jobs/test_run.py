@@ -73,6 +73,9 @@ def test_how_a_job_is_run_does_not_make_it_another(key: str) -> None:
     folder = leave_unfinished({**CONFIG, key: 1})
     with Run.open("fit", {**CONFIG, key: 2}) as run:
         assert run.dir == folder
+    nested = leave_unfinished({**CONFIG, "verify": {"seeds": 2, key: 1}})
+    with Run.open("fit", {**CONFIG, "verify": {"seeds": 2, key: 2}}) as run:
+        assert run.dir == nested
 
 
 def test_changed_inputs_start_anew(tmp_path: Path) -> None:

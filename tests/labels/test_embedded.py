@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import autobuild as ab
-from autobuild.labels.tables import EMBEDDED
+from autobuild.labels.embedded_sets import EMBEDDED
 from autobuild.rank import srcc
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autobuild.errors import LabelError
-from autobuild.labels import LabelledSet, tables
+from autobuild.labels import LabelledSet, embedded_sets, tables
 from autobuild.spaces import SearchSpace
 
 GOOD = "e3k3-e3k3|e3k3-e3k3|e3k3-e3k3|e3k3-e3k3|e3k3-e3k5"
@@ -208,7 +208,7 @@ def test_files_that_are_not_there(
     mbv3: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: pd.DataFrame
 ) -> None:
     written(tmp_path, "x", "tiny_mbconv.csv")
-    monkeypatch.setattr(tables, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(embedded_sets, "EMBEDDED", tmp_path)
     (tmp_path / "runs").mkdir()
     written(tmp_path / "runs", "x", "measured.csv")
     with pytest.raises(LabelError, match=r"file not found; .*did you mean 'tiny_mbconv'"):
@@ -268,3 +268,10 @@ def test_published_labels_are_read_whole_and_fast(name: str, data_dir: Path) -> 
     assert labels.target("acc - 0.01*latency_gpu").dropped == 0
     other = load_space("ofa_proxyless" if name == "ofa_mbv3" else "ofa_mbv3")
     assert "3,000 of 3,000 rows" in refused(path, other)
+
+
+def test_only_tables_named_as_a_space_are_embedded_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tiny_mbconv", "tiny_mbconv_trainings", "no_space"):
+        (tmp_path / f"{name}.csv").write_text("arch,acc\n")
+    monkeypatch.setattr(embedded_sets, "EMBEDDED", tmp_path)
+    assert embedded_sets.embedded_sets() == {"tiny_mbconv": tmp_path / "tiny_mbconv.csv"}

@@ -46,6 +46,8 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 1]}", "twice"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [[1]]}", "accepted: numbers"),
         ("name: mine\nunits: {a: 1}\nfeatures: {depth: [1]}", "reserved"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {score: [1]}", "reserved"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {hop3: [1]}", "reserved"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: e{expand}", "must name each feature"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1-2, 3]}\ntext: '{k}'", "separator"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 11], j: [1, 11]}\ntext: '{k}{j}'", "alike"),

@@ -1,0 +1,15 @@
+"""The labelled sets that ship with the package, each named as the space it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autobuild.spaces import space_names
+
+EMBEDDED = Path(__file__).resolve().parent / "embedded"
+
+
+def embedded_sets() -> dict[str, Path]:
+    """Name of a space -> the file of its labels. Other tables in the folder (every single training) are no sets."""
+    files = {name: EMBEDDED / f"{name}.csv" for name in space_names()}
+    return {name: file for name, file in files.items() if file.is_file()}
