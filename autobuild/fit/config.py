@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from typing import Any
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.rank import ranking_loss
 
 REGRESSIONS = ("mse", "huber")
+MAX_SEED = 2**63 - 1
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed as a plain int; numpy's integers are taken, and written to JSON, like Python's.
+
+    Raises:
+        ConfigError: It is no integer from 0 to 2**63 - 1, the seeds that torch and numpy both take.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= MAX_SEED:
+        raise ConfigError(f"seed={seed!r}: an integer from 0 to {MAX_SEED} is accepted")
+    return int(seed)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from autobuild.encode import EncoderConfig
-from autobuild.errors import LabelError
-from autobuild.fit.config import FitConfig
+from autobuild.errors import ConfigError, LabelError, nearest
+from autobuild.fit.config import FitConfig, check_seed
 from autobuild.fit.model import FittedModel
 from autobuild.fit.network import Predictor
 from autobuild.fit.training import train
@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
 OnProgress = Callable[[str, int, int], None]
 MIN_TRAIN_ROWS = 16
+DEVICES = ("cpu", "cuda")
 
 
 def fit(
@@ -63,8 +64,10 @@ def fit(
     Raises:
         TargetError: For an unusable target.
         LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
+        ConfigError: For an unusable seed or device, or a fit that diverges.
     """
-    encoder, config = encoder or EncoderConfig(), config or FitConfig()
+    encoder, config, seed = encoder or EncoderConfig(), config or FitConfig(), check_seed(seed)
+    _check_device(device)
     started = time.perf_counter()
     usable = labels.target(target, costs)
     space, values = labels.space, usable.values
@@ -111,6 +114,16 @@ def fit(
         config=config,
         seed=seed,
     )
+
+
+def _check_device(device: str) -> None:
+    if device not in DEVICES:
+        raise ConfigError(f"fit.device={device}: {nearest(device, DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "fit.device=cuda: this torch finds no CUDA device; fit.device=cpu works everywhere "
+            "(pytorch.org says how to install torch for a GPU)"
+        )
 
 
 class _Step:

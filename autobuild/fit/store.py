@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ModelError, RunError, SpaceError
+from autobuild.errors import ModelError, RunError
 from autobuild.fit.config import FitConfig
 from autobuild.fit.model import FittedModel
 from autobuild.fit.network import Predictor
@@ -41,11 +42,15 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
         "space": model.space.to_dict(),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    files = {"weights.safetensors": save(weights)}
+    for name in ("training", "heldout", "history"):
+        files[f"{name}.csv"] = getattr(model, name).to_csv(index=False).encode()
+    # A table that lost its last rows still reads well, and would quietly give other scores and intervals.
+    header["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _write(path / "weights.safetensors", save(weights))
-        for name in ("training", "heldout", "history"):
-            _write(path / f"{name}.csv", getattr(model, name).to_csv(index=False).encode())
+        for name, data in files.items():
+            _write(path / name, data)
         _write(path / "model.json", json.dumps(header, indent=1).encode())
     except OSError as error:
         raise RunError(f"cannot write the model into {path}: {error.strerror or error}") from None
@@ -77,10 +82,13 @@ def load_model(folder: str | Path) -> FittedModel:
         space = SearchSpace.from_dict(header["space"])
         encoder, config = EncoderConfig(**header["encoder"]), FitConfig(**header["config"])
         network = Predictor([len(feature.values) for feature in space.node_features], encoder)
+        _check_files(path, header["sha256"])
         tables = {name: _table(path / f"{name}.csv") for name in ("training", "heldout", "history")}
         mean, sd = float(header["mean"]), float(header["sd"])
         target, seed, report = str(header["target"]), int(header["seed"]), dict(header["report"])
-    except (KeyError, TypeError, ValueError, SpaceError) as error:
+    except ModelError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {error}") from None
     _load_weights(network, path / "weights.safetensors")
     return FittedModel(
@@ -108,6 +116,16 @@ def _header(path: Path) -> dict[str, Any]:
         found = header.get("format") if isinstance(header, dict) else type(header).__name__
         raise ModelError(f"{path}: format {found!r}; this version reads {FORMAT!r}")
     return header
+
+
+def _check_files(folder: Path, digests: dict[str, str]) -> None:
+    for name in FILES[1:]:
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(f"{folder / name}: cannot be read: {error.strerror or error}") from None
+        if found != digests[name]:
+            raise ModelError(f"{folder / name} is empty, truncated or of another model: it is not what the fit wrote")
 
 
 def _table(path: Path) -> pd.DataFrame:

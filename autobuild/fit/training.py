@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from autobuild.encode import EncoderConfig
+from autobuild.errors import ConfigError, RunError
 from autobuild.fit.config import FitConfig
 from autobuild.fit.network import Predictor
 from autobuild.fit.threads import torch_threads
@@ -52,6 +54,10 @@ def train(
 
     Returns:
         The predictor in evaluation mode on the CPU, and the losses of every epoch.
+
+    Raises:
+        ConfigError: The loss became infinite or NaN.
+        RunError: The checkpoint cannot be written.
     """
     rows = len(graphs)
     batch, epochs = config.batch_size_for(rows), config.epochs_for(rows)
@@ -82,6 +88,12 @@ def train(
                 sums[1] += float(ranking.detach())
             regression_mean, ranking_mean = (value / steps for value in sums)
             loss = regression_mean + config.ranking_weight * ranking_mean
+            if not math.isfinite(loss) or (epoch == epochs and not _finite(network)):
+                state.clear()
+                raise ConfigError(
+                    f"the fit diverged in epoch {epoch} of {epochs}: its loss is {loss}; give a smaller fit.lr "
+                    f"(here {config.lr:g}) or a smaller weight of the ranking loss (here {config.ranking_weight:g})"
+                )
             history.append({"epoch": epoch, "loss": loss, "regression": regression_mean, "ranking": ranking_mean})
             if epoch < epochs:
                 state.save(history)
@@ -89,6 +101,10 @@ def train(
                 on_epoch(epoch, epochs)
     state.clear()
     return network.to("cpu").eval(), history
+
+
+def _finite(network: nn.Module) -> bool:
+    return all(bool(values.isfinite().all()) for values in network.state_dict().values())
 
 
 def _loss(config: FitConfig) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -123,8 +139,11 @@ class _State:
         data = {name: part.state_dict() for name, part in self.parts.items()}
         data |= {"history": history, "random": torch.get_rng_state(), "fingerprint": self.fingerprint}
         beside = self.path.with_suffix(".part")
-        torch.save(data, beside)
-        os.replace(beside, self.path)
+        try:  # torch.save says RuntimeError where a disk is full
+            torch.save(data, beside)
+            os.replace(beside, self.path)
+        except (OSError, RuntimeError) as error:
+            raise RunError(f"{self.path}: the checkpoint cannot be written: {error}") from error
         self.saved = time.monotonic()
 
     def resume(self) -> list[dict[str, float]]:

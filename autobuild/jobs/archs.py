@@ -42,10 +42,13 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
         raw = read_table(locate(given))
         if "arch" not in raw.columns:
             raise LabelError(f"{given}: no column 'arch' {nearest('arch', raw.columns)}")
+        if raw.bad:
+            told = "\n".join(f"  row {raw.numbers[row]}: {raw.bad[row]}" for row in sorted(raw.bad)[:_SHOWN])
+            raise LabelError(f"{given}: {len(raw.bad)} of {len(raw.numbers)} rows cannot be read:\n{told}")
         frame, rows = pd.DataFrame(dict(raw.columns)), list(raw.numbers)
     elif path.suffix.lower() in _TEXTS:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"archs={given}: cannot be read: {error}") from error
         numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError
+from autobuild.errors import ConfigError, LabelError
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.files import embedded_labels
 from autobuild.labels.embedded_sets import embedded_sets
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autobuild.explain import Scores
     from autobuild.fit import FitConfig, FittedModel
     from autobuild.jobs.run import Run
-    from autobuild.labels import LabelledSet
+    from autobuild.labels import LabelledSet, TargetValues
     from autobuild.spaces import SearchSpace
 
 # Numbers of a fit that describe the model rather than this run of it; told under other names, or of no use to a reader.
@@ -80,6 +80,9 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     assert labels is not None
     with folder.step("fit") as todo:
         if todo:
+            if config.get("test") is not None:  # refused before the fit rather than after it
+                trained = labels.target(config["target"]).labels.keys
+                _fresh_tests(config, labels.space, labels, config["target"], set(trained))
             model = _fit(folder, config, labels)
             model.save(folder.path("model"))
             _record_fit(folder, model)
@@ -139,10 +142,8 @@ def score_test(folder: Run, config: Mapping[str, Any], model: FittedModel, label
             return
         from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
 
-        tests = _test_labels(config, model.space, labels)
         seen = {model.space.key(arch) for arch in model.training_archs}
-        fresh = tests.subset([row for row, key in enumerate(tests.keys) if key not in seen])
-        usable = fresh.target(model.target)
+        usable, repeated = _fresh_tests(config, model.space, labels, model.target, seen)
         frame = model.predict(usable.labels.archs).assign(measured=usable.values)
         predicted, measured = frame["predicted"].to_numpy(), usable.values
         folder.write_frame("test.csv", frame[["arch", "measured", "predicted"]])
@@ -152,8 +153,27 @@ def score_test(folder: Run, config: Mapping[str, Any], model: FittedModel, label
             rest_ndcg=ndcg_at_k(predicted, measured, k=10),
             rest_mae=mae(predicted, measured),
             n_rest=len(frame),
-            n_rest_seen_in_training=len(tests) - len(fresh),
+            n_rest_seen_in_training=repeated,
         )
+
+
+def _fresh_tests(
+    config: Mapping[str, Any], space: SearchSpace, labels: LabelledSet | None, target: str, seen: Set[str]
+) -> tuple[TargetValues, int]:
+    """The labels of ``test=`` whose networks were not trained on (keys ``seen``), and how many others there are.
+
+    Raises:
+        ConfigError: ``test=rest``, and no row is left after the first n.
+        LabelError: Fewer than 20 rows are usable.
+    """
+    tests = _test_labels(config, space, labels)
+    fresh = tests.subset([row for row, key in enumerate(tests.keys) if key not in seen])
+    repeated = len(tests) - len(fresh)
+    try:
+        return fresh.target(target), repeated
+    except LabelError as error:
+        among = f"; {repeated:,} of its {len(tests):,} networks are among the training rows" if repeated else ""
+        raise LabelError(f"test={config['test']}: {error}{among}") from None
 
 
 def _test_labels(config: Mapping[str, Any], space: SearchSpace, labels: LabelledSet | None) -> LabelledSet:

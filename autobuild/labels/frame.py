@@ -26,6 +26,7 @@ Rows = npt.NDArray[np.int64]
 Cost = Callable[[list[Architecture]], npt.ArrayLike]
 
 MIN_USABLE = 20
+TINY, HUGE = 1e-100, 1e100  # standard deviations whose squares and inverses float64 still holds
 
 
 @dataclass(frozen=True)
@@ -270,4 +271,12 @@ def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:
         raise TargetError(
             f"target {expression.text!r} is the same for all {len(values):,} usable rows ({low:.6g}): "
             "nothing can be learned from it"
+        )
+    with np.errstate(all="ignore"):
+        spread = float(values.std())
+    if not TINY < spread < HUGE:
+        size = "large" if spread > 1 else "small"
+        raise TargetError(
+            f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} to be computed "
+            "with; multiply it by a number, or take its logarithm"
         )

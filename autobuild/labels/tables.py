@@ -53,7 +53,7 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
     embedded = embedded_sets()
     if text in embedded:
         return embedded[text]
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     try:
         if path.is_dir():
             raise LabelError(f"labels {text!r}: this is a folder; give a file ending in {', '.join(READERS)}")
@@ -92,7 +92,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
     Floats are written so that they read back as the same float64. Raises LabelError where that cannot be done.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     writer = WRITERS[_suffix(path)]
     if not path.parent.is_dir():
         raise LabelError(f"{path}: cannot be written (there is no folder {str(path.parent)!r})")

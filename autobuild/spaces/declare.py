@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces.space import Identity, SearchSpace
-from autobuild.spaces.stage import Feature, Stage, Value
+from autobuild.spaces.stage import MAX_DEPTH, Feature, Stage, Value
 from autobuild.spaces.unit import Unit
+
+if TYPE_CHECKING:
+    import yaml
 
 KEYS = ("name", "about", "units", "features", "text", "layer_separator", "unit_separator", "identity")
 UNIT_KEYS = ("depth", "features")
-RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # columns that stand beside features
+_TEXTS = ("name", "about", "layer_separator", "unit_separator")
+_RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # columns of tables that features stand beside
 
 
 def sequence_space(
@@ -44,6 +48,11 @@ def sequence_space(
     Raises:
         SpaceError: Naming the unit or key, what was given and what is accepted.
     """
+    for key, value in zip(_TEXTS, (name, about, layer_separator, unit_separator), strict=True):
+        if not isinstance(value, str) or (key == "name" and not value.strip()):
+            raise SpaceError(
+                f"search space {name!r}: {key} is a text (in quotes where YAML would misread it): {value!r}"
+            )
     if not isinstance(units, Mapping) or not units:
         raise SpaceError(f"search space {name!r}: units must map names to depths, such as {{stage1: [2, 3, 4]}}")
     made = [
@@ -52,9 +61,26 @@ def sequence_space(
     ]
     if not unit_separator and any(len(unit.depths) > 1 for unit in made):
         raise SpaceError(f"search space {name!r}: without a unit separator every unit needs exactly one depth")
+    _check_separators(made, name, layer_separator, unit_separator)
     space = SearchSpace(name, made, about=about, separator=unit_separator)
     space.identity = _identity(space, identity)
     return space
+
+
+def _check_separators(units: Sequence[Unit], name: str, layers: str, between: str) -> None:
+    """Refuse a unit separator that also stands inside a unit: no text could then be read back."""
+    if not between:
+        return
+    if layers and between in layers:
+        raise SpaceError(
+            f"search space {name!r}: the unit separator {between!r} stands in the layer separator {layers!r}"
+        )
+    for unit in units:
+        for token in unit.stages[0].tokens:
+            if between in token:
+                raise SpaceError(
+                    f"unit {unit.name!r}: a layer's text {token!r} contains the unit separator {between!r}"
+                )
 
 
 def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
@@ -66,8 +92,8 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
         for value in listed:
             if not isinstance(value, str | int | float | bool):
                 raise SpaceError(f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans")
-        if RESERVED.fullmatch(str(name)):
-            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of result tables); name it otherwise")
+        if _RESERVED.fullmatch(str(name)):
+            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of the tables); name it otherwise")
         if not str(name).isidentifier():
             raise SpaceError(f"{where!r}: {name!r} is no usable feature name: letters, digits and _ are accepted")
         out[str(name)] = tuple(listed)
@@ -90,6 +116,8 @@ def _stage(unit: str, given: Any, features: dict[str, tuple[Value, ...]], text: 
 def _depths(unit: str, given: Any) -> tuple[int, ...]:
     if isinstance(given, str) and given.count("-") == 1 and all(part.strip().isdigit() for part in given.split("-")):
         low, high = (int(part) for part in given.split("-"))
+        if high > MAX_DEPTH:
+            raise SpaceError(f"unit {unit!r}: depth {given}; at most {MAX_DEPTH:,} layers are accepted")
         given = list(range(low, high + 1))
     listed = list(given) if isinstance(given, list | tuple | range) else [given]
     if not listed or any(isinstance(d, bool) or not isinstance(d, int) for d in listed):
@@ -100,6 +128,8 @@ def _depths(unit: str, given: Any) -> tuple[int, ...]:
 def _identity(space: SearchSpace, given: Mapping[str, Any] | None) -> Identity | None:
     if not given:
         return None
+    if not isinstance(given, Mapping):
+        raise SpaceError(f"{space.name!r}: identity maps features to values, such as {{op: none}}; got {given!r}")
     values = {key: value for key, value in given.items() if key != "first_layer_counts"}
     known = {feature.name: feature.values for feature in space.features}
     for name, value in values.items():
@@ -120,9 +150,11 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
     import yaml
 
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _loader())  # a safe loader
     except yaml.YAMLError as error:
         raise SpaceError(f"{source}: not readable as YAML: {error}") from None
+    except RecursionError:
+        raise SpaceError(f"{source}: not readable as YAML: nested too deep") from None
     if not isinstance(data, Mapping):
         raise SpaceError(f"{source}: a search space is a mapping with the keys {', '.join(KEYS)}")
     for key in data:
@@ -135,3 +167,23 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
         return sequence_space(**{str(key): value for key, value in data.items()})
     except SpaceError as error:
         raise SpaceError(f"{source}: {error}") from None
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    """YAML's safe loader, refusing what it would quietly let the last one win: a key that is written twice."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for place, key in enumerate(keys):
+                if key in keys[:place]:
+                    raise yaml.constructor.ConstructorError(
+                        "while reading a mapping",
+                        node.start_mark,
+                        f"the key {key!r} is written twice",
+                        node.value[place][0].start_mark,
+                    )
+            return super().construct_mapping(node, deep)
+
+    return Loader

@@ -100,7 +100,7 @@ def from_json(text: str) -> SearchSpace:
     """Read a space from JSON text."""
     try:
         return from_dict(json.loads(text))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise SpaceError(f"a stored search space is not readable as JSON: {error}") from None
 
 

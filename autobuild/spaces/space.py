@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from autobuild.spaces.graph import ArchitectureGraph
 
+MAX_DIGITS = 300  # larger counts are no floats any more, and Python refuses to print them
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Architecture:
@@ -100,6 +102,11 @@ class SearchSpace:
         self.separator = separator
         self.identity = identity
         self.note = note
+        digits = sum(math.log10(unit.size) for unit in units)
+        if digits > MAX_DIGITS:
+            raise SpaceError(
+                f"search space {name!r} has about 1e{digits:.0f} architectures; accepted: up to 1e{MAX_DIGITS}"
+            )
         self.stages: tuple[Stage, ...] = tuple(stage for unit in units for stage in unit.stages)
         chain = tuple((i, i + 1) for i in range(len(self.stages) - 1))
         self.joins = chain if joins is None else tuple((int(a), int(b)) for a, b in joins)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+import string
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +19,7 @@ Digits = tuple[int, ...]
 IntArray = NDArray[np.int64]
 
 MAX_LAYER_CHOICES = 100_000
+MAX_DEPTH = 1_000
 _INT64_LIMIT = 2**62
 
 
@@ -32,6 +35,8 @@ class Feature:
             raise SpaceError(f"feature {self.name!r} has no values: give at least one")
         if len(set(self.values)) != len(self.values):
             raise SpaceError(f"feature {self.name!r} lists a value twice: {list(self.values)}")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in self.values):
+            raise SpaceError(f"feature {self.name!r}: {list(self.values)}: numbers must be finite")
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Stage:
                 f"unit {self.name!r}: depths {list(self.depths)} are not usable; give integers of at least 1 "
                 "(a layer that may be absent is a feature value declared as identity)"
             )
+        if depths[-1] > MAX_DEPTH:
+            raise SpaceError(f"unit {self.name!r}: depth {depths[-1]:,}; at most {MAX_DEPTH:,} layers are accepted")
         object.__setattr__(self, "depths", depths)
         choices = 1
         for feature in self.features:
@@ -74,7 +81,7 @@ class Stage:
         self._check_text()
 
     def _check_text(self) -> None:
-        fields = set(re.findall(r"{(\w+)}", self.template))
+        fields = _fields(self.name, self.template)
         names = {feature.name for feature in self.features}
         if fields != names:
             raise SpaceError(
@@ -83,6 +90,9 @@ class Stage:
             )
         if len(self.token_index) != len(self.tokens):
             raise SpaceError(f"unit {self.name!r}: the layer text {self.template!r} writes two different layers alike")
+        for token in self.tokens:  # what surrounds an architecture's text is cut off when it is read
+            if token != token.strip() or not token:
+                raise SpaceError(f"unit {self.name!r}: a layer is written {token!r}: empty, or with blanks at its ends")
         if self.separator and any(self.separator in token for token in self.tokens):
             raise SpaceError(f"unit {self.name!r}: a layer's text contains the separator {self.separator!r}")
         if not self.separator and len({len(token) for token in self.tokens}) > 1:
@@ -189,3 +199,17 @@ class Stage:
             if given not in {str(v) for f in self.features if f.name == name for v in f.values}
         ]
         return f"{token!r} is not in the space: {', '.join(wrong) or 'unknown combination'} ({accepted})"
+
+
+def _fields(unit: str, template: str) -> set[str]:
+    """The names between braces in a layer's text; ``{name}`` and nothing beside it, as in ``{name:03d}``."""
+    if not isinstance(template, str):
+        raise SpaceError(f"unit {unit!r}: the layer text is a text such as 'e{{expand}}k{{kernel}}', not {template!r}")
+    try:
+        parts = [(name, form, conversion) for _, name, form, conversion in string.Formatter().parse(template)]
+    except ValueError as error:
+        raise SpaceError(f"unit {unit!r}: the layer text {template!r} cannot be read: {error}") from None
+    for name, form, conversion in parts:
+        if name is not None and (form or conversion or not name.isidentifier()):
+            raise SpaceError(f"unit {unit!r}: the layer text {template!r}: between braces stands a feature's name only")
+    return {name for name, _, _ in parts if name is not None}

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import autobuild as ab
-from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError
+from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError, TargetError
 from autobuild.fit import FitConfig, train
 from autobuild.graphs import pack_architectures
 
@@ -210,3 +210,42 @@ def test_published_labels_rank_as_well_as_the_reference(published, mbv3):
     assert model.report["test_srcc"] >= 0.985
     assert min(model.report["hop_srcc"][3:]) >= 0.975
     assert time.perf_counter() - started < 120  # benchmarks.core holds the real limit, on a quiet machine
+
+
+@pytest.mark.parametrize("name", ["training", "heldout", "history"])
+def test_a_table_that_lost_its_last_rows_is_refused(small_model, tmp_path, name):
+    """It reads as well as a whole one, and would quietly give other scores and intervals."""
+    small_model.save(tmp_path)
+    table = tmp_path / f"{name}.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[: len(lines) // 2]))
+    with pytest.raises(ModelError, match=f"{name}.csv is empty, truncated"):
+        ab.FittedModel.load(tmp_path)
+
+
+def test_a_fit_that_diverges_is_no_model(small_labels):
+    for epochs, rate in ((1, 9e5), (2, 9e5), (2, 1e4)):  # also where only the last step of all goes astray
+        with pytest.raises(ConfigError, match=r"diverged in epoch \d of \d.*smaller fit.lr"):
+            ab.fit(small_labels, config=FitConfig(epochs=epochs, lr=rate))
+
+
+def test_a_target_beyond_float64_is_refused(small_labels):
+    for expression in ("acc*1e300", "acc*1e-305"):
+        with pytest.raises(TargetError, match="its spread is too"):
+            ab.fit(small_labels, expression)
+
+
+def test_seeds_of_numpy_are_saved_and_others_refused(small_labels, tmp_path):
+    model = ab.fit(small_labels, seed=np.int64(3), config=FitConfig(epochs=1))
+    assert ab.FittedModel.load(model.save(tmp_path)).seed == 3
+    for seed in (-1, 2**64, 1.5, "0", None, True):
+        with pytest.raises(ConfigError, match="seed="):
+            ab.fit(small_labels, seed=seed)
+
+
+def test_a_device_that_is_not_there_is_told(small_labels, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="finds no CUDA device"):
+        ab.fit(small_labels, device="cuda")
+    with pytest.raises(ConfigError, match="did you mean 'cuda'"):
+        ab.fit(small_labels, device="cda")

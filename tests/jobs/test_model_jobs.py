@@ -237,3 +237,31 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(toy: Path, number: sig
     for name in ("built.csv", "candidates.csv", "history.csv", "heldout.csv"):
         assert (folder / name).read_bytes() == (toy / "undisturbed" / name).read_bytes(), name
     assert os.listdir(toy / "runs" / "build") == [folder.name]
+
+
+def test_an_unusable_test_is_refused_before_the_fit(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in ((["n=89", "test=rest"], "1 usable rows"), (["test=labels.csv"], "90 of its 90 networks are")):
+        assert main(["fit", *FIT, *words, "out=f"]) == 2
+        shown = capsys.readouterr()
+        assert said in shown.err
+        assert "refit" not in shown.out
+        assert not Path("f").exists()
+
+
+def test_a_table_of_architectures_with_torn_rows_is_refused(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", *FIT, "fit.epochs=1", "out=f"]) == 0
+    Path("torn.csv").write_text("arch,note\nw1k3|w1k3|w1k3,x\nw1k3|w1k3|w1k3\n")
+    assert main(["predict", "model=f", "archs=torn.csv"]) == 2
+    assert "row 3: 1 fields, the header has 2" in capsys.readouterr().err
+    Path("bom.txt").write_text("\ufeffw1k3|w1k3|w1k3\n", encoding="utf-8")
+    assert main(["predict", "model=f", "archs=bom.txt", "out=p"]) == 0
+    assert main(["predict", "model=f", "archs=~nobody/x.csv"]) == 2
+    assert "file not found" in capsys.readouterr().err
+
+
+def test_seeds_and_threads_beyond_what_torch_takes_are_refused(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", *FIT, "seed=99999999999999999999"]) == 2
+    assert main(["fit", *FIT, "threads=100000"]) == 2
+    told = capsys.readouterr().err
+    assert "int >=0 <=4294967295" in told
+    assert "int >=1 <=1024 or null" in told
