@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
     """
     import pandas as pd
 
+    rows: Sequence[int] | Sequence[str]
     path = Path(given)
     if path.suffix.lower() in _TABLES:
         from autobuild.labels.tables import locate, read_table
@@ -42,7 +44,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
         raw = read_table(locate(given))
         if "arch" not in raw.columns:
             raise LabelError(f"{given}: no column 'arch' {nearest('arch', raw.columns)}")
-        frame, rows = pd.DataFrame(dict(raw.columns)), list(raw.numbers)
+        frame, rows = pd.DataFrame(dict(raw.columns)), raw.numbers
     elif path.suffix.lower() in _TEXTS:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -63,7 +65,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
 
 
 def _parsed(
-    source: str, frame: pd.DataFrame, rows: list[int], space: SearchSpace
+    source: str, frame: pd.DataFrame, rows: Sequence[int] | Sequence[str], space: SearchSpace
 ) -> tuple[pd.DataFrame, list[Architecture]]:
     archs, bad = [], []
     for number, text in zip(rows, frame["arch"], strict=True):
