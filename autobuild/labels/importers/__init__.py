@@ -25,7 +25,7 @@ from autobuild.labels.importers.accel_nasbench import read_accel_nasbench
 from autobuild.labels.importers.autobuild_cache import read_autobuild_cache
 from autobuild.labels.importers.nas_bench_201 import read_nas_bench_201
 from autobuild.labels.importers.nas_bench_macro import read_nas_bench_macro
-from autobuild.labels.tables import READERS, RawTable, locate, read_table
+from autobuild.labels.tables import EMBEDDED, READERS, RawTable, locate, read_table
 
 __all__ = [
     "FORMATS",
@@ -79,6 +79,8 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
         LabelError: There is none (the nearest names are offered), or its form is unknown.
     """
     path = Path(path_or_name).expanduser()
+    if os.fspath(path_or_name) in {file.stem for file in EMBEDDED.glob("*.csv")}:  # whatever else has that name
+        return locate(path_or_name), "table"
     try:
         published = path.is_dir() or (path.is_file() and path.suffix.lower() not in READERS)
     except (OSError, ValueError):  # a name too long, a null character: `locate` says so
