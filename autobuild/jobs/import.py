@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 from collections.abc import Mapping
@@ -72,7 +73,8 @@ def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
     except OSError as error:
         raise ConfigError(f"out={out}: cannot be written: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or no folder that could hold one
+            beside.unlink()
 
 
 def _show(labels: LabelledSet, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -127,7 +128,8 @@ def _download(entry: Published, address: str, wanted: str | None, place: Path, p
     except OSError as error:
         raise LabelError(f"{place}: cannot be written ({error.strerror or error})") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or no folder that could hold one
+            beside.unlink()
 
 
 def _reason(error: Exception) -> str:
