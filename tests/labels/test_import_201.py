@@ -76,4 +76,14 @@ def test_missing_edges_are_listed_with_their_rows(tmp_path: Path, plain_cells) -
     assert "line 3" in told
     assert "node 2 lacks its edge from node 0" in told
     assert "line 4" in told
+    with pytest.raises(LabelError, match="node 2 lacks its edge from node 0"):  # told by the content, too
+        LabelledSet.read(path, plain_cells)
+    assert read_any(path).space == "nas_bench_201"
     assert read_any(path, "nas_bench_201").space == "nas_bench_201"
+
+
+def test_cells_of_another_size_are_left_to_their_space(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("arch,acc\n|none~0|+|none~0|none~1|,1\n")
+    assert read_any(path).bad == {}
+    assert read_any(path).space is None

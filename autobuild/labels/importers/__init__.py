@@ -23,7 +23,7 @@ from pathlib import Path
 from autobuild.errors import LabelError, nearest
 from autobuild.labels.importers.accel_nasbench import read_accel_nasbench
 from autobuild.labels.importers.autobuild_cache import read_autobuild_cache
-from autobuild.labels.importers.nas_bench_201 import read_nas_bench_201
+from autobuild.labels.importers.nas_bench_201 import as_cells, holds_cells, read_nas_bench_201
 from autobuild.labels.importers.nas_bench_macro import read_nas_bench_macro
 from autobuild.labels.tables import EMBEDDED, READERS, RawTable, locate, read_table
 
@@ -65,7 +65,8 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
         raise LabelError(f"format={format}: unknown format {nearest(format, ['auto', *FORMATS])}")
     if format in ("auto", "table"):
         path, found = find(path_or_name)
-        return FORMATS[found if format == "auto" else format](path)
+        table = FORMATS[found if format == "auto" else format](path)
+        return as_cells(table) if format == "auto" and found == "table" and holds_cells(table) else table
     path = Path(path_or_name).expanduser()
     if not path.exists():
         raise LabelError(f"{path}: file not found (format={format})")
