@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
     """
     import pandas as pd
 
+    rows: Sequence[int] | Sequence[str]
     path = Path(given)
     if path.suffix.lower() in _TABLES:
         from autobuild.labels.tables import locate, read_table
@@ -45,7 +47,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
         if raw.bad:
             told = "\n".join(f"  row {raw.numbers[row]}: {raw.bad[row]}" for row in sorted(raw.bad)[:_SHOWN])
             raise LabelError(f"{given}: {len(raw.bad)} of {len(raw.numbers)} rows cannot be read:\n{told}")
-        frame, rows = pd.DataFrame(dict(raw.columns)), list(raw.numbers)
+        frame, rows = pd.DataFrame(dict(raw.columns)), raw.numbers
     elif path.suffix.lower() in _TEXTS:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -66,7 +68,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
 
 
 def _parsed(
-    source: str, frame: pd.DataFrame, rows: list[int], space: SearchSpace
+    source: str, frame: pd.DataFrame, rows: Sequence[int] | Sequence[str], space: SearchSpace
 ) -> tuple[pd.DataFrame, list[Architecture]]:
     archs, bad = [], []
     for number, text in zip(rows, frame["arch"], strict=True):

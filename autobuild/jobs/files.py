@@ -9,7 +9,7 @@ from typing import Any
 from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.resources import resource_dir
 
-_KEYS = ("space", "labels", "test", "model", "archs", "built")
+_KEYS = ("space", "labels", "test", "model", "archs", "built", "path")
 
 
 def input_files(config: Mapping[str, Any]) -> dict[str, Path]:

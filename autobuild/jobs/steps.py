@@ -63,9 +63,9 @@ def _check_test(config: Mapping[str, Any]) -> None:
     if test == "rest" and (config["n"] is None or config.get("model") is not None):
         raise ConfigError("test=rest takes the rows after the first n: give n=, and no model=")
     if test not in (None, "rest"):
-        from autobuild.labels.tables import locate
+        from autobuild.labels.importers import find
 
-        locate(test)
+        find(test)
 
 
 def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None) -> FittedModel:

@@ -17,7 +17,8 @@ import pandas as pd
 from autobuild.errors import LabelError, TargetError
 from autobuild.labels import splits
 from autobuild.labels.check import average_duplicates, check_table, row_count, row_indices
-from autobuild.labels.tables import RawTable, frame_table, locate, read_table, write_table
+from autobuild.labels.importers import read_any
+from autobuild.labels.tables import RawTable, frame_table, write_table
 from autobuild.labels.target import TargetExpression, find_name
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -67,20 +68,25 @@ class LabelledSet:
         self._source = source
 
     @classmethod
-    def read(cls, path_or_name: str | os.PathLike[str], space: SearchSpace, n: int | None = None) -> LabelledSet:
-        """Read ``.csv``, ``.tsv``, ``.parquet``, ``.jsonl`` or ``.ndjson``, or an embedded set by its name.
+    def read(
+        cls, path_or_name: str | os.PathLike[str], space: SearchSpace, n: int | None = None, format: str = "auto"
+    ) -> LabelledSet:
+        """Read ``.csv``, ``.tsv``, ``.parquet``, ``.jsonl``, ``.ndjson``, a published form, or an embedded set by name.
 
         Args:
-            path_or_name: A file with a column ``arch`` and metric columns, or a name such as ``"tiny_mbconv"``.
+            path_or_name: A file with a column ``arch`` and metric columns, the file or folder of a published data set
+                (:mod:`autobuild.labels.importers`), or a name such as ``"tiny_mbconv"``.
             space: Every architecture is parsed by it, and stored in its canonical text.
-            n: Read the first ``n`` rows of the file only; rows after them are not even checked.
+            n: Read the first ``n`` rows of the file only (of an archive: members, sorted by name); rows after them are
+                not even checked.
+            format: ``"auto"`` tells a published form by its content; see ``importers.FORMATS``.
 
         Raises:
             LabelError: The file is missing, empty, unreadable or truncated; a column ``arch`` is missing; names of
                 columns occur twice; ``n`` is out of range; or rows cannot be used: one error counts them and shows the
                 first 20.
         """
-        return cls._from_table(read_table(locate(path_or_name)), space, n)
+        return cls.from_table(read_any(path_or_name, format), space, n)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, space: SearchSpace, *, source: str = "labels") -> LabelledSet:
@@ -92,14 +98,25 @@ class LabelledSet:
         table = frame_table(frame, source)
         if not len(frame):
             raise LabelError(f"{source}: the frame has no rows")
-        return cls._from_table(table, space, None)
+        return cls.from_table(table, space)
 
     @classmethod
-    def _from_table(cls, table: RawTable, space: SearchSpace, n: int | None) -> LabelledSet:
-        archs, metrics = check_table(table, space, n)
+    def from_table(cls, table: RawTable, space: SearchSpace, n: int | None = None) -> LabelledSet:
+        """Check the first ``n`` rows of a raw table, which a reader of this room has made.
+
+        Raises:
+            LabelError: As for :meth:`read`; where the table is of a form that belongs to another space, it says so.
+        """
+        try:
+            archs, metrics = check_table(table, space, n)
+        except LabelError as error:
+            if table.space is None or table.space == space.family:
+                raise
+            told = f"rows of this form belong to the space {table.space}, and {space.name} was given"
+            raise LabelError(f"{error}\n{told}") from error
         archs, metrics, notes = average_duplicates(archs, metrics)
         frame = pd.DataFrame({"arch": [str(arch) for arch in archs], **metrics})
-        return cls(frame, archs, space, notes, table.source)
+        return cls(frame, archs, space, [*table.notes, *notes], table.source)
 
     @property
     def frame(self) -> pd.DataFrame:

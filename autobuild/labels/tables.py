@@ -18,6 +18,7 @@ import pandas as pd
 from autobuild.errors import LabelError, nearest
 from autobuild.labels.embedded_sets import embedded_sets
 
+ARCH_ALIASES = ("cellstr",)  # what tables of NAS-Bench-201 call the column
 LINES = "lines are counted from 1, the header included"
 JSON_LINES = "lines are counted from 1"
 ROWS = "rows are counted from 1"
@@ -30,17 +31,21 @@ class RawTable:
     Attributes:
         source: What messages call the table (its path).
         columns: Column name -> one cell a row.
-        numbers: Number of each row in the file, as ``counted`` explains.
+        numbers: Number (or name) of each row in the file, as ``counted`` explains.
         from_text: Cells are text throughout (CSV), so numbers, ``true`` and empty cells are still written out.
         bad: Row position -> what is wrong with the row as a whole.
+        notes: What the user should know about the reading.
+        space: Name of the search space that rows of this form belong to, where the form says so.
     """
 
     source: str
     columns: dict[str, Sequence[Any]]
-    numbers: Sequence[int]
+    numbers: Sequence[int] | Sequence[str]
     counted: str
     from_text: bool = False
     bad: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    space: str | None = None
 
 
 def locate(path_or_name: str | os.PathLike[str]) -> Path:
@@ -110,7 +115,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
 
 def check_columns(names: Sequence[object], source: str) -> list[str]:
-    """Return the column names, stripped of blanks; refuse unnamed, duplicated and missing ones.
+    """Return the column names, stripped, ``cellstr`` as ``arch``; refuse unnamed, duplicated and missing ones.
 
     Raises:
         LabelError: Naming the columns that exist.
@@ -125,6 +130,8 @@ def check_columns(names: Sequence[object], source: str) -> list[str]:
     double = sorted({name for name in columns if columns.count(name) > 1})
     if double:
         raise LabelError(f"{source}: duplicated column names: {', '.join(double)}; columns: {', '.join(columns)}")
+    if "arch" not in columns:
+        columns = ["arch" if name in ARCH_ALIASES else name for name in columns]
     if "arch" not in columns:
         raise LabelError(f"{source}: no column 'arch'; {nearest('arch', columns)}")
     return columns

@@ -1,0 +1,99 @@
+"""``autobuild fetch``: download a published data set into the user's cache."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autobuild.jobs.console import grid, say
+
+_EVERY_SECONDS = 10.0
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """List the data sets, or fetch one and say how to use it."""
+    from autobuild.labels.importers.fetch import cache_folder, checksum, fetch, published
+
+    if config["name"] is None:
+        _list(Path(config["out"]) if config["out"] is not None else cache_folder())
+        return 0
+    entry = published(config["name"])
+    progress = _Progress(entry.name)
+    place, table = fetch(
+        entry.name,
+        folder=config["out"],
+        url=config["url"],
+        sha256=config["sha256"],
+        again=not config["resume"],
+        progress=progress,
+    )
+    how = f"downloaded from {config['url'] or entry.url}" if progress.began else "there already (resume=false: again)"
+    say(f"{entry.about}\n{len(table.numbers):,} rows, {how}")
+    say(f"SHA-256 {checksum(place)}\n\n{place}\n")
+    say(f"Use it: autobuild build space={entry.space} labels='{place}' target={entry.target}")
+    return 0
+
+
+def _list(folder: Path) -> None:
+    from autobuild.labels.importers.addresses import PUBLISHED
+
+    rows = []
+    for entry in PUBLISHED.values():
+        there = bool(entry.filename) and (folder / entry.filename).is_file()
+        state = "there" if there else "to fetch" if entry.url else "by hand"
+        rows.append([entry.name, entry.space, state, entry.about])
+    grid(["name", "space", "state", "about"], rows)
+    say(f"\nFiles lie in {folder}. Fetch one with: autobuild fetch name=NAME")
+
+
+class _Progress:
+    """Bytes that have arrived: a bar on a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.total = 0
+        self.began = False
+        self._done = 0
+        self._last = time.monotonic()
+        self._bar: Any = None
+
+    def update(self, count: int) -> None:
+        """Note ``count`` more bytes, and show it."""
+        self.began = True
+        self._done = min(self._done + count, self.total) if self.total else self._done + count
+        if sys.stdout.isatty():
+            if self._bar is None:
+                self._bar = _bar()
+                self._bar.start()
+                self._task = self._bar.add_task(self.label, total=self.total or None)
+            self._bar.update(self._task, completed=self._done)
+        elif time.monotonic() - self._last >= _EVERY_SECONDS:
+            self._last = time.monotonic()
+            of = f" of {self.total / 1e6:.1f}" if self.total else ""
+            say(f"  {self.label}: {self._done / 1e6:.1f}{of} MB")
+
+    def reset(self) -> None:
+        """Begin again at zero."""
+        self._done = 0
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar() -> Any:
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    return bars.Progress(*columns)

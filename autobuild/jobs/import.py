@@ -1,0 +1,85 @@
+"""``autobuild import``: a published data set as a plain table of labels."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError
+from autobuild.jobs.console import heading, say, table
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    from autobuild.labels import LabelledSet
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Read, check every row, write one table."""
+    if config["path"] is None:
+        raise ConfigError("import needs path=, the published file or folder; see autobuild import --help")
+    from autobuild.jobs.run import Run
+    from autobuild.labels.tables import WRITERS
+
+    if config["out"] is not None and Path(config["out"]).suffix.lower() in WRITERS:
+        labels = _read(config)
+        _write_file(labels, Path(config["out"]), replace=not config["resume"])
+        _show(labels, Path(config["out"]))
+        return 0
+    with Run.open("import", config, input_files(config)) as folder:
+        if not folder.finished:
+            labels = _read(config)
+            with folder.writing("labels.csv") as path:
+                labels.frame.to_csv(path, index=False, lineterminator="\n")
+            missing = {name: int(count) for name, count in labels.frame[labels.metrics].isna().sum().items() if count}
+            folder.record(n=len(labels), space=labels.space.name, labels=labels.metrics, missing=missing)
+            folder.record(notes=labels.notes, content_hash=labels.content_hash)
+            _show(labels, folder.dir / "labels.csv")
+        else:
+            say(str(folder.dir / "labels.csv"))
+    return 0
+
+
+def _read(config: Mapping[str, Any]) -> LabelledSet:
+    from autobuild.labels import LabelledSet
+    from autobuild.labels.importers import read_any
+    from autobuild.spaces import load_space
+
+    raw = read_any(config["path"], config["format"])
+    name = config["space"] or raw.space
+    if name is None:
+        raise ConfigError(f"{config['path']}: its form does not say which search space it belongs to: give space=")
+    return LabelledSet.from_table(raw, load_space(name), config["n"])
+
+
+def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
+    """Write one file, beside and renamed; a file that holds something else is never replaced unasked.
+
+    Raises:
+        ConfigError: There is such a file.
+    """
+    beside = out.with_name(f".{os.getpid()}-{out.name}")
+    try:
+        labels.write(beside)
+        if out.exists() and not replace and not filecmp.cmp(out, beside, shallow=False):
+            raise ConfigError(
+                f"out={out}: this file is there and holds something else; "
+                "choose another out=, or replace it with resume=false"
+            )
+        os.replace(beside, out)
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is none, or no folder that could hold one
+            beside.unlink()
+
+
+def _show(labels: LabelledSet, place: Path) -> None:
+    heading(f"{len(labels):,} labelled architectures of {labels.space.name}")
+    for note in labels.notes:
+        say(f"note: {note}")
+    table(labels.describe(), rows=40, columns=["metric", "count", "missing", "mean", "min", "median", "max"])
+    say(f"\n{place}")

@@ -1,0 +1,86 @@
+"""Where published data sets lie: their public addresses, checksums where one is known, and what to do without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published data set.
+
+    Attributes:
+        name: What ``autobuild fetch name=`` takes.
+        about: One line for people.
+        page: The publisher's page, for a person to read or to download by hand.
+        space: The search space of its architectures, and a target to begin with.
+        url: Direct address of the file; None where the publisher gives none.
+        filename: Name of the file in the cache.
+        sha256: Checksum of the file; None where none is known (the content is checked either way).
+        by_hand: How to get the file where there is no direct address.
+    """
+
+    name: str
+    about: str
+    page: str
+    space: str
+    target: str
+    url: str | None = None
+    filename: str = ""
+    sha256: str | None = None
+    by_hand: str = ""
+
+
+_AUTOBUILD_PAGE = "https://drive.google.com/drive/folders/1Ku2KmpU1edTZH8su9zCEaT6LiajjUlAg"
+
+PUBLISHED: dict[str, Published] = {
+    entry.name: entry
+    for entry in (
+        Published(
+            name="nas_bench_macro",
+            about="all 6,561 architectures of a macro space, trained on CIFAR-10 (Su et al., CVPR 2021)",
+            page="https://github.com/xiusu/NAS-Bench-Macro",
+            space="nas_bench_macro",
+            target="mean_acc",
+            url="https://raw.githubusercontent.com/xiusu/NAS-Bench-Macro/master/data/nas-bench-macro_cifar10.json",
+            filename="nas-bench-macro_cifar10.json",
+            sha256="686dee8363cc21cca8c1f321ad5749454f2d9b9ca5972682e137e539bc522297",
+        ),
+        Published(
+            name="accel_nasbench",
+            about="about 5,000 MnasNet-style architectures: ImageNet, six devices (Ahmad et al., DAC 2024)",
+            page="https://github.com/afzalxo/Accel-NASBench/tree/master/anb_dataset",
+            space="mnasnet",
+            target="val_top1",
+            # The address names the commit, so what it gives cannot change.
+            url="https://raw.githubusercontent.com/afzalxo/Accel-NASBench/dcd4d726b33197dd9bc3d74a20393013398600ae/"
+            "anb_dataset/anb_dataset_jsons.tar.gz",
+            filename="anb_dataset_jsons.tar.gz",
+        ),
+        Published(
+            name="nas_bench_201",
+            about="15,625 cells on three image data sets (Dong & Yang, ICLR 2020)",
+            page="https://github.com/D-X-Y/NAS-Bench-201",
+            space="nas_bench_201",
+            target="acc",
+            by_hand="its file is a PyTorch pickle of 2 GB behind a download page: with its own API, write a CSV or "
+            "Parquet table, one row a cell, with a column cellstr (api.arch(i)) and the metrics you want",
+        ),
+        Published(
+            name="autobuild_ofa_mbv3",
+            about="3,000 OFA-MobileNetV3 architectures: accuracy, three latencies (Mills et al., CVPR 2024)",
+            page=_AUTOBUILD_PAGE,
+            space="ofa_mbv3",
+            target="acc",
+            by_hand="the folder can be downloaded in a browser only: take ofa_mbv3_custom_cache.pkl",
+        ),
+        Published(
+            name="autobuild_ofa_proxyless",
+            about="3,000 OFA-ProxylessNAS architectures: accuracy, three latencies (Mills et al., CVPR 2024)",
+            page=_AUTOBUILD_PAGE,
+            space="ofa_proxyless",
+            target="acc",
+            by_hand="the folder can be downloaded in a browser only: take ofa_pn_custom_cache.pkl",
+        ),
+    )
+}

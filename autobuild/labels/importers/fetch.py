@@ -1,0 +1,152 @@
+"""Downloading published data sets into the user's cache, checked before they are used."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Protocol
+
+from autobuild.errors import LabelError, nearest
+from autobuild.labels.importers import read_any
+from autobuild.labels.importers.addresses import PUBLISHED, Published
+from autobuild.labels.tables import RawTable
+
+TIMEOUT_SECONDS = 30
+ANY = "any"  # accept whatever checksum the file has
+
+
+class Progress(Protocol):
+    """What shows how far a download is; ``total`` (bytes, 0 if unknown) is set before the first update."""
+
+    total: int
+
+    def update(self, count: int) -> None:
+        """Note ``count`` more bytes."""
+
+    def reset(self) -> None:
+        """Begin again at zero."""
+
+    def close(self) -> None:
+        """The download is over."""
+
+
+def published(name: str) -> Published:
+    """The data set of this name. Raises LabelError for an unknown one (the nearest are offered)."""
+    if name not in PUBLISHED:
+        raise LabelError(f"name={name}: unknown data set {nearest(name, PUBLISHED)}")
+    return PUBLISHED[name]
+
+
+def cache_folder() -> Path:
+    """The user's cache, where fetched files lie (as pooch finds it; XDG_CACHE_HOME moves it on Linux)."""
+    import pooch
+
+    return Path(pooch.os_cache("autobuild"))
+
+
+def fetch(
+    name: str,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    url: str | None = None,
+    sha256: str | None = None,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Path, RawTable]:
+    """Download a published data set unless it is there already, and read it.
+
+    Args:
+        name: One of :data:`PUBLISHED`.
+        folder: Where the file lies (default: :func:`cache_folder`).
+        url: Another address of the same file, such as a mirror.
+        sha256: Its checksum (default: the known one, if any); ``"any"`` accepts every file that can be read.
+        again: Download even if it is there.
+        progress: Told about every piece that arrives.
+
+    Returns:
+        The file, and its rows. The file is complete: it is downloaded beside its place, checked and renamed.
+
+    Raises:
+        LabelError: Unknown name, no direct address, no network, another checksum, or something else than the data set
+            arrived. The message names the address, and how to go on with a file downloaded by hand.
+    """
+    entry = published(name)
+    address = url or entry.url
+    if address is None:
+        raise LabelError(
+            f"name={name}: there is no address to download from ({entry.page}): {entry.by_hand}. "
+            f"Then: {_command(entry)}"
+        )
+    if not address.startswith(("http://", "https://")):
+        raise LabelError(f"url={address}: an address begins with https:// or http://")
+    wanted = None if sha256 == ANY else sha256 or entry.sha256
+    if wanted is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
+        raise LabelError(f"sha256={wanted}: a SHA-256 has 64 hexadecimal digits; {ANY!r} accepts every file")
+    place = (Path(folder).expanduser() if folder is not None else cache_folder()) / (entry.filename or name)
+    if again or not _holds(place, wanted):
+        _download(entry, address, wanted, place, progress)
+    return place, read_any(place)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _holds(place: Path, wanted: str | None) -> bool:
+    return place.is_file() and (wanted is None or checksum(place) == wanted.lower())
+
+
+def _download(entry: Published, address: str, wanted: str | None, place: Path, progress: Progress | None) -> None:
+    """Download beside ``place``, check sum and content there, rename. An older file stays where anything fails."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    beside = place.with_name(f".{os.getpid()}-{place.name}")
+    downloader = pooch.HTTPDownloader(progressbar=progress or False, timeout=TIMEOUT_SECONDS)
+    try:
+        pooch.retrieve(address, known_hash=wanted, fname=beside.name, path=place.parent, downloader=downloader)
+        read_any(beside)
+        os.replace(beside, place)
+    except requests.exceptions.RequestException as error:
+        raise LabelError(f"{address}: cannot be downloaded ({_reason(error)}). {_by_hand(entry)}") from error
+    except LabelError as error:
+        raise LabelError(
+            f"{address}: what arrived is not the data set {entry.name}: {error}. {_by_hand(entry)}"
+        ) from error
+    except ValueError as error:  # pooch's word for another checksum
+        raise LabelError(
+            f"{address}: what arrived has another SHA-256 than {wanted}: it was changed on the way or since; "
+            f"sha256={ANY} accepts it. {_by_hand(entry)}"
+        ) from error
+    except OSError as error:
+        raise LabelError(f"{place}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):  # there is none, or no folder that could hold one
+            beside.unlink()
+
+
+def _reason(error: Exception) -> str:
+    """One line of what went wrong: the innermost cause, since the outer ones only wrap it."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server answered {response.status_code} {response.reason}"
+    cause: BaseException = error
+    while isinstance(inner := getattr(cause, "reason", None) or (cause.args[0] if cause.args else None), BaseException):
+        cause = inner
+    text = re.sub(r"^.*?<[^>]*>: |^<[^>]*>: ", "", str(cause)).strip()
+    return text.splitlines()[0][:200] if text else type(cause).__name__
+
+
+def _by_hand(entry: Published) -> str:
+    return f"To go on without: get the file from {entry.page} in any way, and give it as it is: {_command(entry)}"
+
+
+def _command(entry: Published) -> str:
+    return f"autobuild build space={entry.space} labels=FILE target={entry.target}"

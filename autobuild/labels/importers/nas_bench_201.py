@@ -1,0 +1,61 @@
+"""Tables of NAS-Bench-201: cell strings (``cellstr`` or ``arch``) beside metrics (Dong & Yang, ICLR 2020)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from autobuild.labels.tables import RawTable, locate, read_table
+
+EXAMPLE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
+_EDGE = re.compile(r"[A-Za-z_]\w*~(\d+)")
+
+
+def read_nas_bench_201(path: Path) -> RawTable:
+    """Read a CSV, TSV, Parquet or JSON Lines table; every other column is a metric.
+
+    Raises:
+        LabelError: As for any table. Rows whose cell lacks an edge are reported with all others when they are checked.
+    """
+    return as_cells(read_table(locate(path)))
+
+
+def holds_cells(table: RawTable) -> bool:
+    """Whether some row is a whole cell: then those that are not have lost something."""
+    cells = (cell.strip() for cell in table.columns["arch"] if isinstance(cell, str) and "~0|" in cell)
+    return any(cell_problem(cell) is None for cell in cells)
+
+
+def as_cells(table: RawTable) -> RawTable:
+    """The table, with what is wrong with the shape of each cell."""
+    bad = dict(table.bad)
+    for row, cell in enumerate(table.columns["arch"]):
+        problem = cell_problem(cell.strip()) if isinstance(cell, str) else None
+        if problem is not None:
+            bad.setdefault(row, f"arch {cell[:120]!r}: {problem}")
+    return replace(table, bad=bad, space="nas_bench_201")
+
+
+def cell_problem(text: str) -> str | None:
+    """Say what is wrong with the shape of a cell string (the operations are the space's to check), or None.
+
+    A cell has nodes 1, 2 and 3, joined by ``+``; node i is ``|op~0|...|op~i-1|``: an edge from every earlier node.
+    """
+    nodes = text.split("+")
+    if len(nodes) != 3:
+        return f"{len(nodes)} nodes joined by '+', a cell has 3, as in {EXAMPLE!r}"
+    for number, node in enumerate(nodes, start=1):
+        if not (node.startswith("|") and node.endswith("|") and len(node) > 2):
+            return f"node {number} is {node!r}; its edges stand between bars, as in {EXAMPLE!r}"
+        found = [_EDGE.fullmatch(edge) for edge in node[1:-1].split("|")]
+        sources = [int(edge[1]) if edge else None for edge in found]
+        if None in sources:
+            wrong = node[1:-1].split("|")[sources.index(None)]
+            return f"node {number}: {wrong!r} is no edge; one is written operation~source"
+        missing = sorted(set(range(number)) - set(sources))
+        if missing:
+            return f"node {number} lacks its edge from node {missing[0]}"
+        if sources != list(range(number)):
+            return f"node {number} has edges from {sources}, expected are {list(range(number))} in order"
+    return None
