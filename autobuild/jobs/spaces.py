@@ -65,13 +65,14 @@ def _features(space: SearchSpace) -> str:
 
 
 def _derived(space: SearchSpace) -> bool:
-    return space.family != space.name
+    return space.family != space.name.partition("(")[0]
 
 
 def _source(name: str) -> str:
     from autobuild.resources import resource_dir
 
-    shipped = [path for path in resource_dir("search_spaces").glob(f"{name}.*") if path.suffix in (".py", ".yaml")]
+    bare = name.partition("(")[0]
+    shipped = [path for path in resource_dir("search_spaces").glob(f"{bare}.*") if path.suffix in (".py", ".yaml")]
     return str(shipped[0] if shipped else Path(name))
 
 

@@ -1,6 +1,7 @@
 """Search spaces: units, candidates, architectures, and their canonical text."""
 
-from autobuild.spaces.declare import sequence_space, space_from_yaml
+from autobuild.errors import SpaceError
+from autobuild.spaces.declare import resolutions, sequence_space, space_from_yaml
 from autobuild.spaces.graph import ArchitectureGraph, candidate_graph
 from autobuild.spaces.registry import load_space, space_names
 from autobuild.spaces.space import Architecture, Identity, SearchSpace
@@ -14,11 +15,13 @@ __all__ = [
     "Feature",
     "Identity",
     "SearchSpace",
+    "SpaceError",
     "Stage",
     "Unit",
     "Value",
     "candidate_graph",
     "load_space",
+    "resolutions",
     "sequence_space",
     "space_from_yaml",
     "space_names",

@@ -42,12 +42,11 @@ def cell_key(space: SearchSpace, runs: Sequence[Digits]) -> str:
 
 def _simplified(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
     """The live operations: what feeds each, its text, and the sum that is the cell's output."""
-    identity = space.identity
-    assert identity is not None
     feeders: list[list[int]] = [[] for _ in space.stages]
     for source, target in space.joins:
         feeders[target].append(source)
     sinks = set(range(len(space.stages))) - {source for source, _ in space.joins}
+    idle, cut = space._special_digits
     out: list[Sum] = []
     inputs: dict[int, Sum] = {}
     labels: dict[int, str] = {}
@@ -55,9 +54,9 @@ def _simplified(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, S
         if stage.depths != (1,):
             raise SpaceError(f"search space {space.name!r}: a cell's stages have one layer; {stage.name!r} has more")
         fed = _add(out[source] for source in feeders[number]) if feeders[number] else ((CELL_INPUT, 1),)
-        if not fed or run[0] in space._digits_with(stage, identity.cut or {}):
+        if not fed or run[0] in cut[number]:
             out.append(())
-        elif run[0] in space._digits_with(stage, identity.values):
+        elif run[0] in idle[number]:
             out.append(fed)
         else:
             inputs[number], labels[number] = fed, "_".join(str(value) for value in stage.layers[run[0]])
@@ -84,7 +83,7 @@ def _add(sums: Iterable[Sum]) -> Sum:
 def _canonical(inputs: dict[int, Sum], labels: dict[int, str], output: Sum) -> str:
     """The smallest text over all numberings that refined colours leave open (colour refinement, then brute force)."""
     colours = {operation: labels[operation] for operation in inputs}
-    for _ in inputs:
+    while len(set(colours.values())) < len(colours):
         refined = {}
         for operation, fed in inputs.items():
             below = sorted((colours.get(source, ""), times) for source, times in fed)
@@ -93,7 +92,10 @@ def _canonical(inputs: dict[int, Sum], labels: dict[int, str], output: Sum) -> s
             )
             refined[operation] = repr((labels[operation], below, above, dict(output).get(operation, 0)))
         ranks = {text: str(rank) for rank, text in enumerate(sorted(set(refined.values())))}
+        stable = len(ranks) == len(set(colours.values()))
         colours = {operation: f"{ranks[text]}:{labels[operation]}" for operation, text in refined.items()}
+        if stable:
+            break
     classes: dict[str, list[int]] = {}
     for operation, colour in colours.items():
         classes.setdefault(colour, []).append(operation)

@@ -72,11 +72,13 @@ def _with_options(name: str, options: dict[str, Any]) -> SearchSpace:
     build = getattr(declaration(name), "space", None) if file.is_file() else None
     if build is None:
         raise SpaceError(f"search space {name!r} takes no options; {', '.join(options)} given")
-    known = list(inspect.signature(build).parameters)
+    known = inspect.signature(build).parameters
     for option in options:
         if option not in known:
             raise SpaceError(f"search space {name!r} has no option {option!r}: {nearest(option, known)}")
     made: SearchSpace = build(**options)
+    said = [f"{option}={value!r}" for option, value in options.items() if value != known[option].default]
+    made.name = f"{name}({', '.join(said)})" if said else name
     return made
 
 

@@ -277,11 +277,17 @@ class SearchSpace:
 
             return cell_key(self, arch.runs)
         keep = []
-        for stage, run in zip(self.stages, arch.runs, strict=True):
-            fixed = 1 if self.identity.first_layer_counts else 0
-            idle = self._digits_with(stage, self.identity.values)
+        fixed = 1 if self.identity.first_layer_counts else 0
+        for run, idle in zip(arch.runs, self._special_digits[0], strict=True):
             keep.append(tuple(d for i, d in enumerate(run) if i < fixed or d not in idle))
         return "|".join("-".join(stage.tokens[d] for d in run) for stage, run in zip(self.stages, keep, strict=True))
+
+    @cached_property
+    def _special_digits(self) -> tuple[list[set[int]], list[set[int]]]:
+        """For every stage, the layers that are identities, and those that pass zero on."""
+        values, cut = (self.identity.values, self.identity.cut) if self.identity else ({}, None)
+        idle = [self._digits_with(stage, values) for stage in self.stages]
+        return idle, [self._digits_with(stage, cut) if cut else set() for stage in self.stages]
 
     @staticmethod
     def _digits_with(stage: Stage, wanted: Mapping[str, Value]) -> set[int]:

@@ -81,7 +81,7 @@ def test_tied_runs_repeat_one_layer():
     for wrong, said in [("e4k5l3|e1k3l1", "depth=3.*depth takes 1, 2, 4"), ("e4k5|e1k3l1", "does not read as")]:
         with pytest.raises(SpaceError, match=said):
             space.parse(wrong)
-    with pytest.raises(SpaceError, match="must name .depth."):
+    with pytest.raises(SpaceError, match=r"must name \{depth\}"):
         ab.sequence_space("x", {"a": {"depth": [1, 2], "tied": True}}, {"k": [1]}, text="k{k}")
 
 
