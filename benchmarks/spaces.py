@@ -130,8 +130,8 @@ def known_rows() -> list[Row]:
     }  # fmt: skip
     rows = [row(what, _numbers(got), _numbers(wanted), got == wanted) for what, (got, wanted) in found.items()]
     params, macs = ofa["params"]([OFA_595M])[0] / 1e6, ofa["macs"]([OFA_595M])[0] / 1e6
-    said = row("ofa_mbv3(width=1.2), specialised net flops@595M at 236 px: params, MACs (M)", f"{params:.3f}, {macs:.1f}",
-               "9.1, 595", (round(params, 1), round(macs)) == (9.1, 595))  # fmt: skip
+    said = row("ofa_mbv3(width=1.2), specialised net flops@595M, 236 px: params, MACs (M)",
+               f"{params:.3f}, {macs:.1f}", "9.1, 595", (round(params, 1), round(macs)) == (9.1, 595))  # fmt: skip
     unknown = row("ofa_proxyless: no published count of a subnet at hand", "", "", True)
     return [*rows, said, unknown]
 
@@ -154,7 +154,7 @@ def speed_rows(n: int) -> list[Row]:
                 net = space.realise(arch, file.NUM_CLASSES, file.INPUT_SHAPE[0])
             counted = (count_params(net), count_macs(net, (file.INPUT_SHAPE[0], int(str(size)), int(str(size)))))
             same += counted == (params[place], macs[place])
-        what = f"{name}: params and MACs counted, tables made first (architectures/s); equal to counting modules"
+        what = f"{name}: params and MACs, making the tables included (architectures/s); equal to counting modules"
         rows.append(row(what, f"{rate:,.0f}; {same} of 20", ">= 2,000; all", rate >= 2000 and same == 20))
     return rows
 
