@@ -228,3 +228,26 @@ def test_networks_run_at_their_size_and_export(name):
     session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
     (got,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     np.testing.assert_allclose(got, wanted.numpy(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["nas_bench_201", "mnasnet", "ofa_resnet50(resolution=[128, 224])"])
+def test_fitting_explaining_building_and_narrowing_need_no_chain(name):
+    """Cells, tied blocks and units of several stages go through the same path; scores are finite, networks distinct."""
+    import pandas as pd
+
+    space = ab.space(name)
+    archs = list(dict.fromkeys(space.sample(60, seed=0, design="depth")))
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], "macs": costs_of(space)["macs"](archs) / 1e6})
+    labels = ab.LabelledSet.from_frame(frame, space)
+    hops = max(4, *(unit.depths[-1] - 1 for unit in space.units))
+    encoder = ab.EncoderConfig(hops=hops)
+    model = ab.fit(labels, "macs", holdout=0, config=ab.FitConfig(epochs=3), encoder=encoder)
+    scores = model.explain()
+    assert np.isfinite(scores.candidates["score"]).all()
+    assert len(scores.candidates) == sum(unit.size for unit in space.units)
+    built = scores.build(top=5)
+    assert len({space.key(arch) for arch in built}) == 5
+    assert all(arch in space for arch in built)
+    small = scores.narrow(top=2)
+    assert [unit.size for unit in small.units] == [min(2, unit.size) for unit in space.units]
+    space.realise(small.sample(1, seed=0)[0])
