@@ -48,7 +48,7 @@ def test_the_wheel_carries_what_it_reads(installed):
     names = zipfile.ZipFile(installed[0]).namelist()
     for wanted in (
         "autobuild/_bundled/conf/config.yaml",
-        "autobuild/_bundled/search_spaces/ofa_mbv3.yaml",
+        "autobuild/_bundled/search_spaces/ofa_mbv3.py",
         "autobuild/_bundled/search_spaces/tiny_mbconv.py",
         *(str(file.relative_to(ROOT)) for file in (ROOT / "autobuild" / "labels" / "embedded").iterdir()),
         "autobuild/py.typed",

@@ -65,7 +65,7 @@ def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, 
             raise ConfigError(f"format=onnx needs the package {package}: pip install 'autobuild[onnx]'")
     import torch
 
-    shape = config["shape"] or _input_shape(space)
+    shape = config["shape"] or _input_shape(space, arch)
     if len(shape) != 3 or min(shape) < 1:
         raise ConfigError(f"shape={shape}: accepted are three sizes, [channels,height,width]")
     torch.manual_seed(config["seed"])
@@ -98,8 +98,8 @@ def _quiet() -> Iterator[None]:
         exporter.setLevel(level)
 
 
-def _input_shape(space: SearchSpace) -> list[int]:
-    """Channels, height and width that the declaration of the space says its networks are made for.
+def _input_shape(space: SearchSpace, arch: Architecture) -> list[int]:
+    """Channels, height and width that the declaration of the space says its networks are made for, or ``arch`` chose.
 
     Raises:
         ConfigError: It does not say.
@@ -112,4 +112,5 @@ def _input_shape(space: SearchSpace) -> list[int]:
         raise ConfigError(
             f"space {space.name} does not say how large its pictures are: give shape=[channels,height,width]"
         )
-    return [int(size) for size in declared]
+    chosen = space.layers(arch)[0][0].get("resolution")
+    return [int(declared[0]), *([int(chosen)] * 2 if chosen else map(int, declared[1:]))]

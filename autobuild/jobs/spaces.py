@@ -61,14 +61,15 @@ def _features(space: SearchSpace) -> str:
 
 
 def _derived(space: SearchSpace) -> bool:
-    return space.family != space.name
+    return space.family != space.name.partition("(")[0]
 
 
 def _source(name: str) -> str:
     from autobuild.resources import resource_dir
 
+    bare = name.partition("(")[0]
     shipped = [path for path in resource_dir("search_spaces").iterdir() if path.suffix in (".py", ".yaml")]
-    return str(next((path for path in shipped if path.stem == name), Path(name)))
+    return str(next((path for path in shipped if path.stem == bare), Path(name)))
 
 
 def _write(config: Mapping[str, Any], tables: Mapping[str, Table]) -> None:

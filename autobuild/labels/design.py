@@ -200,7 +200,8 @@ def _draw_pool(unit: Unit, rng: np.random.Generator) -> list[Digits]:
             for f, feature in enumerate(stage.features):
                 for value in feature.values:
                     row = _draw(unit, [int(rng.choice(other.depths)) for other in unit.stages], rng)
-                    row[s][0] = int(rng.choice([d for d, layer in enumerate(stage.layers) if layer[f] == value]))
+                    chosen = int(rng.choice([d for d, layer in enumerate(stage.layers) if layer[f] == value]))
+                    row[s][row[s] >= 0 if stage.tied else 0] = chosen
                     rows.append(row)
     return [np.stack([row[s] for row in rows]) for s in range(len(unit.stages))]
 
@@ -213,6 +214,6 @@ def _draw(unit: Unit, depths: list[int], rng: np.random.Generator) -> list[Digit
     row = []
     for stage, depth in zip(unit.stages, depths, strict=True):
         digits = np.full(stage.depths[-1], -1, dtype=np.int64)
-        digits[:depth] = rng.integers(len(stage.layers), size=depth)
+        digits[:depth] = stage.draw(depth, rng)
         row.append(digits)
     return row

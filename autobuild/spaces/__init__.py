@@ -1,6 +1,7 @@
 """Search spaces: units, candidates, architectures, and their canonical text."""
 
-from autobuild.spaces.declare import sequence_space, space_from_yaml
+from autobuild.errors import SpaceError
+from autobuild.spaces.declare import resolutions, sequence_space, space_from_yaml
 from autobuild.spaces.graph import ArchitectureGraph, candidate_graph
 from autobuild.spaces.registry import load_space, space_names
 from autobuild.spaces.sizes import readable_count
@@ -15,12 +16,14 @@ __all__ = [
     "Feature",
     "Identity",
     "SearchSpace",
+    "SpaceError",
     "Stage",
     "Unit",
     "Value",
     "candidate_graph",
     "load_space",
     "readable_count",
+    "resolutions",
     "sequence_space",
     "space_from_yaml",
     "space_names",

@@ -14,8 +14,8 @@ from autobuild.spaces.unit import Unit
 if TYPE_CHECKING:
     import yaml
 
-KEYS = ("name", "about", "units", "features", "text", "layer_separator", "unit_separator", "identity")
-UNIT_KEYS = ("depth", "features")
+KEYS = ("name", "about", "units", "features", "text", "layer_separator", "unit_separator", "identity", "resolution")
+UNIT_KEYS = ("depth", "features", "text", "tied")
 _TEXTS = ("name", "about", "layer_separator", "unit_separator")
 _RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # columns of tables that features stand beside
 
@@ -30,13 +30,17 @@ def sequence_space(
     layer_separator: str = "-",
     unit_separator: str = "|",
     identity: Mapping[str, Any] | None = None,
+    resolution: Any = None,
+    options: Mapping[str, Any] | None = None,
 ) -> SearchSpace:
     """Declare a space whose units are chains of layers, one after another.
 
     Args:
         name: Name of the space.
         units: Unit name -> allowed depths: an integer, a list, a range ``"2-4"``, or ``{"depth": ..., "features":
-            {...}}`` where a unit's features differ from the common ones.
+            {...}, "text": ..., "tied": ...}`` where a unit's features (None takes a common one away) or layer text
+            differ from the common ones; with ``"tied": True`` all its layers are the same and the text, written once,
+            names ``{depth}``.
         features: Feature name -> values a layer may take.
         text: One layer's text, such as ``"e{expand}k{kernel}"``; the default is ``"expand{expand}_kernel{kernel}"``.
         about: One sentence for people.
@@ -44,6 +48,9 @@ def sequence_space(
         unit_separator: What joins the units.
         identity: Feature values of a layer that does nothing, e.g. ``{"op": 0}``; with ``"first_layer_counts": True``
             a stage's first layer never is one (it changes shape).
+        resolution: Input sizes to choose from (see :func:`resolutions`); they become a unit ``input`` in front, of
+            one layer whose only feature is ``resolution``, written ``r224``.
+        options: What the space was made with, by name, where it has parameters; ``realise`` receives them.
 
     Raises:
         SpaceError: Naming the unit or key, what was given and what is accepted.
@@ -55,14 +62,18 @@ def sequence_space(
             )
     if not isinstance(units, Mapping) or not units:
         raise SpaceError(f"search space {name!r}: units must map names to depths, such as {{stage1: [2, 3, 4]}}")
+    sizes = resolutions(resolution)
+    entry = {
+        "input": {"depth": 1, "features": dict.fromkeys(features) | {"resolution": sizes}, "text": "r{resolution}"}
+    }
     made = [
         Unit(unit, [_stage(unit, given, _features(features, name), text, layer_separator)], joiner=unit_separator)
-        for unit, given in ((str(unit), given) for unit, given in units.items())
+        for unit, given in ((str(unit), given) for unit, given in {**(entry if sizes else {}), **units}.items())
     ]
     if not unit_separator and any(len(unit.depths) > 1 for unit in made):
         raise SpaceError(f"search space {name!r}: without a unit separator every unit needs exactly one depth")
     _check_separators(made, name, layer_separator, unit_separator)
-    space = SearchSpace(name, made, about=about, separator=unit_separator)
+    space = SearchSpace(name, made, about=about, separator=unit_separator, options=options)
     space.identity = _identity(space, identity)
     return space
 
@@ -81,6 +92,24 @@ def _check_separators(units: Sequence[Unit], name: str, layers: str, between: st
                 raise SpaceError(
                     f"unit {unit.name!r}: a layer's text {token!r} contains the unit separator {between!r}"
                 )
+
+
+def resolutions(given: Any) -> tuple[int, ...]:
+    """Input sizes from ``"128-224/32"`` (first, last, step), one number or a list of them; none from None.
+
+    Raises:
+        SpaceError: For anything else.
+    """
+    if given is None:
+        return ()
+    listed = [given] if isinstance(given, int) else given
+    if isinstance(given, str):
+        found = re.fullmatch(r"\s*(\d+)-(\d+)/(\d+)\s*", given)
+        first, last, step = (int(number) for number in found.groups()) if found else (1, 0, 1)
+        listed = range(first, last + 1, step) if step and not (last - first) % step else ()
+    if not isinstance(listed, Sequence) or not listed or not all(type(size) is int and size > 0 for size in listed):
+        raise SpaceError(f"resolution={given!r}: accepted are sizes such as [128, 160, 224], or '128-224/32'")
+    return tuple(listed)
 
 
 def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
@@ -108,9 +137,18 @@ def _stage(unit: str, given: Any, features: dict[str, tuple[Value, ...]], text: 
             if key not in UNIT_KEYS:
                 raise SpaceError(f"unit {unit!r} has an unknown key {key!r}: {nearest(key, UNIT_KEYS)}")
         depth = given.get("depth", 1)
-        own.update(_features(given.get("features", {}), unit))
+        text = given.get("text", text)
+        changed = given.get("features", {})
+        if isinstance(changed, Mapping):
+            for name in [name for name, values in changed.items() if values is None]:
+                own.pop(str(name), None)
+            changed = {name: values for name, values in changed.items() if values is not None}
+        own.update(_features(changed, unit))
+    tied = bool(given.get("tied", False)) if isinstance(given, Mapping) else False
+    if tied and text is None:
+        text = "_".join(["depth{depth}", *(f"{name}{{{name}}}" for name in own)])
     template = text if text is not None else "_".join(f"{name}{{{name}}}" for name in own)
-    return Stage(unit, _depths(unit, depth), tuple(Feature(n, v) for n, v in own.items()), template, separator)
+    return Stage(unit, _depths(unit, depth), tuple(Feature(n, v) for n, v in own.items()), template, separator, tied)
 
 
 def _depths(unit: str, given: Any) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ LEVELS = ("layer", "unit")
 def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]:
     """Every architecture one step away, each once, in a fixed order.
 
-    A step changes one feature of one layer, or adds or removes a stage's last layer.
+    A step changes one feature of one layer, or adds or removes a stage's last layer; in a tied stage it changes one
+    feature of all layers, or the depth to the next one.
     """
     for unit, part in zip(space.units, space._unit_stages, strict=True):
         for s in range(part.start, part.stop):
@@ -32,6 +33,11 @@ def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]
 
 
 def _steps(stage: Stage, run: Digits) -> Iterator[Digits]:
+    if stage.tied:
+        yield from ((other,) * len(run) for other in _one_feature_away(stage, run[0]))
+        place = stage.depths.index(len(run))
+        yield from ((run[0],) * depth for depth in (*stage.depths[:place][-1:], *stage.depths[place + 1 :][:1]))
+        return
     for position, digit in enumerate(run):
         for other in _one_feature_away(stage, digit):
             yield (*run[:position], other, *run[position + 1 :])

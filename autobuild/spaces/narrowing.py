@@ -32,8 +32,8 @@ def restrict(
         units: For a unit (name or number), the candidates to keep: indices, texts or :class:`Candidate` objects.
         name: Name of the new space (default: the old one).
         note: Stored with the new space.
-        **values: ``depth=(2, 3)`` keeps candidates whose total depth is listed; ``kernel=(3, 5)`` those whose every
-            layer has a listed value of that feature.
+        **values: ``depth=(2, 3)`` keeps candidates whose total depth is listed (of units with a choice of depth);
+            ``kernel=(3, 5)`` those whose every layer has a listed value of that feature.
 
     Raises:
         SpaceError: Naming the unit or feature, the value given and those accepted; or the unit left empty.
@@ -84,7 +84,7 @@ def _matching(unit: Unit, allowed: Mapping[str, set[Any]]) -> IntArray:
         )
     indices = np.arange(unit.size)
     keep = np.ones(unit.size, dtype=bool)
-    if "depth" in allowed:
+    if "depth" in allowed and len(unit.depths) > 1:
         keep &= np.isin(unit.depth_of(indices), sorted(allowed["depth"]))
     for stage, runs in zip(unit.stages, unit.runs(indices), strict=True):
         names = [feature.name for feature in stage.features]

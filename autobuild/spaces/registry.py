@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -25,24 +27,59 @@ def space_names() -> list[str]:
     return sorted(p.stem for p in folder.iterdir() if p.suffix in (".py", ".yaml") and not p.name.startswith("_"))
 
 
-def load_space(space: str | Path | SearchSpace) -> SearchSpace:
+def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
     """Return a search space.
 
     Args:
-        space: The name of one that ships (:func:`space_names`), the path of a YAML declaration, the path of a stored
-            space (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
+        space: The name of one that ships (:func:`space_names`), where it has parameters also with them, as in
+            ``"ofa_mbv3(width=1.2)"``; the path of a YAML declaration, the path of a stored space (JSON, as ``narrow``
+            writes it), or a space, which is returned as it is.
+        **options: Parameters of a space that ships, e.g. ``width=1.2``.
 
     Raises:
-        SpaceError: For an unknown name (the nearest ones are offered) or an unreadable file.
+        SpaceError: For an unknown name or option (the nearest ones are offered) or an unreadable file.
     """
-    if isinstance(space, SearchSpace):
-        return space
-    path = Path(space)
-    if path.suffix in SUFFIXES:
-        return _read(path)
-    if str(space) not in space_names():
-        raise SpaceError(f"unknown search space {str(space)!r}: {nearest(space, space_names())}; a path ends in .yaml")
-    return _bundled(str(space))
+    if isinstance(space, SearchSpace) or Path(space).suffix in SUFFIXES:
+        if options:
+            raise SpaceError(f"options ({', '.join(options)}) are taken by the names of spaces that ship: {space!r}")
+        return space if isinstance(space, SearchSpace) else _read(Path(space))
+    name, written = _taken_apart(str(space))
+    if name not in space_names():
+        raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}; a path ends in .yaml")
+    options = written | options
+    return _with_options(name, options) if options else _bundled(name)
+
+
+def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
+    """``"name(key=value, ...)"`` -> name and options; values are literals."""
+    name, bracket, _ = text.partition("(")
+    if not bracket:
+        return text, {}
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
+            raise ValueError("it is no call with named options")
+        return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise SpaceError(
+            f"{text!r} does not read as a space with options: accepted is name(option=value, ...), values being "
+            "numbers, quoted texts or lists"
+        ) from None
+
+
+def _with_options(name: str, options: dict[str, Any]) -> SearchSpace:
+    file = resource_dir("search_spaces") / f"{name}.py"
+    build = getattr(declaration(name), "space", None) if file.is_file() else None
+    if build is None:
+        raise SpaceError(f"search space {name!r} takes no options; {', '.join(options)} given")
+    known = inspect.signature(build).parameters
+    for option in options:
+        if option not in known:
+            raise SpaceError(f"search space {name!r} has no option {option!r}: {nearest(option, known)}")
+    made: SearchSpace = build(**options)
+    said = [f"{option}={value!r}" for option, value in options.items() if value != known[option].default]
+    made.name = f"{name}({', '.join(said)})" if said else name
+    return made
 
 
 def _read(path: Path) -> SearchSpace:

@@ -72,7 +72,7 @@ class _drawer:
     def _run(self, stage: Stage) -> Digits:
         if self.design == "depth":
             depth = stage.depths[int(self.rng.integers(len(stage.depths)))]
-            return tuple(int(d) for d in self.rng.integers(len(stage.layers), size=depth))
+            return tuple(int(d) for d in stage.draw(depth, self.rng))
         return stage.run(big_integer(self.rng, stage.size))
 
 

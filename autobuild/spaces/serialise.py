@@ -27,7 +27,14 @@ def to_dict(space: SearchSpace) -> dict[str, Any]:
         "note": space.note,
         "separator": space.separator,
         "joins": [list(join) for join in space.joins],
-        "identity": identity and {"values": dict(identity.values), "first_layer_counts": identity.first_layer_counts},
+        "identity": identity
+        and {
+            "values": dict(identity.values),
+            "first_layer_counts": identity.first_layer_counts,
+            **({} if identity.cut is None else {"cut": dict(identity.cut)}),
+        },
+        **({} if space.pattern is None else {"pattern": space.pattern}),
+        **({"options": space.options} if space.options else {}),
         "units": [
             {
                 "name": unit.name,
@@ -38,6 +45,7 @@ def to_dict(space: SearchSpace) -> dict[str, Any]:
                         "features": {feature.name: list(feature.values) for feature in stage.features},
                         "text": stage.template,
                         "separator": stage.separator,
+                        **({"tied": True} if stage.tied else {}),
                     }
                     for stage in unit.stages
                 ],
@@ -68,6 +76,7 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
                         tuple(Feature(name, tuple(values)) for name, values in stage["features"].items()),
                         stage["text"],
                         stage["separator"],
+                        bool(stage.get("tied", False)),
                     )
                     for stage in unit["stages"]
                 ],
@@ -84,8 +93,10 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
             family=data["family"],
             about=data["about"],
             separator=data["separator"],
-            identity=identity and Identity(identity["values"], identity["first_layer_counts"]),
+            identity=identity and Identity(identity["values"], identity["first_layer_counts"], identity.get("cut")),
             note=data["note"],
+            pattern=data.get("pattern"),
+            options=data.get("options"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SpaceError(f"a stored search space is damaged: {type(error).__name__} at {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,10 +58,13 @@ class Identity:
     Args:
         values: A layer with all these feature values is an identity.
         first_layer_counts: True where the first layer of a stage changes shape and so never is one.
+        cut: In a cell space (one layer a stage; what feeds a layer is summed), a layer with all these values passes
+            zero on. Given, keys are those of the cells' simplified graphs: see :mod:`autobuild.spaces.isomorphism`.
     """
 
     values: Mapping[str, Value]
     first_layer_counts: bool = False
+    cut: Mapping[str, Value] | None = None
 
 
 class SearchSpace:
@@ -76,6 +80,9 @@ class SearchSpace:
         separator: What joins units in the text form.
         identity: Which layers do nothing.
         note: How this space came about (``narrow`` writes the sizes before and after).
+        pattern: Text form where units are not simply joined by ``separator``: a template with one ``{}`` for each
+            stage, such as ``"|{}|+|{}|{}|"``.
+        options: What a space with parameters was made with, by name; ``realise`` receives them.
     """
 
     def __init__(
@@ -89,6 +96,8 @@ class SearchSpace:
         separator: str = "|",
         identity: Identity | None = None,
         note: str = "",
+        pattern: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         if not units:
             raise SpaceError(f"search space {name!r} has no units")
@@ -107,9 +116,13 @@ class SearchSpace:
             raise SpaceError(
                 f"search space {name!r} has about 1e{digits:.0f} architectures; accepted: up to 1e{MAX_DIGITS}"
             )
+        self.pattern = pattern
+        self.options = dict(options or {})
         self.stages: tuple[Stage, ...] = tuple(stage for unit in units for stage in unit.stages)
         chain = tuple((i, i + 1) for i in range(len(self.stages) - 1))
         self.joins = chain if joins is None else tuple((int(a), int(b)) for a, b in joins)
+        if pattern is not None and pattern.count("{}") != len(self.stages):
+            raise SpaceError(f"search space {name!r}: the text {pattern!r} needs one {{}} for each of its stages")
         for source, target in self.joins:
             if not 0 <= source < target < len(self.stages):
                 raise SpaceError(f"search space {name!r}: join ({source}, {target}) must run forward between stages")
@@ -179,18 +192,35 @@ class SearchSpace:
         return Architecture(self._format(runs), runs, self.family)
 
     def _parse_runs(self, text: str) -> tuple[Digits, ...]:
-        parts = text.split(self.separator) if self.separator else self._cut(text)
+        if self.pattern is not None:
+            parts = self._match(text)
+        else:
+            parts = text.split(self.separator) if self.separator else self._cut(text)
         if len(parts) != len(self.stages):
             raise SpaceError(
                 f"{text!r} has {len(parts)} units; {self.name} has {len(self.stages)}, as in {self.example!r}"
             )
         return tuple(stage.parse(part) for stage, part in zip(self.stages, parts, strict=True))
 
+    def _match(self, text: str) -> list[str]:
+        """Cut a text by the pattern."""
+        found = self._pattern.fullmatch(text)
+        if found is None:
+            form = (self.pattern or "").replace("{}", "...")
+            raise SpaceError(f"{text!r} does not read as {form!r} of {self.name}, as in {self.example!r}")
+        return list(found.groups())
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        fixed = (self.pattern or "").split("{}")
+        stops = "".join(sorted({character for part in fixed for character in part}))
+        return re.compile(f"([^{re.escape(stops)}]+)".join(re.escape(part) for part in fixed))
+
     def _cut(self, text: str) -> list[str]:
         """Cut a text without separators: every stage then has one depth and layers of one width."""
         parts, start = [], 0
         for stage in self.stages:
-            width = len(stage.tokens[0]) * stage.depths[-1]
+            width = len(stage.format(stage.run(0)))
             parts.append(text[start : start + width])
             start += width
         if len(text) != start:
@@ -198,7 +228,8 @@ class SearchSpace:
         return parts
 
     def _format(self, runs: Iterable[Digits]) -> str:
-        return self.separator.join([stage.format(run) for stage, run in zip(self.stages, runs, strict=True)])
+        texts = [stage.format(run) for stage, run in zip(self.stages, runs, strict=True)]
+        return self.separator.join(texts) if self.pattern is None else self.pattern.format(*texts)
 
     def format(self, arch: Architecture) -> str:
         """Canonical text of an architecture (``parse`` reads it back exactly)."""
@@ -249,15 +280,25 @@ class SearchSpace:
         """A text that is equal exactly for networks that are the same once identity layers are removed."""
         if self.identity is None:
             return arch.text
+        if self.identity.cut is not None:
+            from autobuild.spaces.isomorphism import cell_key
+
+            return cell_key(self, arch.runs)
         keep = []
-        for stage, run in zip(self.stages, arch.runs, strict=True):
-            fixed = 1 if self.identity.first_layer_counts else 0
-            idle = self._idle_digits(stage)
+        fixed = 1 if self.identity.first_layer_counts else 0
+        for run, idle in zip(arch.runs, self._special_digits[0], strict=True):
             keep.append(tuple(d for i, d in enumerate(run) if i < fixed or d not in idle))
         return "|".join("-".join(stage.tokens[d] for d in run) for stage, run in zip(self.stages, keep, strict=True))
 
-    def _idle_digits(self, stage: Stage) -> set[int]:
-        wanted = dict(self.identity.values) if self.identity else {}
+    @cached_property
+    def _special_digits(self) -> tuple[list[set[int]], list[set[int]]]:
+        """For every stage, the layers that are identities, and those that pass zero on."""
+        values, cut = (self.identity.values, self.identity.cut) if self.identity else ({}, None)
+        idle = [self._digits_with(stage, values) for stage in self.stages]
+        return idle, [self._digits_with(stage, cut) if cut else set() for stage in self.stages]
+
+    @staticmethod
+    def _digits_with(stage: Stage, wanted: Mapping[str, Value]) -> set[int]:
         return {d for d in range(len(stage.layers)) if wanted.items() <= stage.layer_dict(d).items()}
 
     def graph(self, arch: Architecture) -> ArchitectureGraph:
@@ -311,6 +352,8 @@ class SearchSpace:
             separator=self.separator,
             identity=self.identity,
             note=note,
+            pattern=self.pattern,
+            options=self.options,
         )
 
     # --- storage and networks ---------------------------------------------------------------------------------
@@ -344,6 +387,8 @@ class SearchSpace:
     def realise(self, arch: Architecture | str, num_classes: int = 10, in_channels: int = 1) -> torch.nn.Module:
         """Build the network as a plain ``torch.nn.Module``, with fresh weights from torch's generator.
 
+        The function ``realise`` of the space's file receives the layers and the space's options.
+
         Raises:
             SpaceError: If the space declares graphs only.
         """
@@ -351,7 +396,9 @@ class SearchSpace:
 
         architecture = self.parse(arch) if isinstance(arch, str) else arch
         build = realiser(self.family)
-        network: torch.nn.Module = build(self.layers(architecture), num_classes=num_classes, in_channels=in_channels)
+        network: torch.nn.Module = build(
+            self.layers(architecture), num_classes=num_classes, in_channels=in_channels, **self.options
+        )
         return network
 
 

@@ -52,6 +52,8 @@ class Stage:
         features: What a layer chooses.
         template: Text of one layer, e.g. ``"e{expand}k{kernel}"``.
         separator: What joins layers in the text form; empty where all layers are written equally long.
+        tied: All layers of a run are the same, as in MnasNet's blocks. The text then is written once for the whole
+            run, and ``template`` may name ``{depth}``, e.g. ``"e{expand}k{kernel}l{depth}"``.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Stage:
     features: tuple[Feature, ...]
     template: str
     separator: str = "-"
+    tied: bool = False
 
     def __post_init__(self) -> None:
         depths = tuple(sorted(set(self.depths)))
@@ -82,13 +85,18 @@ class Stage:
 
     def _check_text(self) -> None:
         fields = _fields(self.name, self.template)
-        names = {feature.name for feature in self.features}
-        if fields != names:
+        names = sorted(feature.name for feature in self.features)
+        if sorted(field for field in fields if not (self.tied and field == "depth")) != names:
             raise SpaceError(
                 f"unit {self.name!r}: the layer text {self.template!r} must name each feature once; "
-                f"features are {sorted(names)}, the text names {sorted(fields)}"
+                f"features are {names}, the text names {sorted(fields)}"
             )
-        if len(self.token_index) != len(self.tokens):
+        if self.tied and len(self.depths) > 1 and "depth" not in fields:
+            raise SpaceError(
+                f"unit {self.name!r}: the text {self.template!r} of a tied unit with the depths {list(self.depths)} "
+                "must name {depth}"
+            )
+        if len(self.token_index) != len(self.tokens) or len(self._tied_index) != self._tied_count:
             raise SpaceError(f"unit {self.name!r}: the layer text {self.template!r} writes two different layers alike")
         for token in self.tokens:  # what surrounds an architecture's text is cut off when it is read
             if token != token.strip() or not token:
@@ -105,9 +113,28 @@ class Stage:
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The text of every choice of one layer."""
-        names = [feature.name for feature in self.features]
-        return tuple(self.template.format(**dict(zip(names, layer, strict=True))) for layer in self.layers)
+        """The text of every choice of one layer; for a tied stage, its text without the depth."""
+        template = re.sub(r"[A-Za-z]*{depth}", "", self.template) if self.tied else self.template
+        return tuple(template.format(**self.layer_dict(digit)) for digit in range(len(self.layers)))
+
+    @property
+    def _tied_count(self) -> int:
+        return len(self.depths) * len(self.layers) if self.tied else 0
+
+    @cached_property
+    def _tied_texts(self) -> tuple[str, ...]:
+        """The text of every run of a tied stage, in the order of the runs."""
+        if not self.tied:
+            return ()
+        return tuple(
+            self.template.format(**self.layer_dict(digit), depth=depth)
+            for depth in self.depths
+            for digit in range(len(self.layers))
+        )
+
+    @cached_property
+    def _tied_index(self) -> dict[str, int]:
+        return {text: number for number, text in enumerate(self._tied_texts)}
 
     @cached_property
     def token_index(self) -> dict[str, int]:
@@ -117,6 +144,8 @@ class Stage:
     @cached_property
     def size(self) -> int:
         """Number of runs, exact."""
+        if self.tied:
+            return self._tied_count
         return sum(len(self.layers) ** depth for depth in self.depths)
 
     @cached_property
@@ -131,6 +160,10 @@ class Stage:
         """Number of the run ``digits``."""
         if len(digits) not in self.depths:
             raise SpaceError(f"unit {self.name!r}: {len(digits)} layers; accepted depths: {list(self.depths)}")
+        if self.tied:
+            if len(set(digits)) > 1:
+                raise SpaceError(f"unit {self.name!r}: all layers are the same here; {digits} differ")
+            return self.depths.index(len(digits)) * len(self.layers) + digits[0]
         number = 0
         for digit in digits:
             number = number * len(self.layers) + digit
@@ -140,6 +173,9 @@ class Stage:
         """Digits of run number ``index``."""
         if not 0 <= index < self.size:
             raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
+        if self.tied:
+            block, digit = divmod(index, len(self.layers))
+            return (digit,) * self.depths[block]
         block = max(b for b, start in enumerate(self._starts[:-1]) if start <= index)
         number, digits = index - self._starts[block], []
         for _ in range(self.depths[block]):
@@ -156,6 +192,10 @@ class Stage:
             raise SpaceError(f"unit {self.name!r} has {self.size:,} candidates: too many to enumerate")
         base = len(self.layers)
         digits = np.full((len(indices), self.depths[-1]), -1, dtype=np.int64)
+        if self.tied:
+            blocks, tied = np.divmod(np.asarray(indices, dtype=np.int64), base)
+            there = np.arange(self.depths[-1]) < np.asarray(self.depths)[blocks][:, None]
+            return np.where(there, tied[:, None], digits)
         block = np.searchsorted(np.asarray(self._starts[1:], dtype=np.int64), indices, side="right")
         for b, depth in enumerate(self.depths):
             rows = np.flatnonzero(block == b)
@@ -166,6 +206,11 @@ class Stage:
 
     def parse(self, text: str) -> Digits:
         """Read a run from its text; errors name the layer and what is accepted."""
+        if self.tied:
+            number = self._tied_index.get(text)
+            if number is None:
+                raise SpaceError(f"unit {self.name!r}: {self._explain(text)}")
+            return self.run(number)
         tokens = text.split(self.separator) if self.separator else self._cut(text)
         digits = []
         for position, token in enumerate(tokens, start=1):
@@ -183,12 +228,34 @@ class Stage:
 
     def format(self, digits: Digits) -> str:
         """Text of a run."""
+        if self.tied:
+            return self._tied_texts[self.index(digits)]
         return self.separator.join([self.tokens[digit] for digit in digits])
 
+    def texts(self, runs: IntArray) -> NDArray[np.object_]:
+        """Text of many runs, faster than one by one. Shapes: ``(n, max(depths))``, padded with -1 -> ``(n,)``."""
+        if self.tied:
+            block = np.searchsorted(np.asarray(self.depths), (runs >= 0).sum(axis=1))
+            whole: NDArray[np.object_] = np.array(self._tied_texts, dtype=object)[block * len(self.layers) + runs[:, 0]]
+            return whole
+        table = np.array([*self.tokens, ""], dtype=object)
+        text: NDArray[np.object_] = table[runs[:, 0]]
+        for position in range(1, runs.shape[1]):
+            there = runs[:, position] >= 0
+            text[there] = text[there] + self.separator + table[runs[there, position]]
+        return text
+
+    def draw(self, n: int, rng: np.random.Generator) -> IntArray:
+        """Digits of a run of ``n`` layers, each layer drawn uniformly (one draw for all where tied). Shape ``(n,)``."""
+        if self.tied:
+            return np.full(n, rng.integers(len(self.layers)), dtype=np.int64)
+        return rng.integers(len(self.layers), size=n)
+
     def _explain(self, token: str) -> str:
-        accepted = "; ".join(f"{f.name} takes {', '.join(map(str, f.values))}" for f in self.features)
+        choices = (*self.features, *([Feature("depth", self.depths)] if "{depth}" in self.template else []))
+        accepted = "; ".join(f"{f.name} takes {', '.join(map(str, f.values))}" for f in choices)
         pattern = re.escape(self.template)
-        for feature in self.features:
+        for feature in choices:
             pattern = pattern.replace(re.escape("{" + feature.name + "}"), f"(?P<{feature.name}>.+?)", 1)
         match = re.fullmatch(pattern, token)
         if match is None:
@@ -196,12 +263,12 @@ class Stage:
         wrong = [
             f"{name}={given}"
             for name, given in match.groupdict().items()
-            if given not in {str(v) for f in self.features if f.name == name for v in f.values}
+            if given not in {str(v) for f in choices if f.name == name for v in f.values}
         ]
         return f"{token!r} is not in the space: {', '.join(wrong) or 'unknown combination'} ({accepted})"
 
 
-def _fields(unit: str, template: str) -> set[str]:
+def _fields(unit: str, template: str) -> list[str]:
     """The names between braces in a layer's text; ``{name}`` and nothing beside it, as in ``{name:03d}``."""
     if not isinstance(template, str):
         raise SpaceError(f"unit {unit!r}: the layer text is a text such as 'e{{expand}}k{{kernel}}', not {template!r}")
@@ -212,4 +279,4 @@ def _fields(unit: str, template: str) -> set[str]:
     for name, form, conversion in parts:
         if name is not None and (form or conversion or not name.isidentifier()):
             raise SpaceError(f"unit {unit!r}: the layer text {template!r}: between braces stands a feature's name only")
-    return {name for name, _, _ in parts if name is not None}
+    return [name for name, _, _ in parts if name is not None]

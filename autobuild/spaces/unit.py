@@ -163,14 +163,7 @@ class Unit:
 
     def texts(self, indices: IntArray) -> list[str]:
         """Text of many candidates, faster than one by one."""
-        columns = []
-        for stage, runs in zip(self.stages, self.runs(indices), strict=True):
-            table = np.array([*stage.tokens, ""], dtype=object)
-            text = table[runs[:, 0]]
-            for position in range(1, runs.shape[1]):
-                there = runs[:, position] >= 0
-                text[there] = text[there] + stage.separator + table[runs[there, position]]
-            columns.append(text)
+        columns = [stage.texts(runs) for stage, runs in zip(self.stages, self.runs(indices), strict=True)]
         return [self.joiner.join(row) for row in zip(*columns, strict=True)]
 
     def layers(self, candidate: Candidate) -> list[list[dict[str, Value | None]]]:

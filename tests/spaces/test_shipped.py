@@ -104,6 +104,6 @@ def test_realised_tiny_network_has_the_declared_layers():
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in large.parameters())
 
 
-def test_realise_names_the_spaces_that_can(mbv3):
+def test_realise_names_the_spaces_that_can(small_space):
     with pytest.raises(ab.AutobuildError, match="tiny_mbconv"):
-        mbv3.realise(mbv3.sample(1)[0])
+        small_space.realise(small_space.sample(1)[0])

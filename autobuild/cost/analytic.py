@@ -1,0 +1,170 @@
+"""Costs from tables: parameters and multiply-accumulates of many architectures at once, without any network.
+
+The work of a layer depends on its own choices, its place, and few other choices (the input size, a neighbour's
+width). So the layers of a space are counted once, from the blocks that its file declares, and architectures are sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.errors import SpaceError, nearest
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.blocks import Tally, tallies, total
+from autobuild.spaces.registry import declaration
+from autobuild.spaces.stage import Digits
+
+Counts = NDArray[np.int64]
+Cost = Callable[[Sequence[Architecture | str]], Counts]
+
+INPUT = "input"
+BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
+
+
+def costs_of(
+    space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
+) -> dict[str, Cost]:
+    """Costs of a space's architectures by name: ``params``, ``macs``, and those that its publication gives.
+
+    A cost takes n architectures (or texts) and returns whole numbers, shape ``(n,)``: trainable numbers for ``params``,
+    multiply-accumulates of convolutions and linear layers of one forward pass of one input for ``macs`` (the rules of
+    :func:`~autobuild.cost.count_params` and :func:`~autobuild.cost.count_macs`). Where the space chooses the input
+    size, it counts.
+
+    Args:
+        space: The space.
+        num_classes: Classes of the classifier (default: those that the space is made for).
+        input_shape: Channels, height and width of an input (default: what the space is made for).
+
+    Raises:
+        SpaceError: If the space builds no networks, or does not say how large its inputs are and nor does the caller.
+    """
+    file = _file(space)
+    shape = input_shape or getattr(file, "INPUT_SHAPE", None)
+    if shape is None:
+        raise SpaceError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
+    classes: int = num_classes if num_classes is not None else getattr(file, "NUM_CLASSES", 10)
+    if not hasattr(file, "plan") and not hasattr(file, "tallies"):
+        return {name: partial(_from_networks, space, name, classes, tuple(shape)) for name in BASE}
+    if shape[1] != shape[2]:
+        raise SpaceError(f"input_shape={tuple(shape)}: inputs as high as wide are accepted")
+    tables = CostTables(space, file, classes, shape[0], shape[1])
+    rules: dict[str, Mapping[str, int]] = {**BASE, **getattr(file, "COSTS", {})}
+    return {name: partial(tables.cost, rule) for name, rule in rules.items()}
+
+
+def _file(space: SearchSpace) -> ModuleType:
+    from autobuild.spaces.registry import realiser
+
+    realiser(space.family)  # refuses by name where nothing can be built
+    return declaration(space.family)
+
+
+def _from_networks(
+    space: SearchSpace, name: str, classes: int, shape: tuple[int, ...], archs: Sequence[Architecture | str]
+) -> Counts:
+    from autobuild.cost.count import count_macs, count_params
+
+    nets = (space.realise(arch, num_classes=classes, in_channels=shape[0]) for arch in archs)
+    found = [count_params(net) if name == "params" else count_macs(net, shape) for net in nets]
+    return np.array(found, dtype=np.int64)
+
+
+class CostTables:
+    """What every choice of every layer costs; entries are counted when an architecture first needs them.
+
+    Args:
+        space: The space.
+        file: The file that declares it, with ``plan`` (:data:`autobuild.spaces.blocks.Plan`) or ``tallies``, and
+            ``DEPENDS`` where costs of a part depend on choices of other stages (part -> names of those stages).
+        num_classes: Classes of the classifier.
+        in_channels: Input channels.
+        size: Height and width of inputs, where the space does not choose it.
+    """
+
+    def __init__(self, space: SearchSpace, file: ModuleType, num_classes: int, in_channels: int, size: int) -> None:
+        self.space, self.file, self.size = space, file, size
+        self.given = {"num_classes": num_classes, "in_channels": in_channels}
+        self.places = {stage.name: place for place, stage in enumerate(space.stages)}
+        depends: Mapping[str, Sequence[str]] = getattr(file, "DEPENDS", {})
+        first = self._tallies(tuple(stage.run(0) for stage in space.stages))
+        self.parts = list(first)
+        self.context = {
+            part: [self.places[name] for name in (INPUT, *depends.get(part, ())) if name in self.places]
+            for part in self.parts
+        }
+        for part in depends:
+            if part not in first:
+                raise SpaceError(f"{space.family!r}: DEPENDS names an unknown part {part!r}: {nearest(part, first)}")
+        self._tables: dict[tuple[str, tuple[Digits, ...]], Counts] = {}
+
+    def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> Counts:
+        """One cost as a weighted sum of counts (fields of :class:`~autobuild.spaces.blocks.Tally`). Shape ``(n,)``."""
+        weights = np.array([rule.get(field, 0) for field in Tally._fields], dtype=np.int64)
+        out: Counts = self.counts(archs) @ weights
+        return out
+
+    def counts(self, archs: Sequence[Architecture | str]) -> Counts:
+        """All counts. Shape ``(n, fields of Tally)``."""
+        parsed = [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
+        for arch in parsed:
+            if arch.family != self.space.family:
+                raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
+        runs = [arch.runs for arch in parsed]
+        out = np.zeros((len(parsed), len(Tally._fields)), dtype=np.int64)
+        for part in self.parts:
+            out += self._part(part, runs)
+        return out
+
+    def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> Counts:
+        """Counts of one part of every architecture: entries looked up for all layers of one place at once."""
+        context = self.context[part]
+        groups: dict[tuple[Digits, ...], list[int]] = {}
+        for row, own in enumerate(runs):
+            groups.setdefault(tuple([own[place] for place in context]), []).append(row)
+        out = np.zeros((len(runs), len(Tally._fields)), dtype=np.int64)
+        stage = self.places.get(part)
+        for chosen, rows in groups.items():
+            table = self._table(part, chosen)
+            if stage is None:
+                out[rows] = table[0, 0]
+                continue
+            depth = self.space.stages[stage].depths[-1]
+            digits = np.array([own + (-1,) * (depth - len(own)) for own in (runs[row][stage] for row in rows)])
+            out[rows] = table[np.arange(depth), digits].sum(axis=1)
+        return out
+
+    def _table(self, part: str, chosen: tuple[Digits, ...]) -> Counts:
+        """Entries of a part whose context is ``chosen``. Shape ``(places, choices + 1, fields)``, last: no layer."""
+        if (part, chosen) not in self._tables:
+            runs = [stage.run(0) for stage in self.space.stages]
+            for place, run in zip(self.context[part], chosen, strict=True):
+                runs[place] = run
+            number = self.places.get(part)
+            if number is None:
+                table = np.array([[total(self._tallies(tuple(runs))[part])]], dtype=np.int64)
+            else:
+                stage = self.space.stages[number]
+                table = np.zeros((stage.depths[-1], len(stage.layers) + 1, len(Tally._fields)), dtype=np.int64)
+                for digit in range(len(stage.layers)):
+                    runs[number] = (digit,) * stage.depths[-1]
+                    table[:, digit] = self._tallies(tuple(runs))[part]
+            self._tables[part, chosen] = table
+        return self._tables[part, chosen]
+
+    def _tallies(self, runs: tuple[Digits, ...]) -> dict[str, list[Tally]]:
+        stages = self.space.stages
+        layers: list[list[dict[str, Any]]] = [
+            [stage.layer_dict(digit) for digit in run] for stage, run in zip(stages, runs, strict=True)
+        ]
+        size = layers[self.places[INPUT]][0]["resolution"] if INPUT in self.places else self.size
+        if hasattr(self.file, "tallies"):
+            own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given, **self.space.options)
+            return own
+        return tallies(self.file.plan(layers, **self.given, **self.space.options), size)

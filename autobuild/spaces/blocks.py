@@ -1,0 +1,446 @@
+"""Building blocks of networks as plain data: one description from which modules are made and costs are counted.
+
+A block knows what it turns an input size into, what it costs there, and how to make its module. Nothing here imports
+torch before :meth:`Block.module` is called, and counts never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Tally(NamedTuple):
+    """What a block holds and does for one input; work is split by kind.
+
+    Attributes:
+        params: Trainable numbers: weights, biases, scales and shifts of normalisation.
+        macs: Multiply-accumulates of convolutions and linear layers, padding included, biases not.
+        normed: Numbers that pass a normalisation.
+        activated: Numbers that pass an activation.
+        gated: Numbers multiplied by a squeeze-excite gate.
+        pooled: Work of average pooling: an addition for every number read, a division for every number written.
+        added: Additions of residual connections.
+        biased: Additions of biases.
+    """
+
+    params: int = 0
+    macs: int = 0
+    normed: int = 0
+    activated: int = 0
+    gated: int = 0
+    pooled: int = 0
+    added: int = 0
+    biased: int = 0
+
+
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Sum of tallies."""
+    return Tally(*map(sum, zip(Tally(), *tallies, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Base of all blocks. A block is small, immutable and hashable, so that its counts can be remembered."""
+
+    def size(self, size: int) -> int:
+        """Height and width of the output for an input of this height and width."""
+        return size
+
+    def tally(self, size: int) -> Tally:
+        """Costs for one input of this height and width."""
+        raise NotImplementedError
+
+    def module(self) -> nn.Module:
+        """A fresh module."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Conv(Block):
+    """Convolution with "same" padding, then batch norm and an activation where wanted.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel: Kernel size, odd.
+        stride: Stride.
+        groups: Groups; ``inputs`` of them make it depthwise.
+        act: ``""``, ``"relu"``, ``"relu6"``, ``"hswish"``, ``"sigmoid"`` or ``"hsigmoid"``.
+        norm: Whether batch norm follows.
+        bias: Whether the convolution has biases.
+        before: Whether the activation comes before the convolution instead of after the norm.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    act: str = ""
+    norm: bool = True
+    bias: bool = False
+    before: bool = False
+
+    def size(self, size: int) -> int:
+        """See :meth:`Block.size`."""
+        return (size - 1) // self.stride + 1
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        out = self.size(size) ** 2 * self.outputs
+        fan = self.inputs // self.groups * self.kernel**2
+        acted = size**2 * self.inputs if self.before else out
+        return Tally(
+            params=self.outputs * (fan + 2 * self.norm + self.bias),
+            macs=out * fan,
+            normed=out * self.norm,
+            activated=acted * bool(self.act),
+            biased=out * self.bias,
+        )
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        from autobuild.spaces.modules import activation
+
+        parts: list[nn.Module] = [
+            nn.Conv2d(
+                self.inputs,
+                self.outputs,
+                self.kernel,
+                self.stride,
+                self.kernel // 2,
+                groups=self.groups,
+                bias=self.bias,
+            )
+        ]
+        if self.norm:
+            parts.append(nn.BatchNorm2d(self.outputs))
+        if self.act:
+            parts.insert(0 if self.before else len(parts), activation(self.act))
+        return nn.Sequential(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeExcite(Block):
+    """Channels reweighted by a gate computed from their means (Hu et al., CVPR 2018).
+
+    Args:
+        width: Channels.
+        squeezed: Channels in between.
+        gate: ``"sigmoid"`` or ``"hsigmoid"``.
+    """
+
+    width: int
+    squeezed: int
+    gate: str = "sigmoid"
+
+    @property
+    def convs(self) -> tuple[Conv, Conv]:
+        """The two convolutions that compute the gate."""
+        return (
+            Conv(self.width, self.squeezed, act="relu", norm=False, bias=True),
+            Conv(self.squeezed, self.width, act=self.gate, norm=False, bias=True),
+        )
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        pool = AvgPool(self.width).tally(size)
+        return total([*(conv.tally(1) for conv in self.convs), pool, Tally(gated=size**2 * self.width)])
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        from autobuild.spaces.modules import Gated
+
+        return Gated(nn.Sequential(nn.AdaptiveAvgPool2d(1), *(conv.module() for conv in self.convs)))
+
+
+@dataclass(frozen=True, slots=True)
+class MBConv(Block):
+    """Inverted bottleneck (Sandler et al., CVPR 2018): expand, filter depthwise, gate, project; residual if it fits.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel: Size of the depthwise kernel.
+        stride: Stride of the depthwise convolution.
+        hidden: Expanded channels; no expansion where equal to ``inputs``.
+        act: Activation behind the first two convolutions.
+        squeezed: Channels of squeeze-excite in between, 0 for none.
+        gate: Its gate.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    hidden: int
+    act: str = "relu"
+    squeezed: int = 0
+    gate: str = "sigmoid"
+
+    @property
+    def residual(self) -> bool:
+        """Whether the input is added to the output."""
+        return self.stride == 1 and self.inputs == self.outputs
+
+    @property
+    def parts(self) -> list[Block]:
+        """What it consists of."""
+        parts: list[Block] = []
+        if self.hidden != self.inputs:
+            parts.append(Conv(self.inputs, self.hidden, act=self.act))
+        parts.append(Conv(self.hidden, self.hidden, self.kernel, self.stride, self.hidden, self.act))
+        if self.squeezed:
+            parts.append(SqueezeExcite(self.hidden, self.squeezed, self.gate))
+        return [*parts, Conv(self.hidden, self.outputs)]
+
+    def size(self, size: int) -> int:
+        """See :meth:`Block.size`."""
+        return (size - 1) // self.stride + 1
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        return total([count(self.parts, size), Tally(added=size**2 * self.outputs * self.residual)])
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        from autobuild.spaces.modules import Residual
+
+        block = nn.Sequential(*(part.module() for part in self.parts))
+        return Residual(block) if self.residual else block
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut(Block):
+    """``x + conv(x)``, for a convolution that keeps the shape."""
+
+    conv: Conv
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        return total([self.conv.tally(size), Tally(added=size**2 * self.conv.outputs)])
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from autobuild.spaces.modules import Residual
+
+        return Residual(self.conv.module())
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck(Block):
+    """Residual bottleneck with the stride on its 3 x 3 convolution and average pooling on the shortcut (ResNet-D).
+
+    Source: He et al., "Bag of tricks for image classification", CVPR 2019.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        hidden: Channels in between.
+        stride: Stride of the 3 x 3 convolution, and size of the shortcut's pooling windows.
+    """
+
+    inputs: int
+    outputs: int
+    hidden: int
+    stride: int = 1
+
+    @property
+    def parts(self) -> list[Block]:
+        """The main path."""
+        return [
+            Conv(self.inputs, self.hidden, act="relu"),
+            Conv(self.hidden, self.hidden, 3, self.stride, act="relu"),
+            Conv(self.hidden, self.outputs),
+        ]
+
+    @property
+    def shortcut(self) -> list[Block]:
+        """The other path; empty where it is the input itself."""
+        if self.stride == 1 and self.inputs == self.outputs:
+            return []
+        return [*([AvgPool(self.inputs, self.stride)] if self.stride > 1 else []), Conv(self.inputs, self.outputs)]
+
+    def size(self, size: int) -> int:
+        """See :meth:`Block.size`."""
+        return (size - 1) // self.stride + 1
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        out = self.size(size) ** 2 * self.outputs
+        return total([count(self.parts, size), count(self.shortcut, size), Tally(activated=out, added=out)])
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        from autobuild.spaces.modules import Residual
+
+        shortcut = nn.Sequential(*(part.module() for part in self.shortcut)) if self.shortcut else None
+        return Residual(nn.Sequential(*(part.module() for part in self.parts)), shortcut, nn.ReLU())
+
+
+@dataclass(frozen=True, slots=True)
+class PreActivated(Block):
+    """Residual block of two 3 x 3 convolutions, ReLU first, that halves the size; the shortcut averages and projects.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+    """
+
+    inputs: int
+    outputs: int
+
+    @property
+    def parts(self) -> list[Block]:
+        """The main path."""
+        return [
+            Conv(self.inputs, self.outputs, 3, 2, act="relu", before=True),
+            Conv(self.outputs, self.outputs, 3, act="relu", before=True),
+        ]
+
+    @property
+    def shortcut(self) -> list[Block]:
+        """The other path."""
+        return [AvgPool(self.inputs, 2), Conv(self.inputs, self.outputs, norm=False)]
+
+    def size(self, size: int) -> int:
+        """See :meth:`Block.size`."""
+        return (size - 1) // 2 + 1
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        added = Tally(added=self.size(size) ** 2 * self.outputs)
+        return total([count(self.parts, size), count(self.shortcut, size), added])
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        from autobuild.spaces.modules import Residual
+
+        main, other = (nn.Sequential(*(part.module() for part in path)) for path in (self.parts, self.shortcut))
+        return Residual(main, other)
+
+
+@dataclass(frozen=True, slots=True)
+class AvgPool(Block):
+    """Average over windows of ``stride`` positions, or over all positions (``stride`` 0); a last window may be cut."""
+
+    width: int
+    stride: int = 0
+
+    def size(self, size: int) -> int:
+        """See :meth:`Block.size`."""
+        return -(-size // self.stride) if self.stride else 1
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        return Tally(pooled=(size**2 + self.size(size) ** 2) * self.width)
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        return nn.AvgPool2d(self.stride, ceil_mode=True) if self.stride else nn.AdaptiveAvgPool2d(1)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool(Block):
+    """Maximum over windows of 3 x 3 positions, every second one."""
+
+    def size(self, size: int) -> int:
+        """See :meth:`Block.size`."""
+        return (size - 1) // 2 + 1
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        return Tally()
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        return nn.MaxPool2d(3, 2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier(Block):
+    """Flattening and a linear layer, behind pooling."""
+
+    inputs: int
+    classes: int
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`."""
+        return Tally(params=(self.inputs + 1) * self.classes, macs=self.inputs * self.classes, biased=self.classes)
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(self.inputs, self.classes))
+
+
+# What a space's file makes of an architecture: for each part (a stage's name, or "stem", "head"...) in order, the
+# blocks of each of its layers. Networks and costs are made from it.
+Plan = dict[str, list[list[Block]]]
+
+
+@lru_cache(maxsize=200_000)
+def _one(block: Block, size: int) -> tuple[Tally, int]:
+    return block.tally(size), block.size(size)
+
+
+def count(blocks: Sequence[Block], size: int) -> Tally:
+    """Costs of blocks one behind another, for inputs of this height and width."""
+    tallies = []
+    for block in blocks:
+        tally, size = _one(block, size)
+        tallies.append(tally)
+    return total(tallies)
+
+
+def tallies(plan: Plan, size: int) -> dict[str, list[Tally]]:
+    """Costs of every layer of every part, the parts being one behind another, for inputs of this height and width."""
+    out: dict[str, list[Tally]] = {}
+    for name, layers in plan.items():
+        out[name] = []
+        for blocks in layers:
+            out[name].append(count(blocks, size))
+            for block in blocks:
+                size = block.size(size)
+    return out
+
+
+def network(plan: Plan) -> nn.Module:
+    """A plain ``nn.Sequential`` of named parts, each a ``nn.Sequential`` of its blocks' modules."""
+    from collections import OrderedDict
+
+    from torch import nn
+
+    return nn.Sequential(
+        OrderedDict(
+            (name, nn.Sequential(*(block.module() for blocks in layers for block in blocks)))
+            for name, layers in plan.items()
+        )
+    )
+
+
+def divisible(width: float, by: int = 8) -> int:
+    """The multiple of ``by`` nearest to ``width``, at least ``by`` and never under 90 % of it (as MobileNets round)."""
+    rounded = max(by, int(width + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * width else rounded

@@ -1,0 +1,118 @@
+"""Cells that are the same network: cut edges, identities and the names of a cell's edges taken away.
+
+A cell space has one layer (operation) a stage; the joins tell which operations feed which, and what feeds an operation
+is summed. Every operation is a learned function of its own, so an output is a sum of operations' outputs in which the
+same operation may occur several times.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from autobuild.errors import SpaceError
+from autobuild.spaces.stage import Digits
+
+if TYPE_CHECKING:
+    from autobuild.spaces.space import SearchSpace
+
+CELL_INPUT = -1
+MAX_RELABELLINGS = 50_000
+
+Sum = tuple[tuple[int, int], ...]  # (operation or CELL_INPUT, how often), sorted
+
+
+def cell_key(space: SearchSpace, runs: Sequence[Digits]) -> str:
+    """A text that is equal for cells which compute the same once identities and cut edges are removed.
+
+    Operations that the output does not depend on are left out, and so is everything behind a zero: an operation fed by
+    nothing counts as zero, as in NAS-Bench-201's own rule (Dong and Yang, ICLR 2020), although a normalisation layer
+    could learn to add a constant to it. Otherwise equal keys mean isomorphic cells with the same sharing of operations:
+    one operation that reaches a sum on two ways is told from two operations of the same kind.
+
+    Raises:
+        SpaceError: If a stage can have more than one layer.
+    """
+    inputs, labels, output = _simplified(space, runs)
+    return _canonical(inputs, labels, output)
+
+
+def _simplified(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
+    """The live operations: what feeds each, its text, and the sum that is the cell's output."""
+    feeders: list[list[int]] = [[] for _ in space.stages]
+    for source, target in space.joins:
+        feeders[target].append(source)
+    sinks = set(range(len(space.stages))) - {source for source, _ in space.joins}
+    idle, cut = space._special_digits
+    out: list[Sum] = []
+    inputs: dict[int, Sum] = {}
+    labels: dict[int, str] = {}
+    for number, (stage, run) in enumerate(zip(space.stages, runs, strict=True)):
+        if stage.depths != (1,):
+            raise SpaceError(f"search space {space.name!r}: a cell's stages have one layer; {stage.name!r} has more")
+        fed = _add(out[source] for source in feeders[number]) if feeders[number] else ((CELL_INPUT, 1),)
+        if not fed or run[0] in cut[number]:
+            out.append(())
+        elif run[0] in idle[number]:
+            out.append(fed)
+        else:
+            inputs[number], labels[number] = fed, "_".join(str(value) for value in stage.layers[run[0]])
+            out.append(((number, 1),))
+    output = _add(out[sink] for sink in sorted(sinks))
+    live: set[int] = set()
+    waiting = [operation for operation, _ in output if operation != CELL_INPUT]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in live:
+            live.add(operation)
+            waiting += [source for source, _ in inputs[operation] if source != CELL_INPUT]
+    return {o: inputs[o] for o in sorted(live)}, {o: labels[o] for o in live}, output
+
+
+def _add(sums: Iterable[Sum]) -> Sum:
+    total: Counter[int] = Counter()
+    for one in sums:
+        for operation, times in one:
+            total[operation] += times
+    return tuple(sorted(total.items()))
+
+
+def _canonical(inputs: dict[int, Sum], labels: dict[int, str], output: Sum) -> str:
+    """The smallest text over all numberings that refined colours leave open (colour refinement, then brute force)."""
+    colours = {operation: labels[operation] for operation in inputs}
+    while len(set(colours.values())) < len(colours):
+        refined = {}
+        for operation, fed in inputs.items():
+            below = sorted((colours.get(source, ""), times) for source, times in fed)
+            above = sorted(
+                (colours[other], times) for other, own in inputs.items() for source, times in own if source == operation
+            )
+            refined[operation] = repr((labels[operation], below, above, dict(output).get(operation, 0)))
+        ranks = {text: str(rank) for rank, text in enumerate(sorted(set(refined.values())))}
+        stable = len(ranks) == len(set(colours.values()))
+        colours = {operation: f"{ranks[text]}:{labels[operation]}" for operation, text in refined.items()}
+        if stable:
+            break
+    classes: dict[str, list[int]] = {}
+    for operation, colour in colours.items():
+        classes.setdefault(colour, []).append(operation)
+    groups = [classes[colour] for colour in sorted(classes)]
+    if math.prod(math.factorial(len(group)) for group in groups) > MAX_RELABELLINGS:
+        return _written([operation for group in groups for operation in group], inputs, labels, output)
+    return min(
+        _written([operation for group in order for operation in group], inputs, labels, output)
+        for order in itertools.product(*(itertools.permutations(group) for group in groups))
+    )
+
+
+def _written(order: list[int], inputs: dict[int, Sum], labels: dict[int, str], output: Sum) -> str:
+    name = {operation: f"n{place}" for place, operation in enumerate(order)} | {CELL_INPUT: "x"}
+
+    def total(terms: Sum) -> str:
+        return "+".join(sorted(name[o] if times == 1 else f"{times}*{name[o]}" for o, times in terms)) or "0"
+
+    lines = [f"{name[operation]}={labels[operation]}({total(inputs[operation])})" for operation in order]
+    return "; ".join([*lines, total(output)])

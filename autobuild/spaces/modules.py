@@ -1,0 +1,93 @@
+"""The few modules that torch lacks; imported only when a network is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from autobuild.errors import SpaceError, nearest
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hswish": nn.Hardswish,
+    "sigmoid": nn.Sigmoid,
+    "hsigmoid": nn.Hardsigmoid,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """A fresh activation by name.
+
+    Raises:
+        SpaceError: For an unknown name.
+    """
+    if name not in ACTIVATIONS:
+        raise SpaceError(f"unknown activation {name!r}: {nearest(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+class Gated(nn.Module):
+    """``x * gate(x)``."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: ``(batch, channels, height, width)`` -> the same."""
+        gated: Tensor = x * self.gate(x)
+        return gated
+
+
+class Residual(nn.Module):
+    """``act(block(x) + shortcut(x))``; without a shortcut ``x`` itself is added, without ``act`` none is applied."""
+
+    def __init__(self, block: nn.Module, shortcut: nn.Module | None = None, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.block = block
+        self.shortcut = shortcut if shortcut is not None else nn.Identity()
+        self.act = act if act is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: ``(batch, channels, height, width)`` -> that of the block."""
+        summed: Tensor = self.act(self.block(x) + self.shortcut(x))
+        return summed
+
+
+class Zero(nn.Module):
+    """Zeros in the shape of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: any -> the same."""
+        return x * 0
+
+
+class Cell(nn.Module):
+    """A directed acyclic graph of operations: a node is the sum of what its edges bring, node 0 the input.
+
+    Args:
+        edges: For each edge the nodes it leads from and to; nodes count from 0, and the last one is the output.
+        operations: What each edge applies.
+    """
+
+    def __init__(self, edges: Sequence[tuple[int, int]], operations: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.edges = tuple(edges)
+        self.operations = nn.ModuleList(operations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: ``(batch, channels, height, width)`` -> the same."""
+        nodes = {0: x}
+        for target in range(1, 1 + max(target for _, target in self.edges)):
+            brought = [
+                operation(nodes[source])
+                for (source, to), operation in zip(self.edges, self.operations, strict=True)
+                if to == target
+            ]
+            summed = brought[0]
+            for one in brought[1:]:
+                summed = summed + one
+            nodes[target] = summed
+        return nodes[max(nodes)]

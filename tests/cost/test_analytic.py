@@ -1,0 +1,94 @@
+"""Costs from tables equal counting the realised networks, for every choice that costs depend on."""
+
+import time
+
+import numpy as np
+import pytest
+
+import autobuild as ab
+from autobuild.cost import costs_of, count_macs, count_params
+from autobuild.errors import SpaceError
+
+NAMES = (
+    "nas_bench_macro",
+    "mnasnet",
+    "nas_bench_201",
+    "tiny_mbconv",
+    "ofa_mbv3(width=1.2)",
+    "ofa_mbv3(resolution='128-224/4')",
+    "ofa_proxyless(resolution=[132, 176])",
+    "ofa_resnet50(resolution='128-224/4')",
+)
+
+
+def size_of(space, arch, shape):
+    return space.layers(arch)[0][0].get("resolution", shape[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_equal_counting_the_network(name):
+    from autobuild.spaces.registry import declaration
+
+    space = ab.space(name)
+    file = declaration(space.family)
+    archs = space.sample(8, seed=2, design="depth")
+    costs = costs_of(space)
+    classes = getattr(file, "NUM_CLASSES", 10)
+    nets = [space.realise(arch, classes, file.INPUT_SHAPE[0]) for arch in archs]
+    sizes = [size_of(space, arch, file.INPUT_SHAPE) for arch in archs]
+    macs = [count_macs(net, (file.INPUT_SHAPE[0], s, s)) for net, s in zip(nets, sizes, strict=True)]
+    assert costs["params"](archs).tolist() == [count_params(net) for net in nets]
+    assert costs["macs"]([arch.text for arch in archs]).tolist() == macs
+
+
+def test_a_counting_library_agrees():
+    """torch's own flop counter: two operations for every multiply-accumulate."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for name in ("mnasnet", "nas_bench_201", "ofa_resnet50"):
+        space = ab.space(name)
+        arch = space.sample(1, seed=4)[0]
+        with FlopCounterMode(display=False) as counter, torch.device("meta"):
+            space.realise(arch, 10, 3).eval()(torch.empty(1, 3, 64, 64))
+        own = costs_of(space, num_classes=10, input_shape=(3, 64, 64))["macs"]([arch])[0]
+        assert counter.get_total_flops() == 2 * own
+
+
+def test_classes_and_input_shape_are_the_callers():
+    space = ab.space("mnasnet")
+    arch = space.sample(1, seed=0)
+    for classes, shape in [(10, (1, 64, 64)), (100, (3, 97, 97))]:
+        net = space.realise(arch[0], classes, shape[0])
+        costs = costs_of(space, num_classes=classes, input_shape=shape)
+        assert (costs["params"](arch)[0], costs["macs"](arch)[0]) == (count_params(net), count_macs(net, shape))
+
+
+def test_costs_hold_in_narrowed_and_joined_spaces():
+    space = ab.space("ofa_resnet50")
+    small = space.restrict(expand=(0.2, 0.35)).join_units("stage1", "stage2")
+    archs = small.sample(20, seed=1)
+    assert np.array_equal(costs_of(small)["macs"](archs), costs_of(space)["macs"](archs))
+
+
+def test_two_thousand_architectures_a_second():
+    """Far above the bound, so that a busy machine passes."""
+    space = ab.space("mnasnet")
+    archs = space.sample(4000, seed=0)
+    costs = costs_of(space)
+    costs["params"](archs[:10])
+    started = time.process_time()
+    costs["params"](archs)
+    costs["macs"](archs)
+    assert len(archs) / (time.process_time() - started) > 2000
+
+
+def test_what_cannot_be_counted_is_refused():
+    mine = ab.sequence_space("mine", {"a": 1}, {"k": [1, 2]})
+    with pytest.raises(SpaceError, match="declares graphs only"):
+        costs_of(mine)
+    with pytest.raises(SpaceError, match="as high as wide"):
+        costs_of(ab.space("mnasnet"), input_shape=(3, 32, 64))
+    other = ab.space("ofa_mbv3").sample(1)
+    with pytest.raises(SpaceError, match="belongs to 'ofa_mbv3'"):
+        costs_of(ab.space("mnasnet"))["params"](other)
