@@ -333,8 +333,12 @@ class SearchSpace:
 
         return from_json(text)
 
-    def realise(self, arch: Architecture | str, num_classes: int = 10, in_channels: int = 1) -> torch.nn.Module:
+    def realise(
+        self, arch: Architecture | str, num_classes: int | None = None, in_channels: int | None = None
+    ) -> torch.nn.Module:
         """Build the network as a plain ``torch.nn.Module``, with fresh weights from torch's generator.
+
+        What is left out is as the space's own ``realise`` has it: each space is made for some kind of input.
 
         Raises:
             SpaceError: If the space declares graphs only.
@@ -343,7 +347,9 @@ class SearchSpace:
 
         architecture = self.parse(arch) if isinstance(arch, str) else arch
         build = realiser(self.family)
-        network: torch.nn.Module = build(self.layers(architecture), num_classes=num_classes, in_channels=in_channels)
+        given = {"num_classes": num_classes, "in_channels": in_channels}
+        given = {name: number for name, number in given.items() if number is not None}
+        network: torch.nn.Module = build(self.layers(architecture), **given)
         return network
 
 
