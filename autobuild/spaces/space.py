@@ -338,8 +338,6 @@ class SearchSpace:
     ) -> torch.nn.Module:
         """Build the network as a plain ``torch.nn.Module``, with fresh weights from torch's generator.
 
-        What is left out is as the space's own ``realise`` has it: each space is made for some kind of input.
-
         Raises:
             SpaceError: If the space declares graphs only.
         """
@@ -347,9 +345,7 @@ class SearchSpace:
 
         architecture = self.parse(arch) if isinstance(arch, str) else arch
         build = realiser(self.family)
-        given = {"num_classes": num_classes, "in_channels": in_channels}
-        given = {name: number for name, number in given.items() if number is not None}
-        network: torch.nn.Module = build(self.layers(architecture), **given)
+        network: torch.nn.Module = build(self.layers(architecture), num_classes=num_classes, in_channels=in_channels)
         return network
 
 
