@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from autobuild.spaces import Feature, SearchSpace, Stage, Unit
+from autobuild.spaces.stage import SpaceError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +41,12 @@ def space(base_width: int = BASE_WIDTH, cross_attention_dim: int = 768) -> Searc
     Args:
         base_width: Channels that ``w1.0`` stands for at the first resolution; a multiple of 40.
         cross_attention_dim: Length of one token of the conditioning text's encoding.
+
+    Raises:
+        SpaceError: If the base width is not a multiple of 40: widths would not divide into groups and heads.
     """
+    if base_width < 40 or base_width % 40:
+        raise SpaceError(f"sd_unet: base_width={base_width!r}; accepted: multiples of 40 (Stable Diffusion has 320)")
     levels = range(1, len(MULTIPLES) + 1)
     down = [Stage(f"down{i}", (1,), (WIDTH, BLOCKS, ATTENTION), "w{width}n{blocks}a{attention}") for i in levels]
     up = [Stage(f"up{i}", (1,), (ATTENTION,), "a{attention}") for i in reversed(levels)]
@@ -76,8 +82,7 @@ def realise(
     are multiples of 8.
 
     Raises:
-        ValueError: If the base width is not a multiple of 40, so that widths do not divide into groups and heads.
-        ImportError: If diffusers is not installed, with the command that installs it.
+        SpaceError: If diffusers is not installed, with the command that installs it.
     """
     configuration = unet_configuration(layers, base_width)
     network: nn.Module = _unet_class()(
@@ -88,8 +93,6 @@ def realise(
 
 def unet_configuration(layers: list[list[dict[str, Any]]], base_width: int = BASE_WIDTH) -> dict[str, Any]:
     """What distinguishes this architecture among diffusers' U-Nets: keyword arguments of ``UNet2DConditionModel``."""
-    if base_width < 40 or base_width % 40:
-        raise ValueError(f"base_width={base_width!r}: accepted are multiples of 40 (Stable Diffusion has 320)")
     nodes = [node for (node,) in layers]
     down, middle, up = nodes[: len(MULTIPLES)], nodes[len(MULTIPLES)], nodes[len(MULTIPLES) + 1 :]
     widths = [round(base_width * many * node["width"]) for many, node in zip(MULTIPLES, down, strict=True)]
@@ -108,7 +111,7 @@ def _unet_class() -> Any:
     try:
         from diffusers import UNet2DConditionModel
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise SpaceError(
             f"sd_unet builds its networks with diffusers ({error.name} is missing): pip install 'autobuild[diffusion]'"
         ) from error
     except RuntimeError as error:

@@ -1,10 +1,12 @@
 """U-Nets like Stable Diffusion's: the space's graph, and the networks that diffusers builds from it."""
 
+import sys
 import warnings
 
 import pytest
 
 import autobuild as ab
+from autobuild.errors import SpaceError
 from autobuild.spaces.registry import declaration
 from autobuild.testing import SearchSpaceConformance
 
@@ -104,9 +106,16 @@ def test_small_networks_run(build, text):
     assert torch.equal(out, other_words) == ("a1" not in text and "attention" not in text)
 
 
-def test_a_width_that_does_not_divide_is_refused(build):
-    with pytest.raises(ValueError, match="multiples of 40"):
-        build(SD_V1, base_width=100)
+def test_a_width_that_does_not_divide_is_refused():
+    for width in (0, 100, -40):
+        with pytest.raises(SpaceError, match="multiples of 40"):
+            declaration("sd_unet").space(base_width=width)
+
+
+def test_without_diffusers_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(SpaceError, match=r"diffusers is missing.*pip install 'autobuild\[diffusion\]'"):
+        ab.space("sd_unet").realise(SD_V1)
 
 
 def test_realise_through_the_space_takes_the_defaults_of_inpainting(build):
