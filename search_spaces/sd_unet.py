@@ -23,6 +23,7 @@ from autobuild.spaces.stage import SpaceError
 if TYPE_CHECKING:
     from torch import nn
 
+INPUTS = ("sample", "timestep", "encoder_hidden_states")  # what a network is called with
 INPAINTING_CHANNELS = 9  # noisy latents (4), mask (1), latents of the masked picture (4)
 LATENT_CHANNELS = 4
 BASE_WIDTH = 320

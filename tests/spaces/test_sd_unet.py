@@ -106,6 +106,35 @@ def test_small_networks_run(build, text):
     assert torch.equal(out, other_words) == ("a1" not in text and "attention" not in text)
 
 
+def test_export_compile_and_onnx_compute_the_same(build, tmp_path):
+    import torch
+
+    ort = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net = build("w0.6n1a0|w0.6n1a1|w0.6n1a0|w0.6n1a0|plain|a0|a0|a1|a0", device="cpu", **SMALL)
+    inputs = (torch.randn(1, 9, 16, 16), torch.tensor([7]), torch.randn(1, 5, 24))
+    path = str(tmp_path / "unet.onnx")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = net(*inputs).sample
+        assert torch.equal(torch.export.export(net, inputs).module()(*inputs).sample, out)
+        assert torch.allclose(torch.compile(net, backend="aot_eager")(*inputs).sample, out, atol=1e-5)
+        torch.onnx.export(net, inputs, path, dynamo=True, external_data=False, verbose=False)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    assert names == list(declaration("sd_unet").INPUTS)
+    (got,) = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+    assert abs(got - out.numpy()).max() < 1e-4
+
+
+def test_the_export_job_says_that_it_writes_networks_of_one_input(tmp_path, monkeypatch, capsys):
+    from autobuild.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "space=sd_unet", f"arch={SD_V1}", "format=onnx", "shape=[9,64,64]"]) == 2
+    assert "take sample, timestep, encoder_hidden_states" in capsys.readouterr().err
+
+
 def test_a_width_that_does_not_divide_is_refused():
     for width in (0, 100, -40):
         with pytest.raises(SpaceError, match="multiples of 40"):
