@@ -65,6 +65,12 @@ def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, 
             raise ConfigError(f"format=onnx needs the package {package}: pip install 'autobuild[onnx]'")
     import torch
 
+    inputs = _declared(space, "INPUTS") or ("pictures",)
+    if len(inputs) > 1:
+        raise ConfigError(
+            f"format=onnx writes networks of one input; those of {space.name} take {', '.join(inputs)}: "
+            "give torch.onnx.export the network of space.realise and example inputs"
+        )
     shape = config["shape"] or _input_shape(space, arch)
     if len(shape) != 3 or min(shape) < 1:
         raise ConfigError(f"shape={shape}: accepted are three sizes, [channels,height,width]")
@@ -104,13 +110,18 @@ def _input_shape(space: SearchSpace, arch: Architecture) -> list[int]:
     Raises:
         ConfigError: It does not say.
     """
-    from autobuild.spaces import space_names
-    from autobuild.spaces.registry import declaration
-
-    declared = space.family in space_names() and getattr(declaration(space.family), "INPUT_SHAPE", None)
+    declared = _declared(space, "INPUT_SHAPE")
     if not declared:
         raise ConfigError(
             f"space {space.name} does not say how large its pictures are: give shape=[channels,height,width]"
         )
     chosen = space.layers(arch)[0][0].get("resolution")
     return [int(declared[0]), *([int(chosen)] * 2 if chosen else map(int, declared[1:]))]
+
+
+def _declared(space: SearchSpace, name: str) -> Any:
+    """What the file of a bundled space says of its networks under ``name``; None where it does not."""
+    from autobuild.spaces import space_names
+    from autobuild.spaces.registry import declaration
+
+    return getattr(declaration(space.family), name, None) if space.family in space_names() else None

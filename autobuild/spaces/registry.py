@@ -122,7 +122,7 @@ def declaration(name: str) -> ModuleType:
 
 
 def realiser(family: str) -> Callable[..., Any]:
-    """The function that builds networks of a family.
+    """The function that builds networks of a family; what is given to it as None is as its own defaults have it.
 
     Raises:
         SpaceError: If the family declares graphs only.
@@ -132,4 +132,5 @@ def realiser(family: str) -> Callable[..., Any]:
     if function is None:
         able = [name for name in built_in if hasattr(declaration(name), "realise")]
         raise SpaceError(f"space {family!r} declares graphs only and builds no networks; these do: {', '.join(able)}")
-    return function  # type: ignore[no-any-return]
+    build: Callable[..., Any] = function
+    return lambda layers, **given: build(layers, **{name: v for name, v in given.items() if v is not None})

@@ -384,7 +384,9 @@ class SearchSpace:
 
         return from_json(text)
 
-    def realise(self, arch: Architecture | str, num_classes: int = 10, in_channels: int = 1) -> torch.nn.Module:
+    def realise(
+        self, arch: Architecture | str, num_classes: int | None = None, in_channels: int | None = None
+    ) -> torch.nn.Module:
         """Build the network as a plain ``torch.nn.Module``, with fresh weights from torch's generator.
 
         The function ``realise`` of the space's file receives the layers and the space's options.
