@@ -5,9 +5,9 @@ python -m benchmarks.transfer [--quick]      (AUTOBUILD_DATA names the folder of
 The graphs come from the declarations in ``autobuild.graphs.mbconv``: every convolution, pool, gate product, addition
 and linear layer with its channels, kernel, stride and positions at 224 pixels; activations and reshapes are left out,
 which halves the graphs. The target is accuracy (OFA: top-1 of the subnets; Accel-NASBench: top-1 under its training
-proxy), standardised in each family. Zero-shot: the predictor has seen no label of the family that it ranks. k-shot: it has
-adapted to k of its labels (``FamilyModel.adapt``, mean of several draws). Beside it what needs no transfer: a predictor
-fitted on the k labels alone, and the order by MACs.
+proxy), standardised in each family. Zero-shot: the predictor has seen no label of the family that it ranks. k-shot: it
+has adapted to k of its labels (``FamilyModel.adapt``, mean of several draws). Beside it what needs no transfer: a
+predictor fitted on the k labels alone (one draw), and the order by MACs.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     folder = published()
     if folder is None:
         raise SystemExit("AUTOBUILD_DATA is not set")
-    rows, held, draws = (240, 100, 3) if options.quick else (1000, 400, 5)
+    rows, held, draws = (240, 100, 3) if options.quick else (500, 300, 5)
     config = ab.FitConfig(epochs=15, batch_size=32) if options.quick else ab.FitConfig(epochs=40, batch_size=64)
     data = {name: ofa(folder, name, rows + held) for name in (MBV3, PROXYLESS)}
     data[MNASNET] = mnasnet(folder, rows + held)

@@ -16,9 +16,10 @@ from autobuild.fit.network import Predictor
 from autobuild.fit.training import OnEpoch, train
 from autobuild.graphs.operations import OperationGraph
 from autobuild.graphs.pack_operations import OPERATION_FEATURES, pack_operations, seen_values, snap_to_seen
+from autobuild.graphs.packed import PackedGraphs
 
 Floats = NDArray[np.float64]
-RIDGES = tuple(10.0**power for power in np.arange(-1, 5, 0.5))
+RIDGES = tuple(10.0**power for power in np.arange(-3, 4, 0.5))
 CHUNK = 256  # graphs a forward pass: keeps memory small however many are predicted
 
 
@@ -41,14 +42,20 @@ class FamilyModel:
     scale: tuple[float, float] = (0.0, 1.0)
 
     def embed(self, graphs: Sequence[OperationGraph]) -> Floats:
-        """Zero-shot prediction, then the graph embeddings of all hops. Shape ``(G, 1 + F + hops * D)``."""
-        packed = snap_to_seen(pack_operations(graphs), self.seen)
+        """Zero-shot prediction, graph embeddings of all hops, and how often each feature value occurs.
+
+        Shape ``(G, 1 + F + hops * D + values of all features)``. The occurrences are of the graphs as they are: what
+        the encoder has never seen, a few labels can still weigh.
+        """
+        own = pack_operations(graphs)
+        packed = snap_to_seen(own, self.seen)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(packed), CHUNK):
                 predicted, encoding = self.network(packed.slice(start, min(start + CHUNK, len(packed))))
                 parts.append(torch.cat([predicted[:, None], *encoding.graphs], dim=1).double().numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, 1))
+        encoded = np.concatenate(parts) if parts else np.zeros((0, 1))
+        return np.concatenate([encoded, _occurrences(own)], axis=1)
 
     def predict(self, graphs: Sequence[OperationGraph]) -> Floats:
         """Predicted target, larger is better. Shape ``(G,)``.
@@ -67,8 +74,9 @@ class FamilyModel:
     def adapt(self, graphs: Sequence[OperationGraph], values: ArrayLike) -> FamilyModel:
         """Few-shot: learn from some labels of a family that was not fitted, with the encoder as it is.
 
-        Ridge regression over :meth:`embed`'s columns around the zero-shot prediction: no label moves it, many override
-        it. Its strength is chosen by leave-one-out error (closed form).
+        Ridge regression over :meth:`embed`'s columns that leans on the zero-shot prediction; its strength is chosen by
+        leave-one-out error (closed form). With more than some tens of labels, a family is better given to
+        :func:`fit_families` than adapted to.
 
         Args:
             graphs: Labelled networks, at least 4.
@@ -84,7 +92,11 @@ class FamilyModel:
         spread[spread < 1e-9] = np.inf  # a column that is constant here can say nothing
         scaled = (columns - centre) / spread
         target = (y - mean) / sd
-        weights = _ridge(scaled, target) / spread
+        occurrences = sum(OPERATION_FEATURES.values())
+        groups = (1, columns.shape[1] - 2 - occurrences, occurrences, 1)
+        # each group of columns together weighs as much as one column; the zero-shot prediction is held back least
+        prior = np.concatenate([np.full(n, p / np.sqrt(n)) for n, p in zip(groups, (3.0, 1.0, 1.0, 1.0), strict=True)])
+        weights = _ridge(scaled * prior, target) * prior / spread
         weights[-1] -= centre @ weights
         return replace(self, correction=weights, scale=(mean, sd))
 
@@ -138,20 +150,27 @@ def _values(name: str, graphs: Sequence[OperationGraph], values: ArrayLike, leas
     return y
 
 
+def _occurrences(graphs: PackedGraphs) -> Floats:
+    """Nodes of a graph that have a feature value. Shape ``(G, values of all features)``."""
+    sizes = torch.tensor([0, *OPERATION_FEATURES.values()])
+    places = graphs.x + sizes[:-1].cumsum(0)
+    counts = torch.zeros(len(graphs), int(sizes.sum()), dtype=torch.float64)
+    rows = graphs.graph_of_node[:, None].expand_as(places)
+    counts.index_put_((rows, places), torch.ones((), dtype=torch.float64), accumulate=True)
+    found: Floats = counts.numpy()
+    return found
+
+
 def _with_one(columns: Floats) -> Floats:
     return np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
 
 
 def _ridge(x: Floats, y: Floats) -> Floats:
-    """Weights for standardised columns; the first column, the zero-shot prediction, is hardly held back.
+    """Weights that minimise leave-one-out error over the strengths tried; its residuals are ``a_i / K_ii^-1``.
 
-    Shapes: ``(n, d)``, ``(n,)`` -> ``(d,)``. Leave-one-out residuals are ``r_i / (1 - H_ii)``.
+    Shapes: ``(n, d)``, ``(n,)`` -> ``(d,)``.
     """
-    # every column but the first is scaled down, so that together they weigh as much as one
-    prior = np.full(x.shape[1], 1 / np.sqrt(x.shape[1]))
-    prior[0] = 3.0
-    z = x * prior
-    gram = z @ z.T
+    gram = x @ x.T
     best, chosen = np.inf, np.zeros(len(y))
     for ridge in RIDGES:
         inverse = np.linalg.inv(gram + ridge * np.eye(len(y)))
@@ -159,5 +178,5 @@ def _ridge(x: Floats, y: Floats) -> Floats:
         error = float(np.mean((dual / np.diag(inverse)) ** 2))
         if error < best:
             best, chosen = error, dual
-    weights: Floats = prior * (z.T @ chosen)
+    weights: Floats = x.T @ chosen
     return weights

@@ -121,7 +121,7 @@ def _codes(key: tuple[object, ...]) -> tuple[int, ...]:
     shape = node.output_shape
     positions = math.prod(shape[2:] if len(shape) >= 4 else shape[1:-1])
     return (
-        OPERATIONS.index(kind),  # type: ignore[arg-type]
+        OPERATIONS.index(kind),
         _size(kernel),
         _size(stride),
         _grouping(groups, before),
@@ -140,7 +140,7 @@ def _step(value: float, per_octave: int, last: int) -> int:
 
 
 def _size(sizes: object) -> int:
-    return 0 if not sizes else min(max(sizes), _SIZES + 1)  # type: ignore[call-overload, no-any-return]
+    return 0 if not sizes else min(max(sizes), _SIZES + 1)  # type: ignore[call-overload]
 
 
 def _grouping(groups: object, before: int | None) -> int:

@@ -94,11 +94,11 @@ def import_torchvision(required: bool = True) -> ModuleType:
             raise
         import torch
 
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         _defined.append(library)
         for operator, schema in SCHEMAS.items():
             if not hasattr(torch.ops.torchvision, operator):
-                library.define(schema)
+                library.define(schema)  # type: ignore[no-untyped-call]
         for part in [part for part in sys.modules if part.partition(".")[0] == "torchvision"]:
             del sys.modules[part]
         module = importlib.import_module("torchvision")

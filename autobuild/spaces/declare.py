@@ -63,9 +63,7 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
         listed = list(values) if isinstance(values, list | tuple | range) else [values]
         for value in listed:
             if not isinstance(value, str | int | float | bool):
-                raise SpaceError(
-                    f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans"
-                )
+                raise SpaceError(f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans")
         if name in ("unit", "layer", "depth"):
             raise SpaceError(f"{where!r}: {name!r} is a reserved word (a node's place); name the feature otherwise")
         if not str(name).isidentifier():

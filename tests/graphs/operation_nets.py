@@ -10,9 +10,13 @@ class Gated(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 2, dilation=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(True))
-        self.grouped = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=4), nn.ReLU6(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.grouped = nn.Sequential(
+            nn.Conv2d(8, 8, 3, 1, 1, groups=4), nn.ReLU6(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        )
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
-        self.tail = nn.Sequential(nn.Conv2d(8, 6, (1, 3), padding=(0, 1)), nn.Hardswish(), nn.AvgPool2d(2), nn.Dropout())
+        self.tail = nn.Sequential(
+            nn.Conv2d(8, 6, (1, 3), padding=(0, 1)), nn.Hardswish(), nn.AvgPool2d(2), nn.Dropout()
+        )
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.head = nn.Linear(6, 5)
 

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from operation_nets import NETS, build
 from torch import nn
 
 import autobuild as ab
 from autobuild.cost import count_macs, count_params
 from autobuild.errors import GraphError
 from autobuild.graphs import Operation, OperationGraph
-from operation_nets import NETS, build
 
 
 @pytest.fixture(scope="module", params=list(NETS))
@@ -162,7 +162,7 @@ def test_data_dependent_control_flow_is_refused():
         def forward(self, x):
             return x + 1 if x.sum() > 0 else x
 
-    with pytest.raises(GraphError, match="Net could not be traced.*control flow"):
+    with pytest.raises(GraphError, match=r"Net could not be traced.*control flow"):
         ab.graph_of(Net(), (2, 2))
 
 

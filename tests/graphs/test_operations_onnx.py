@@ -65,7 +65,7 @@ def test_batch_norms_kept_in_the_file_are_folded_on_request(tmp_path):
     with pytest.raises(GraphError, match=re.escape("input 'x' has the unknown shape (batch, 3, height, 32)")) as error:
         ab.graph_of(file)
     assert "shapes={'x': (1, 3, 1, 32)}" in str(error.value)
-    with pytest.raises(ConfigError, match="'y', which is no tensor of it: .*accepted: x"):
+    with pytest.raises(ConfigError, match=r"'y', which is no tensor of it: .*accepted: x"):
         ab.graph_of(file, shapes={"y": shape})
 
 
