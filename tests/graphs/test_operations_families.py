@@ -126,8 +126,8 @@ def family(name, rows, seed):
 
 
 def test_one_predictor_ranks_a_family_it_has_not_seen():
-    known = {"ofa_mbv3": family("ofa_mbv3", 64, 0)}
-    config = ab.FitConfig(epochs=8, batch_size=16)
+    known = {"ofa_mbv3": family("ofa_mbv3", 96, 0)}
+    config = ab.FitConfig(epochs=25, batch_size=16)
     encoder = ab.EncoderConfig(hops=2, width=16)
     model = fit_families(known, config=config, encoder=encoder)
     graphs, values = family("ofa_proxyless", 100, 1)
@@ -135,8 +135,8 @@ def test_one_predictor_ranks_a_family_it_has_not_seen():
     assert srcc(model.predict(new), values[:60]) > 0.5
     adapted = model.adapt(labelled, values[60:])
     predicted = adapted.predict(new)
-    assert srcc(predicted, values[:60]) > 0.9
-    assert np.abs(predicted - values[:60]).mean() < 0.5 * values[:60].std()  # in the new family's own units
+    assert srcc(predicted, values[:60]) > 0.95
+    assert np.abs(predicted - values[:60]).mean() < 0.3 * values[:60].std()  # in the new family's own units
     again = fit_families(known, config=config, encoder=encoder)
     assert np.array_equal(again.predict(new), model.predict(new))
 
