@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autobuild.encode import EncoderConfig
     from autobuild.errors import AutobuildError
     from autobuild.fit import FitConfig
+    from autobuild.graphs import OperationGraph, graph_of, load_zoo
     from autobuild.spaces import Architecture, Candidate, SearchSpace, Unit, sequence_space, space_names
     from autobuild.spaces import load_space as space
 
@@ -35,6 +36,7 @@ _FROM = {
     **dict.fromkeys(("Architecture", "Candidate", "SearchSpace", "Unit", "sequence_space", "space_names"), "spaces"),
     **dict.fromkeys(("EncoderConfig",), "encode"),
     **dict.fromkeys(("FitConfig",), "fit"),
+    **dict.fromkeys(("OperationGraph", "graph_of", "load_zoo"), "graphs"),
     **dict.fromkeys(("AutobuildError",), "errors"),
 }
 
@@ -47,14 +49,17 @@ __all__ = [
     "FitConfig",
     "FittedModel",
     "LabelledSet",
+    "OperationGraph",
     "Scores",
     "SearchSpace",
     "Unit",
     "build",
     "explain",
     "fit",
+    "graph_of",
     "learning_curve",
     "load_model",
+    "load_zoo",
     "narrow",
     "sample_design",
     "save_model",

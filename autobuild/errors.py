@@ -30,6 +30,10 @@ class ConfigError(AutobuildError, ValueError):
     """An option, job or key that is unknown or has an unusable value."""
 
 
+class GraphError(AutobuildError, ValueError):
+    """A network or file that cannot be read as an operation graph: unknown shapes, custom operators, damage."""
+
+
 class RunError(AutobuildError, RuntimeError):
     """A run folder that cannot be written, or that another process is using."""
 

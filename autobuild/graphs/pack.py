@@ -67,7 +67,7 @@ def _pack(space: SearchSpace, stages: range, runs: list[IntArray]) -> PackedGrap
             sources.append(last[:, place[a]])
             targets.append(node[:, columns[place[b]]])
     ptr = np.concatenate(([0], np.cumsum(present.sum(axis=1))))
-    neighbours = _neighbour_table(np.concatenate(sources), np.concatenate(targets), int(ptr[-1]))
+    neighbours = neighbour_table(np.concatenate(sources), np.concatenate(targets), int(ptr[-1]))
     return PackedGraphs(
         x=torch.from_numpy(np.ascontiguousarray(codes[present])),
         neighbours=torch.from_numpy(neighbours),
@@ -96,7 +96,7 @@ def _codes(space: SearchSpace, number: int, run: IntArray) -> IntArray:
     return np.concatenate([table[run], place], axis=2)
 
 
-def _neighbour_table(sources: IntArray, targets: IntArray, n_nodes: int) -> IntArray:
+def neighbour_table(sources: IntArray, targets: IntArray, n_nodes: int) -> IntArray:
     """For each node itself and its sources, padded with -1. Shape ``(N, 1 + largest in-degree)``."""
     order = np.lexsort((sources, targets))
     sources, targets = sources[order], targets[order]
