@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 import autobuild as ab
 
 # Tests run side by side on few cores: one thread each is faster than several that fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples every time in CI, so that a red run can be repeated; elsewhere new ones are drawn.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -93,7 +93,8 @@ def test_powers_and_logarithms_equal_evaluation_by_numpy(text: str, data: list[l
         code = compile(ast.fix_missing_locations(Wrap().visit(tree)), "", "eval")
         expected = eval(code, {"__builtins__": {}}, functions | table)
     result = TargetExpression.parse(text).evaluate(table.__getitem__)
-    np.testing.assert_array_equal(np.broadcast_to(result, len(data)), np.broadcast_to(expected, len(data)))
+    # numpy's vector loops and their scalar remainders differ in the last bit
+    np.testing.assert_allclose(np.broadcast_to(result, len(data)), np.broadcast_to(expected, len(data)), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,6 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nlayer_separator: null", "layer_separator is a text"),
         ("name: null\nunits: {a: 1}\nfeatures: {k: [1]}", "name is a text"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [.nan, 1]}", "finite"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {score: [1]}", "reserved"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nunits: {b: 2}", "'units' is written twice"),
         ("name: mine\nunits: {a: 1, a: 2}\nfeatures: {k: [1]}", "'a' is written twice"),
         ("name: mine\nunits: {a: 1-1000000000}\nfeatures: {k: [1]}", "at most 1,000 layers"),
