@@ -6,6 +6,7 @@ Reads the arguments, lets Hydra compose the configuration, and hands a plain dic
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None takes them from ``sys.argv``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or log that lacks a letter gets its code, not a traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()

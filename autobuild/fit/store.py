@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def load_model(folder: str | Path) -> FittedModel:
         _check_files(path, header["sha256"])
         tables = {name: _table(path / f"{name}.csv") for name in ("training", "heldout", "history")}
         mean, sd = float(header["mean"]), float(header["sd"])
+        if not (math.isfinite(mean) and 0 < sd < math.inf):
+            raise ValueError(f"mean {mean} and sd {sd} must be finite, sd above 0")
         target, seed, report = str(header["target"]), int(header["seed"]), dict(header["report"])
     except ModelError:
         raise

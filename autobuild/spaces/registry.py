@@ -87,7 +87,7 @@ def _read(path: Path) -> SearchSpace:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpaceError(f"no such file: {path}; spaces that ship: {', '.join(space_names())}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a null character in the name
         raise SpaceError(f"{path}: cannot be read: {error}") from None
     if path.suffix != ".json":
         return space_from_yaml(text, str(path))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import resource
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import autobuild as ab
 from autobuild.jobs.options import job_names, read_job
 from autobuild.jobs.overrides import parse
 
@@ -253,3 +257,17 @@ def test_a_narrowed_space_is_described(shell, work: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "architectures: 243" in done.stdout
     assert all(row["arch"] in small for row in rows(work / "x" / "sample.csv"))
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_code(tmp_path: Path) -> None:
+    (tmp_path / "umlaut.yaml").write_text("name: \u00fcb\nunits: {a: 1}\nfeatures: {k: [1, 2]}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "autobuild", "spaces", "space=umlaut.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(ab.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\xfcb" in done.stdout

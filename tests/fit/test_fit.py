@@ -249,3 +249,11 @@ def test_a_device_that_is_not_there_is_told(small_labels, monkeypatch):
         ab.fit(small_labels, device="cuda")
     with pytest.raises(ConfigError, match="did you mean 'cuda'"):
         ab.fit(small_labels, device="cda")
+
+
+def test_a_model_whose_scale_is_no_number_is_refused(small_model, tmp_path):
+    small_model.save(tmp_path)
+    header = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({**header, "mean": float("nan")}))
+    with pytest.raises(ModelError, match=r"model.json is damaged.*must be finite"):
+        ab.FittedModel.load(tmp_path)
