@@ -11,10 +11,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,17 @@ from numpy.typing import NDArray
 from autobuild.construct import Built, narrowing_note
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
-from autobuild.errors import ConfigError
+from autobuild.cost import Cost, costs_of
+from autobuild.errors import ConfigError, SpaceError
 from autobuild.explain import Scores, explain
-from autobuild.fit import FittedModel, fit, learning_curve, load_model, save_model
+from autobuild.fit import FittedModel, load_model, save_model
+from autobuild.fit import fit as _fit
+from autobuild.fit import learning_curve as _learning_curve
 from autobuild.labels import LabelledSet, sample_design
 from autobuild.spaces import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Built",
@@ -34,6 +41,7 @@ __all__ = [
     "LabelledSet",
     "Scores",
     "build",
+    "costs",
     "explain",
     "fit",
     "learning_curve",
@@ -42,6 +50,26 @@ __all__ = [
     "sample_design",
     "save_model",
 ]
+
+
+def costs(space: SearchSpace) -> dict[str, Cost]:
+    """Costs that a target may name: name -> function of architectures; none where the space builds no networks."""
+    try:
+        return dict(costs_of(space))
+    except SpaceError:
+        return {}
+
+
+@functools.wraps(_fit)
+def fit(labels: LabelledSet, target: str = "acc", **options: Any) -> FittedModel:
+    """See :func:`autobuild.fit.fit`; costs of the space (``cost.macs``...) may be named in the target."""
+    return _fit(labels, target, **{"costs": costs(labels.space), **options})
+
+
+@functools.wraps(_learning_curve)
+def learning_curve(labels: LabelledSet, target: str = "acc", **options: Any) -> pd.DataFrame:
+    """See :func:`autobuild.fit.learning_curve`; costs as in :func:`fit`."""
+    return _learning_curve(labels, target, **{"costs": costs(labels.space), **options})
 
 
 def build(scores: Scores, top: int = 10) -> Built:

@@ -81,7 +81,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     with folder.step("fit") as todo:
         if todo:
             if config.get("test") is not None:  # refused before the fit rather than after it
-                trained = labels.target(config["target"]).labels.keys
+                trained = labels.target(config["target"], ab.costs(labels.space)).labels.keys
                 _fresh_tests(config, labels.space, labels, config["target"], set(trained))
             model = _fit(folder, config, labels)
             model.save(folder.path("model"))
@@ -166,11 +166,13 @@ def _fresh_tests(
         ConfigError: ``test=rest``, and no row is left after the first n.
         LabelError: Fewer than 20 rows are usable.
     """
+    import autobuild as ab
+
     tests = _test_labels(config, space, labels)
     fresh = tests.subset([row for row, key in enumerate(tests.keys) if key not in seen])
     repeated = len(tests) - len(fresh)
     try:
-        return fresh.target(target), repeated
+        return fresh.target(target, ab.costs(space)), repeated
     except LabelError as error:
         among = f"; {repeated:,} of its {len(tests):,} networks are among the training rows" if repeated else ""
         raise LabelError(f"test={config['test']}: {error}{among}") from None

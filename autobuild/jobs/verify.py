@@ -75,11 +75,12 @@ def verify_step(
     with folder.step("verify") as todo:
         if not todo:
             return
+        import autobuild as ab
         from autobuild.jobs import measuring, pictures
         from autobuild.labels import TargetExpression
 
         space, expression = labels.space, TargetExpression.parse(config["target"])
-        usable = labels.target(expression)
+        usable = labels.target(expression, ab.costs(space))
         best = [usable.labels.archs[row] for row in usable.values.argsort(kind="stable")[::-1][:_LABELLED]]
         top = built.head(how["top"])
         archs = [space.parse(text) for text in top["arch"]]
@@ -134,7 +135,7 @@ def _target(expression: TargetExpression, trained: pd.DataFrame) -> Any:
     """
 
     def column(name: str) -> Any:
-        bare = name.removeprefix("label.")
+        bare = name.removeprefix("label.").removeprefix("cost.")
         if bare not in trained:
             known = ", ".join(map(str, trained.columns[2:]))
             raise ConfigError(f"target={expression}: the evaluator measures {known}; {bare!r} is not among them")

@@ -111,3 +111,17 @@ def test_declared_methods_are_those_that_are_bound(small_model):
             defaults = [real.parameters[n].default for n in named if real.parameters[n].default is not inspect._empty]
             assert [ast.literal_eval(d) for d in declared.args.defaults] == defaults
             assert ast.unparse(declared.returns) == real.return_annotation
+
+
+def test_targets_may_name_costs():
+    """A bare name is a label column, else a cost; where both exist the error asks which."""
+    space = ab.space("tiny_mbconv")
+    labels = ab.LabelledSet.read("tiny_mbconv", space, n=60)
+    config = ab.FitConfig(epochs=2)
+    model = ab.fit(labels, "acc - 1e-5*cost.macs", config=config)
+    expected = labels.frame["acc"] - 1e-5 * labels.frame["macs"]
+    np.testing.assert_allclose(model.training["target"], expected)
+    with pytest.raises(ab.AutobuildError, match=r"label\.macs.*cost\.macs"):
+        ab.fit(labels, "acc - 1e-5*macs", config=config)
+    bare = ab.LabelledSet.from_frame(labels.frame[["arch", "acc"]], space)
+    np.testing.assert_allclose(ab.fit(bare, "acc - 1e-5*macs", config=config).training["target"], expected)
