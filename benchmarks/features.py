@@ -44,7 +44,7 @@ def planted(seed: int, rows: int) -> tuple[ab.LabelledSet, dict[tuple[str, objec
 def main() -> None:
     """Fit every planted truth with every share of the gradient."""
     options = arguments(__doc__ or "")
-    truths, rows = (2, 200) if options.quick else (10, 300)
+    truths, rows = (2, 200) if options.quick else (6, 300)
     table = []
     for share in SHARES:
         found, hop0, head = [], [], []

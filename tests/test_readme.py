@@ -26,3 +26,9 @@ def test_a_shell_reads_the_line(line: str) -> None:
 def test_there_are_lines_to_check() -> None:
     assert sum(line.startswith("autobuild") for line in LINES) >= 2
     assert any(line.endswith("&& autobuild") for line in LINES)
+
+
+def test_tables_are_those_of_the_benchmarks() -> None:
+    from benchmarks.readme import filled
+
+    assert filled(README) == README

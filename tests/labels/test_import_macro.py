@@ -102,12 +102,11 @@ def test_unknown_formats_and_files(tmp_path: Path, macro: SearchSpace) -> None:
 
 
 def test_plain_tables_and_embedded_names_are_still_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("autobuild.labels.importers", "autobuild.labels.tables"):
-        monkeypatch.setattr(f"{module}.EMBEDDED", tmp_path)
+    monkeypatch.setattr("autobuild.labels.embedded_sets.EMBEDDED", tmp_path)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "toy.csv").write_text("arch,acc\n")
-    (tmp_path / "toy").mkdir()  # a folder of the same name is not meant
-    assert find("toy") == (tmp_path / "toy.csv", "table")
+    (tmp_path / "tiny_mbconv.csv").write_text("arch,acc\n")
+    (tmp_path / "tiny_mbconv").mkdir()  # a folder of the same name is not meant
+    assert find("tiny_mbconv") == (tmp_path / "tiny_mbconv.csv", "table")
     assert find(written(tmp_path / "t.csv", "arch,acc\n"))[1] == "table"
 
 
