@@ -79,7 +79,15 @@ def test_it_is_the_wheel_that_runs(installed, tmp_path):
 def test_the_first_step_of_the_demo(installed, tmp_path):
     """The demo fits on the embedded labels; then Ctrl-C, which leaves the finished step usable."""
     command = [installed[1] / "autobuild", "demo", "fit.epochs=2", "plots=false", "threads=1", "out=run"]
-    demo = subprocess.Popen(command, cwd=tmp_path, env=outside(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    demo = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=outside(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # a shell that starts the tests in the background has SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     state, deadline = {}, time.monotonic() + 240
     while "fit" not in state.get("steps", {}):
         assert demo.poll() is None, demo.communicate()[0].decode()

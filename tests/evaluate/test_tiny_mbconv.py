@@ -137,9 +137,9 @@ def test_training_failures_name_the_architecture(tiny):
         TrainingEvaluator(task=SHORT.task, batch_size=400)(tiny, SMALL, 0)
     with pytest.raises(EvaluationError, match="cannot be trained"):
         SHORT(tiny, "e9k1s0|e1k1s0|e1k1s0", 0)
-    mbv3 = ab.space("ofa_mbv3")
+    graphs = ab.sequence_space("graphs_only", {"a": 1}, {"kernel": [3, 5]})
     with pytest.raises(EvaluationError, match="builds no networks"):
-        SHORT(mbv3, mbv3.sample(1)[0], 0)
+        SHORT(graphs, graphs.sample(1)[0], 0)
 
 
 def test_evaluator_for(tiny):

@@ -218,7 +218,14 @@ sys.exit(main(sys.argv[1:]))
 def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(toy: Path, number: signal.Signals) -> None:
     words = ["build", "space=toy.yaml", "labels=labels.csv", "fit.epochs=250", "fit.batch_size=90", "plots=false"]
     command = [sys.executable, "-c", _HASTY, *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background has SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(toy.glob("runs/build/*/checkpoint/*")):
         time.sleep(0.01)

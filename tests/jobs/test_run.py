@@ -228,7 +228,13 @@ print(run.dir)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_after_a_real_kill_the_same_command_goes_on(number: signal.Signals) -> None:
-    process = subprocess.Popen([sys.executable, "-c", _SLOW, "slow"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW, "slow"],
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background has SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     (folder,) = Path("runs/fit").iterdir()
