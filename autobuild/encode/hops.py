@@ -16,6 +16,7 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.graphs import PackedGraphs
 
 READOUTS = ("mean", "sum", "max")
+NORMS = ("l1", "l2")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class EncoderConfig:
         width: Width of the node embeddings.
         heads: Attention heads of ``gatv2`` and ``gat``; divides ``width``.
         readout: From nodes to graph: ``mean``, ``sum`` or ``max``.
+        norm: Which norm of an embedding is ranked and scored: ``l1`` (as in the paper) or ``l2``.
         feature_width: Width inside the FE-MLP.
         dropout: Probability, behind each message-passing layer.
         feature_gradient: How much of the gradient of deeper hops and of the head reaches the FE-MLP. At 1, as in the
@@ -44,12 +46,15 @@ class EncoderConfig:
     feature_width: int = 16
     dropout: float = 0.0
     feature_gradient: float = 0.02
+    norm: str = "l1"
 
     def __post_init__(self) -> None:
         if self.layer not in LAYERS:
             raise ConfigError(f"encoder.layer={self.layer!r} is unknown: {nearest(self.layer, LAYERS)}")
         if self.readout not in READOUTS:
             raise ConfigError(f"encoder.readout={self.readout!r} is unknown: {nearest(self.readout, READOUTS)}")
+        if self.norm not in NORMS:
+            raise ConfigError(f"encoder.norm={self.norm!r} is unknown: {nearest(self.norm, NORMS)}")
         for name in ("hops", "width", "heads", "feature_width"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -73,18 +78,23 @@ class Encoding:
     Attributes:
         nodes: Node embeddings of every hop: ``(N, F)`` at hop 0, ``(N, D)`` from hop 1 on.
         graphs: Graph embeddings of every hop: ``(G, F)``, then ``(G, D)``.
+        norm: Which norm of an embedding is ranked and scored: ``l1`` or ``l2``.
     """
 
     nodes: tuple[Tensor, ...]
     graphs: tuple[Tensor, ...]
+    norm: str = "l1"
 
     def graph_norms(self) -> Tensor:
-        """L1 norms of the graph embeddings. Shape ``(hops + 1, G)``."""
-        return torch.stack([graph.abs().sum(dim=1) for graph in self.graphs])
+        """Norms of the graph embeddings. Shape ``(hops + 1, G)``."""
+        return torch.stack([self._norm(graph) for graph in self.graphs])
 
     def node_norms(self) -> Tensor:
-        """L1 norms of the node embeddings. Shape ``(hops + 1, N)``."""
-        return torch.stack([node.abs().sum(dim=1) for node in self.nodes])
+        """Norms of the node embeddings. Shape ``(hops + 1, N)``."""
+        return torch.stack([self._norm(node) for node in self.nodes])
+
+    def _norm(self, embedding: Tensor) -> Tensor:
+        return embedding.abs().sum(dim=1) if self.norm == "l1" else torch.linalg.vector_norm(embedding, dim=1)
 
 
 class HopEncoder(nn.Module):
@@ -120,7 +130,8 @@ class HopEncoder(nn.Module):
             message = nn.functional.dropout(message, self.config.dropout, self.training)
             h = message + (self.widen(h) if hop == 0 else h)
             nodes.append(h)
-        return Encoding(tuple(nodes), tuple(read_out(node, graphs, self.config.readout) for node in nodes))
+        read = tuple(read_out(node, graphs, self.config.readout) for node in nodes)
+        return Encoding(tuple(nodes), read, self.config.norm)
 
 
 def scale_gradient(x: Tensor, share: float) -> Tensor:

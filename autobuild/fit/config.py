@@ -42,7 +42,7 @@ class FitConfig:
         ranking_weight: Weight of the ranking term.
         ranking_options: Options of that loss, e.g. ``{"eps": 1.0}``.
         threads: Threads that torch takes for fitting and for everything the model computes; None leaves torch's own
-            choice. One is fastest here, see :func:`autobuild.fit.threads.torch_threads`.
+            choice. Why one: see :func:`autobuild.fit.threads.torch_threads`.
     """
 
     epochs: int | None = None

@@ -86,6 +86,8 @@ def test_shapes_and_norms(mbv3):
     assert encoding.graph_norms().shape == (4, 6)
     assert encoding.node_norms().shape == (4, len(graphs.x))
     torch.testing.assert_close(encoding.graph_norms()[2], encoding.graphs[2].abs().sum(1))
+    other = HopEncoder([3, 3, 5, 4], EncoderConfig(norm="l2")).eval()(graphs)
+    torch.testing.assert_close(other.node_norms()[1], other.nodes[1].square().sum(1).sqrt())
 
 
 def test_a_batch_equals_its_graphs_one_by_one(mbv3):
@@ -98,7 +100,8 @@ def test_a_batch_equals_its_graphs_one_by_one(mbv3):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layer": "gatv3"}, {"readout": "men"}, {"hops": 0}, {"width": 3, "heads": 2}, {"dropout": 1.0}]
+    "wrong",
+    [{"layer": "gatv3"}, {"readout": "men"}, {"hops": 0}, {"width": 3, "heads": 2}, {"dropout": 1.0}, {"norm": "l3"}],
 )
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ConfigError, match=f"encoder.{next(reversed(wrong))}"):
