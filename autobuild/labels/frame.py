@@ -170,8 +170,8 @@ class LabelledSet:
         return len(self._archs)
 
     def __repr__(self) -> str:
-        metrics = ", ".join(self.metrics)
-        return f"LabelledSet({os.path.basename(self._source)}: {len(self):,} architectures of {self._space.name}; {metrics})"
+        name, metrics = os.path.basename(self._source), ", ".join(self.metrics)
+        return f"LabelledSet({name}: {len(self):,} architectures of {self._space.name}; {metrics})"
 
     def _repr_html_(self) -> str:
         lines = [f"<b>{len(self):,}</b> labelled architectures of <b>{html.escape(self._space.name)}</b>"]
