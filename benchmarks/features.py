@@ -3,7 +3,7 @@
 python -m benchmarks.features [--quick]
 
 Labels are drawn from random additive truths over a small space; the rank correlation between the FE-MLP's feature
-effects and the truth is printed for the full gradient of deeper hops (``feature_gradient=1``, as in the paper's code)
+effects and the truth is printed for the full gradient of deeper hops (``feature_gradient=1``, plain joint training)
 and for this project's default, with the held-out rank correlations beside them.
 """
 

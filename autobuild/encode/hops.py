@@ -32,8 +32,8 @@ class EncoderConfig:
         norm: Which norm of an embedding is ranked and scored: ``l1`` (as in the paper) or ``l2``.
         feature_width: Width inside the FE-MLP.
         dropout: Probability, behind each message-passing layer.
-        feature_gradient: How much of the gradient of deeper hops and of the head reaches the FE-MLP. At 1, as in the
-            paper's code, it drowns the gradient of the hop-0 ranking loss and the feature scores may end in an order
+        feature_gradient: How much of the gradient of deeper hops and of the head reaches the FE-MLP. At 1, plain
+            joint training, it drowns the gradient of the hop-0 ranking loss and the feature scores may end in an order
             that the labels do not support; at 0.02 they are as good as those of an FE-MLP fitted alone, and
             predictions do not suffer (``benchmarks.features`` prints both).
     """
