@@ -59,6 +59,18 @@ def costs_of(
     return {name: partial(tables.cost, rule) for name, rule in rules.items()}
 
 
+def cost_tables(space: SearchSpace) -> CostTables | None:
+    """Tables of a space whose file declares its blocks, with the classes and inputs that it is made for; else None."""
+    try:
+        file = _file(space)
+    except SpaceError:
+        return None
+    shape = getattr(file, "INPUT_SHAPE", None)
+    if shape is None or shape[1] != shape[2] or not (hasattr(file, "plan") or hasattr(file, "tallies")):
+        return None
+    return CostTables(space, file, getattr(file, "NUM_CLASSES", 10), shape[0], shape[1])
+
+
 def _file(space: SearchSpace) -> ModuleType:
     from autobuild.spaces.registry import realiser
 
@@ -116,11 +128,14 @@ class CostTables:
         for arch in parsed:
             if arch.family != self.space.family:
                 raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
-        runs = [arch.runs for arch in parsed]
-        out = np.zeros((len(parsed), len(Tally._fields)), dtype=np.int64)
-        for part in self.parts:
-            out += self._part(part, runs)
-        return out
+        return sum(self.by_part([arch.runs for arch in parsed]).values(), np.zeros((1, 1), dtype=np.int64))
+
+    def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, Counts]:
+        """Counts of every part (the stages by name, and what lies around them) of networks given by their layers.
+
+        Shapes: n networks -> part -> ``(n, fields of Tally)``.
+        """
+        return {part: self._part(part, list(runs)) for part in self.parts}
 
     def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> Counts:
         """Counts of one part of every architecture: entries looked up for all layers of one place at once."""

@@ -10,9 +10,14 @@ import pandas as pd
 
 from autobuild.encode import EncoderConfig
 from autobuild.fit.config import FitConfig
-from autobuild.fit.fitting import MIN_TRAIN_ROWS, _Step, evaluation
+from autobuild.fit.describe import Describer
+from autobuild.fit.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
+from autobuild.fit.members import Inputs
+from autobuild.fit.process import fit_process
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
+from autobuild.labels.frame import FloatArray, Rows
+from autobuild.rank import mae, srcc
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 
@@ -21,6 +26,7 @@ def learning_curve(
     labels: LabelledSet,
     target: str = "acc",
     *,
+    model: str = "auto",
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
     holdout: float | int = 0.1,
@@ -34,9 +40,11 @@ def learning_curve(
     Args:
         labels: The labelled set.
         target: Expression over its metrics.
+        model: ``"graph"`` fits the graph encoder; every other family is stood for by its Gaussian process alone, whose
+            fits take a moment.
         fractions: Parts of the rows that are not held out; parts too small to fit are left out.
         seed: Seed of the split, of the parts (each contains the smaller ones) and of the fits.
-        holdout: As for :func:`autobuild.fit.fitting.fit`, but never 0: without held-out rows there is no curve.
+        holdout: Fraction or number of rows held out, never 0: without held-out rows there is no curve.
         encoder: The encoder's settings.
         config: The fits' settings.
         costs: Cost name -> function of architectures.
@@ -46,19 +54,51 @@ def learning_curve(
         ``n, test_srcc, test_mae``, one row a fit.
     """
     usable = labels.target(target, costs)
-    graphs = pack_architectures(labels.space, usable.labels.archs)
     train_rows, test_rows = usable.labels.split(holdout, seed)
     order = np.random.default_rng(seed).permutation(train_rows)
     sizes = sorted({round(len(order) * fraction) for fraction in fractions})
     sizes = [size for size in sizes if size >= MIN_TRAIN_ROWS]
-    step = _Step(
-        labels.space, graphs, usable.values, encoder or EncoderConfig(), config or FitConfig(), seed, None, None, "cpu"
-    )
+    if model == "graph":
+        judge = _graph(usable.labels, usable.values, test_rows, seed, encoder, config)
+    else:
+        judge = _process(usable.labels, usable.values, test_rows, seed)
     points = []
     for done, size in enumerate(sizes, start=1):
-        network, mean, sd, _ = step.run("learning curve", np.sort(order[:size]))
-        scores = evaluation(step.heldout(network, mean, sd, usable.labels, test_rows))
-        points.append({"n": size, "test_srcc": scores["test_srcc"], "test_mae": scores["test_mae"]})
+        points.append({"n": size, **judge(np.sort(order[:size]))})
         if on_point:
             on_point(done, len(sizes))
     return pd.DataFrame(points, columns=["n", "test_srcc", "test_mae"])
+
+
+def _graph(
+    labels: LabelledSet,
+    values: FloatArray,
+    test: Rows,
+    seed: int,
+    encoder: EncoderConfig | None,
+    config: FitConfig | None,
+) -> Callable[[Rows], dict[str, float]]:
+    graphs = pack_architectures(labels.space, labels.archs)
+    encoder, config = encoder or EncoderConfig(), config or FitConfig()
+    step = GraphStep(labels.space, graphs, values, encoder, config, seed, None, None, "cpu")
+
+    def judge(rows: Rows) -> dict[str, float]:
+        network, mean, sd, _ = step.run("learning curve", rows)
+        scores = evaluation(step.heldout(network, mean, sd, labels, test))
+        return {"test_srcc": scores["test_srcc"], "test_mae": scores["test_mae"]}
+
+    return judge
+
+
+def _process(labels: LabelledSet, values: FloatArray, test: Rows, seed: int) -> Callable[[Rows], dict[str, float]]:
+    from autobuild.fit.members import process_parts
+
+    inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
+    description, parts = inputs.description, process_parts("gp", inputs)
+
+    def judge(rows: Rows) -> dict[str, float]:
+        process = fit_process(description.take(rows), values[rows], parts, seed=seed)
+        predicted = process.warp.label(process.predict_mean(description.take(test)))
+        return {"test_srcc": srcc(predicted, values[test]), "test_mae": mae(predicted, values[test])}
+
+    return judge

@@ -1,4 +1,4 @@
-"""Fitting: hold rows out to say how good the model is, then fit on all of them."""
+"""Fitting: one verb for all families of models."""
 
 from __future__ import annotations
 
@@ -7,34 +7,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
-
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ConfigError, LabelError, nearest
+from autobuild.errors import ConfigError, nearest
 from autobuild.fit.config import FitConfig, check_seed
+from autobuild.fit.ensemble_fit import fit_ensemble
+from autobuild.fit.graph_fit import check_device, fit_graph
+from autobuild.fit.members import Settings
 from autobuild.fit.model import FittedModel
-from autobuild.fit.network import Predictor
-from autobuild.fit.training import train
-from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.labels import LabelledSet
-from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc
-from autobuild.spaces import SearchSpace
 
-FloatArray = NDArray[np.float64]
-Rows = NDArray[np.int64]
 OnProgress = Callable[[str, int, int], None]
-MIN_TRAIN_ROWS = 16
-DEVICES = ("cpu", "cuda")
+
+FAMILIES = ("auto", "gp", "linear", "trees", "graph")
 
 
 def fit(
     labels: LabelledSet,
     target: str = "acc",
     *,
+    model: str = "auto",
     seed: int = 0,
+    folds: int | None = None,
     holdout: float | int = 0.1,
     refit: bool = True,
     encoder: EncoderConfig | None = None,
@@ -49,148 +42,61 @@ def fit(
     Args:
         labels: The labelled set; no other label is ever seen.
         target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``.
+        model: ``"auto"`` weighs a Gaussian process, a linear one, boosted trees and the graph encoder by
+            cross-validation inside these labels; ``report["picked"]`` says what came out, and ``report["members"]``
+            what each adds. ``"gp"``, ``"linear"`` and ``"trees"`` are those members alone, ``"graph"`` the hop encoder
+            of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
         seed: Seed of everything random here.
-        holdout: Fraction or number of rows held out for the report and the intervals (equal networks stay together);
-            0 for none.
-        refit: Fit the final model on all rows, the held-out ones included; the report still is that of the model
-            which did not see them.
-        encoder: The encoder's settings.
-        config: The fit's settings.
+        folds: Folds of the cross-validation (default: 5, and 3 from 1,500 rows on). Equal networks stay together.
+        holdout: For ``"graph"`` alone: fraction or number of rows held out for the report and the intervals; 0 for
+            none. The other families are judged on all rows, by cross-validation.
+        refit: For ``"graph"`` alone: fit the final model on all rows, the held-out ones included; the report still is
+            that of the model which did not see them.
+        encoder: The graph encoder's settings.
+        config: Its fit's settings.
         costs: Cost name -> function of architectures, for targets that name costs.
-        checkpoint: Folder for checkpoints; a killed fit goes on from there.
-        on_progress: Called with ``(phase, epochs done, epochs in all)``.
-        device: ``"cpu"`` or ``"cuda"``.
+        checkpoint: Folder for checkpoints of the graph encoder; a killed fit goes on from there.
+        on_progress: Called with ``(phase, pieces done, pieces in all)``.
+        device: Where the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
 
     Raises:
         TargetError: For an unusable target.
         LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
-        ConfigError: For an unusable seed or device, or a fit that diverges.
+        ConfigError: For an unusable family, seed, device or number of folds, or a fit that diverges.
     """
+    if model not in FAMILIES:
+        raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
     encoder, config, seed = encoder or EncoderConfig(), config or FitConfig(), check_seed(seed)
-    _check_device(device)
+    check_device(device)
+    if model == "graph":
+        return fit_graph(
+            labels,
+            target,
+            seed=seed,
+            holdout=holdout,
+            refit=refit,
+            encoder=encoder,
+            config=config,
+            costs=costs,
+            checkpoint=checkpoint,
+            on_progress=on_progress,
+            device=device,
+        )
     started = time.perf_counter()
     usable = labels.target(target, costs)
-    space, values = labels.space, usable.values
-    graphs = pack_architectures(space, usable.labels.archs)
-    rows = np.arange(len(values))
-    train_rows, test_rows = usable.labels.split(holdout, seed) if holdout else (rows, rows[:0])
-    if len(train_rows) < MIN_TRAIN_ROWS:
-        raise LabelError(
-            f"holdout={holdout} leaves {len(train_rows)} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed"
-        )
-    step = _Step(space, graphs, values, encoder, config, seed, checkpoint, on_progress, device)
-    network, mean, sd, history = step.run("fit", train_rows)
-    holdout_seconds = time.perf_counter() - started
-    heldout = step.heldout(network, mean, sd, usable.labels, test_rows)
-    report = {**evaluation(heldout), "n_test": len(test_rows), "holdout_fit_seconds": holdout_seconds}
-    refitted = refit and len(test_rows) > 0
-    if refitted:
-        network, mean, sd, history = step.run("refit on all rows", rows)
-    final_rows = rows if refitted else train_rows
-    report |= {
+    if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
+        raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
+    settings = Settings(encoder, config, seed, device, checkpoint)
+    fitted = fit_ensemble(usable.labels, usable.values, target, model, settings, folds=folds, on_progress=on_progress)
+    fitted.report |= {
         "target": target,
+        "model": model,
         "seed": seed,
-        "n_train": len(final_rows),
-        "n_fitted_for_test": len(train_rows),
-        "refit": refitted,
+        "n_fitted_for_test": len(usable.values),
+        "refit": True,
         "dropped": usable.dropped,
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
         "fit_seconds": time.perf_counter() - started,
         "label_hash": labels.content_hash,
     }
-    return FittedModel(
-        space=space,
-        target=target,
-        network=network,
-        mean=mean,
-        sd=sd,
-        training=pd.DataFrame(
-            {"arch": [a.text for a in usable.labels.subset(final_rows).archs], "target": values[final_rows]}
-        ),
-        heldout=heldout,
-        history=pd.DataFrame(history),
-        report=report,
-        encoder=encoder,
-        config=config,
-        seed=seed,
-    )
-
-
-def _check_device(device: str) -> None:
-    if device not in DEVICES:
-        raise ConfigError(f"fit.device={device}: {nearest(device, DEVICES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "fit.device=cuda: this torch finds no CUDA device; fit.device=cpu works everywhere "
-            "(pytorch.org says how to install torch for a GPU)"
-        )
-
-
-class _Step:
-    """One fit of some of the rows."""
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        graphs: PackedGraphs,
-        values: FloatArray,
-        encoder: EncoderConfig,
-        config: FitConfig,
-        seed: int,
-        checkpoint: Path | None,
-        on_progress: OnProgress | None,
-        device: str,
-    ) -> None:
-        self.vocabulary = [len(feature.values) for feature in space.node_features]
-        self.graphs, self.values, self.encoder, self.config = graphs, values, encoder, config
-        self.seed, self.checkpoint, self.on_progress, self.device = seed, checkpoint, on_progress, device
-
-    def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
-        values = self.values[rows]
-        mean, sd = float(values.mean()), float(values.std()) or 1.0
-        file = self.checkpoint / f"_{phase.split()[0]}.pt" if self.checkpoint else None
-        report = self.on_progress
-        network, history = train(
-            self.graphs.take(torch.from_numpy(rows)),
-            torch.from_numpy((values - mean) / sd).float(),
-            self.vocabulary,
-            self.encoder,
-            self.config,
-            self.seed,
-            checkpoint=file,
-            on_epoch=(lambda done, total: report(phase, done, total)) if report else None,
-            device=self.device,
-        )
-        return network, mean, sd, history
-
-    def heldout(self, network: Predictor, mean: float, sd: float, labels: LabelledSet, rows: Rows) -> pd.DataFrame:
-        graphs = self.graphs.take(torch.from_numpy(rows))
-        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
-        hops = self.encoder.hops + 1
-        if not len(rows):
-            return frame.assign(predicted=[], **{f"hop{hop}": [] for hop in range(hops)})
-        with torch.inference_mode():
-            predicted, encoding = network(graphs)
-        norms = encoding.graph_norms().double().numpy()
-        return frame.assign(
-            predicted=predicted.double().numpy() * sd + mean, **{f"hop{hop}": norms[hop] for hop in range(hops)}
-        )
-
-
-def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:
-    """Metrics of held-out rows: of the head (``test_*``) and of every hop's norm (``hop_*``, hop 0 first).
-
-    NDCG is at k = 10. For ``hop_mae`` the norms are brought to the mean and standard deviation of the measured target.
-    """
-    names = ("srcc", "tau", "ndcg", "mae")
-    if heldout.empty:
-        return {f"{kind}_{name}": None for kind in ("test", "hop") for name in names}
-    measured, predicted = heldout["measured"].to_numpy(dtype=float), heldout["predicted"].to_numpy(dtype=float)
-    norms = heldout[[name for name in heldout.columns if name.startswith("hop")]].to_numpy(dtype=float).T
-    sd = norms.std(axis=1, keepdims=True)
-    scaled = (norms - norms.mean(axis=1, keepdims=True)) / np.where(sd > 0, sd, 1) * measured.std() + measured.mean()
-    metrics = {"srcc": srcc, "tau": kendall_tau, "ndcg": ndcg_at_k, "mae": mae}
-    return {
-        **{f"test_{name}": metric(predicted, measured) for name, metric in metrics.items()},
-        **{f"hop_{name}": per_hop(scaled, measured, metric) for name, metric in metrics.items()},
-    }
+    return fitted

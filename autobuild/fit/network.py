@@ -17,19 +17,27 @@ class Predictor(nn.Module):
     Args:
         vocabulary: Number of values of each node feature, length F.
         config: The encoder's settings.
+        context: How many numbers describe a whole graph (:attr:`PackedGraphs.context`); they join the head, and its
+            output linearly.
 
     Shapes:
         G packed graphs -> prediction ``(G,)`` of the standardised target, and the :class:`Encoding`.
     """
 
-    def __init__(self, vocabulary: Sequence[int], config: EncoderConfig) -> None:
+    def __init__(self, vocabulary: Sequence[int], config: EncoderConfig, context: int = 0) -> None:
         super().__init__()
         self.encoder = HopEncoder(vocabulary, config)
-        width = len(vocabulary) + config.hops * config.width
+        width = len(vocabulary) + config.hops * config.width + context
         self.head = nn.Sequential(nn.Linear(width, 2 * config.width), nn.ReLU(), nn.Linear(2 * config.width, 1))
+        self.straight = nn.Linear(context, 1, bias=False) if context else None
 
     def forward(self, graphs: PackedGraphs) -> tuple[Tensor, Encoding]:
         """Predict and encode a batch."""
         encoding: Encoding = self.encoder(graphs)
         features = scale_gradient(encoding.graphs[0], self.encoder.config.feature_gradient)
-        return self.head(torch.cat([features, *encoding.graphs[1:]], dim=1)).squeeze(1), encoding
+        parts = [features, *encoding.graphs[1:]]
+        if self.straight is None:
+            return self.head(torch.cat(parts, dim=1)).squeeze(1), encoding
+        assert graphs.context is not None
+        whole = self.head(torch.cat([*parts, graphs.context], dim=1)) + self.straight(graphs.context)
+        return whole.squeeze(1), encoding

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError
 from autobuild.fit.config import FitConfig
+from autobuild.fit.ensemble import EnsembleModel
+from autobuild.fit.graph_model import GraphModel
 from autobuild.fit.model import FittedModel
 from autobuild.fit.network import Predictor
+from autobuild.fit.store_members import members_from_disk, members_to_disk
 from autobuild.spaces import SearchSpace
 
-FORMAT = "autobuild.model/1"
-FILES = ("model.json", "weights.safetensors", "training.csv", "heldout.csv", "history.csv")
+FORMAT = "autobuild.model/2"
+TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # of ensembles, of graph models
 
 
 def save_model(model: FittedModel, folder: str | Path) -> Path:
@@ -31,20 +35,24 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
     from safetensors.torch import save
 
     path = Path(folder)
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
+        "family": model.family,
         "target": model.target,
-        "mean": model.mean,
-        "sd": model.sd,
         "seed": model.seed,
-        "encoder": model.encoder.to_dict(),
-        "config": model.config.to_dict(),
         "report": model.report,
         "space": model.space.to_dict(),
     }
-    weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    if isinstance(model, GraphModel):
+        header |= {"mean": model.mean, "sd": model.sd}
+        header |= {"encoder": model.encoder.to_dict(), "config": model.config.to_dict()}
+        weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    elif isinstance(model, EnsembleModel):
+        weights, header["ensemble"] = members_to_disk(model)
+    else:
+        raise ModelError(f"{type(model).__name__}: only models that autobuild.fit has fitted are written")
     files = {"weights.safetensors": save(weights)}
-    for name in ("training", "heldout", "history"):
+    for name in TABLES[model.family == "graph"]:
         files[f"{name}.csv"] = getattr(model, name).to_csv(index=False).encode()
     # A table that lost its last rows still reads well, and would quietly give other scores and intervals.
     header["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -75,39 +83,48 @@ def load_model(folder: str | Path) -> FittedModel:
         path = path / "model"
     if not path.is_dir():
         raise ModelError(f"no such model folder: {path}; a folder that `autobuild fit` wrote is accepted")
-    for name in FILES:
-        if not (path / name).is_file():
-            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: {', '.join(FILES)})")
+    _present(path, ["model.json"])
     header = _header(path / "model.json")
     try:
-        space = SearchSpace.from_dict(header["space"])
-        encoder, config = EncoderConfig(**header["encoder"]), FitConfig(**header["config"])
-        network = Predictor([len(feature.values) for feature in space.node_features], encoder)
-        _check_files(path, header["sha256"])
-        tables = {name: _table(path / f"{name}.csv") for name in ("training", "heldout", "history")}
-        mean, sd = float(header["mean"]), float(header["sd"])
-        if not (math.isfinite(mean) and 0 < sd < math.inf):
-            raise ValueError(f"mean {mean} and sd {sd} must be finite, sd above 0")
-        target, seed, report = str(header["target"]), int(header["seed"]), dict(header["report"])
+        graph = header["family"] == "graph"
+        tables = TABLES[graph]
+        files = ["weights.safetensors", *(f"{name}.csv" for name in tables)]
+        _present(path, files)
+        _check_files(path, files, header["sha256"])
+        common: dict[str, Any] = {name: _table(path / f"{name}.csv") for name in tables}
+        common["space"] = SearchSpace.from_dict(header["space"])
+        common |= {"family": str(header["family"]), "target": str(header["target"]), "seed": int(header["seed"])}
+        common["report"] = dict(header["report"])
+        read = _graph_parts if graph else _ensemble_parts
+        parts = read(header, common, path / "weights.safetensors")
     except ModelError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {error}") from None
-    _load_weights(network, path / "weights.safetensors")
-    return FittedModel(
-        space=space,
-        target=target,
-        network=network.eval(),
-        training=tables["training"],
-        heldout=tables["heldout"],
-        history=tables["history"],
-        report=report,
-        encoder=encoder,
-        config=config,
-        seed=seed,
-        mean=mean,
-        sd=sd,
-    )
+    return GraphModel(**common, **parts) if graph else EnsembleModel(**common, **parts)
+
+
+def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
+    encoder, config = EncoderConfig(**header["encoder"]), FitConfig(**header["config"])
+    network = Predictor([len(feature.values) for feature in common["space"].node_features], encoder)
+    mean, sd = float(header["mean"]), float(header["sd"])
+    if not (math.isfinite(mean) and 0 < sd < math.inf):
+        raise ValueError(f"mean {mean} and sd {sd} must be finite, sd above 0")
+    try:
+        network.load_state_dict(_tensors(weights))
+    except RuntimeError as error:
+        raise ModelError(f"{weights} is of another model: {str(error).splitlines()[0]}") from None
+    return {"network": network.eval(), "mean": mean, "sd": sd, "encoder": encoder, "config": config}
+
+
+def _ensemble_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
+    return members_from_disk(common["space"], common["training"], _tensors(weights), header["ensemble"])
+
+
+def _present(path: Path, files: list[str]) -> None:
+    for name in files:
+        if not (path / name).is_file():
+            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: model.json, {', '.join(files)})")
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -121,8 +138,8 @@ def _header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _check_files(folder: Path, digests: dict[str, str]) -> None:
-    for name in FILES[1:]:
+def _check_files(folder: Path, files: list[str], digests: dict[str, str]) -> None:
+    for name in files:
         try:
             found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as error:
@@ -138,11 +155,12 @@ def _table(path: Path) -> pd.DataFrame:
         raise ModelError(f"{path} is empty or damaged: {error}") from None
 
 
-def _load_weights(network: Predictor, path: Path) -> None:
+def _tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        network.load_state_dict(load(path.read_bytes()))
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        tensors: dict[str, Tensor] = load(path.read_bytes())
+    except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} is empty, truncated or of another model: {str(error).splitlines()[0]}") from None
+    return tensors

@@ -64,7 +64,8 @@ def train(
     steps = max(1, rows // batch)
     with torch_threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Predictor(vocabulary, encoder).to(device)
+        context = 0 if graphs.context is None else graphs.context.shape[1]
+        network = Predictor(vocabulary, encoder, context).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, config.lr, total_steps=steps * epochs + 1, pct_start=0.2
@@ -170,7 +171,8 @@ class _State:
 def _fingerprint(graphs: PackedGraphs, target: Tensor, encoder: EncoderConfig, config: FitConfig, seed: int) -> str:
     """What makes two trainings the same: data, settings, seed, library version."""
     digest = hashlib.sha256()
-    for tensor in (graphs.x, graphs.neighbours, graphs.ptr, target):
+    context = target[:0] if graphs.context is None else graphs.context
+    for tensor in (graphs.x, graphs.neighbours, graphs.ptr, target, context):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     settings = [encoder.to_dict(), config.to_dict(), seed, torch.__version__]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())

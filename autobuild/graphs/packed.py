@@ -18,12 +18,14 @@ class PackedGraphs:
             numbers count from the first node of the whole pack.
         ptr: Graph g owns the nodes ``ptr[g]:ptr[g + 1]``. Shape ``(G + 1,)``, int64.
         roots: The root (last node) of every graph. Shape ``(G,)``, int64.
+        context: Numbers that describe whole graphs, or None. Shape ``(G, C)``, float32.
     """
 
     x: Tensor
     neighbours: Tensor
     ptr: Tensor
     roots: Tensor
+    context: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ptr) - 1
@@ -53,6 +55,7 @@ class PackedGraphs:
             torch.where(neighbours >= 0, neighbours - first, neighbours),
             self.ptr[start : stop + 1] - first,
             self.roots[start:stop] - first,
+            None if self.context is None else self.context[start:stop],
         )
 
     def take(self, graphs: Tensor) -> PackedGraphs:
@@ -67,8 +70,10 @@ class PackedGraphs:
             torch.where(neighbours >= 0, neighbours - shift[:, None], neighbours),
             ptr,
             self.roots[graphs] - self.ptr[graphs] + ptr[:-1],
+            None if self.context is None else self.context[graphs],
         )
 
     def to(self, device: torch.device | str) -> PackedGraphs:
         """The same graphs on another device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items() if tensor is not None})

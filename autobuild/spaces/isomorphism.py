@@ -36,11 +36,11 @@ def cell_key(space: SearchSpace, runs: Sequence[Digits]) -> str:
     Raises:
         SpaceError: If a stage can have more than one layer.
     """
-    inputs, labels, output = _simplified(space, runs)
+    inputs, labels, output = simplified_cell(space, runs)
     return _canonical(inputs, labels, output)
 
 
-def _simplified(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
+def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
     """The live operations: what feeds each, its text, and the sum that is the cell's output."""
     feeders: list[list[int]] = [[] for _ in space.stages]
     for source, target in space.joins:
@@ -70,6 +70,25 @@ def _simplified(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, S
             live.add(operation)
             waiting += [source for source, _ in inputs[operation] if source != CELL_INPUT]
     return {o: inputs[o] for o in sorted(live)}, {o: labels[o] for o in live}, output
+
+
+def live_cell(space: SearchSpace, runs: Sequence[Digits]) -> set[int]:
+    """Stages whose operation the cell's output depends on: neither cut, nor behind a cut, nor leading nowhere."""
+    cut = space._special_digits[1]
+    feeders: list[list[int]] = [[] for _ in space.stages]
+    fed: list[list[int]] = [[] for _ in space.stages]
+    for source, target in space.joins:
+        feeders[target].append(source)
+        fed[source].append(target)
+    reached: set[int] = set()
+    for stage, run in enumerate(runs):
+        if run[0] not in cut[stage] and (not feeders[stage] or any(source in reached for source in feeders[stage])):
+            reached.add(stage)
+    live: set[int] = set()
+    for stage in reversed(range(len(runs))):
+        if stage in reached and (not fed[stage] or any(target in live for target in fed[stage])):
+            live.add(stage)
+    return live
 
 
 def _add(sums: Iterable[Sum]) -> Sum:

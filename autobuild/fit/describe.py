@@ -1,0 +1,206 @@
+"""What is known of an architecture without training it, as named numbers: its choices, amounts, costs and hops.
+
+Equal networks (:meth:`~autobuild.spaces.SearchSpace.key`) are described equally as far as identities and cut edges go:
+idle layers move to the end of their stage, and what a cell's output does not depend on counts as cut.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.cost import cost_tables
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.isomorphism import CELL_INPUT, live_cell
+from autobuild.spaces.stage import Digits, Stage
+
+FloatArray = NDArray[np.float64]
+Runs = tuple[Digits, ...]
+Place = tuple[str, int, str, object]  # unit, layer (0: the whole run), feature, value
+
+WALK_HOPS = 3
+
+
+@dataclass(frozen=True)
+class Description:
+    """Numbers that describe n architectures.
+
+    Attributes:
+        choices: For every stage, which value each feature of each layer takes, one-hot. Shapes ``(n, C_s)``.
+        amounts: For every stage, its depth, sums of numeric features and their products over layers, and logarithms of
+            its costs. Shapes ``(n, A_s)``.
+        whole: Of the whole network: logarithms of summed costs, number of layers. Shape ``(n, W)``.
+        walks: In spaces that are no chains, how often each walk of up to three hops runs through the graph.
+    """
+
+    choices: list[FloatArray]
+    amounts: list[FloatArray]
+    whole: FloatArray
+    walks: list[Counter[str]]
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def take(self, rows: NDArray[np.int64]) -> Description:
+        """Some of the architectures, in the order given."""
+        return Description(
+            [part[rows] for part in self.choices],
+            [part[rows] for part in self.amounts],
+            self.whole[rows],
+            [self.walks[row] for row in rows] if self.walks else [],
+        )
+
+
+class Describer:
+    """Describes architectures of one space; tables are made once.
+
+    Args:
+        space: The space, or the full one that it was narrowed from: both describe alike.
+        costs: Whether costs count, where the space has tables of them.
+    """
+
+    def __init__(self, space: SearchSpace, *, costs: bool = True) -> None:
+        self.space = space
+        self.tables = cost_tables(space) if costs else None
+        self.places = [_places(stage) for stage in space.stages]
+        chain = tuple((i, i + 1) for i in range(len(space.stages) - 1))
+        self.walks = space.joins != chain
+        self._digits = [_digit_tables(stage) for stage in space.stages]
+
+    def __call__(self, archs: Sequence[Architecture]) -> Description:
+        """Describe ``archs``, each of this space's family."""
+        runs = [self.simplified(arch) for arch in archs]
+        costs = self.tables.by_part(runs) if self.tables else {}
+        choices, amounts, layers = [], [], np.zeros(len(archs))
+        for number, stage in enumerate(self.space.stages):
+            digits = np.full((len(archs), stage.depths[-1]), -1, dtype=np.int64)
+            for row, own in enumerate(runs):
+                digits[row, : len(own[number])] = own[number]
+            depth = (digits >= 0).sum(axis=1)
+            layers += depth
+            choices.append(self._choices(number, digits, depth))
+            amounts.append(self._amounts(number, digits, depth, costs.get(stage.name)))
+        total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
+        whole = np.column_stack([np.log1p(total), layers])
+        return Description(choices, amounts, whole, [self._walks(own) for own in runs] if self.walks else [])
+
+    def simplified(self, arch: Architecture) -> Runs:
+        """Runs of an equal network: idle layers last, dead edges cut."""
+        identity = self.space.identity
+        if identity is None:
+            return arch.runs
+        idle, cut = self.space._special_digits
+        if identity.cut is not None:
+            live = live_cell(self.space, arch.runs)
+            return tuple(
+                run if number in live or run[0] in cut[number] else (min(cut[number]),)
+                for number, run in enumerate(arch.runs)
+            )
+        fixed = 1 if identity.first_layer_counts else 0
+        out = []
+        for run, own in zip(arch.runs, idle, strict=True):
+            free = run[fixed:]
+            out.append((*run[:fixed], *(d for d in free if d not in own), *(d for d in free if d in own)))
+        return tuple(out)
+
+    def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
+        stage, (onehot, _) = self.space.stages[number], self._digits[number]
+        columns = [depth == d for d in stage.depths] if len(stage.depths) > 1 else []
+        positions = digits[:, :1] if stage.tied else digits
+        table = np.vstack([onehot, np.zeros(onehot.shape[1])])  # the last row: no layer
+        parts = [np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))]
+        parts += [table[positions[:, place]] for place in range(positions.shape[1])]
+        return np.concatenate(parts, axis=1)
+
+    def _amounts(
+        self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64], costs: FloatArray | None
+    ) -> FloatArray:
+        stage, (_, values) = self.space.stages[number], self._digits[number]
+        columns = [depth.astype(np.float64)] if len(stage.depths) > 1 else []
+        table = np.vstack([values, np.zeros(values.shape[1])])[digits]
+        columns += list(table.sum(axis=1).T)
+        for a, b in itertools.combinations_with_replacement(range(values.shape[1]), 2):
+            columns.append((table[..., a] * table[..., b]).sum(axis=1))
+        if costs is not None:
+            columns += list(np.log1p(costs).T)
+        return np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))
+
+    def _walks(self, runs: Runs) -> Counter[str]:
+        """Walks by their layers' texts, from the input and up to three hops long; dead and idle layers left out."""
+        feeders, labels, sinks = self._graph(runs)
+        ends: dict[int, Counter[str]] = {CELL_INPUT: Counter({"in": 1})}
+        found: Counter[str] = Counter()
+        for node in [*sorted(labels), len(self.space.stages)]:
+            label = labels.get(node, "out")
+            own: Counter[str] = Counter({label: 1})
+            for source, times in feeders[node] if node in labels else sinks:
+                for walk, count in ends[source].items():
+                    if walk.count(">") < WALK_HOPS:
+                        own[f"{walk}>{label}"] += times * count
+            ends[node] = own
+            found.update(own)
+        return found
+
+    def _graph(self, runs: Runs) -> tuple[dict[int, list[tuple[int, int]]], dict[int, str], list[tuple[int, int]]]:
+        identity = self.space.identity
+        if identity is not None and identity.cut is not None:
+            from autobuild.spaces.isomorphism import simplified_cell
+
+            inputs, labels, output = simplified_cell(self.space, runs)
+            return {node: list(fed) for node, fed in inputs.items()}, labels, list(output)
+        return _layer_graph(self.space, runs)
+
+
+def _layer_graph(
+    space: SearchSpace, runs: Runs
+) -> tuple[dict[int, list[tuple[int, int]]], dict[int, str], list[tuple[int, int]]]:
+    """What feeds each layer, its text, and what feeds nothing: layers of stages joined as the space joins them."""
+    feeders: dict[int, list[tuple[int, int]]] = {}
+    labels: dict[int, str] = {}
+    first, last, node = [], [], 0
+    for stage, run in zip(space.stages, runs, strict=True):
+        first.append(node)
+        for digit in run:
+            feeders[node] = [(node - 1, 1)] if node > first[-1] else []
+            labels[node] = stage.tokens[digit]
+            node += 1
+        last.append(node - 1)
+    for source, target in space.joins:
+        feeders[first[target]].append((last[source], 1))
+    for start in first:
+        feeders[start] = feeders[start] or [(CELL_INPUT, 1)]
+    feeding = {source for fed in feeders.values() for source, _ in fed}
+    return feeders, labels, [(end, 1) for end in last if end not in feeding]
+
+
+def _places(stage: Stage) -> list[Place]:
+    """What each column of a stage's choices stands for."""
+    depths: list[Place] = [(stage.name, 0, "depth", d) for d in stage.depths] if len(stage.depths) > 1 else []
+    layers = range(1, 2 if stage.tied else stage.depths[-1] + 1)
+    return depths + [
+        (stage.name, 0 if stage.tied else layer, feature.name, value)
+        for layer in layers
+        for feature in stage.features
+        for value in feature.values
+    ]
+
+
+def _digit_tables(stage: Stage) -> tuple[FloatArray, FloatArray]:
+    """One-hot feature values of every layer choice, and its numeric ones. Shapes ``(choices, C)``, ``(choices, F)``."""
+    onehot = [
+        [float(layer[place] == value) for place, feature in enumerate(stage.features) for value in feature.values]
+        for layer in stage.layers
+    ]
+    numeric = [
+        place
+        for place, feature in enumerate(stage.features)
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in feature.values)
+    ]
+    values = [[float(layer[place]) for place in numeric] for layer in stage.layers]  # type: ignore[arg-type]
+    rows = len(stage.layers)
+    return np.array(onehot).reshape(rows, -1), np.array(values).reshape(rows, -1)
