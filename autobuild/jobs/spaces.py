@@ -66,9 +66,12 @@ def _derived(space: SearchSpace) -> bool:
 
 def _source(name: str) -> str:
     from autobuild.resources import resource_dir
+    from autobuild.spaces import space_names
 
     bare = name.partition("(")[0]
     shipped = [path for path in resource_dir("search_spaces").iterdir() if path.suffix in (".py", ".yaml")]
+    if bare in space_names() and bare not in {path.stem for path in shipped}:
+        return "Python, and registered"
     return str(next((path for path in shipped if path.stem == bare), Path(name)))
 
 
