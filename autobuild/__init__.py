@@ -29,12 +29,21 @@ if TYPE_CHECKING:
     from autobuild.errors import AutobuildError
     from autobuild.fit import FitConfig
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
-    from autobuild.spaces import Architecture, Candidate, SearchSpace, Unit, sequence_space, space_names
+    from autobuild.spaces import (
+        Architecture,
+        Candidate,
+        SearchSpace,
+        Unit,
+        register_space,
+        sequence_space,
+        space_names,
+    )
     from autobuild.spaces import load_space as space
 
 # Everything is imported on first use: `import autobuild` and the command line's help stay fast.
 _FROM = {
-    **dict.fromkeys(("Architecture", "Candidate", "SearchSpace", "Unit", "sequence_space", "space_names"), "spaces"),
+    **dict.fromkeys(("Architecture", "Candidate", "SearchSpace", "Unit"), "spaces"),
+    **dict.fromkeys(("register_space", "sequence_space", "space_names"), "spaces"),
     **dict.fromkeys(("EncoderConfig",), "encode"),
     **dict.fromkeys(("FitConfig",), "fit"),
     **dict.fromkeys(("OperationGraph", "graph_of", "load_zoo"), "graphs"),
@@ -63,6 +72,7 @@ __all__ = [
     "load_model",
     "load_zoo",
     "narrow",
+    "register_space",
     "sample_design",
     "save_model",
     "sequence_space",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INPUT_SHAPE = (3, 224, 224)  # channels, height, width
 NUM_CLASSES = 1000
+SIZES = range(128, 225, 4)  # heights and widths that can be chosen
 SUPERNETS = (1.0, 1.2)  # widths
 STEM_WIDTH = 16
 WIDTHS = (24, 40, 80, 112, 160)
@@ -34,9 +35,7 @@ def space(width: float = 1.0, resolution: Any = None) -> SearchSpace:
     """
     if width not in SUPERNETS:
         raise SpaceError(f"ofa_mbv3: width={width!r}; accepted: {', '.join(map(str, SUPERNETS))}")
-    sizes = resolutions(resolution)
-    if any(size not in range(128, 225, 4) for size in sizes):
-        raise SpaceError(f"ofa_mbv3: resolution={resolution!r}; accepted: sizes from 128 to 224 in steps of 4")
+    sizes = resolutions(resolution, SIZES)
     return sequence_space(
         name="ofa_mbv3",
         about="Once-for-All MobileNetV3 subnets (Cai et al., 2020)",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INPUT_SHAPE = (3, 224, 224)  # channels, height, width
 NUM_CLASSES = 1000
+SIZES = range(128, 225, 4)  # heights and widths that can be chosen
 SUPERNETS = (1.3,)  # widths
 STEM_WIDTHS = (32, 16)
 WIDTHS = (24, 40, 80, 96, 192, 320)
@@ -33,9 +34,7 @@ def space(width: float = 1.3, resolution: Any = None) -> SearchSpace:
     """
     if width not in SUPERNETS:
         raise SpaceError(f"ofa_proxyless: width={width!r}; accepted: {', '.join(map(str, SUPERNETS))}")
-    sizes = resolutions(resolution)
-    if any(size not in range(128, 225, 4) for size in sizes):
-        raise SpaceError(f"ofa_proxyless: resolution={resolution!r}; accepted: sizes from 128 to 224 in steps of 4")
+    sizes = resolutions(resolution, SIZES)
     return sequence_space(
         name="ofa_proxyless",
         about="Once-for-All ProxylessNAS subnets (Cai et al., 2020)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autobuild.spaces import Feature, SearchSpace, SpaceError, Stage, Unit, resolutions
+from autobuild.spaces import Feature, SearchSpace, Stage, Unit, resolutions
 from autobuild.spaces.blocks import (
     AvgPool,
     Block,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INPUT_SHAPE = (3, 224, 224)  # channels, height, width
 NUM_CLASSES = 1000
+SIZES = range(128, 225, 4)  # heights and widths that can be chosen
 MULTIPLIERS = (0.65, 0.8, 1.0)
 EXPANDS = (0.2, 0.25, 0.35)
 STEM_WIDTH = 64
@@ -47,9 +48,7 @@ def space(resolution: Any = None) -> SearchSpace:
     Args:
         resolution: Input sizes to choose from, of 128 to 224 in steps of 4, e.g. ``"128-224/32"``; None: 224, fixed.
     """
-    sizes = resolutions(resolution)
-    if any(size not in range(128, 225, 4) for size in sizes):
-        raise SpaceError(f"ofa_resnet50: resolution={resolution!r}; accepted: sizes from 128 to 224 in steps of 4")
+    sizes = resolutions(resolution, SIZES)
     choices = (Feature("middle", (24, 32)), Feature("width", MULTIPLIERS), Feature("deep", (0, 1)))
     units = [Unit("stem", [Stage("stem", (1,), choices, "m{middle}w{width}d{deep}")])]
     for number, depths in enumerate(DEPTHS, start=1):

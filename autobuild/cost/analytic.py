@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.blocks import Tally, tallies, total
-from autobuild.spaces.registry import declaration
+from autobuild.spaces.registry import declared_by, realiser
 from autobuild.spaces.stage import Digits
 
 Counts = NDArray[np.int64]
@@ -45,7 +44,8 @@ def costs_of(
     Raises:
         SpaceError: If the space builds no networks, or does not say how large its inputs are and nor does the caller.
     """
-    file = _file(space)
+    realiser(space)  # refuses by name where nothing can be built
+    file = declared_by(space)
     shape = input_shape or getattr(file, "INPUT_SHAPE", None)
     if shape is None:
         raise SpaceError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
@@ -60,22 +60,16 @@ def costs_of(
 
 
 def cost_tables(space: SearchSpace) -> CostTables | None:
-    """Tables of a space whose file declares its blocks, with the classes and inputs that it is made for; else None."""
+    """Tables of a space that declares its blocks, with the classes and inputs that it is made for; else None."""
     try:
-        file = _file(space)
+        realiser(space)
     except SpaceError:
         return None
+    file = declared_by(space)
     shape = getattr(file, "INPUT_SHAPE", None)
     if shape is None or shape[1] != shape[2] or not (hasattr(file, "plan") or hasattr(file, "tallies")):
         return None
     return CostTables(space, file, getattr(file, "NUM_CLASSES", 10), shape[0], shape[1])
-
-
-def _file(space: SearchSpace) -> ModuleType:
-    from autobuild.spaces.registry import realiser
-
-    realiser(space.family)  # refuses by name where nothing can be built
-    return declaration(space.family)
 
 
 def _from_networks(
@@ -93,14 +87,15 @@ class CostTables:
 
     Args:
         space: The space.
-        file: The file that declares it, with ``plan`` (:data:`autobuild.spaces.blocks.Plan`) or ``tallies``, and
-            ``DEPENDS`` where costs of a part depend on choices of other stages (part -> names of those stages).
+        file: What declares it (a file's module, or a registered class), with ``plan``
+            (:data:`autobuild.spaces.blocks.Plan`) or ``tallies``, and ``DEPENDS`` where costs of a part depend on
+            choices of other stages (part -> names of those stages).
         num_classes: Classes of the classifier.
         in_channels: Input channels.
         size: Height and width of inputs, where the space does not choose it.
     """
 
-    def __init__(self, space: SearchSpace, file: ModuleType, num_classes: int, in_channels: int, size: int) -> None:
+    def __init__(self, space: SearchSpace, file: Any, num_classes: int, in_channels: int, size: int) -> None:
         self.space, self.file, self.size = space, file, size
         self.given = {"num_classes": num_classes, "in_channels": in_channels}
         self.places = {stage.name: place for place, stage in enumerate(space.stages)}

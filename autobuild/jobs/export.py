@@ -120,8 +120,7 @@ def _input_shape(space: SearchSpace, arch: Architecture) -> list[int]:
 
 
 def _declared(space: SearchSpace, name: str) -> Any:
-    """What the file of a bundled space says of its networks under ``name``; None where it does not."""
-    from autobuild.spaces import space_names
-    from autobuild.spaces.registry import declaration
+    """What the space's declaration says of its networks under ``name``; None where it does not."""
+    from autobuild.spaces.registry import declared_by
 
-    return getattr(declaration(space.family), name, None) if space.family in space_names() else None
+    return getattr(declared_by(space), name, None)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from autobuild.explain import Scores
     from autobuild.jobs.run import Run
+    from autobuild.spaces import SearchSpace
 
 
 def draw_fit(folder: Run) -> None:
@@ -62,6 +63,13 @@ def draw_verified(folder: Run, labels: Any) -> None:
         retrained=folder.metrics["labelled_best_retrained"],
     )
     _save(folder, "built.png", drawn)
+
+
+def draw_space(folder: Run, space: SearchSpace) -> None:
+    """The space itself: its units and what they choose."""
+    from autobuild import plot
+
+    _save(folder, "space.png", plot.space(space))
 
 
 def _save(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:

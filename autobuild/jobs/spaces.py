@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import grid, heading, say
+from autobuild.jobs.pictures import draw_space
 
 if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
@@ -15,10 +16,13 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def run(config: Mapping[str, Any]) -> int:
-    """Print the spaces, or one space; write the tables only where ``out`` is given."""
-    tables = _describe(str(config["space"])) if config["space"] is not None else _list()
+    """Print the spaces, or one space; write the tables, and the picture of the one, only where ``out`` is given."""
+    from autobuild.spaces import load_space
+
+    space = None if config["space"] is None else load_space(str(config["space"]))
+    tables = _list() if space is None else _describe(str(config["space"]), space)
     if config["out"] is not None:
-        _write(config, tables)
+        _write(config, tables, space)
     return 0
 
 
@@ -34,10 +38,9 @@ def _list() -> dict[str, Table]:
     return {"spaces.csv": (header, rows)}
 
 
-def _describe(name: str) -> dict[str, Table]:
-    from autobuild.spaces import load_space, readable_count
+def _describe(name: str, space: SearchSpace) -> dict[str, Table]:
+    from autobuild.spaces import readable_count
 
-    space = load_space(name)
     say(f"{space.name}: {space.about}" if space.about else space.name)
     say(f"declared in {_source(name)}" + (f", narrowed or joined from {space.family}" if _derived(space) else ""))
     if space.note:
@@ -49,7 +52,7 @@ def _describe(name: str) -> dict[str, Table]:
     heading(f"{len(space.units)} units, {sum(unit.size for unit in space.units):,} candidates")
     grid(header, rows)
     heading("features of a layer")
-    features = [[feature.name, ", ".join("none" if v is None else str(v) for v in feature.values)]
+    features = [[feature.name, ", ".join("-" if v is None else str(v) for v in feature.values)]
                 for feature in space.features]  # fmt: skip
     grid(["feature", "values"], features)
     say(f"\nexample: {space.example}")
@@ -66,15 +69,20 @@ def _derived(space: SearchSpace) -> bool:
 
 def _source(name: str) -> str:
     from autobuild.resources import resource_dir
+    from autobuild.spaces import space_names
 
     bare = name.partition("(")[0]
     shipped = [path for path in resource_dir("search_spaces").iterdir() if path.suffix in (".py", ".yaml")]
+    if bare in space_names() and bare not in {path.stem for path in shipped}:
+        return "Python, and registered"
     return str(next((path for path in shipped if path.stem == bare), Path(name)))
 
 
-def _write(config: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
+def _write(config: Mapping[str, Any], tables: Mapping[str, Table], space: SearchSpace | None) -> None:
     from autobuild.jobs.run import Run
 
     with Run.open("spaces", config) as run_folder:
         for name, (header, rows) in tables.items():
             run_folder.write_table(name, header, rows)
+        if space is not None:
+            draw_space(run_folder, space)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autobuild.plot.labels_curve import learning_curve, learning_hint
     from autobuild.plot.outcome import built
     from autobuild.plot.scatter import predicted_vs_measured
+    from autobuild.plot.space_map import space
     from autobuild.plot.style import save
 
 # No figure is named as its module is: importing a module must not hide the function.
@@ -31,6 +32,7 @@ _FROM = {
     "learning_hint": "labels_curve",
     "predicted_vs_measured": "scatter",
     "save": "style",
+    "space": "space_map",
     "top_candidates": "candidate_bars",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "learning_hint",
     "predicted_vs_measured",
     "save",
+    "space",
     "top_candidates",
 ]
 

@@ -94,11 +94,11 @@ def _check_separators(units: Sequence[Unit], name: str, layers: str, between: st
                 )
 
 
-def resolutions(given: Any) -> tuple[int, ...]:
+def resolutions(given: Any, accepted: range | None = None) -> tuple[int, ...]:
     """Input sizes from ``"128-224/32"`` (first, last, step), one number or a list of them; none from None.
 
     Raises:
-        SpaceError: For anything else.
+        SpaceError: For anything else, or for a size that is not ``accepted``.
     """
     if given is None:
         return ()
@@ -109,6 +109,10 @@ def resolutions(given: Any) -> tuple[int, ...]:
         listed = range(first, last + 1, step) if step and not (last - first) % step else ()
     if not isinstance(listed, Sequence) or not listed or not all(type(size) is int and size > 0 for size in listed):
         raise SpaceError(f"resolution={given!r}: accepted are sizes such as [128, 160, 224], or '128-224/32'")
+    if accepted is not None and not set(listed) <= set(accepted):
+        raise SpaceError(
+            f"resolution={given!r}; accepted: sizes from {accepted[0]} to {accepted[-1]} in steps of {accepted.step}"
+        )
     return tuple(listed)
 
 

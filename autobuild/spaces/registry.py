@@ -1,4 +1,4 @@
-"""Finding spaces: by the name of one that ships, or by the path of a user's own file."""
+"""Finding spaces: by the name of one that ships or was registered, or by the path of a user's own file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from autobuild.errors import SpaceError, nearest
 from autobuild.resources import resource_dir
@@ -20,34 +20,77 @@ from autobuild.spaces.space import SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
+Declared = TypeVar("Declared")
+_REGISTERED: dict[str, Any] = {}
+
 
 def space_names() -> list[str]:
-    """Names of the spaces that ship, sorted."""
+    """Names of the spaces that ship and of those that were registered, sorted."""
+    return sorted({*_shipped(), *_REGISTERED})
+
+
+def _shipped() -> list[str]:
     folder = resource_dir("search_spaces")
-    return sorted(p.stem for p in folder.iterdir() if p.suffix in (".py", ".yaml") and not p.name.startswith("_"))
+    return [p.stem for p in folder.iterdir() if p.suffix in (".py", ".yaml") and not p.name.startswith("_")]
+
+
+def register_space(declared: Declared) -> Declared:
+    """Make a space of your own known by its name, with its networks and costs; registering a name again replaces it.
+
+    It is given as an object: a file that declares a space is imported by whoever trusts it, never by a path here.
+
+    Args:
+        declared: A module, or a class (this function then is its decorator), in the form of the files under
+            ``search_spaces``: ``SPACE``, and where it has them ``realise(layers, num_classes, in_channels,
+            **options)``, ``INPUT_SHAPE``, ``NUM_CLASSES``, ``plan`` or ``tallies`` with ``COSTS`` and ``DEPENDS``
+            (see :class:`autobuild.cost.CostTables`), ``INPUTS``, and ``space(**options)`` for a space with options.
+
+    Returns:
+        What was given.
+
+    Raises:
+        SpaceError: If it declares no ``SPACE``, or one that was narrowed, or has the name of a space that ships.
+    """
+    space = getattr(declared, "SPACE", None)
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(f"register_space: {declared!r} has no SPACE; accepted: a module or class that has one")
+    if not space.name.isidentifier() or space.name != space.family:
+        raise SpaceError(
+            f"register_space: a space named {space.name!r}, of the family {space.family!r}; accepted: a whole space "
+            "whose name is a word of letters, digits and _"
+        )
+    if space.name in _shipped():
+        raise SpaceError(f"register_space: {space.name!r} is a space that ships: name yours otherwise")
+    _REGISTERED[space.name] = declared
+    return declared
 
 
 def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
     """Return a search space.
 
     Args:
-        space: The name of one that ships (:func:`space_names`), where it has parameters also with them, as in
-            ``"ofa_mbv3(width=1.2)"``; the path of a YAML declaration, the path of a stored space (JSON, as ``narrow``
-            writes it), or a space, which is returned as it is.
-        **options: Parameters of a space that ships, e.g. ``width=1.2``.
+        space: A name (:func:`space_names`: spaces that ship, and registered ones), where the space has parameters also
+            with them, as in ``"ofa_mbv3(width=1.2)"``; the path of a YAML declaration, the path of a stored space
+            (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
+        **options: Parameters of a named space, e.g. ``width=1.2``.
 
     Raises:
         SpaceError: For an unknown name or option (the nearest ones are offered) or an unreadable file.
     """
     if isinstance(space, SearchSpace) or Path(space).suffix in SUFFIXES:
         if options:
-            raise SpaceError(f"options ({', '.join(options)}) are taken by the names of spaces that ship: {space!r}")
+            raise SpaceError(f"options ({', '.join(options)}) are taken by the names of spaces, not by {space!r}")
         return space if isinstance(space, SearchSpace) else _read(Path(space))
     name, written = _taken_apart(str(space))
+    if Path(name).suffix == ".py":
+        raise SpaceError(
+            f"{name}: Python files are not run by their path: import it yourself and give the module to "
+            "autobuild.register_space; its space is then known by its name"
+        )
     if name not in space_names():
         raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}; a path ends in .yaml")
     options = written | options
-    return _with_options(name, options) if options else _bundled(name)
+    return _with_options(name, options) if options else _whole(name)
 
 
 def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
@@ -68,8 +111,7 @@ def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _with_options(name: str, options: dict[str, Any]) -> SearchSpace:
-    file = resource_dir("search_spaces") / f"{name}.py"
-    build = getattr(declaration(name), "space", None) if file.is_file() else None
+    build = getattr(declaration(name), "space", None)
     if build is None:
         raise SpaceError(f"search space {name!r} takes no options; {', '.join(options)} given")
     known = inspect.signature(build).parameters
@@ -97,23 +139,39 @@ def _read(path: Path) -> SearchSpace:
         raise SpaceError(f"{path}: {error}") from None
 
 
-@lru_cache
-def _bundled(name: str) -> SearchSpace:
-    yaml_file = resource_dir("search_spaces") / f"{name}.yaml"
-    if yaml_file.is_file():
-        return space_from_yaml(yaml_file.read_text(encoding="utf-8"), yaml_file.name)
-    space: SearchSpace = declaration(name).SPACE
+def _whole(name: str) -> SearchSpace:
+    """The space of this name with its standard options."""
+    declared = declaration(name)
+    space: SearchSpace = _bundled_yaml(name) if declared is None else declared.SPACE
     return space
 
 
 @lru_cache
-def declaration(name: str) -> ModuleType:
-    """The Python file that declares the bundled space ``name``."""
+def _bundled_yaml(name: str) -> SearchSpace:
+    path = resource_dir("search_spaces") / f"{name}.yaml"
+    return space_from_yaml(path.read_text(encoding="utf-8"), path.name)
+
+
+def declaration(name: str) -> Any:
+    """What declares the space ``name``: the Python file of one that ships, or what was registered; None for YAML.
+
+    Raises:
+        SpaceError: For an unknown name.
+    """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name not in _shipped():
+        raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}")
+    return _bundled_file(name)
+
+
+@lru_cache
+def _bundled_file(name: str) -> ModuleType | None:
     path = resource_dir("search_spaces") / f"{name}.py"
     full_name = f"autobuild_search_spaces_{name}"
     spec = importlib.util.spec_from_file_location(full_name, path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}")
+        return None
     module = importlib.util.module_from_spec(spec)
     # registered, so that its classes can be pickled to worker processes and shown in tracebacks
     sys.modules[full_name] = module
@@ -121,16 +179,43 @@ def declaration(name: str) -> ModuleType:
     return module
 
 
-def realiser(family: str) -> Callable[..., Any]:
-    """The function that builds networks of a family; what is given to it as None is as its own defaults have it.
+def declared_by(space: SearchSpace) -> Any:
+    """What declares a space, narrowed and joined ones included; None where nothing but graphs is known of it.
+
+    A name alone lends no networks: the stages and joins must be those of the family too, so that a user's space which
+    happens to be called as another is told apart from it.
+    """
+    try:
+        declared = declaration(space.family)
+    except SpaceError:
+        return None
+    if declared is None:
+        return None
+    build = getattr(declared, "space", None)
+    try:
+        whole: SearchSpace = build(**space.options) if build and space.options else declared.SPACE
+    except (SpaceError, TypeError):  # options that are not this family's
+        return None
+    return declared if (whole.stages, whole.joins) == (space.stages, space.joins) else None
+
+
+def realiser(space: SearchSpace) -> Callable[..., Any]:
+    """The function that builds networks of a space; what is given to it as None is as its own defaults have it.
 
     Raises:
-        SpaceError: If the family declares graphs only.
+        SpaceError: If the space declares graphs only.
     """
-    built_in = [n for n in space_names() if (resource_dir("search_spaces") / f"{n}.py").is_file()]
-    function = getattr(declaration(family), "realise", None) if family in built_in else None
+    function = getattr(declared_by(space), "realise", None)
     if function is None:
-        able = [name for name in built_in if hasattr(declaration(name), "realise")]
-        raise SpaceError(f"space {family!r} declares graphs only and builds no networks; these do: {', '.join(able)}")
+        able = [name for name in space_names() if hasattr(declaration(name), "realise")]
+        if space.family in able:
+            raise SpaceError(
+                f"space {space.name!r} has other units or joins than the {space.family!r} that is known here, so its "
+                "networks are not those: name it otherwise"
+            )
+        raise SpaceError(
+            f"space {space.family!r} declares graphs only and builds no networks; these do: {', '.join(able)}; "
+            "autobuild.register_space takes your own"
+        )
     build: Callable[..., Any] = function
     return lambda layers, **given: build(layers, **{name: v for name, v in given.items() if v is not None})

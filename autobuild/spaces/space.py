@@ -389,7 +389,8 @@ class SearchSpace:
     ) -> torch.nn.Module:
         """Build the network as a plain ``torch.nn.Module``, with fresh weights from torch's generator.
 
-        The function ``realise`` of the space's file receives the layers and the space's options.
+        The function ``realise`` of the space's file, or of what :func:`~autobuild.spaces.register_space` was given,
+        receives the layers and the space's options.
 
         Raises:
             SpaceError: If the space declares graphs only.
@@ -397,7 +398,7 @@ class SearchSpace:
         from autobuild.spaces.registry import realiser
 
         architecture = self.parse(arch) if isinstance(arch, str) else arch
-        build = realiser(self.family)
+        build = realiser(self)
         network: torch.nn.Module = build(
             self.layers(architecture), num_classes=num_classes, in_channels=in_channels, **self.options
         )

@@ -272,3 +272,12 @@ def test_seeds_and_threads_beyond_what_torch_takes_are_refused(toy: Path, capsys
     told = capsys.readouterr().err
     assert "int >=0 <=4294967295" in told
     assert "int >=1 <=1024 or null" in told
+
+
+def test_spaces_writes_its_tables_and_its_picture(toy: Path) -> None:
+    assert main(["spaces", "space=toy.yaml", "out=described"]) == 0
+    assert (toy / "described" / "space.png").read_bytes().startswith(b"\x89PNG")
+    assert pd.read_csv(toy / "described" / "units.csv")["candidates"].tolist() == [258, 42, 42]
+    assert main(["spaces", "out=all"]) == 0
+    assert (toy / "all" / "spaces.csv").is_file()
+    assert not (toy / "all" / "space.png").exists()

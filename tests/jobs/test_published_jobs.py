@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import autobuild as ab
 from autobuild.cli import main
 
 SPACE = """
@@ -114,6 +115,31 @@ def test_labels_takes_the_published_file(work: Path) -> None:
     assert told["n_train"] == 60
     assert told["n_rest"] > 0
     assert "labels" in told["data_hash"]
+
+
+@pytest.mark.parametrize(("ending", "column"), [("csv", "cellstr"), ("parquet", "arch")])
+def test_build_from_a_table_of_nas_bench_201(work: Path, ending: str, column: str) -> None:
+    """A made-up table where convolutions are worth something and cut edges cost: 200 rows find good ones."""
+    space = ab.space("nas_bench_201")
+    worth = {"none": -4.0, "skip_connect": 0.0, "nor_conv_1x1": 3.0, "nor_conv_3x3": 5.0, "avg_pool_3x3": -1.0}
+    archs = space.sample(2000, seed=3)
+    acc = [70 + sum(worth[layer["op"]] for (layer,) in space.layers(arch)) for arch in archs]
+    frame = pd.DataFrame({"flops": ab.costs(space)["flops"](archs), column: [arch.text for arch in archs], "acc": acc})
+    frame = frame.drop_duplicates(column)
+    frame.to_csv(work / "cells.csv", index=False) if ending == "csv" else frame.to_parquet(work / "cells.parquet")
+    line = ["build", "space=nas_bench_201", f"labels=cells.{ending}", "target=acc", "n=200", "build.top=20", "out=b"]
+    assert main([*line, "plots=false", "seed=0"]) == 0
+    built = pd.read_csv(work / "b" / "built.csv")
+    told = json.loads((work / "b" / "metrics.json").read_text())
+    assert told["n_train"] == 200
+    assert len(built) == built["arch"].nunique() == 20
+    found = [70 + sum(worth[layer["op"]] for (layer,) in space.layers(space.parse(text))) for text in built["arch"]]
+    assert sum(found) / len(found) > frame["acc"].quantile(0.95)
+
+
+def test_build_takes_no_more_networks_than_it_says(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "build.top=100001"]) == 2
+    assert "100000" in capsys.readouterr().err
 
 
 def test_fetch_from_a_server_and_from_nowhere(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,121 @@
+"""What the documents show can be run, and what they say of the spaces is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import autobuild as ab
+from autobuild.cli import main
+from autobuild.spaces import registry
+from benchmarks.documents import DOCS, blocks, write_files
+
+DOCUMENTS = sorted(path.name for path in DOCS.glob("*.md"))
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder, whose files can be imported; what is imported and registered there does not stay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("document", ["own_space.md", "transfer.md"])
+def test_every_block_runs_in_order(document, folder, capsys):
+    names: dict[str, object] = {}
+    ran = 0
+    for block in blocks(document):
+        if block.file:
+            (folder / block.file).write_text(block.code)
+        elif block.kind == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, document, "exec"), names)
+            ran += 1
+        elif block.kind == "sh":
+            for line in block.code.splitlines():
+                command, *words = shlex.split(line)
+                if command == "autobuild":
+                    assert main(words) == 0, (line, capsys.readouterr().err)
+                    ran += 1
+    assert ran >= 3
+
+
+def test_the_space_of_the_document_conforms(folder):
+    write_files("own_space.md", folder)
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_skip_seg.py"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 10
+
+
+def test_costs_of_the_documents_space_equal_counting(folder):
+    from autobuild.cost import costs_of, count_macs, count_params
+
+    write_files("own_space.md", folder)
+    __import__("skip_seg")
+    space = ab.space("skip_seg")
+    archs = space.sample(12, seed=3)
+    for shape in [(3, 64, 64), (1, 37, 37)]:
+        costs = costs_of(space, num_classes=5, input_shape=shape)
+        nets = [space.realise(arch, 5, shape[0]) for arch in archs]
+        assert costs["params"](archs).tolist() == [count_params(net) for net in nets]
+        assert costs["macs"](archs).tolist() == [count_macs(net, shape) for net in nets]
+
+
+def test_a_python_file_serves_the_command_line(folder):
+    write_files("own_space.md", folder)
+    line = [sys.executable, "run.py", "spaces", "space=skip_seg"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
+    assert "declared in Python, and registered" in done.stdout, done.stderr
+    assert "fusion" in done.stdout
+    assert main(["spaces", "space=skip_seg.py"]) == 2
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_pictures_are_there(document):
+    text = (DOCS / document).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#]+)\)", prose):
+        if not target.startswith("https://"):
+            assert (DOCS / target).exists(), target
+            assert not target.endswith(".png") or (DOCS / target).stat().st_size < 60_000, target
+    assert f"docs/{document}" in README.read_text(encoding="utf-8")
+
+
+def test_every_space_that_ships_is_described():
+    text = (DOCS / "spaces.md").read_text(encoding="utf-8")
+    for name in ab.space_names():
+        section = re.search(rf"^## `{name}`\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+        assert section, name
+        space = ab.space(name)
+        assert f"![{name}](pictures/{name}.png)" in section[1]
+        assert f"{space.size:,}" in section[1]
+        assert f"`{space.example}`" in section[1]
+        try:
+            costs = ab.costs(space)
+        except ab.AutobuildError:
+            costs = {}
+        for cost in costs:
+            assert f"`{cost}`" in section[1], (name, cost)
+        for feature in space.features:
+            assert feature.name in section[1], (name, feature.name)
+
+
+def test_tables_in_documents_are_those_of_the_benchmarks():
+    from benchmarks.readme import filled
+
+    for document in DOCUMENTS:
+        text = (DOCS / document).read_text(encoding="utf-8")
+        assert filled(text) == text
