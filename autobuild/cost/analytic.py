@@ -59,7 +59,7 @@ def costs_of(
     return {name: partial(tables.cost, rule) for name, rule in rules.items()}
 
 
-def cost_tables(space: SearchSpace) -> CostTables | None:
+def known_costs(space: SearchSpace) -> CostTables | None:
     """Tables of a space that declares its blocks, with the classes and inputs that it is made for; else None."""
     try:
         realiser(space)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.fit import FittedModel
+from autobuild.fit import FittedModel, GraphModel
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.spaces import SearchSpace
 
@@ -70,7 +70,7 @@ class NormMoments:
         return out
 
 
-def training_norms(model: FittedModel) -> tuple[PackedGraphs, FloatArray]:
+def training_norms(model: GraphModel) -> tuple[PackedGraphs, FloatArray]:
     """The packed training graphs and the L1 norms of their nodes, shape ``(hops + 1, N)``."""
     if "norms" not in model._cache:
         graphs = pack_architectures(model.space, model.training_archs)
@@ -79,7 +79,7 @@ def training_norms(model: FittedModel) -> tuple[PackedGraphs, FloatArray]:
     return cached
 
 
-def node_norms(model: FittedModel, graphs: PackedGraphs) -> FloatArray:
+def node_norms(model: GraphModel, graphs: PackedGraphs) -> FloatArray:
     """L1 norms of all node embeddings, computed in chunks of graphs. Shape ``(hops + 1, N)``."""
     parts = []
     for first in range(0, len(graphs), CHUNK):
@@ -88,7 +88,7 @@ def node_norms(model: FittedModel, graphs: PackedGraphs) -> FloatArray:
     return np.concatenate(parts, axis=1)
 
 
-def norm_moments(model: FittedModel) -> NormMoments:
+def norm_moments(model: GraphModel) -> NormMoments:
     """Norm moments of a fitted model (AutoBuild, CVPR 2024, sec. 3.3)."""
     norms = training_norms(model)[1]
     sd = norms.std(axis=1)

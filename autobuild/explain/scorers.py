@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.explain.moments import depth_moments, norm_moments
-from autobuild.fit import FittedModel
+from autobuild.fit import FittedModel, GraphModel
 from autobuild.graphs import pack_candidates
 from autobuild.spaces import SearchSpace, Unit
 
@@ -27,11 +27,14 @@ class UnitScores:
         score: In units of the target, higher is better. Shape ``(unit.size,)``.
         hops: Hop whose embedding the score was read from. Shape ``(unit.size,)``.
         unseen_depth: True where no calibration exists for the candidate's depth. Shape ``(unit.size,)``.
+        lower, upper: Bounds of a 90 % interval; None or NaN where the scorer has none. Shapes ``(unit.size,)``.
     """
 
     score: FloatArray
     hops: NDArray[np.int64]
     unseen_depth: NDArray[np.bool_]
+    lower: FloatArray | None = None
+    upper: FloatArray | None = None
 
 
 class Scorer(Protocol):
@@ -54,8 +57,10 @@ def hopnorm(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
     architectures with depth l in unit u (all labels where that depth was seen fewer than twice; flagged).
 
     Raises:
-        ConfigError: If a candidate is deeper than the encoder has hops.
+        ConfigError: If the model is no graph encoder, or a candidate is deeper than it has hops.
     """
+    if not isinstance(model, GraphModel):
+        raise ConfigError(f"scorer=hopnorm reads a graph encoder, and this model is {model.family!r}: fit model=graph")
     norms, labels = norm_moments(model), depth_moments(model, space)
     out = []
     for number, unit in enumerate(space.units):
@@ -81,7 +86,7 @@ def hopnorm(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
 
 
 def _unit_scores(
-    model: FittedModel,
+    model: GraphModel,
     space: SearchSpace,
     number: int,
     unit: Unit,
@@ -108,7 +113,13 @@ def _unit_scores(
     return UnitScores(score, hop, seen_of[depth] < 2)
 
 
-SCORERS: dict[str, Scorer] = {"hopnorm": hopnorm}
+def _additive(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
+    from autobuild.explain.projection import additive
+
+    return additive(model, space)
+
+
+SCORERS: dict[str, Scorer] = {"additive": _additive, "hopnorm": hopnorm}
 
 
 def register_scorer(name: str) -> Callable[[Scorer], Scorer]:

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from autobuild.explain.moments import node_norms, norm_moments, training_norms
-from autobuild.explain.scorers import Scorer, UnitScores, find_scorer
+from autobuild.explain.scorers import UnitScores
 from autobuild.explain.seen import candidates_seen
 from autobuild.fit import FittedModel
-from autobuild.graphs import pack_architectures
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -63,52 +60,17 @@ class Scores:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """``feature, value, score, effect, n_seen``: every value of every feature.
-
-        ``score`` is the FE-MLP's scalar; ``effect`` the same in units of the target, as the difference from the mean
-        over the training nodes: ``(score - mean) / sigma_0 * sd_y``. ``n_seen`` counts training nodes.
-        """
-        model = self.model
-        with torch.inference_mode():
-            scalars = model.network.encoder.features.scalars().double().numpy()
-        graphs, _ = training_norms(model)
-        sigma = float(norm_moments(model).sd[0])
-        rows, start = [], 0
-        for column, feature in enumerate(model.space.node_features):
-            count = len(feature.values)
-            own = scalars[start : start + count]
-            seen = np.bincount(graphs.x[:, column].numpy(), minlength=count)
-            centre = float((own * seen).sum() / max(seen.sum(), 1))
-            for value, score, n in zip(feature.values, own, seen, strict=True):
-                effect = (float(score) - centre) / sigma * model.sd
-                rows.append((feature.name, value, float(score), effect, int(n)))
-            start += count
-        return pd.DataFrame(rows, columns=["feature", "value", "score", "effect", "n_seen"])
+        """``feature, value, score, effect, ..., n_seen``: every value of every feature; ``effect`` in target units."""
+        raise NotImplementedError
 
     @cached_property
     def operations(self) -> pd.DataFrame:
-        """``unit, layer, <features>, score, hop0, ..., n_seen``: every operation at every place that the labels show.
+        """``unit, layer, <features>, score, ..., n_seen``: every operation at every place that the labels show."""
+        raise NotImplementedError
 
-        ``hopM`` is the calibrated norm at hop M, averaged over the training nodes with this operation in this place
-        (units of the target); ``score`` is their mean over hops. Best first within a unit and layer.
-        """
-        graphs, norms = training_norms(self.model)
-        z = self.calibrate(norms)
-        frame = pd.DataFrame(graphs.x.numpy(), columns=[f.name for f in self.model.space.node_features])
-        hops = [f"hop{hop}" for hop in range(len(z))]
-        for name, values in zip(hops, z, strict=True):
-            frame[name] = values
-        keys = ["unit", "layer", *(f.name for f in self.model.space.features)]
-        grouped = frame.groupby(keys, sort=True)
-        table = grouped[hops].mean()
-        table.insert(0, "score", table.mean(axis=1))
-        table["n_seen"] = grouped.size()
-        table = table.reset_index()
-        for feature in self.model.space.node_features:
-            table[feature.name] = pd.Series([feature.values[i] for i in table[feature.name]], dtype=object)
-        table["_unit"] = table["unit"].map({stage.name: i for i, stage in enumerate(self.model.space.stages)})
-        table = table.sort_values(["_unit", "layer", "score"], ascending=[True, True, False], kind="stable")
-        return table.drop(columns="_unit").reset_index(drop=True)
+    def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
+        """``unit, layer, op`` and one or more columns of scores: every layer of one architecture."""
+        raise NotImplementedError
 
     @cached_property
     def layers(self) -> pd.DataFrame:
@@ -137,7 +99,9 @@ class Scores:
 
     @cached_property
     def candidates(self) -> pd.DataFrame:
-        """``unit, candidate, hops, score, n_seen, n_seen_rarest, unseen_depth``: best first within each unit.
+        """``unit, candidate, hops, score, lower, upper, n_seen, n_seen_rarest, unseen_depth``: best first in each unit.
+
+        ``lower`` and ``upper`` bound a 90 % interval where the scorer gives one.
 
         ``n_seen`` counts the training labels that hold the candidate, ``n_seen_rarest`` those that hold its rarest
         feature value in that unit; ``unseen_depth`` marks calibrations borrowed from other depths.
@@ -154,6 +118,7 @@ class Scores:
                         "candidate": unit.texts(order),
                         "hops": scored.hops[order],
                         "score": scored.score[order],
+                        **_bounds(scored, order),
                         "n_seen": exact[order],
                         "n_seen_rarest": rarest[order],
                         "unseen_depth": scored.unseen_depth[order],
@@ -162,39 +127,8 @@ class Scores:
             )
         return pd.concat(frames, ignore_index=True)
 
-    def calibrate(self, norms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """L1 norms of nodes as scores in units of the target. Shapes: ``(hops + 1, N) -> (hops + 1, N)``."""
-        return self.model.mean + self.model.sd * norm_moments(self.model).standardise(norms)
 
-    def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
-        """Calibrated score of every node of one architecture at every hop: ``unit, layer, op, hop0, ...``."""
-        parsed = self.space.parse(arch) if isinstance(arch, str) else arch
-        graphs = pack_architectures(self.model.space, [parsed])
-        z = self.calibrate(node_norms(self.model, graphs))
-        rows = [
-            (stage.name, position, stage.tokens[digit])
-            for stage, run in zip(self.model.space.stages, parsed.runs, strict=True)
-            for position, digit in enumerate(run, start=1)
-        ]
-        frame = pd.DataFrame(rows, columns=["unit", "layer", "op"])
-        return frame.assign(**{f"hop{hop}": values for hop, values in enumerate(z)})
-
-
-def explain(model: FittedModel, space: SearchSpace | None = None, scorer: str | Scorer = "hopnorm") -> Scores:
-    """Score what a fitted model has learned.
-
-    Args:
-        model: The model.
-        space: Whose candidates to score; the model's space by default, or one narrowed or joined from it.
-        scorer: Name of a scorer (``hopnorm``), or a callable of that protocol.
-
-    Raises:
-        ConfigError: For an unknown scorer, or a space of another family.
-    """
-    from autobuild.errors import ConfigError
-
-    chosen = space or model.space
-    if chosen.family != model.space.family or chosen.node_features != model.space.node_features:
-        raise ConfigError(f"the model was fitted on {model.space.family!r}; {chosen.name!r} is of {chosen.family!r}")
-    name = scorer if isinstance(scorer, str) else getattr(scorer, "__name__", type(scorer).__name__)
-    return Scores(model, chosen, name, find_scorer(scorer)(model, chosen))
+def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
+    if scored.lower is None or scored.upper is None:
+        return {}
+    return {"lower": scored.lower[order], "upper": scored.upper[order]}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost import cost_tables
+from autobuild.cost import known_costs
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.isomorphism import CELL_INPUT, live_cell
 from autobuild.spaces.stage import Digits, Stage
@@ -66,8 +66,7 @@ class Describer:
 
     def __init__(self, space: SearchSpace, *, costs: bool = True) -> None:
         self.space = space
-        self.tables = cost_tables(space) if costs else None
-        self.places = [_places(stage) for stage in space.stages]
+        self.tables = known_costs(space) if costs else None
         chain = tuple((i, i + 1) for i in range(len(space.stages) - 1))
         self.walks = space.joins != chain
         self._digits = [_digit_tables(stage) for stage in space.stages]
@@ -75,7 +74,11 @@ class Describer:
     def __call__(self, archs: Sequence[Architecture]) -> Description:
         """Describe ``archs``, each of this space's family."""
         runs = [self.simplified(arch) for arch in archs]
-        costs = self.tables.by_part(runs) if self.tables else {}
+        costs: dict[str, FloatArray] = (
+            {part: counts.astype(np.float64) for part, counts in self.tables.by_part(runs).items()}
+            if self.tables
+            else {}
+        )
         choices, amounts, layers = [], [], np.zeros(len(archs))
         for number, stage in enumerate(self.space.stages):
             digits = np.full((len(archs), stage.depths[-1]), -1, dtype=np.int64)
@@ -107,6 +110,17 @@ class Describer:
             free = run[fixed:]
             out.append((*run[:fixed], *(d for d in free if d not in own), *(d for d in free if d in own)))
         return tuple(out)
+
+    def stage_columns(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
+        """Choices and amounts of one stage, costs left out. Shapes: ``(n, depth)``, -1 = no layer -> ``(n, columns)``."""
+        depth = (digits >= 0).sum(axis=1)
+        return np.concatenate(
+            [self._choices(number, digits, depth), self._amounts(number, digits, depth, None)], axis=1
+        )
+
+    def stage_choices(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
+        """One-hot choices of one stage, in the order of :func:`stage_places`. Shape ``(n, C_s)``."""
+        return self._choices(number, digits, (digits >= 0).sum(axis=1))
 
     def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
         stage, (onehot, _) = self.space.stages[number], self._digits[number]
@@ -178,7 +192,7 @@ def _layer_graph(
     return feeders, labels, [(end, 1) for end in last if end not in feeding]
 
 
-def _places(stage: Stage) -> list[Place]:
+def stage_places(stage: Stage) -> list[Place]:
     """What each column of a stage's choices stands for."""
     depths: list[Place] = [(stage.name, 0, "depth", d) for d in stage.depths] if len(stage.depths) > 1 else []
     layers = range(1, 2 if stage.tied else stage.depths[-1] + 1)
