@@ -24,6 +24,7 @@ Bools = NDArray[np.bool_]
 
 CHUNK = 1 << 18  # rows handled at once
 TURNED = 1 << 13  # rows bounded at once, at all turns of the prices: fits the caches
+CHEAP = 30_000_000  # rows that an extension of the left half may look at
 DIVE = 200_000  # rows of either half that are joined where there are too many
 FACTORS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0)  # other prices of one limit
 COMMON = (0.0, 0.5, 0.8, 1.25, 2.0)  # other prices of all limits
@@ -76,8 +77,9 @@ class Bands:
     def __init__(self, problem: Instance, k: int, max_rows: int, deadline: float) -> None:
         self.problem, self.k, self.max_rows, self.deadline = problem, k, max_rows, deadline
         self.rows, self.cut_short = 0, False
-        spread = [float(problem.prices @ usage.max(axis=1)) + 1e-3 * float(usage.max(initial=0.0))
-                  for usage in problem.usages]  # fmt: skip
+        spread = [
+            float(problem.prices @ usage.max(axis=1)) + 1e-3 * float(usage.max(initial=0.0)) for usage in problem.usages
+        ]
         # Coarse units first: what they leave over, the fine ones must be able to fill.
         self.order = [int(unit) for unit in np.argsort(-np.array(spread), kind="stable")]
         sorts = [np.argsort(loss, kind="stable") for loss in problem.losses]
@@ -111,23 +113,22 @@ class Bands:
     def _width(self, wanted: float, greatest: float) -> float:
         """About how wide a band holds so many assemblies, by losses alone."""
         low, high = 0.0, greatest
-        if self._counts(high, self.order)[-1] <= wanted:
+        if self._count(high) <= wanted:
             return high
         for _ in range(40):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._counts(middle, self.order)[-1] > wanted else (middle, high)
+            low, high = (low, middle) if self._count(middle) > wanted else (middle, high)
         return high
 
-    def _counts(self, width: float, units: Sequence[int]) -> list[float]:
-        """About how many partial assemblies over the first unit, the first two... have losses within the width."""
-        counts, histogram = [], np.zeros(BINS + 1)
+    def _count(self, width: float) -> float:
+        """About how many assemblies have losses within the width: histograms of the units, convolved."""
+        histogram = np.zeros(BINS + 1)
         histogram[0] = 1.0
-        for unit in units:
-            losses = self.losses[unit][: np.searchsorted(self.losses[unit], width, side="right")]
+        for table in self.losses:
+            losses = table[: np.searchsorted(table, width, side="right")]
             bins = np.minimum(losses / max(width, 1e-300) * BINS, BINS).astype(np.int64)
             histogram = np.convolve(histogram, np.bincount(bins, minlength=BINS + 1))[: BINS + 1]
-            counts.append(float(histogram.sum()))
-        return counts
+        return float(histogram.sum())
 
     def _search(self, band: float) -> None:
         """Look at every assembly whose gap is within the band."""
@@ -138,23 +139,27 @@ class Bands:
         rows = self.problem.room.size
         nothing = Half(np.zeros(1), np.zeros((rows, 1)), np.zeros((1, 0), dtype=np.int32))
         left, right, first, last = nothing, nothing, 0, len(self.order)
-        while first < last:  # always the half that is cheaper to extend
-            work = [int(self._children(half, unit, band).sum())
-                    for half, unit in ((left, self.order[first]), (right, self.order[last - 1]))]  # fmt: skip
-            if work[0] <= work[1]:
+        survive = 1.0  # share of the left half that its last extension left alive
+        while first < last:
+            work = self._work(left, self.order[first], band), self._work(right, self.order[last - 1], band)
+            # Balanced halves are least work where the bound cannot prune, a long left half where it can.
+            cheap = work[0] <= CHEAP and work[0] * survive <= self.max_rows
+            if work[0] <= work[1] or cheap:
                 ahead = self.order[first + 1 :]
                 left = self._extend(left, self.order[first], band, turned[ahead].sum(axis=0), least[ahead].sum(axis=0))
+                survive = left.losses.size / max(work[0], 1)
                 first += 1
             else:
-                ahead = self.order[: last - 1]
-                right = self._extend(
-                    right, self.order[last - 1], band, turned[ahead].sum(axis=0), least[ahead].sum(axis=0)
-                )
                 last -= 1
+                ahead = self.order[:last]
+                right = self._extend(right, self.order[last], band, turned[ahead].sum(axis=0), least[ahead].sum(axis=0))
         units = [*self.order[:first], *self.order[first:][::-1]]
         self._join(left, right, units, band)
         if self.cut_short and time.monotonic() < self.deadline:
             self._dive(left, right, units, band)
+
+    def _work(self, half: Half, unit: int, band: float) -> int:
+        return int(self._children(half, unit, band).sum())
 
     def _children(self, half: Half, unit: int, band: float) -> IntArray:
         """How many candidates of the unit each partial assembly can take without its losses leaving the band."""
