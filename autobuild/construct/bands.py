@@ -77,6 +77,8 @@ class Bands:
     def __init__(self, problem: Instance, k: int, max_rows: int, deadline: float) -> None:
         self.problem, self.k, self.max_rows, self.deadline = problem, k, max_rows, deadline
         self.rows, self.cut_short = 0, False
+        now = time.monotonic()
+        self.halves_by = now + 0.7 * (deadline - now)  # so that there is time to join them
         spread = [
             float(problem.prices @ usage.max(axis=1)) + 1e-3 * float(usage.max(initial=0.0)) for usage in problem.usages
         ]
@@ -186,7 +188,7 @@ class Bands:
             places = np.column_stack([half.places[parents[alive]], children[alive].astype(np.int32)])
             parts.append(Half(losses[alive], usages[:, alive], places))
             size += places.shape[0]
-            if size > self.max_rows or time.monotonic() > self.deadline:
+            if size > self.max_rows or time.monotonic() > self.halves_by:
                 self.cut_short = True
                 break
         grown = Half(

@@ -2,5 +2,6 @@
 
 from autobuild.cost.analytic import Cost, CostTables, costs_of
 from autobuild.cost.count import count_macs, count_params
+from autobuild.cost.unit_tables import additive_costs, unit_tables
 
-__all__ = ["Cost", "CostTables", "costs_of", "count_macs", "count_params"]
+__all__ = ["Cost", "CostTables", "additive_costs", "costs_of", "count_macs", "count_params", "unit_tables"]
