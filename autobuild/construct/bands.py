@@ -198,7 +198,9 @@ class Bands:
         )
         return grown.take(np.argsort(grown.losses, kind="stable")[: self.max_rows])
 
-    def _alive(self, losses: FloatArray, usages: FloatArray, turned: FloatArray, floor: FloatArray, band: float) -> Bools:
+    def _alive(
+        self, losses: FloatArray, usages: FloatArray, turned: FloatArray, floor: FloatArray, band: float
+    ) -> Bools:
         """Which partial assemblies may still be completed: room for the least usages, and a bound within the band.
 
         The bound at other prices, ``prices + turn >= 0``, differs from that at the prices by what the turn makes of
@@ -225,11 +227,13 @@ class Bands:
                 self.rows += one.size
                 slack = room[:, one] - right.usages[:, other]
                 gaps = part.losses[one] + right.losses[other] + problem.prices @ slack
-                fits = np.flatnonzero((gaps <= min(self.pool.kth + TOLERANCE, band)) & (slack >= -TOLERANCE).all(axis=0))
+                fits = np.flatnonzero(
+                    (gaps <= min(self.pool.kth + TOLERANCE, band)) & (slack >= -TOLERANCE).all(axis=0)
+                )
                 places = np.column_stack([part.places[one[fits]], right.places[other[fits]]])[:, back]
                 for unit, order in enumerate(self.sorts):
                     places[:, unit] = order[places[:, unit]]
-                self.pool.add(places, gaps[fits], (slack[:, fits] < TOLERANCE).any(axis=0))
+                self.pool.add(places, gaps[fits], np.asarray((slack[:, fits] < TOLERANCE).any(axis=0)))
                 if time.monotonic() > self.deadline:
                     self.cut_short = True
                     return
@@ -242,6 +246,7 @@ class Bands:
             self._join(left, right, units, band)
             if band > self.problem.greatest_gap:
                 return
+
 
 class _Pool:
     """The k best so far, and whatever rounding cannot tell from them."""

@@ -18,7 +18,7 @@ from autobuild.construct.bands import Bands
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.instance import IntArray, instance, rows_of
 from autobuild.construct.programme import MAX_ROWS, OPTIMAL, Solution, check_time, solve
-from autobuild.construct.where import Limit
+from autobuild.construct.where import Limit, find_metric
 from autobuild.errors import AutobuildError, ConfigError
 from autobuild.spaces.additive import Additive, FloatArray, same_sizes
 
@@ -94,7 +94,7 @@ class Constrained:
         """The k best feasible assemblies in descending order of their exact sums; ties by candidate indices.
 
         Whole bands of scores are searched, best first, each with bounds for what is unfinished
-        (:mod:`autobuild.construct.bands`). Where more than 100,000 assemblies tie with the k-th, some of them are taken.
+        (:mod:`autobuild.construct.bands`). Where over 100,000 assemblies tie with the k-th, some of them are taken.
 
         Raises:
             ConfigError: ``k`` below 1, or as :func:`autobuild.construct.programme.solve`.
@@ -158,7 +158,9 @@ class Constrained:
 
         base = self.best(limits)
         if base.indices is None:
-            raise ConfigError(f"no network to start from: {base}; accepted: limits that can be met (see why_infeasible)")
+            raise ConfigError(
+                f"no network to start from: {base}; accepted: limits that can be met (see why_infeasible)"
+            )
         rows = []
         for number, limit in enumerate(limits):
             looser = limit.loosened(step)
@@ -207,15 +209,13 @@ def verified(
     Args:
         assemblies: (score, indices), as :meth:`Constrained.assemblies` gives them.
         assemble: Indices -> architecture (``space.assemble``).
-        evaluate: Name in a limit -> function of architectures, values ``(n,)``. A missing value (NaN) satisfies nothing.
+        evaluate: Name in a limit -> function of architectures, values ``(n,)``. A missing value (NaN) satisfies none.
         limits: Limits, linear or not.
         batch: How many architectures are evaluated at once.
 
     Raises:
         ConfigError: At the call: a name in a limit that ``evaluate`` lacks.
     """
-    from autobuild.construct.where import find_metric
-
     keys = {name: find_metric(name, evaluate, limit.text) for limit in limits for name in limit.expression.names}
     return _verified(iter(assemblies), assemble, evaluate, limits, batch, keys)
 
@@ -231,12 +231,13 @@ def _verified(
     while rows := list(itertools.islice(assemblies, batch)):
         archs = [assemble(indices) for _, indices in rows]
         found = {key: np.asarray(evaluate[key](archs), dtype=np.float64) for key in dict.fromkeys(keys.values())}
+        columns = {name: found[key] for name, key in keys.items()}
         right = np.ones(len(rows), dtype=bool)
         for limit in limits:
-            right &= limit.holds(limit.evaluate(lambda name: found[keys[name]]))
+            right &= limit.holds(limit.evaluate(columns.__getitem__))
         for row in np.flatnonzero(right):
             score, indices = rows[row]
-            yield Verified(score, indices, archs[row], {name: float(found[key][row]) for name, key in keys.items()})
+            yield Verified(score, indices, archs[row], {name: float(column[row]) for name, column in columns.items()})
 
 
 def _ranked(score: Additive, indices: IntArray, k: int) -> tuple[IntArray, FloatArray]:

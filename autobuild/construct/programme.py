@@ -93,7 +93,9 @@ def solve(
     total = sum(score.sizes)
     if problem is None:
         return Solution(INFEASIBLE, None, math.nan, -math.inf, math.inf, time.monotonic() - started, 0, total)
-    prices = {limit.text: 0.0 for limit in limits} | {row.limit.text: problem.price(i) for i, row in enumerate(problem.rows)}
+    prices = {limit.text: 0.0 for limit in limits} | {
+        row.limit.text: problem.price(i) for i, row in enumerate(problem.rows)
+    }
     found = Bands(problem, 1, max_rows, started + SEARCH_SHARE * time_limit).run()
     best = problem.indices(found.places[:1])
     bound, complete = problem.bound - problem.scale * found.proven, found.complete

@@ -24,7 +24,7 @@ _SENSES: dict[type[ast.cmpop], tuple[str, bool]] = {
     ast.GtE: (">=", False),
 }
 _REFUSED: dict[type[ast.AST], str] = {
-    ast.Eq: "'==' is not accepted: two measured numbers are hardly ever equal; write a range, as in 7.9 <= latency <= 8.1",
+    ast.Eq: "'==' is not accepted: measured numbers are hardly ever equal; write a range: 7.9 <= latency <= 8.1",
     ast.NotEq: "'!=' is not accepted: nearly every network satisfies it",
     ast.In: "'in' is not accepted: write a range, as in 4 <= latency <= 8",
     ast.NotIn: "'not in' is not accepted",
@@ -75,7 +75,9 @@ class Limit:
         if not share > 0 or not math.isfinite(share):
             raise ConfigError(f"limit {self.text!r}: loosened by {share!r}, accepted: a share above 0, such as 0.05")
         if self.bound == 0:
-            raise ConfigError(f"limit {self.text!r}: a bound of 0 has no {share:.0%} of its own; give the step as a number")
+            raise ConfigError(
+                f"limit {self.text!r}: a bound of 0 has no {share:.0%} of its own; give the step as a number"
+            )
         step = share * abs(self.bound)
         return self.with_bound(self.bound + step if self.sense == "<=" else self.bound - step)
 
@@ -141,11 +143,10 @@ def parse_where(text: str) -> tuple[Limit, ...]:
     return tuple(limit for comparison in reader.comparisons() for limit in reader.limits(comparison))
 
 
-def split_limits(
-    limits: Iterable[Limit], metrics: Mapping[str, object]
-) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+def split_limits(limits: Iterable[Limit], metrics: Mapping[str, object]) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
     """Those limits that can be solved for (linear, every metric has tables), and those that can only be verified."""
-    solved, rest = [], []
+    solved: list[Limit] = []
+    rest: list[Limit] = []
     for limit in limits:
         known = limit.linear is not None and all(_known(name, metrics) for name in limit.linear)
         (solved if known else rest).append(limit)
@@ -185,7 +186,9 @@ class _Reader:
                 warnings.simplefilter("ignore")
                 tree = ast.parse(self.text, mode="eval").body
         except SyntaxError as error:
-            self.refuse("one '=' is no comparison: write <= or >=" if _assigns(self.text) else f"not limits ({error.msg})")
+            self.refuse(
+                "one '=' is no comparison: write <= or >=" if _assigns(self.text) else f"not limits ({error.msg})"
+            )
         except (RecursionError, MemoryError, ValueError):
             self.refuse("not limits, or nested too deep")
         found: list[ast.Compare] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -50,8 +51,8 @@ def unit_tables(
         if len(free) > 1:
             names = [space.units[owner].name for owner in free]
             raise SpaceError(
-                f"{cost} of {space.name!r} is not a sum over units: what {part!r} costs depends on {' and '.join(names)} "
-                "together (accepted: such units joined into one, or narrowed to one candidate)"
+                f"{cost} of {space.name!r} is not a sum over units: what {part!r} costs depends on "
+                f"{' and '.join(names)} together (accepted: such units joined into one, or narrowed to one candidate)"
             )
         if not free:
             constant += int(_part(tables, part, weights, space.units, owners, runs, None)[0])
@@ -86,7 +87,7 @@ def _part(
     for number, row in enumerate(distinct):
         chosen = tuple(
             tuple(int(digit) for digit in row[start:stop] if digit >= 0)
-            for start, stop in zip(widths, widths[1:], strict=False)
+            for start, stop in itertools.pairwise(widths.tolist())
         )
         entries = tables.table(part, chosen) @ weights
         members = np.flatnonzero(group.reshape(-1) == number)

@@ -23,7 +23,7 @@ class Additive:
         tables: For each unit the share of its candidates by index, shape ``(unit.size,)``; finite numbers.
 
     Raises:
-        ConfigError: No unit, an empty unit, or shares that are not finite numbers; the message names unit and candidate.
+        ConfigError: No unit, an empty unit, or shares that are not finite numbers; the message names both.
     """
 
     constant: float
