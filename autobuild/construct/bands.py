@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 CHUNK = 1 << 18  # rows handled at once
 TURNED = 1 << 13  # rows bounded at once, at all turns of the prices: fits the caches
 CHEAP = 30_000_000  # rows that an extension of the left half may look at
-DIVE = 200_000  # rows of either half that are joined where there are too many
+DIVE = 100_000  # rows of either half that are joined first where there are too many
 FACTORS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0)  # other prices of one limit
 COMMON = (0.0, 0.5, 0.8, 1.25, 2.0)  # other prices of all limits
 BINS = 1024
@@ -77,8 +77,7 @@ class Bands:
     def __init__(self, problem: Instance, k: int, max_rows: int, deadline: float) -> None:
         self.problem, self.k, self.max_rows, self.deadline = problem, k, max_rows, deadline
         self.rows, self.cut_short = 0, False
-        now = time.monotonic()
-        self.halves_by = now + 0.7 * (deadline - now)  # so that there is time to join them
+        self.most, self.halves_by, self.diving = max_rows, deadline, False
         spread = [
             float(problem.prices @ usage.max(axis=1)) + 1e-3 * float(usage.max(initial=0.0)) for usage in problem.usages
         ]
@@ -133,7 +132,30 @@ class Bands:
         return float(histogram.sum())
 
     def _search(self, band: float) -> None:
-        """Look at every assembly whose gap is within the band."""
+        """Look at every assembly whose gap is within the band, or at good ones where there are too many."""
+        now = time.monotonic()
+        self.halves_by = now + (self.deadline - now) / 2  # so that there is time to join them
+        self.most = self.max_rows
+        left, right, units = self._halves(band)
+        if not self.cut_short:
+            self._join(left, right, units, band)
+            return
+        # Nothing is proven in this band any more: join the halves' best parts, giving more and more slack.
+        self.most, self.halves_by, self.diving = DIVE, self.deadline, True
+        while time.monotonic() < self.deadline:
+            left, right, units = self._halves(band)
+            slack = band
+            while slack < self.problem.greatest_gap and time.monotonic() < self.deadline:
+                slack *= 1.5
+                self._join(left, right, units, slack)
+                if self.pool.gaps.size >= self.k:
+                    break
+            if self.most >= self.max_rows:
+                return
+            self.most = min(4 * self.most, self.max_rows)
+
+    def _halves(self, band: float) -> tuple[Half, Half, list[int]]:
+        """Partial assemblies over the first and over the other units, and the units in the order of their places."""
         core = [int(np.searchsorted(loss, band, side="right")) for loss in self.losses]
         tables = list(zip(self.losses, self.usages, core, strict=True))
         turned = np.array([(loss[:n] + self.turns @ usage[:, :n]).min(axis=1) for loss, usage, n in tables])
@@ -145,7 +167,7 @@ class Bands:
         while first < last:
             work = self._work(left, self.order[first], band), self._work(right, self.order[last - 1], band)
             # Balanced halves are least work where the bound cannot prune, a long left half where it can.
-            cheap = work[0] <= CHEAP and work[0] * survive <= self.max_rows
+            cheap = work[0] <= CHEAP and work[0] * survive <= self.most
             if work[0] <= work[1] or cheap:
                 ahead = self.order[first + 1 :]
                 left = self._extend(left, self.order[first], band, turned[ahead].sum(axis=0), least[ahead].sum(axis=0))
@@ -156,9 +178,7 @@ class Bands:
                 ahead = self.order[:last]
                 right = self._extend(right, self.order[last], band, turned[ahead].sum(axis=0), least[ahead].sum(axis=0))
         units = [*self.order[:first], *self.order[first:][::-1]]
-        self._join(left, right, units, band)
-        if self.cut_short and time.monotonic() < self.deadline:
-            self._dive(left, right, units, band)
+        return left, right, units
 
     def _work(self, half: Half, unit: int, band: float) -> int:
         return int(self._children(half, unit, band).sum())
@@ -188,7 +208,7 @@ class Bands:
             places = np.column_stack([half.places[parents[alive]], children[alive].astype(np.int32)])
             parts.append(Half(losses[alive], usages[:, alive], places))
             size += places.shape[0]
-            if size > self.max_rows or time.monotonic() > self.halves_by:
+            if size > self.most or time.monotonic() > self.halves_by:
                 self.cut_short = True
                 break
         grown = Half(
@@ -196,7 +216,7 @@ class Bands:
             np.concatenate([part.usages for part in parts], axis=1),
             np.concatenate([part.places for part in parts]),
         )
-        return grown.take(np.argsort(grown.losses, kind="stable")[: self.max_rows])
+        return grown.take(np.argsort(grown.losses, kind="stable")[: self.most])
 
     def _alive(
         self, losses: FloatArray, usages: FloatArray, turned: FloatArray, floor: FloatArray, band: float
@@ -208,7 +228,7 @@ class Bands:
         """
         left = self.problem.room[:, None] - usages
         alive = np.asarray((left >= floor[:, None] - TOLERANCE).all(axis=0))
-        for start in range(0, losses.size, TURNED):
+        for start in range(0, losses.size if not self.diving else 0, TURNED):
             part = slice(start, start + TURNED)
             alive[part] &= losses[part] + (turned[:, None] - self.turns @ left[:, part]).max(axis=0) <= band
         return alive
@@ -237,15 +257,6 @@ class Bands:
                 if time.monotonic() > self.deadline:
                     self.cut_short = True
                     return
-
-    def _dive(self, left: Half, right: Half, units: Sequence[int], band: float) -> None:
-        """Where a band is too large to be searched: good assemblies of the halves' best parts, nothing proven."""
-        left, right = left.take(slice(DIVE)), right.take(slice(DIVE))
-        while self.pool.gaps.size < self.k and time.monotonic() < self.deadline:
-            band *= 1.5
-            self._join(left, right, units, band)
-            if band > self.problem.greatest_gap:
-                return
 
 
 class _Pool:

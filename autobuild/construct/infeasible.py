@@ -46,7 +46,7 @@ class Infeasible:
         score: Its score.
         relaxed: Limits that it satisfies: those that it breaks, moved to its values.
         violation: Sum of relative violations: each excess in parts of the bound's size (of the metric's range where the
-            bound is 0).
+            bound is next to 0).
         proven: Whether no network has a smaller sum.
     """
 
@@ -96,9 +96,9 @@ def why_infeasible(
     """
     check_time(time_limit)
     rows = rows_of(score, limits, metrics)
-    nearest, proven = _nearest(score, rows, time_limit)
-    if nearest is not None and all(bool(row.holds(np.array([nearest]))[0]) for row in rows):
+    if solve(score, limits, metrics, time_limit).indices is not None:
         return None
+    nearest, proven = _nearest(rows, time_limit)
     relaxed = tuple(limits)
     if nearest is not None:
         relaxed = tuple(_reached(row, nearest) for row in rows)
@@ -113,7 +113,8 @@ def why_infeasible(
 
 def _size(row: Row) -> float:
     """What violations are relative to."""
-    return abs(row.bound) or row.range or 1.0
+    size = abs(row.bound)
+    return size if size > 1e-3 * row.range else row.range or 1.0
 
 
 def _value(row: Row, indices: Sequence[int]) -> float:
@@ -139,7 +140,7 @@ def _broken(row: Row, indices: Sequence[int] | None) -> Broken:
     return Broken(row.limit, reachable, bool(row.limit.holds(reachable)), value, excess)
 
 
-def _nearest(score: Additive, rows: Sequence[Row], time_limit: float) -> tuple[tuple[int, ...] | None, bool]:
+def _nearest(rows: Sequence[Row], time_limit: float) -> tuple[tuple[int, ...] | None, bool]:
     """The assembly with the least sum of relative violations, and whether that is proven.
 
     A mixed-integer programme: one binary number per candidate, one violation >= 0 per limit. Candidates that another
@@ -149,11 +150,10 @@ def _nearest(score: Additive, rows: Sequence[Row], time_limit: float) -> tuple[t
     from scipy.sparse import csr_matrix, hstack, identity
 
     deadline = time.monotonic() + time_limit
-    if not rows:
-        return tuple(int(table.argmax()) for table in score.tables), True
     kept, usages = [], []
-    for unit in range(len(score.tables)):
-        usage = np.array([row.usage.tables[unit] / _size(row) for row in rows])
+    for unit in range(len(rows[0].usage.tables)):
+        tables = [(row, row.usage.tables[unit]) for row in rows]
+        usage = np.array([(table - table.min()) / _size(row) for row, table in tables])
         places = undominated(-usage.T)
         kept.append(places)
         usages.append(usage[:, places])
@@ -161,7 +161,7 @@ def _nearest(score: Additive, rows: Sequence[Row], time_limit: float) -> tuple[t
     owner = np.repeat(np.arange(len(kept)), [places.size for places in kept])
     choose = csr_matrix((np.ones(count), (owner, np.arange(count))), shape=(len(kept), count + len(rows)))
     spend = hstack([csr_matrix(np.hstack(usages)), -identity(len(rows))], format="csr")
-    room = np.array([(row.bound - row.usage.constant) / _size(row) for row in rows])
+    room = np.array([(row.bound - row.usage.least) / _size(row) for row in rows])
     result = milp(
         np.concatenate([np.zeros(count), np.ones(len(rows))]),
         integrality=np.concatenate([np.ones(count), np.zeros(len(rows))]),

@@ -80,7 +80,7 @@ def pareto(targets: Sequence[Additive], max_front: int = 20_000) -> Front:
 
 
 def front_of(values: ArrayLike) -> IntArray:
-    """Rows that no other row equals or exceeds in every column, equal rows once. Shapes: ``(n, targets) -> (kept,)``."""
+    """Rows that no other row equals or exceeds in every column, equal rows once: ``(n, targets) -> (kept,)``."""
     rows = np.asarray(values, dtype=np.float64)
     if rows.shape[1] == 3:
         return _front_of_three(rows)

@@ -209,11 +209,12 @@ class _Reader:
 
     def limits(self, comparison: ast.Compare) -> list[Limit]:
         """One limit for each operator of a (chained) comparison."""
+        for operator in comparison.ops:
+            if type(operator) not in _SENSES:
+                self.refuse(_REFUSED[type(operator)])
         sides = [self.side(node) for node in (comparison.left, *comparison.comparators)]
         out = []
         for left, operator, right in zip(sides, comparison.ops, sides[1:], strict=False):
-            if type(operator) not in _SENSES:
-                self.refuse(_REFUSED[type(operator)])
             out.append(self.limit(left, *_SENSES[type(operator)], right))
         return out
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.analytic import CostTables, cost_tables
+from autobuild.cost.analytic import INPUT, CostTables, cost_tables
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import SearchSpace, Unit
 from autobuild.spaces.additive import Additive
@@ -43,10 +43,13 @@ def unit_tables(
             raise SpaceError(f"unit {unit.name!r} has {unit.size:,} candidates: up to {MAX_CANDIDATES:,} are listed")
     owners = [number for number, unit in enumerate(space.units) for _ in unit.stages]
     runs = [unit.runs(np.arange(unit.size)) for unit in space.units]
+    only_params = set(np.flatnonzero(weights)) <= {Tally._fields.index("params")}
     constant = 0
     out = [np.zeros(unit.size, dtype=np.int64) for unit in space.units]
     for part in tables.parts:
         places = [*tables.context[part], *([tables.places[part]] if part in tables.places else [])]
+        if only_params:  # which never depend on the size of the input
+            places = [place for place in places if place != tables.places.get(INPUT)]
         free = [owner for owner in dict.fromkeys(owners[place] for place in places) if space.units[owner].size > 1]
         if len(free) > 1:
             names = [space.units[owner].name for owner in free]
