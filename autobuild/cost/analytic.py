@@ -44,32 +44,52 @@ def costs_of(
     Raises:
         SpaceError: If the space builds no networks, or does not say how large its inputs are and nor does the caller.
     """
-    realiser(space)  # refuses by name where nothing can be built
-    file = declared_by(space)
+    tables, rules = cost_tables(space, num_classes, input_shape)
+    if tables is None:
+        classes, shape = _made_for(space, num_classes, input_shape)
+        return {name: partial(_from_networks, space, name, classes, shape) for name in rules}
+    return {name: partial(tables.cost, rule) for name, rule in rules.items()}
+
+
+def cost_tables(
+    space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
+) -> tuple[CostTables | None, dict[str, Mapping[str, int]]]:
+    """The tables that costs are summed from, and for each cost the weights of the counts in it.
+
+    The tables are None where the space gives none, so that whole networks are counted. Errors as :func:`costs_of`.
+    """
+    classes, shape = _made_for(space, num_classes, input_shape)
+    file = _file(space)
+    if not hasattr(file, "plan") and not hasattr(file, "tallies"):
+        return None, dict(BASE)
+    if shape[1] != shape[2]:
+        raise SpaceError(f"input_shape={shape}: inputs as high as wide are accepted")
+    return CostTables(space, file, classes, shape[0], shape[1]), {**BASE, **getattr(file, "COSTS", {})}
+
+
+def _made_for(
+    space: SearchSpace, num_classes: int | None, input_shape: tuple[int, int, int] | None
+) -> tuple[int, tuple[int, int, int]]:
+    """Classes and shape of an input: those given, else those that the space is made for."""
+    file = _file(space)
     shape = input_shape or getattr(file, "INPUT_SHAPE", None)
     if shape is None:
         raise SpaceError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
     classes: int = num_classes if num_classes is not None else getattr(file, "NUM_CLASSES", 10)
-    if not hasattr(file, "plan") and not hasattr(file, "tallies"):
-        return {name: partial(_from_networks, space, name, classes, tuple(shape)) for name in BASE}
-    if shape[1] != shape[2]:
-        raise SpaceError(f"input_shape={tuple(shape)}: inputs as high as wide are accepted")
-    tables = CostTables(space, file, classes, shape[0], shape[1])
-    rules: dict[str, Mapping[str, int]] = {**BASE, **getattr(file, "COSTS", {})}
-    return {name: partial(tables.cost, rule) for name, rule in rules.items()}
+    return classes, (int(shape[0]), int(shape[1]), int(shape[2]))
 
 
 def known_costs(space: SearchSpace) -> CostTables | None:
-    """Tables of a space that declares its blocks, with the classes and inputs that it is made for; else None."""
+    """The tables of a space, with the classes and inputs that it is made for; None where it has none."""
     try:
-        realiser(space)
+        return cost_tables(space)[0]
     except SpaceError:
         return None
-    file = declared_by(space)
-    shape = getattr(file, "INPUT_SHAPE", None)
-    if shape is None or shape[1] != shape[2] or not (hasattr(file, "plan") or hasattr(file, "tallies")):
-        return None
-    return CostTables(space, file, getattr(file, "NUM_CLASSES", 10), shape[0], shape[1])
+
+
+def _file(space: SearchSpace) -> Any:
+    realiser(space)  # refuses by name where nothing can be built
+    return declared_by(space)
 
 
 def _from_networks(
@@ -141,7 +161,7 @@ class CostTables:
         out = np.zeros((len(runs), len(Tally._fields)), dtype=np.int64)
         stage = self.places.get(part)
         for chosen, rows in groups.items():
-            table = self._table(part, chosen)
+            table = self.table(part, chosen)
             if stage is None:
                 out[rows] = table[0, 0]
                 continue
@@ -150,7 +170,7 @@ class CostTables:
             out[rows] = table[np.arange(depth), digits].sum(axis=1)
         return out
 
-    def _table(self, part: str, chosen: tuple[Digits, ...]) -> Counts:
+    def table(self, part: str, chosen: tuple[Digits, ...]) -> Counts:
         """Entries of a part whose context is ``chosen``. Shape ``(places, choices + 1, fields)``, last: no layer."""
         if (part, chosen) not in self._tables:
             runs = [stage.run(0) for stage in self.space.stages]

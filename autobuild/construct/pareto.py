@@ -1,0 +1,207 @@
+"""Pareto fronts of two or three additive targets: unit by unit, keeping only partial sums that nothing beats."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from autobuild.construct.instance import IntArray
+from autobuild.errors import ConfigError
+from autobuild.spaces.additive import Additive, FloatArray, same_sizes
+
+CHUNK = 1 << 20  # partial sums compared at once
+GRID = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """Assemblies none of which another one beats in all targets; descending in the first target.
+
+    Attributes:
+        indices: Candidate of every unit, ``(n, units)``.
+        values: The targets, all maximised, ``(n, targets)``.
+        epsilon: 0 where the front is exact; else, for each target, by how much an assembly that is left out may exceed
+            all that are there, ``(targets,)``.
+    """
+
+    indices: IntArray
+    values: FloatArray
+    epsilon: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.epsilon.any()
+
+
+def pareto(targets: Sequence[Additive], max_front: int = 20_000) -> Front:
+    """The front of two or three additive targets over the same units; of assemblies with equal values one is kept.
+
+    A partial sum that another one equals or exceeds in every target can be left out, since both are completed alike.
+    Where more than ``max_front`` partial sums remain, one is kept in each cell of a grid, the finest that leaves few
+    enough; ``epsilon`` adds up what that may lose.
+
+    An additive front bounds the true one only where the targets really are sums: predictions with a remainder have to
+    be evaluated in full, see :func:`re_rank`.
+
+    Args:
+        targets: Two or three, all maximised.
+        max_front: Partial sums kept after each unit.
+
+    Raises:
+        ConfigError: Fewer than two or more than three targets, tables for different units, ``max_front`` below 2.
+    """
+    if len(targets) not in (2, 3):
+        raise ConfigError(f"pareto: given {len(targets)} targets, accepted: two or three")
+    if max_front < 2:
+        raise ConfigError(f"max_front={max_front!r}: a whole number from 2 is accepted")
+    same_sizes({f"target {number}": target for number, target in enumerate(targets, start=1)})
+    sums = np.zeros((1, len(targets)))
+    indices = np.zeros((1, 0), dtype=np.int64)
+    epsilon = np.zeros(len(targets))
+    for unit in range(len(targets[0].tables)):
+        table = np.stack([target.tables[unit] for target in targets], axis=1)
+        kept = front_of(table)
+        sums, indices = _extended(sums, indices, table[kept], kept)
+        if len(sums) > max_front:
+            sums, indices, lost = _thinned(sums, indices, max_front)
+            epsilon += lost
+    values = np.stack([target.totals(indices) for target in targets], axis=1)
+    best = front_of(values)
+    order = best[np.lexsort((*indices[best].T[::-1], *(-values[best].T[::-1])))]
+    return Front(indices[order], values[order], epsilon)
+
+
+def front_of(values: ArrayLike) -> IntArray:
+    """Rows that no other row equals or exceeds in every column, equal rows once: ``(n, targets) -> (kept,)``."""
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.shape[1] == 3:
+        return _front_of_three(rows)
+    order = np.lexsort((np.arange(len(rows)), -rows[:, 1], -rows[:, 0]))
+    second = rows[order, 1]
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(second)[:-1]])
+    return np.sort(order[second > before])
+
+
+def _front_of_three(rows: FloatArray) -> IntArray:
+    """Sweep down the first target, keeping the front of the other two among what has passed (Kung et al., 1975)."""
+    places = _thinly_beaten(rows)
+    order = places[np.lexsort((places, *(-rows[places].T[::-1])))]
+    second: list[float] = []  # ascending, and the third descending
+    third: list[float] = []
+    kept = []
+    for row, y, z in zip(order.tolist(), rows[order, 1].tolist(), rows[order, 2].tolist(), strict=True):
+        at = bisect.bisect_left(second, y)
+        if at < len(second) and third[at] >= z:
+            continue
+        kept.append(row)
+        stop = at + (at < len(second) and second[at] == y)
+        start = at
+        while start and third[start - 1] <= z:
+            start -= 1
+        second[start:stop], third[start:stop] = [y], [z]
+    return np.sort(np.array(kept, dtype=np.int64))
+
+
+def _thinly_beaten(rows: FloatArray) -> IntArray:
+    """Rows left when those are dropped that a row beats from a higher cell of a grid over the first two targets."""
+    if len(rows) < 10_000:
+        return np.arange(len(rows))
+    cells = []
+    for column in (rows[:, 0], rows[:, 1]):
+        edges = np.quantile(column[:: max(1, len(column) // 20_000)], np.linspace(0, 1, GRID)[1:-1])
+        cells.append(np.searchsorted(edges, column, side="right"))
+    best = np.full((GRID, GRID), -np.inf)
+    np.maximum.at(best, (cells[0], cells[1]), rows[:, 2])
+    best = np.maximum.accumulate(np.maximum.accumulate(best[::-1, ::-1], axis=0), axis=1)[::-1, ::-1]
+    return np.flatnonzero(rows[:, 2] > best[cells[0] + 1, cells[1] + 1])
+
+
+def _extended(sums: FloatArray, indices: IntArray, table: FloatArray, kept: IntArray) -> tuple[FloatArray, IntArray]:
+    """The front of all sums of a partial sum and a candidate."""
+    step = max(1, CHUNK // len(table))
+    best, parents, children = np.zeros((0, sums.shape[1])), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for start in range(0, len(sums), step):
+        part = (sums[start : start + step, None, :] + table[None]).reshape(-1, sums.shape[1])
+        own = front_of(part)
+        best = np.concatenate([best, part[own]])
+        parents = np.concatenate([parents, start + own // len(table)])
+        children = np.concatenate([children, own % len(table)])
+        if start:
+            alive = front_of(best)
+            best, parents, children = best[alive], parents[alive], children[alive]
+    return best, np.column_stack([indices[parents], kept[children]])
+
+
+def _thinned(sums: FloatArray, indices: IntArray, most: int) -> tuple[FloatArray, IntArray, FloatArray]:
+    """One partial sum in each cell of a grid, and the size of its cells."""
+    low, span = sums.min(axis=0), np.maximum(np.ptp(sums, axis=0), 1e-300)
+    cells = 2 * most
+    while True:
+        cell = span / cells
+        _, first = np.unique(np.floor((sums - low) / cell), axis=0, return_index=True)
+        if len(first) <= most or cells == 1:
+            return sums[first], indices[first], cell
+        cells = max(1, int(cells / 1.25))
+
+
+def re_rank(front: Front, evaluate: Callable[[IntArray], ArrayLike]) -> Front:
+    """The front of the same assemblies by the full predictor: those that another one now beats are left out.
+
+    Args:
+        front: Proposals.
+        evaluate: Indices ``(n, units)`` -> targets ``(n, targets)``, all maximised.
+
+    Raises:
+        ConfigError: Values of another shape, or missing ones.
+    """
+    values = np.asarray(evaluate(front.indices), dtype=np.float64)
+    if values.shape != front.values.shape or np.isnan(values).any():
+        raise ConfigError(
+            f"re_rank: given values of shape {values.shape}, accepted: {front.values.shape}, none missing"
+        )
+    best = front_of(values)
+    order = best[np.lexsort((best, *(-values[best].T[::-1])))]
+    return Front(front.indices[order], values[order], front.epsilon)
+
+
+def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
+    """The volume that points dominate above a reference point; points are maximised.
+
+    Args:
+        values: ``(n, 2)`` or ``(n, 3)``; points that do not exceed the reference in every target add nothing.
+        reference: ``(2,)`` or ``(3,)``.
+
+    Raises:
+        ConfigError: Another number of targets.
+
+    Source: E. Zitzler and L. Thiele, "Multiobjective optimization using evolutionary algorithms" (PPSN 1998); three
+    targets by sweeping the third.
+    """
+    points, corner = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] not in (2, 3) or corner.shape != (points.shape[1],):
+        raise ConfigError(
+            f"hypervolume: given {points.shape} and {corner.shape}, accepted: (n, 2), (2,) or (n, 3), (3,)"
+        )
+    points = points[(points > corner).all(axis=1)] - corner
+    if points.shape[1] == 2:
+        return _area(points)
+    levels = np.unique(points[:, 2])
+    slices = [_area(points[points[:, 2] >= level, :2]) for level in levels]
+    return float(np.dot(slices, np.diff(levels, prepend=0.0)))
+
+
+def _area(points: NDArray[np.float64]) -> float:
+    """Area that points dominate above the origin."""
+    if not len(points):
+        return 0.0
+    front = points[front_of(points)]
+    front = front[np.argsort(-front[:, 0])]
+    return float(np.dot(front[:, 0], np.diff(front[:, 1], prepend=0.0)))

@@ -1,0 +1,110 @@
+"""A number of an architecture that is a sum over units: one table of candidates for each unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from autobuild.errors import ConfigError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Additive:
+    """``constant + sum over units u of tables[u][candidate of u]``: an additive score, or an additive cost.
+
+    Args:
+        constant: What every architecture has.
+        tables: For each unit the share of its candidates by index, shape ``(unit.size,)``; finite numbers.
+
+    Raises:
+        ConfigError: No unit, an empty unit, or shares that are not finite numbers; the message names both.
+    """
+
+    constant: float
+    tables: tuple[FloatArray, ...]
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.constant):
+            raise ConfigError(f"additive tables: the constant is {self.constant!r}, accepted: a finite number")
+        tables = tuple(np.array(table, dtype=np.float64) for table in self.tables)
+        if not tables:
+            raise ConfigError("additive tables: given no unit, accepted: one table per unit, at least one")
+        for unit, table in enumerate(tables):
+            if table.ndim != 1 or table.size == 0:
+                raise ConfigError(f"table of unit {unit}: shape {table.shape}, accepted: (candidates,), at least one")
+            bad = np.flatnonzero(~np.isfinite(table))
+            if bad.size:
+                raise ConfigError(
+                    f"table of unit {unit}: candidate {bad[0]} has {table[bad[0]]} ({bad.size} such in all), "
+                    "accepted: finite numbers"
+                )
+            table.setflags(write=False)
+        object.__setattr__(self, "tables", tables)
+
+    def __repr__(self) -> str:
+        return f"Additive({self.constant:g} + {' + '.join(f'[{table.size:,}]' for table in self.tables)})"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of candidates of every unit."""
+        return tuple(table.size for table in self.tables)
+
+    def totals(self, indices: ArrayLike) -> FloatArray:
+        """Values of many assemblies, each sum correctly rounded (``math.fsum``). Shapes: ``(n, units) -> (n,)``."""
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1, len(self.tables))
+        columns = [table[rows[:, unit]].tolist() for unit, table in enumerate(self.tables)]
+        return np.array([math.fsum((self.constant, *row)) for row in zip(*columns, strict=True)], dtype=np.float64)
+
+    @property
+    def least(self) -> float:
+        """The least value that any assembly has."""
+        return math.fsum((self.constant, *(float(table.min()) for table in self.tables)))
+
+    @property
+    def greatest(self) -> float:
+        """The greatest value that any assembly has."""
+        return math.fsum((self.constant, *(float(table.max()) for table in self.tables)))
+
+    def scaled(self, factor: float) -> Additive:
+        """The same number in other units."""
+        return Additive(factor * self.constant, tuple(factor * table for table in self.tables))
+
+
+def weighted_sum(terms: Sequence[tuple[float, Additive]], constant: float = 0.0) -> Additive:
+    """``constant + sum of weight * additive``: additive again.
+
+    Raises:
+        ConfigError: No term, or terms over different units.
+    """
+    if not terms:
+        raise ConfigError("a weighted sum needs at least one additive number")
+    same_sizes({str(number): term for number, (_, term) in enumerate(terms)})
+    if len(terms) == 1 and terms[0][0] == 1 and constant == 0:
+        return terms[0][1]
+    total = math.fsum((constant, *(weight * term.constant for weight, term in terms)))
+    units = range(len(terms[0][1].tables))
+    tables = tuple(np.sum([weight * term.tables[unit] for weight, term in terms], axis=0) for unit in units)
+    return Additive(total, tables)
+
+
+def same_sizes(named: Mapping[str, Additive]) -> None:
+    """Check that additive numbers are about the same units.
+
+    Raises:
+        ConfigError: They are not; the message names one that differs.
+    """
+    first: tuple[str, Additive] | None = None
+    for name, item in named.items():
+        if first is None:
+            first = (name, item)
+        elif item.sizes != first[1].sizes:
+            raise ConfigError(
+                f"tables of {name!r} are for units of {item.sizes} candidates, those of {first[0]!r} "
+                f"for {first[1].sizes}; accepted: the same units"
+            )
