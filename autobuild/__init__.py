@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         learning_curve,
         load_model,
         narrow,
+        pareto,
         sample_design,
         save_model,
     )
@@ -72,6 +73,7 @@ __all__ = [
     "load_model",
     "load_zoo",
     "narrow",
+    "pareto",
     "register_space",
     "sample_design",
     "save_model",

@@ -20,17 +20,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct import Built, narrowing_note
+from autobuild.construct import Built, Limited, Metric, build_refined, narrowing_note, parse_where
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
-from autobuild.cost import Cost, costs_of
-from autobuild.errors import ConfigError, SpaceError
-from autobuild.explain import Scores, explain
+from autobuild.construct import pareto as _pareto
+from autobuild.construct.pareto import front_of
+from autobuild.cost import Cost, additive_costs, costs_of
+from autobuild.errors import ConfigError, SpaceError, nearest
+from autobuild.explain import AdditiveScores, Scores, explain, project
 from autobuild.fit import FittedModel, load_model, save_model
 from autobuild.fit import fit as _fit
 from autobuild.fit import learning_curve as _learning_curve
 from autobuild.labels import LabelledSet, sample_design
+from autobuild.labels.target import find_name
 from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.additive import Additive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +51,7 @@ __all__ = [
     "learning_curve",
     "load_model",
     "narrow",
+    "pareto",
     "sample_design",
     "save_model",
 ]
@@ -63,7 +68,9 @@ def costs(space: SearchSpace) -> dict[str, Cost]:
 @functools.wraps(_fit)
 def fit(labels: LabelledSet, target: str = "acc", **options: Any) -> FittedModel:
     """See :func:`autobuild.fit.fit`; costs of the space (``cost.macs``...) may be named in the target."""
-    return _fit(labels, target, **{"costs": costs(labels.space), **options})
+    model = _fit(labels, target, **{"costs": costs(labels.space), **options})
+    model._cache["labels"] = labels  # for limits over its other columns; not written to disk
+    return model
 
 
 @functools.wraps(_learning_curve)
@@ -72,23 +79,124 @@ def learning_curve(labels: LabelledSet, target: str = "acc", **options: Any) -> 
     return _learning_curve(labels, target, **{"costs": costs(labels.space), **options})
 
 
-def build(scores: Scores, top: int = 10) -> Built:
-    """Build the ``top`` best networks by summed candidate scores (exact k best, deterministic ties).
+def build(
+    scores: Scores,
+    top: int = 10,
+    *,
+    where: str | None = None,
+    labels: LabelledSet | None = None,
+    by: str = "predicted",
+    apart: int = 0,
+    time_limit: float = 10.0,
+) -> Built:
+    """Build the ``top`` best networks.
+
+    Additive scores propose the ten thousand best sums, exactly; the full predictor ranks them and climbs from the best.
+    Scores of the paper's scorer ``hopnorm`` are built by as they are: exact k best, no second opinion.
 
     Args:
         scores: Candidate scores.
         top: How many.
+        where: Limits such as ``"latency_gpu <= 8 and params < 6e6"`` over label columns (predicted by a Gaussian
+            process) and costs of the space (exact); ``label.params`` and ``cost.params`` say which, where both exist.
+        labels: Where limited label columns come from; those that the model was fitted on by default.
+        by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
+            exploring.
+        apart: In at least how many layers any two built networks differ.
+        time_limit: Seconds for each search under limits.
 
     Returns:
-        A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted``.
+        A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted, lower, upper`` and the limited
+        metrics, ``.prices`` what loosening each limit would buy.
+
+    Raises:
+        ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
+        NoNetworkError: If no network satisfies the limits: which one, by how much, and the nearest network.
     """
+    model, space = scores.model, scores.space
+    if not isinstance(scores, AdditiveScores):
+        if where is not None or by != "predicted" or apart:
+            raise ConfigError(f"where, by and apart need additive scores, not those of scorer={scores.scorer}")
+        built = _build(space, scores.unit_scores, top, model.predict_mean)
+        # a candidate score is on the target's scale, so a network's is the mean over its units: the order is the sum's
+        return Built(built.archs, built.scores / len(space.units), built.predicted)
+    if by not in ("predicted", "lower", "upper"):
+        raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
+    limited = _limited(scores, where, labels, time_limit) if where is not None else None
+    side = {"lower": 1, "upper": 2}
 
-    def predict(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        return scores.model.predict_mean(archs)
+    def judge(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        return model.predict_mean(archs) if by == "predicted" else model.intervals(archs, 0.8)[side[by]]
 
-    built = _build(scores.space, scores.unit_scores, top, predict)
-    # a candidate score is on the scale of the target, so a network's is the mean over its units: the order is the sum's
-    return Built(built.archs, built.scores / len(scores.space.units), built.predicted)
+    archs = build_refined(space, scores.unit_scores, judge, top, limited=limited, apart=apart)
+    predicted, lower, upper = model.intervals(archs, 0.9)
+    values = limited.values(archs) if limited else {}
+    prices = limited.prices() if limited else None
+    return Built(tuple(archs), scores.projection.sums(archs), predicted, lower, upper, values, prices)
+
+
+def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, time_limit: float) -> Limited:
+    limits = parse_where(where)
+    known = labels if labels is not None else scores.model._cache.get("labels")
+    found: dict[str, Metric] = {}
+    exact = costs(scores.space)
+    columns = known.metrics if known is not None else []
+    for limit in limits:
+        for name in limit.expression.names:
+            kind, bare = find_name(name, columns, exact, limit.text)
+            if f"{kind}.{bare}" not in found:
+                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores.space, bare, exact[bare])
+                found[f"{kind}.{bare}"] = made
+    score = Additive(scores.base, tuple(scores.unit_scores.values()))
+    return Limited(scores.space, score, limits, found, time_limit)
+
+
+def _exact(space: SearchSpace, name: str, cost: Cost) -> Metric:
+    return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
+
+
+def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
+    """A label column as a Gaussian process predicts it."""
+    assert labels is not None
+    model = _fit(labels, f"label.{name}", model="gp", seed=scores.model.seed)
+    projection = project(model, scores.space)
+    table = Additive(projection.base, tuple(unit.score for unit in projection.units))
+    return Metric(model.predict_mean, table, margin=projection.remainder_sd, exact=False)
+
+
+def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
+    """The predicted Pareto front of two or three targets.
+
+    Args:
+        scores: Additive scores of two or three models on one space; every target is maximised.
+        max_front: Partial sums kept after each unit (:func:`autobuild.construct.pareto`).
+
+    Returns:
+        ``arch`` and, for every target, a column of predictions named as the target; networks that no other one found
+        beats in all of them, the best in the first target first. The attribute ``attrs["additive_epsilon"]`` says by
+        how much the front of sums, which proposes, may be passed: 0 where it is exact.
+
+    Raises:
+        ConfigError: For other than two or three targets, different spaces, or scores that are not additive.
+    """
+    import pandas as pd
+
+    tables = []
+    for own in scores:
+        if not isinstance(own, AdditiveScores) or own.space.units != scores[0].space.units:
+            raise ConfigError("pareto takes additive scores of two or three models on the same space")
+        tables.append(Additive(own.base, tuple(own.unit_scores.values())))
+    front = _pareto(tables, max_front)
+    space = scores[0].space
+    archs = [space.assemble(tuple(row)) for row in front.indices.tolist()]
+    distinct = list({space.key(arch): arch for arch in archs}.values())
+    values = np.column_stack([own.model.predict_mean(distinct) for own in scores])
+    kept = front_of(values)
+    kept = kept[np.argsort(-values[kept, 0], kind="stable")]
+    columns = {own.model.target: values[kept, place] for place, own in enumerate(scores)}
+    frame = pd.DataFrame({"arch": [distinct[row].text for row in kept], **columns})
+    frame.attrs["additive_epsilon"] = front.epsilon.tolist()
+    return frame
 
 
 def narrow(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from autobuild.construct.assemblies import k_best
-from autobuild.construct.building import Built, build
+from autobuild.construct.building import Built, build, build_refined
 from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit, Verified, verified
 from autobuild.construct.infeasible import Infeasible, why_infeasible
+from autobuild.construct.limited import Limited, Metric, NoNetworkError
 from autobuild.construct.narrowing import narrow, narrow_rows, narrowing_note
 from autobuild.construct.pareto import Front, hypervolume, pareto, re_rank
 from autobuild.construct.programme import Solution, solve
@@ -20,10 +21,14 @@ __all__ = [
     "Front",
     "Infeasible",
     "Limit",
+    "Limited",
+    "Metric",
+    "NoNetworkError",
     "SearchLimit",
     "Solution",
     "Verified",
     "build",
+    "build_refined",
     "hypervolume",
     "k_best",
     "narrow",

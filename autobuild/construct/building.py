@@ -1,23 +1,25 @@
-"""Building: the k best assemblies as architectures, in order."""
+"""Building: the best networks by score or by the full predictor, as a sequence of architectures."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.assemblies import k_best
+from autobuild.construct.limited import Limited
+from autobuild.construct.refine import PROPOSALS, Judge, refine, spread
 from autobuild.errors import ConfigError
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Predict = Callable[[Sequence[Architecture]], NDArray[np.float64]]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,20 @@ class Built:
 
     Attributes:
         archs: The architectures.
-        scores: Their scores, descending: sums over units from :func:`build`, and the means, which are on the target's
-            scale, from ``Scores.build``. Shape ``(len(archs),)``.
+        scores: Their additive scores. Shape ``(len(archs),)``.
         predicted: The predictor's opinion of each, or NaN. Shape ``(len(archs),)``.
+        lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
+        values: Limited metrics by name, each of shape ``(len(archs),)``.
+        prices: What loosening each limit would buy on the additive scores; None without limits.
     """
 
     archs: tuple[Architecture, ...]
-    scores: NDArray[np.float64]
-    predicted: NDArray[np.float64]
+    scores: FloatArray
+    predicted: FloatArray
+    lower: FloatArray | None = None
+    upper: FloatArray | None = None
+    values: Mapping[str, FloatArray] = field(default_factory=dict)
+    prices: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -50,24 +58,25 @@ class Built:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """``rank, arch, score, predicted``: rank 1 is the best by score."""
+        """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                "rank": np.arange(1, len(self) + 1),
-                "arch": [arch.text for arch in self.archs],
-                "score": self.scores,
-                "predicted": self.predicted,
-            }
-        )
+        columns = {
+            "rank": np.arange(1, len(self) + 1),
+            "arch": [arch.text for arch in self.archs],
+            "score": self.scores,
+            "predicted": self.predicted,
+        }
+        if self.lower is not None and self.upper is not None:
+            columns |= {"lower": self.lower, "upper": self.upper}
+        return pd.DataFrame({**columns, **self.values})
 
 
 def build(
     space: SearchSpace,
-    scores_by_unit: Mapping[str, NDArray[np.float64]],
+    scores_by_unit: Mapping[str, FloatArray],
     top: int = 10,
-    predict: Predict | None = None,
+    predict: Judge | None = None,
 ) -> Built:
     """Build the ``top`` best architectures by summed candidate scores; exact, whatever the size of the space.
 
@@ -82,19 +91,67 @@ def build(
     Raises:
         ConfigError: If ``top`` is below 1, or a unit's scores are missing or not numbers.
     """
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise ConfigError(f"build.top={top!r}: an integer of at least 1 is accepted")
-    for unit in space.units:
-        if unit.name not in scores_by_unit or len(scores_by_unit[unit.name]) != unit.size:
-            raise ConfigError(f"unit {unit.name!r} needs one score for each of its {unit.size:,} candidates")
-    assemblies = _distinct(space, [scores_by_unit[unit.name] for unit in space.units])
-    chosen = list(itertools.islice(assemblies, top))
+    check_top(top)
+    chosen = list(itertools.islice(distinct(space, _tables(space, scores_by_unit)), top))
     archs = tuple(arch for _, arch in chosen)
     predicted = predict(archs) if predict else np.full(len(archs), np.nan)
     return Built(archs, np.array([score for score, _ in chosen]), predicted)
 
 
-def _distinct(space: SearchSpace, scores: list[NDArray[np.float64]]) -> Iterator[tuple[float, Architecture]]:
+def build_refined(
+    space: SearchSpace,
+    scores_by_unit: Mapping[str, FloatArray],
+    judge: Judge,
+    top: int = 10,
+    *,
+    limited: Limited | None = None,
+    apart: int = 0,
+    proposals: int = PROPOSALS,
+) -> list[Architecture]:
+    """Build the ``top`` best architectures by ``judge``: proposed by summed scores, re-ranked, and climbed from.
+
+    Args:
+        space: The space.
+        scores_by_unit: Unit name -> additive scores of its candidates.
+        judge: The full predictor, or a bound of it: architectures -> what is maximised.
+        top: How many to build.
+        limited: Limits that every network has to satisfy.
+        apart: In at least how many layers any two built networks differ.
+        proposals: How many assemblies are proposed, the best by score.
+
+    Raises:
+        ConfigError: If ``top`` or ``apart`` is out of range, or scores are missing or not numbers.
+        NoNetworkError: If no network satisfies the limits.
+    """
+    check_top(top)
+    if isinstance(apart, bool) or not isinstance(apart, int) or apart < 0:
+        raise ConfigError(f"apart={apart!r}: an integer of at least 0 is accepted")
+    tables = _tables(space, scores_by_unit)
+    source = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
+    feasible = limited.feasible if limited else None
+    pool = refine(space, source, judge, feasible=feasible, most=max(proposals, top))
+    if not pool.values:
+        assert limited is not None
+        raise limited.refuse()
+    archs = [pool.archs[key] for key in pool.best()]
+    return [archs[place] for place in spread(space, archs, top, apart)] if apart else archs[:top]
+
+
+def check_top(top: object) -> None:
+    """Refuse an unusable number of networks. Raises ConfigError."""
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise ConfigError(f"build.top={top!r}: an integer of at least 1 is accepted")
+
+
+def _tables(space: SearchSpace, scores_by_unit: Mapping[str, FloatArray]) -> list[FloatArray]:
+    for unit in space.units:
+        if unit.name not in scores_by_unit or len(scores_by_unit[unit.name]) != unit.size:
+            raise ConfigError(f"unit {unit.name!r} needs one score for each of its {unit.size:,} candidates")
+    return [scores_by_unit[unit.name] for unit in space.units]
+
+
+def distinct(space: SearchSpace, scores: list[FloatArray]) -> Iterator[tuple[float, Architecture]]:
+    """Architectures in descending order of summed scores, equal networks once."""
     seen: set[str] = set()
     for score, indices in k_best(scores):
         arch = space.assemble(indices)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFr
     effects = np.linalg.solve(gram, centred.T @ (wanted - wanted.mean(axis=0)))
     places = [place for stage in space.stages for place in stage_places(stage)]
     frame = pd.DataFrame(places, columns=["unit", "layer", "feature", "value"])
-    for _, rows in frame.groupby(["unit", "layer", "feature"], sort=False).indices.items():
+    for _, rows in _groups(frame, ["unit", "layer", "feature"]):
         weight = share[rows] if share[rows].sum() else np.ones(len(rows))
         effects[rows] -= (weight / weight.sum()) @ effects[rows]
     frame["value"] = frame["value"].astype(object)
@@ -45,6 +47,14 @@ def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFr
     frame["lower"], frame["upper"] = effects[:, 0] - half, effects[:, 0] + half
     frame["n_seen"] = seen.astype(np.int64)
     return frame, effects[:, 1:]
+
+
+def _groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...], NDArray[np.int64]]]:
+    """Rows of equal keys, in the order in which the keys first occur."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for row, key in enumerate(frame[keys].itertuples(index=False, name=None)):
+        found.setdefault(key, []).append(row)
+    return [(key, np.array(rows, dtype=np.int64)) for key, rows in found.items()]
 
 
 def _choices(describer: Describer, runs: list[tuple[tuple[int, ...], ...]]) -> FloatArray:
@@ -60,7 +70,7 @@ def _choices(describer: Describer, runs: list[tuple[tuple[int, ...], ...]]) -> F
 def feature_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
     """``feature, value, score, effect, lower, upper, n_seen``: effects averaged over all places of a feature."""
     rows = []
-    for (feature, value), indices in places.groupby(["feature", "value"], sort=False, dropna=False).indices.items():
+    for (feature, value), indices in _groups(places, ["feature", "value"]):
         effect = float(places["effect"].to_numpy()[indices].mean())
         half = LEVEL_SD * float(drawn[indices].mean(axis=0).std()) if drawn.shape[1] else np.nan
         seen = int(places["n_seen"].to_numpy()[indices].sum())
@@ -86,7 +96,7 @@ def operation_table(space: SearchSpace, places: pd.DataFrame, drawn: FloatArray,
                 if len(own[number]) >= layer:
                     digit = own[number][layer - 1]
                     seen[digit] = seen.get(digit, 0) + 1
-            own_rows = []
+            own_rows: list[tuple[Any, ...]] = []
             for digit, count in seen.items():
                 values = stage.layer_dict(digit)
                 place = 0 if stage.tied else layer
@@ -97,18 +107,19 @@ def operation_table(space: SearchSpace, places: pd.DataFrame, drawn: FloatArray,
                 own_rows.append((stage.name, layer, *listed, score, score - half, score + half, count))
             out += sorted(own_rows, key=lambda row: -row[-4])
     frame = pd.DataFrame(out, columns=["unit", "layer", *names, "score", "lower", "upper", "n_seen"])
-    return frame.astype({name: object for name in names})
+    return frame.astype(dict.fromkeys(names, object))
 
 
 def choice_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
-    """``unit, layer, feature, best, second, difference, lower, upper, told_apart``: can the labels tell the best choice?
+    """Can the labels tell the best choice from the second, at every place where something is chosen?
 
-    A row a place where something is chosen, the largest differences first. ``difference`` is the best value's effect
-    less the second's, with its 90 % interval; they are told apart where that lies above zero.
+    ``unit, layer, feature, best, second, difference, lower, upper, told_apart``, the largest differences first.
+    ``difference`` is the best value's effect less the second's, with its 90 % interval; they are told apart where that
+    lies above zero.
     """
     rows = []
     effects = places["effect"].to_numpy()
-    for (unit, layer, feature), indices in places.groupby(["unit", "layer", "feature"], sort=False).indices.items():
+    for (unit, layer, feature), indices in _groups(places, ["unit", "layer", "feature"]):
         if len(indices) < 2:
             continue
         order = indices[np.argsort(-effects[indices], kind="stable")]
@@ -118,4 +129,6 @@ def choice_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
         best, other = places["value"].iloc[first], places["value"].iloc[second]
         rows.append((unit, layer, feature, best, other, gap, gap - half, gap + half, bool(gap - half > 0)))
     names = ["unit", "layer", "feature", "best", "second", "difference", "lower", "upper", "told_apart"]
-    return pd.DataFrame(rows, columns=names).sort_values("difference", ascending=False, kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=names).sort_values(
+        "difference", ascending=False, kind="stable", ignore_index=True
+    )

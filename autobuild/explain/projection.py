@@ -1,4 +1,4 @@
-"""A model's predictions as a sum over units: what each candidate adds, in units of the target, and what is left over."""
+"""A model's predictions as a sum over units: what each candidate adds, in units of the target, and what is left."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from autobuild.construct import Built
+    from autobuild.labels import LabelledSet
 
 
 @dataclass
@@ -36,7 +37,16 @@ class Scores:
 
     if TYPE_CHECKING:  # bound by autobuild.api
 
-        def build(self, top: int = 10) -> Built:
+        def build(
+            self,
+            top: int = 10,
+            *,
+            where: str | None = None,
+            labels: LabelledSet | None = None,
+            by: str = "predicted",
+            apart: int = 0,
+            time_limit: float = 10.0,
+        ) -> Built:
             """See :func:`autobuild.api.build`."""
 
         def narrow(

@@ -80,16 +80,19 @@ class Describer:
             else {}
         )
         choices, amounts, layers = [], [], np.zeros(len(archs))
+        sums: dict[str, FloatArray] = {}
         for number, stage in enumerate(self.space.stages):
             digits = np.full((len(archs), stage.depths[-1]), -1, dtype=np.int64)
             for row, own in enumerate(runs):
                 digits[row, : len(own[number])] = own[number]
             depth = (digits >= 0).sum(axis=1)
             layers += depth
+            for name, column in self._sums(number, digits).items():
+                sums[name] = sums.get(name, 0.0) + column
             choices.append(self._choices(number, digits, depth))
             amounts.append(self._amounts(number, digits, depth, costs.get(stage.name)))
         total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
-        whole = np.column_stack([np.log1p(total), layers])
+        whole = np.column_stack([np.log1p(total), layers, *sums.values()])
         return Description(choices, amounts, whole, [self._walks(own) for own in runs] if self.walks else [])
 
     def simplified(self, arch: Architecture) -> Runs:
@@ -112,7 +115,7 @@ class Describer:
         return tuple(out)
 
     def stage_columns(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
-        """Choices and amounts of one stage, costs left out. Shapes: ``(n, depth)``, -1 = no layer -> ``(n, columns)``."""
+        """Choices and amounts of a stage, without costs. Shapes: ``(n, depth)``, -1 = no layer -> ``(n, columns)``."""
         depth = (digits >= 0).sum(axis=1)
         return np.concatenate(
             [self._choices(number, digits, depth), self._amounts(number, digits, depth, None)], axis=1
@@ -143,6 +146,12 @@ class Describer:
         if costs is not None:
             columns += list(np.log1p(costs).T)
         return np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))
+
+    def _sums(self, number: int, digits: NDArray[np.int64]) -> dict[str, FloatArray]:
+        """Numeric features, summed over a stage's layers. Shapes ``(n,)``."""
+        stage, (_, values) = self.space.stages[number], self._digits[number]
+        totals = np.vstack([values, np.zeros(values.shape[1])])[digits].sum(axis=1)
+        return dict(zip(_numeric(stage), totals.T, strict=True))
 
     def _walks(self, runs: Runs) -> Counter[str]:
         """Walks by their layers' texts, from the input and up to three hops long; dead and idle layers left out."""
@@ -210,11 +219,17 @@ def _digit_tables(stage: Stage) -> tuple[FloatArray, FloatArray]:
         [float(layer[place] == value) for place, feature in enumerate(stage.features) for value in feature.values]
         for layer in stage.layers
     ]
-    numeric = [
-        place
-        for place, feature in enumerate(stage.features)
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in feature.values)
-    ]
+    names = [feature.name for feature in stage.features]
+    numeric = [names.index(name) for name in _numeric(stage)]
     values = [[float(layer[place]) for place in numeric] for layer in stage.layers]  # type: ignore[arg-type]
     rows = len(stage.layers)
     return np.array(onehot).reshape(rows, -1), np.array(values).reshape(rows, -1)
+
+
+def _numeric(stage: Stage) -> list[str]:
+    """Names of the features whose values are all numbers."""
+    return [
+        feature.name
+        for feature in stage.features
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in feature.values)
+    ]

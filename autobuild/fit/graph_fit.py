@@ -117,6 +117,7 @@ def fit_graph(
 
 
 def check_device(device: str) -> None:
+    """Refuse a device that is unknown, or not there. Raises ConfigError."""
     if device not in DEVICES:
         raise ConfigError(f"fit.device={device}: {nearest(device, DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -146,6 +147,7 @@ class GraphStep:
         self.seed, self.checkpoint, self.on_progress, self.device = seed, checkpoint, on_progress, device
 
     def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
+        """Fit these rows: the predictor, mean and deviation of their target, and the history."""
         values = self.values[rows]
         mean, sd = float(values.mean()), float(values.std()) or 1.0
         file = self.checkpoint / f"_{phase.split()[0]}.pt" if self.checkpoint else None
@@ -164,6 +166,7 @@ class GraphStep:
         return network, mean, sd, history
 
     def heldout(self, network: Predictor, mean: float, sd: float, labels: LabelledSet, rows: Rows) -> pd.DataFrame:
+        """Predictions and norms of rows that were not fitted."""
         graphs = self.graphs.take(torch.from_numpy(rows))
         frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
         hops = self.encoder.hops + 1

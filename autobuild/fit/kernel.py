@@ -18,8 +18,8 @@ Parameters = dict[str, Tensor]
 
 PARTS = ("linear", "units", "joint", "whole", "walks")
 
-# Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): centre and spread of the logarithm. Lengthscales are in
-# root-mean-square standard deviations of the columns they stretch, amplitudes in standard deviations of the target.
+# Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): centre and spread of the logarithm. Lengthscales are
+# in root-mean-square standard deviations of the columns they stretch, amplitudes in those of the target.
 PRIORS: dict[str, tuple[float, float]] = {
     "a_linear": (-0.3, 1.0),
     "a_units": (-1.5, 1.0),

@@ -29,6 +29,7 @@ FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 CHUNK = 4096
+WARM_ROWS = 200  # from here on a fold starts where all rows ended, and needs few steps
 GRAPH_STEPS = 600  # of training the graph member; twice as many rank no better beside a process
 
 
@@ -185,8 +186,9 @@ def fit_member(
     """
     if kind in PROCESS_PARTS:
         parts = process_parts(kind, inputs)
-        few = {"iterations": 12} if start is not None and len(values) >= 200 else {}
-        return ProcessMember(fit_process(inputs.description, values, parts, start=start, seed=settings.seed, **few))
+        steps = 12 if start is not None and len(values) >= WARM_ROWS else 60
+        seed = settings.seed
+        return ProcessMember(fit_process(inputs.description, values, parts, start=start, iterations=steps, seed=seed))
     latent, scaling = warp.latent(values), Scaling(inputs.description)
     if kind == "trees":
         return TreesMember(fit_trees(tree_columns(scaling, inputs.description), latent, settings.seed), scaling)

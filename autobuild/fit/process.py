@@ -97,7 +97,8 @@ class Process:
     def _covariance(self, a: Scaled, b: Scaled) -> Tensor:
         parameters = {name: torch.from_numpy(np.asarray(value)) for name, value in self.parameters.items()}
         with torch.inference_mode():
-            return covariance(parameters, Products.of(a, b), self.parts)
+            out: Tensor = covariance(parameters, Products.of(a, b), self.parts)
+        return out
 
     def _blocks(self, description: Description, own: bool = True) -> Any:
         return self._blocks_of(self._state["scaling"](description), own)
@@ -203,7 +204,7 @@ class _Problem:
         noise = torch.exp(2 * self.parameters["noise"]) + JITTER
         root = torch.linalg.cholesky(matrix + noise * torch.eye(len(matrix), dtype=matrix.dtype))
         solved = torch.cholesky_solve(latent[:, None], root)[:, 0]
-        value = 0.5 * latent @ solved + root.diagonal().log().sum() - log_slope
+        value: Tensor = 0.5 * latent @ solved + root.diagonal().log().sum() - log_slope
         for name, (centre, spread) in self.priors.items():
             value = value + 0.5 * (((self.parameters[name] - centre) / spread) ** 2).sum()
         if self.bend is not None:
@@ -222,6 +223,7 @@ def _root(matrix: Tensor, ridge: float) -> Tensor:
     """Cholesky factor of ``matrix + ridge I``; rounding may take a larger ridge."""
     eye = torch.eye(len(matrix), dtype=matrix.dtype)
     for _ in range(8):
+        root: Tensor
         root, failed = torch.linalg.cholesky_ex(matrix + ridge * eye)
         if not int(failed):
             return root

@@ -36,7 +36,8 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
         "members": {},
     }
     for name, member in model.members.items():
-        header["members"][name] = own = {}
+        own: dict[str, Any] = {}
+        header["members"][name] = own
         if isinstance(member, ProcessMember):
             own |= {"parts": list(member.process.parts), "evidence": member.process.evidence}
             arrays: Mapping[str, Any] = member.process.parameters

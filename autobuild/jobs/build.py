@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from autobuild.jobs.families import saved_model
 from autobuild.jobs.files import input_files
 
 if TYPE_CHECKING:
@@ -30,15 +31,17 @@ def compute(folder: Run, config: Mapping[str, Any]) -> None:
     from autobuild.jobs.run import use_threads
 
     use_threads(config["threads"])
-    labels = steps.read_labels(config) if config["model"] is None else None
-    model = steps.fit_step(folder, config, labels)
-    steps.score_test(folder, config, model, labels)
+    labels = steps.labels_of(config)
+    model = steps.fit_step(folder, config, None if saved_model(config) else labels)
+    steps.score_test(folder, config, model, None if saved_model(config) else labels)
     scores = steps.explain_step(folder, config, model)
-    steps.build_step(folder, config, scores)
+    steps.build_step(folder, config, scores, labels)
     if config["plots"]:
         pictures.draw_fit(folder)
         pictures.draw_scores(folder, scores)
         pictures.draw_best(folder, scores)
+        if folder.has("pareto.csv"):
+            pictures.draw_pareto(folder)
 
 
 def show(folder: Run) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autobuild.jobs.families import FAMILIES
 from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.resources import resource_dir
 
@@ -20,7 +21,7 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for key in _KEYS:
         value = config.get(key)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or (key == "model" and value in FAMILIES):
             continue
         path = Path(value)
         if key == "space":

@@ -20,8 +20,10 @@ def draw_fit(folder: Run) -> None:
     heldout, numbers = folder.read_frame("heldout.csv"), folder.metrics
     if len(heldout):
         _save(folder, "predicted.png", plot.predicted_vs_measured(heldout, numbers["target"]))
+    if numbers.get("hop_srcc"):
         _save(folder, "hops.png", plot.hop_correlation(numbers))
-    _save(folder, "history.png", plot.history(folder.read_frame("history.csv")))
+    if folder.has("history.csv"):
+        _save(folder, "history.png", plot.history(folder.read_frame("history.csv")))
     if folder.has("curve.csv"):
         _save(folder, "learning_curve.png", plot.learning_curve(folder.read_frame("curve.csv")))
 
@@ -42,6 +44,13 @@ def draw_best(folder: Run, scores: Scores) -> None:
     _save(folder, "best.png", plot.architecture(scores, built["arch"][0]))
     labels = scores.model.training["target"].to_numpy()
     _save(folder, "built.png", plot.built(built, labels, target=scores.model.target))
+
+
+def draw_pareto(folder: Run) -> None:
+    """The predicted front."""
+    from autobuild import plot
+
+    _save(folder, "pareto.png", plot.pareto_front(folder.read_frame("pareto.csv")))
 
 
 def draw_verified(folder: Run, labels: Any) -> None:

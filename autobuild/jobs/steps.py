@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, LabelError
 from autobuild.jobs.console import Phases, progress, say
+from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
 from autobuild.labels.embedded_sets import embedded_sets
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 # Numbers of a fit that describe the model rather than this run of it; told under other names, or of no use to a reader.
-_NOT_RECORDED = ("target", "seed", "notes", "label_hash")
+_NOT_RECORDED = ("target", "seed", "notes", "label_hash", "members", "model")
 
 
 def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
@@ -60,7 +61,7 @@ def _check_test(config: Mapping[str, Any]) -> None:
         LabelError: There is no such file.
     """
     test = config.get("test")
-    if test == "rest" and (config["n"] is None or config.get("model") is not None):
+    if test == "rest" and (config["n"] is None or saved_model(config) is not None):
         raise ConfigError("test=rest takes the rows after the first n: give n=, and no model=")
     if test not in (None, "rest"):
         from autobuild.labels.importers import find
@@ -72,9 +73,10 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     """Fit a model, or load the one that ``model=`` names or that an earlier process of this run has fitted."""
     import autobuild as ab
 
-    if config.get("model") is not None:
+    saved = saved_model(config)
+    if saved is not None:
         _check_test(config)
-        model = ab.FittedModel.load(config["model"])
+        model = ab.FittedModel.load(saved)
         _record_fit(folder, model)
         return model
     assert labels is not None
@@ -99,7 +101,9 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
         model = ab.fit(
             labels,
             config["target"],
+            model=family(config),
             seed=config["seed"],
+            folds=config["folds"],
             holdout=config["holdout"],
             encoder=EncoderConfig(**config["encoder"]),
             config=fit_config(config),
@@ -127,10 +131,17 @@ def fit_config(config: Mapping[str, Any]) -> FitConfig:
 
 
 def _record_fit(folder: Run, model: FittedModel) -> None:
+    import pandas as pd
+
+    from autobuild.fit import GraphModel
+
     folder.record(**{key: value for key, value in model.report.items() if key not in _NOT_RECORDED})
-    folder.record(target=model.target, space=model.space.name)
+    folder.record(target=model.target, space=model.space.name, family=model.family)
     folder.write_frame("heldout.csv", model.heldout)
-    folder.write_frame("history.csv", model.history)
+    if isinstance(model, GraphModel):
+        folder.write_frame("history.csv", model.history)
+    else:
+        folder.write_frame("members.csv", pd.DataFrame(model.report["members"]))
 
 
 def score_test(folder: Run, config: Mapping[str, Any], model: FittedModel, labels: LabelledSet | None) -> None:
@@ -196,36 +207,77 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
     """Score features, operations, layers and candidates, and write the tables."""
     import time
 
+    from autobuild.explain import AdditiveScores
+
     start = time.perf_counter()
     scores: Scores = model.explain(scorer=config["scorer"])
-    frames = {name: getattr(scores, name) for name in ("features", "operations", "layers", "candidates")}
+    names = ["features", "operations", "layers", "candidates"]
+    summed = isinstance(scores, AdditiveScores)
+    frames = {name: getattr(scores, name) for name in ([*names, "places", "choices"] if summed else names)}
     with folder.step("explain") as todo:
         if todo:
             folder.record(
                 explain_seconds=time.perf_counter() - start,
                 n_candidates=len(frames["candidates"]),
-                scorer=config["scorer"],
+                scorer=scores.scorer,
             )
+            if isinstance(scores, AdditiveScores):
+                folder.record(
+                    base=scores.base,
+                    additive_share=scores.projection.share,
+                    remainder_sd=scores.projection.remainder_sd,
+                    warnings=scores.warnings,
+                )
             for name, frame in frames.items():
                 folder.write_frame(f"{name}.csv", frame)
     return scores
 
 
-def build_step(folder: Run, config: Mapping[str, Any], scores: Scores) -> None:
-    """Build the best networks, and the narrowed space if asked for."""
+def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
+    """The labels that a job fits; with a saved model, those of ``labels=`` if given, for limits over their columns."""
+    if saved_model(config) is None:
+        return read_labels(config)
+    if config["labels"] is None or config["build"].get("where") is None:
+        return None
+    import autobuild as ab
+
+    return ab.LabelledSet.read(config["labels"], ab.FittedModel.load(str(saved_model(config))).space, n=config["n"])
+
+
+def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: LabelledSet | None = None) -> None:
+    """Build the best networks, and the narrowed space and the Pareto front if asked for."""
     with folder.step("build") as todo:
         if not todo:
             return
         import time
 
         start = time.perf_counter()
-        built = scores.build(top=config["build"]["top"])
+        how = dict(config["build"])
+        options = {key: how[key] for key in ("where", "by", "apart", "time_limit") if how.get(key) is not None}
+        built = scores.build(top=how["top"], labels=labels, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
-        folder.write_frame("built.csv", built.frame[["rank", "arch", "score", "predicted"]])
-        if config["build"].get("narrow") is not None:
-            small = scores.narrow(top=config["build"]["narrow"])
+        folder.write_frame("built.csv", built.frame)
+        if built.prices is not None:
+            folder.write_frame("prices.csv", built.prices)
+        if how.get("narrow") is not None:
+            small = scores.narrow(top=how["narrow"])
             folder.write_text("narrowed.json", small.to_json())
             folder.record(narrowed=small.note, narrowed_size=str(small.size))
+        if how.get("pareto") is not None:
+            _pareto(folder, config, scores, labels)
+
+
+def _pareto(folder: Run, config: Mapping[str, Any], scores: Scores, labels: LabelledSet | None) -> None:
+    """The predicted front of the target and one or two others, each fitted on the same labels."""
+    import autobuild as ab
+
+    if labels is None:
+        raise ConfigError("build.pareto fits the other targets, and needs labels= beside a saved model")
+    others = [text.strip() for text in str(config["build"]["pareto"]).split(";")]
+    models = [ab.fit(labels, text, model="gp", seed=config["seed"]) for text in others]
+    front = ab.pareto([scores, *(model.explain(scores.space) for model in models)])
+    folder.write_frame("pareto.csv", front)
+    folder.record(n_pareto=len(front), pareto_targets=[scores.model.target, *others])
 
 
 def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> None:
@@ -240,6 +292,7 @@ def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> N
             frame = learning_curve(
                 labels,
                 config["target"],
+                model=family(config),
                 seed=config["seed"],
                 holdout=config["holdout"],
                 encoder=EncoderConfig(**config["encoder"]),

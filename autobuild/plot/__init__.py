@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autobuild.plot.hop_bars import hop_correlation
     from autobuild.plot.labels_curve import learning_curve, learning_hint
     from autobuild.plot.outcome import built
+    from autobuild.plot.pareto import pareto_front
     from autobuild.plot.scatter import predicted_vs_measured
     from autobuild.plot.space_map import space
     from autobuild.plot.style import save
@@ -30,6 +31,7 @@ _FROM = {
     "hop_correlation": "hop_bars",
     "learning_curve": "labels_curve",
     "learning_hint": "labels_curve",
+    "pareto_front": "pareto",
     "predicted_vs_measured": "scatter",
     "save": "style",
     "space": "space_map",
@@ -44,6 +46,7 @@ __all__ = [
     "hop_correlation",
     "learning_curve",
     "learning_hint",
+    "pareto_front",
     "predicted_vs_measured",
     "save",
     "space",

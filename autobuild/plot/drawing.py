@@ -46,38 +46,42 @@ class _Plan:
 def architecture(
     scores: Scores, arch: Architecture | str, hops: Sequence[int] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw an architecture once for each hop: a row a hop, a column a layer, colours in units of the target.
+    """Draw an architecture, a column a layer, colours in units of the target.
 
-    At hop m a layer stands for its m-hop subgraph: itself and what lies up to m steps before it. Outlined is the last
-    layer of a unit at the hop where it sees exactly its own unit: that is where candidates are scored.
+    Additive scores give one row: what each layer adds. Those of a graph encoder's norms give a row a hop: at hop m a
+    layer stands for its m-hop subgraph, itself and what lies up to m steps before it. Outlined there is the last layer
+    of a unit at the hop where it sees exactly its own unit: that is where candidates are scored.
 
     Args:
         scores: Scores of a fitted model.
         arch: The architecture, or its text.
-        hops: The hops to draw, in this order; all of the model by default.
+        hops: The hops to draw, in this order; all of the model by default. Additive scores have none.
         ax: Where to draw; a new figure by default, as large as the architecture needs.
 
     Raises:
         ConfigError: For a hop that the model does not have.
         SpaceError: If the architecture is not in the model's space.
     """
-    space, count = scores.model.space, scores.model.hops
+    space = scores.model.space
     parsed = space.parse(arch) if isinstance(arch, str) else arch
-    shown = list(range(count + 1)) if hops is None else list(hops)
-    for hop in shown:
-        if isinstance(hop, bool) or hop not in range(count + 1):
-            raise ConfigError(f"hop {hop!r}: the model has hops 0 to {count}")
-    if not shown:
-        raise ConfigError(f"no hop to draw: give some of 0 to {count}")
-    graph = space.graph(parsed)
     frame = scores.node_scores(parsed)
-    values = frame[[f"hop{hop}" for hop in shown]].to_numpy(dtype=float).T
-    plan = _plan(frame, graph.edges, len(shown))
+    count = sum(str(name).startswith("hop") for name in frame)
+    shown = list(range(count)) if hops is None else list(hops)
+    for hop in shown:
+        if isinstance(hop, bool) or hop not in range(count):
+            has = f"the model has hops 0 to {count - 1}" if count else "these scores have no hops"
+            raise ConfigError(f"hop {hop!r}: {has}")
+    if count and not shown:
+        raise ConfigError(f"no hop to draw: give some of 0 to {count - 1}")
+    columns = [f"hop{hop}" for hop in shown] or ["effect"]
+    graph = space.graph(parsed)
+    values = frame[columns].to_numpy(dtype=float).T
+    plan = _plan(frame, graph.edges, len(columns))
     own = ax is None
     ax = own_axes(ax, plan.right + 1.5, plan.top + 0.9)
     ax.set_xlim(-0.1, plan.right)
     ax.set_ylim(0, plan.top)
-    title = f"Scores hop by hop ({shorten(space.name, 24)})"
+    title = f"{'Scores hop by hop' if count else 'What each layer adds'} ({shorten(space.name, 24)})"
     if not np.isfinite(values).any():
         return message(ax, title, "No score is a number.")
     ax.set_title(title)
@@ -86,9 +90,11 @@ def architecture(
     _edges(ax, plan, graph.edges)
     _nodes(ax, plan, frame["op"].to_list(), values, exact, room, scores.model.target)
     _units(ax, plan, frame["unit"].to_list(), room[0])
-    ax.set_yticks(plan.y.tolist(), [f"hop {hop}" for hop in shown])
+    ax.set_yticks(plan.y.tolist(), [f"hop {hop}" for hop in shown] or ["effect"])
     ax.tick_params(axis="both", length=0)
-    words = ["hop m: a layer and the layers up to m steps before it"]
+    words = (
+        ["hop m: a layer and the layers up to m steps before it"] if count else ["differences from the average layer"]
+    )
     if exact.any():
         words.append("outlined: the last layer, where it sees exactly its own unit")
     ax.set_xticks([])

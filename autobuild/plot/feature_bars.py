@@ -51,6 +51,9 @@ def feature_scores(scores: Scores | pd.DataFrame, ax: Axes | None = None, target
     seen = rows["n_seen"].to_numpy(dtype=np.int64)
     drawn = np.where(np.isfinite(effect), effect, 0.0)
     bars = ax.barh(places, drawn, height=0.66, color=np.where(drawn >= 0, BLUE, VERMILLION).tolist())
+    if {"lower", "upper"} <= set(rows) and np.isfinite(rows["lower"].to_numpy(dtype=float)).any():
+        reach = [effect - rows["lower"].to_numpy(dtype=float), rows["upper"].to_numpy(dtype=float) - effect]
+        ax.errorbar(effect, places, xerr=np.nan_to_num(reach), fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
     for bar, count in zip(bars, seen, strict=True):
         if not count:
             bar.set(facecolor="none", edgecolor=bar.get_facecolor(), linestyle=":")

@@ -1,0 +1,127 @@
+"""Networks under limits: proposed exactly on additive tables, then verified by the full predictor or the exact cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.construct.constrained import Constrained, SearchLimit
+from autobuild.construct.infeasible import Infeasible
+from autobuild.construct.where import Limit, find_metric, split_limits
+from autobuild.errors import AutobuildError
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.additive import Additive, FloatArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A number that may be limited.
+
+    Attributes:
+        evaluate: Architectures -> its values, shape ``(n,)``: an exact cost, or a prediction.
+        table: Its sum over units; None where it is none, so that it can only be verified.
+        margin: How far the sum may be from the value: 0 for exact costs, the deviation of a prediction's remainder.
+        exact: Whether values are exact rather than predicted.
+    """
+
+    evaluate: Callable[[Sequence[Architecture]], FloatArray]
+    table: Additive | None
+    margin: float = 0.0
+    exact: bool = True
+
+
+class NoNetworkError(AutobuildError):
+    """No network satisfies the limits; ``why`` says which limit by how much, ``nearest`` is the nearest network."""
+
+    def __init__(self, message: str, why: Infeasible | None, nearest: Architecture | None) -> None:
+        super().__init__(message)
+        self.why, self.nearest = why, nearest
+
+
+class Limited:
+    """A space under limits.
+
+    Args:
+        space: The space.
+        score: What is maximised, as a sum over units.
+        limits: The limits.
+        metrics: Name -> metric, for every name in the limits.
+        time_limit: Seconds for each search.
+
+    Raises:
+        ConfigError: A name in a limit that ``metrics`` lacks.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        score: Additive,
+        limits: Sequence[Limit],
+        metrics: Mapping[str, Metric],
+        time_limit: float = 10.0,
+    ) -> None:
+        self.space, self.limits, self.metrics = space, tuple(limits), metrics
+        self.names = {name: find_metric(name, metrics, lim.text) for lim in limits for name in lim.expression.names}
+        tables = {name: metric.table for name, metric in metrics.items() if metric.table is not None}
+        self.solvable, self.only_verified = split_limits(self.limits, tables)
+        self.problem = Constrained(score, tables, time_limit=time_limit)
+
+    def proposals(self) -> Iterator[Architecture]:
+        """Architectures in descending order of their scores that satisfy the limits but for the metrics' margins."""
+        try:
+            for _, indices in self.problem.assemblies([self._widened(limit) for limit in self.solvable], first=1024):
+                yield self.space.assemble(indices)
+        except SearchLimit:  # what was proven has been proposed; climbing goes on from there
+            return
+
+    def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
+        """Which architectures satisfy all limits by the full predictors and exact costs."""
+        values = self.values(archs)
+        out = np.ones(len(archs), dtype=bool)
+        for limit in self.limits:
+            out &= limit.holds(limit.evaluate(lambda name: values[self.names[name]]))
+        return out
+
+    def values(self, archs: Sequence[Architecture]) -> dict[str, FloatArray]:
+        """Every limited metric of some architectures, by name."""
+        used = dict.fromkeys(self.names.values())
+        return {name: np.asarray(self.metrics[name].evaluate(archs), dtype=np.float64) for name in used}
+
+    def prices(self) -> pd.DataFrame | None:
+        """What loosening each limit by a twentieth would buy on the additive scores; None where nothing can be solved.
+
+        See :meth:`Constrained.prices`.
+        """
+        if not self.solvable or self.problem.best(self.solvable).indices is None:
+            return None
+        priced = [limit for limit in self.solvable if limit.bound]
+        return self.problem.prices(priced) if priced else None
+
+    def refuse(self) -> NoNetworkError:
+        """Why nothing was found, as an error to raise."""
+        why = self.problem.why_infeasible(self.solvable) if self.solvable else None
+        if why is None:
+            text = " and ".join(limit.text for limit in self.limits)
+            return NoNetworkError(
+                f"no network was found that satisfies {text}: sums over units allow some, the full predictions of "
+                "those that were tried do not; loosen a limit a little",
+                None,
+                None,
+            )
+        nearest = self.space.assemble(why.indices) if why.indices is not None else None
+        shown = f"\nthat network is {nearest.text}" if nearest is not None else ""
+        return NoNetworkError(why.message + shown, why, nearest)
+
+    def _widened(self, limit: Limit) -> Limit:
+        margin = sum(
+            abs(weight) * self.metrics[find_metric(name, self.metrics, limit.text)].margin
+            for name, weight in (limit.linear or {}).items()
+        )
+        return limit.with_bound(limit.bound + (margin if limit.sense == "<=" else -margin)) if margin else limit
