@@ -51,7 +51,12 @@ def main() -> None:
         for seed in range(truths):
             labels, worth = planted(seed, rows)
             model = ab.fit(
-                labels, seed=seed, holdout=0.2, refit=False, encoder=ab.EncoderConfig(feature_gradient=share)
+                labels,
+                seed=seed,
+                holdout=0.2,
+                refit=False,
+                encoder=ab.EncoderConfig(feature_gradient=share),
+                model="graph",
             )
             effects = model.explain().features
             own = effects[effects["feature"].isin(["expand", "kernel", "se"])]

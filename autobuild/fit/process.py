@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autobuild.errors import ConfigError
 from autobuild.fit.describe import Description
 from autobuild.fit.kernel import PART_OF, PER_UNIT, PRIORS, Parameters, Products, Scaled, Scaling, covariance
 from autobuild.fit.warp import STRAIGHT, Warp
@@ -201,8 +202,7 @@ class _Problem:
     def negative_evidence(self) -> Tensor:
         latent, log_slope = self._latent()
         matrix = covariance(self.parameters, self.products, self.parts)
-        noise = torch.exp(2 * self.parameters["noise"]) + JITTER
-        root = torch.linalg.cholesky(matrix + noise * torch.eye(len(matrix), dtype=matrix.dtype))
+        root = _root(matrix, torch.exp(2 * self.parameters["noise"]) + JITTER)
         solved = torch.cholesky_solve(latent[:, None], root)[:, 0]
         value: Tensor = 0.5 * latent @ solved + root.diagonal().log().sum() - log_slope
         for name, (centre, spread) in self.priors.items():
@@ -219,18 +219,14 @@ class _Problem:
         return torch.expm1(bend * self.standard) / bend, (bend * self.standard).sum()
 
 
-def _root(matrix: Tensor, ridge: float) -> Tensor:
-    """Cholesky factor of ``matrix + ridge I``; rounding may take a larger ridge."""
+def _root(matrix: Tensor, ridge: Tensor | float) -> Tensor:
+    """Cholesky factor of ``matrix + ridge I``; labels without noise may take a larger ridge for rounding."""
     eye = torch.eye(len(matrix), dtype=matrix.dtype)
-    for _ in range(8):
+    extra = float(matrix.detach().diagonal().mean()) * 1e-10
+    for _ in range(12):
         root: Tensor
-        root, failed = torch.linalg.cholesky_ex(matrix + ridge * eye)
+        root, failed = torch.linalg.cholesky_ex(matrix + (ridge + extra) * eye)
         if not int(failed):
             return root
-        ridge *= 10
-    raise ValueError("the covariance of the labelled rows is not positive definite")
-
-
-def process_parameters(process: Process) -> Mapping[str, FloatArray]:
-    """Parameters by name, as arrays that can be written to disk."""
-    return {name: np.atleast_1d(value) for name, value in process.parameters.items()}
+        extra *= 10
+    raise ConfigError("the Gaussian process cannot be solved: the labelled rows are too much alike, or not finite")

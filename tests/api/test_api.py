@@ -118,10 +118,12 @@ def test_targets_may_name_costs():
     space = ab.space("tiny_mbconv")
     labels = ab.LabelledSet.read("tiny_mbconv", space, n=60)
     config = ab.FitConfig(epochs=2)
-    model = ab.fit(labels, "acc - 1e-5*cost.macs", config=config)
+    model = ab.fit(labels, "acc - 1e-5*cost.macs", config=config, model="graph")
     expected = labels.frame["acc"] - 1e-5 * labels.frame["macs"]
     np.testing.assert_allclose(model.training["target"], expected)
     with pytest.raises(ab.AutobuildError, match=r"label\.macs.*cost\.macs"):
-        ab.fit(labels, "acc - 1e-5*macs", config=config)
+        ab.fit(labels, "acc - 1e-5*macs", config=config, model="graph")
     bare = ab.LabelledSet.from_frame(labels.frame[["arch", "acc"]], space)
-    np.testing.assert_allclose(ab.fit(bare, "acc - 1e-5*macs", config=config).training["target"], expected)
+    np.testing.assert_allclose(
+        ab.fit(bare, "acc - 1e-5*macs", config=config, model="graph").training["target"], expected
+    )

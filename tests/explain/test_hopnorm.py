@@ -55,7 +55,7 @@ def test_good_layers_score_high(small_model):
 
 def test_an_unseen_depth_borrows_and_is_flagged(small_labels):
     shallow = [i for i, arch in enumerate(small_labels.archs) if len(arch.runs[0]) == 1]
-    model = ab.fit(small_labels.subset(shallow), config=FitConfig(epochs=3), holdout=0)
+    model = ab.fit(small_labels.subset(shallow), config=FitConfig(epochs=3), holdout=0, model="graph")
     table = model.explain().candidates
     unseen = table[(table["unit"] == "a") & (table["hops"] == 1)]
     assert unseen["unseen_depth"].all()
@@ -124,7 +124,7 @@ def test_scorers_are_pluggable(small_model):
 
 
 def test_too_few_hops_and_other_spaces_are_refused(small_labels, small_model, mbv3):
-    shallow = ab.fit(small_labels, config=FitConfig(epochs=1), encoder=ab.EncoderConfig(hops=1))
+    shallow = ab.fit(small_labels, config=FitConfig(epochs=1), encoder=ab.EncoderConfig(hops=1), model="graph")
     assert len(shallow.explain().candidates) == 40
     with pytest.raises(ConfigError, match=r"encoder.hops=3"):
         shallow.explain(shallow.space.join_units(0, 1))

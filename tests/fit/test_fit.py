@@ -34,7 +34,7 @@ def test_learns_a_known_truth(small_model):
 
 def test_the_same_seed_gives_the_same_bytes(small_labels, tmp_path):
     config = FitConfig(epochs=3)
-    a, b, c = (ab.fit(small_labels, seed=seed, config=config) for seed in (1, 1, 2))
+    a, b, c = (ab.fit(small_labels, seed=seed, config=config, model="graph") for seed in (1, 1, 2))
     for model, name in ((a, "a"), (b, "b"), (c, "c")):
         model.save(tmp_path / name)
     same = [(tmp_path / n / "weights.safetensors").read_bytes() for n in "abc"]
@@ -45,24 +45,24 @@ def test_fitting_leaves_the_global_generator_alone(small_labels):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    ab.fit(small_labels, config=FitConfig(epochs=1))
+    ab.fit(small_labels, config=FitConfig(epochs=1), model="graph")
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_held_out_rows_do_not_touch_the_holdout_model(small_labels):
     """Changing the held-out labels changes no prediction of the model that is judged on them."""
     config = FitConfig(epochs=3)
-    honest = ab.fit(small_labels, config=config)
+    honest = ab.fit(small_labels, config=config, model="graph")
     frame = small_labels.frame
     hidden = frame["arch"].isin(honest.heldout["arch"])
     frame.loc[hidden, "acc"] = 99.0
-    changed = ab.fit(ab.LabelledSet.from_frame(frame, small_labels.space), config=config)
+    changed = ab.fit(ab.LabelledSet.from_frame(frame, small_labels.space), config=config, model="graph")
     assert np.array_equal(honest.heldout["predicted"], changed.heldout["predicted"])
 
 
 @pytest.mark.parametrize("ranking", ["srcc", "lambdarank", "pairwise", "hybrid", "none"])
 def test_every_ranking_loss_fits(small_labels, ranking):
-    model = ab.fit(small_labels, config=FitConfig(epochs=15, ranking=ranking))
+    model = ab.fit(small_labels, config=FitConfig(epochs=15, ranking=ranking), model="graph")
     assert model.history["loss"].iloc[-1] < model.history["loss"].iloc[0]
     assert (model.history["ranking"].iloc[0] == 0) == (ranking == "none")
 
@@ -70,15 +70,17 @@ def test_every_ranking_loss_fits(small_labels, ranking):
 def test_ranking_loss_shapes_the_hop_norms(small_labels):
     """What the ranking term is for: without it the norms do not follow the target."""
     config = {"epochs": 30}
-    ranked = ab.fit(small_labels, config=FitConfig(**config), holdout=40).report["hop_srcc"]
-    plain = ab.fit(small_labels, config=FitConfig(**config, ranking="none"), holdout=40).report["hop_srcc"]
+    ranked = ab.fit(small_labels, config=FitConfig(**config), holdout=40, model="graph").report["hop_srcc"]
+    plain = ab.fit(small_labels, config=FitConfig(**config, ranking="none"), holdout=40, model="graph").report[
+        "hop_srcc"
+    ]
     assert min(ranked[2:]) > 0.85
     assert np.mean(ranked) > np.mean(plain) + 0.1
 
 
 @pytest.mark.parametrize("encoder", [{"layer": "gcn"}, {"layer": "gin", "width": 16}, {"readout": "sum", "hops": 2}])
 def test_other_encoders_fit(small_labels, encoder):
-    model = ab.fit(small_labels, encoder=ab.EncoderConfig(**encoder), config=FitConfig(epochs=25))
+    model = ab.fit(small_labels, encoder=ab.EncoderConfig(**encoder), config=FitConfig(epochs=25), model="graph")
     assert model.report["test_srcc"] > 0.7
 
 
@@ -126,9 +128,9 @@ def test_intervals_cover_by_construction(small_model):
 
 def test_bad_fits_are_refused(small_labels):
     with pytest.raises(LabelError, match="20"):
-        ab.fit(small_labels.head(10))
+        ab.fit(small_labels.head(10), model="graph")
     with pytest.raises(ConfigError, match=r"holdout"):
-        ab.fit(small_labels, holdout=2.5)
+        ab.fit(small_labels, holdout=2.5, model="graph")
     with pytest.raises(ConfigError, match=r"nearest|did you mean"):
         FitConfig(ranking="srrc")
     with pytest.raises(ConfigError, match=r"fit.lr"):
@@ -205,7 +207,7 @@ def test_published_labels_rank_as_well_as_the_reference(published, mbv3):
     """OFA-MBv3, 2,700 fitted and 300 held out: SRCC at least 0.985 (the reference code of the paper: 0.986)."""
     labels = ab.LabelledSet.read(published / "ofa_mbv3_labels.csv", mbv3)
     started = time.perf_counter()
-    model = ab.fit(labels, "acc", holdout=300, refit=False)
+    model = ab.fit(labels, "acc", holdout=300, refit=False, model="graph")
     assert model.report["n_train"] == 2700
     assert model.report["test_srcc"] >= 0.985
     assert min(model.report["hop_srcc"][3:]) >= 0.975
@@ -226,29 +228,29 @@ def test_a_table_that_lost_its_last_rows_is_refused(small_model, tmp_path, name)
 def test_a_fit_that_diverges_is_no_model(small_labels):
     for epochs, rate in ((1, 9e5), (2, 9e5), (2, 1e4)):  # also where only the last step of all goes astray
         with pytest.raises(ConfigError, match=r"diverged in epoch \d of \d.*smaller fit.lr"):
-            ab.fit(small_labels, config=FitConfig(epochs=epochs, lr=rate))
+            ab.fit(small_labels, config=FitConfig(epochs=epochs, lr=rate), model="graph")
 
 
 def test_a_target_beyond_float64_is_refused(small_labels):
     for expression in ("acc*1e300", "acc*1e-305"):
         with pytest.raises(TargetError, match="its spread is too"):
-            ab.fit(small_labels, expression)
+            ab.fit(small_labels, expression, model="graph")
 
 
 def test_seeds_of_numpy_are_saved_and_others_refused(small_labels, tmp_path):
-    model = ab.fit(small_labels, seed=np.int64(3), config=FitConfig(epochs=1))
+    model = ab.fit(small_labels, seed=np.int64(3), config=FitConfig(epochs=1), model="graph")
     assert ab.FittedModel.load(model.save(tmp_path)).seed == 3
     for seed in (-1, 2**64, 1.5, "0", None, True):
         with pytest.raises(ConfigError, match="seed="):
-            ab.fit(small_labels, seed=seed)
+            ab.fit(small_labels, seed=seed, model="graph")
 
 
 def test_a_device_that_is_not_there_is_told(small_labels, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="finds no CUDA device"):
-        ab.fit(small_labels, device="cuda")
+        ab.fit(small_labels, device="cuda", model="graph")
     with pytest.raises(ConfigError, match="did you mean 'cuda'"):
-        ab.fit(small_labels, device="cda")
+        ab.fit(small_labels, device="cda", model="graph")
 
 
 def test_a_model_whose_scale_is_no_number_is_refused(small_model, tmp_path):
