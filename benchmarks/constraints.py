@@ -132,7 +132,7 @@ def main() -> None:
 
     def add_k_best(what: str, cases: list[Case], k: int) -> None:
         found: list[Assemblies] = [
-            Constrained(problem.score, problem.metrics, time_limit=60.0).k_best(limits, k) for problem, limits in cases
+            Constrained(problem.score, problem.metrics, time_limit=20.0).k_best(limits, k) for problem, limits in cases
         ]
         complete = sum(item.complete for item in found)
         add(f"{what}: {k:,} best feasible (s)", seconds([item.seconds for item in found]))
