@@ -77,6 +77,7 @@ class Bands:
     def __init__(self, problem: Instance, k: int, max_rows: int, deadline: float) -> None:
         self.problem, self.k, self.max_rows, self.deadline = problem, k, max_rows, deadline
         self.rows, self.cut_short = 0, False
+        self.proven = 0.0  # every assembly with a smaller gap has been looked at
         self.most, self.halves_by, self.diving = max_rows, deadline, False
         spread = [
             float(problem.prices @ usage.max(axis=1)) + 1e-3 * float(usage.max(initial=0.0)) for usage in problem.usages
@@ -93,19 +94,19 @@ class Bands:
     def run(self) -> Found:
         """Widen the band until the k best are in it, or time or memory ends."""
         greatest = self.problem.greatest_gap
-        proven, wanted = 0.0, FIRST
+        wanted = FIRST
         while True:
-            band = min(max(self._width(wanted, greatest), proven * 1.01), self.pool.kth, greatest)
+            band = min(max(self._width(wanted, greatest), self.proven * 1.01), self.pool.kth, greatest)
             self.pool.restart()
             self._search(band + TOLERANCE)
             if self.cut_short:
                 break
-            proven = band
+            self.proven = band
             if self.pool.kth <= band + TOLERANCE or band >= greatest:
-                return self._found(proven, True)
+                return self._found(self.proven, True)
             found = self.pool.gaps.size
             wanted *= min(GROWTH, max(2.0, 1.5 * self.k / found)) if found else GROWTH
-        return self._found(proven, False)
+        return self._found(self.proven, self._settled())
 
     def _found(self, proven: float, complete: bool) -> Found:
         places, gaps = self.pool.sorted()
@@ -141,16 +142,17 @@ class Bands:
             self._join(left, right, units, band)
             return
         # Nothing is proven in this band any more: join the halves' best parts, giving more and more slack.
+        self.proven = 0.0  # every assembly with a smaller gap has been looked at
         self.most, self.halves_by, self.diving = DIVE, self.deadline, True
         while time.monotonic() < self.deadline:
             left, right, units = self._halves(band)
             slack = band
-            while slack < self.problem.greatest_gap and time.monotonic() < self.deadline:
+            while time.monotonic() < self.deadline:
                 slack *= 1.5
                 self._join(left, right, units, slack)
-                if self.pool.gaps.size >= self.k:
+                if self.pool.gaps.size >= self.k or slack > self.problem.greatest_gap:
                     break
-            if self.most >= self.max_rows:
+            if self.most >= self.max_rows or self._settled():
                 return
             self.most = min(4 * self.most, self.max_rows)
 
@@ -233,6 +235,10 @@ class Bands:
             alive[part] &= losses[part] + (turned[:, None] - self.turns @ left[:, part]).max(axis=0) <= band
         return alive
 
+    def _settled(self) -> bool:
+        """Whether k assemblies are known that nothing unseen can beat."""
+        return self.pool.kth <= self.proven + TOLERANCE
+
     def _join(self, left: Half, right: Half, units: Sequence[int], band: float) -> None:
         """Put together what fits: usages within the room, slack no larger than the band pays for."""
         if not left.losses.size or not right.losses.size:
@@ -256,6 +262,7 @@ class Bands:
                 self.pool.add(places, gaps[fits], np.asarray((slack[:, fits] < TOLERANCE).any(axis=0)))
                 if time.monotonic() > self.deadline:
                     self.cut_short = True
+                if self.cut_short and (not self.diving or self._settled() or time.monotonic() > self.deadline):
                     return
 
 

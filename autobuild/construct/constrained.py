@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from autobuild.construct.assemblies import Assembly
 from autobuild.construct.bands import Bands
 from autobuild.construct.infeasible import Infeasible, why_infeasible
-from autobuild.construct.instance import IntArray, instance, rows_of
+from autobuild.construct.instance import TOLERANCE, IntArray, instance, rows_of
 from autobuild.construct.programme import MAX_ROWS, OPTIMAL, Solution, check_time, solve
 from autobuild.construct.where import Limit, find_metric
 from autobuild.errors import AutobuildError, ConfigError
@@ -114,7 +114,7 @@ class Constrained:
         if found.complete:
             bound = float(scores[-1]) if len(scores) == k else -math.inf
         else:
-            proven = int((scores >= bound).sum())
+            proven = int((scores >= bound - TOLERANCE * problem.scale).sum())
         return Assemblies(indices, scores, proven, found.complete, bound, time.monotonic() - started)
 
     def assemblies(self, limits: Sequence[Limit] = (), first: int = 64) -> Iterator[Assembly]:

@@ -219,7 +219,7 @@ def test_a_search_that_ends_early_says_how_many_are_proven():
 
 
 def test_prices_are_finite_differences():
-    problem = random_problem(2, units=3, size=20)
+    problem = random_problem(4, units=3, size=20)
     limits = parse_where("m0 <= 0.8 and m1 <= 0.8 and m2 >= 1.2 and m0 >= 0.01")
     frame = problem.prices(limits, step=0.2)
     base = problem.score.totals(brute_force(problem.score, problem.metrics, limits)[:1])[0]
