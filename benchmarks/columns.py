@@ -1,0 +1,97 @@
+"""Architectures as rows of numbers, for the baselines: one-hot positions, and what is known without training.
+
+One generic path for all spaces: nothing here knows a space by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+import autobuild as ab
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.stage import Digits, Stage
+
+Floats = NDArray[np.float64]
+
+
+class Columns:
+    """Turns architectures of a space into columns, remembering what every run of layers comes to.
+
+    Args:
+        space: The space. Where it declares identity layers, they are moved to the end of their stage first, so that
+            networks which are equal have equal columns.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.costs = ab.costs(space)
+        self._runs: list[dict[Digits, tuple[Floats, Floats]]] = [{} for _ in space.stages]
+        self._reference = [self._canonical(s, stage.run(0)) for s, stage in enumerate(space.stages)]
+        self._base = self._cost_of(self._reference)
+
+    def one_hot(self, archs: Sequence[Architecture]) -> Floats:
+        """One column a value of a feature at a place (and a depth of a tied stage). Shape ``(n, d)``, of 0 and 1."""
+        return np.concatenate([self._stack(archs, s, 0) for s in range(len(self.space.stages))], axis=1)
+
+    def knowledge(self, archs: Sequence[Architecture]) -> Floats:
+        """One-hot columns, logarithms of all costs, and numbers of every stage (:meth:`_numbers`). Shape ``(n, e)``."""
+        parts = [self.one_hot(archs), *(self._stack(archs, s, 1) for s in range(len(self.space.stages)))]
+        if self.costs:
+            parts.append(np.log(np.stack([cost(archs) for cost in self.costs.values()], axis=1).astype(float)))
+        return np.concatenate(parts, axis=1)
+
+    def _stack(self, archs: Sequence[Architecture], s: int, which: int) -> Floats:
+        return np.stack([self._run(s, arch.runs[s])[which] for arch in archs])
+
+    def _run(self, s: int, run: Digits) -> tuple[Floats, Floats]:
+        if run not in self._runs[s]:
+            moved = self._canonical(s, run)
+            stage = self.space.stages[s]
+            self._runs[s][run] = (_one_hot(stage, moved), np.concatenate([_numbers(stage, moved), self._own(s, moved)]))
+        return self._runs[s][run]
+
+    def _own(self, s: int, run: Digits) -> Floats:
+        """What the run costs more than the stage's first candidate, relative to the whole network."""
+        if not self.costs:
+            return np.zeros(0)
+        runs = list(self._reference)
+        runs[s] = run
+        return self._cost_of(runs) / self._base - 1
+
+    def _cost_of(self, runs: Sequence[Digits]) -> Floats:
+        arch = self.space.parse(self.space.format(Architecture("", tuple(runs), self.space.family)))
+        return np.array([float(cost([arch])[0]) for cost in self.costs.values()])
+
+    def _canonical(self, s: int, run: Digits) -> Digits:
+        identity = self.space.identity
+        if identity is None or identity.cut is not None:
+            return tuple(run)
+        stage, fixed = self.space.stages[s], int(identity.first_layer_counts)
+        idle = {d for d in range(len(stage.layers)) if identity.values.items() <= stage.layer_dict(d).items()}
+        rest = run[fixed:]
+        return (*run[:fixed], *(d for d in rest if d not in idle), *(d for d in rest if d in idle))
+
+
+def _one_hot(stage: Stage, run: Digits) -> Floats:
+    places: list[int | None] = [run[0]] if stage.tied else [*run, *[None] * (stage.depths[-1] - len(run))]
+    out: list[float] = []
+    for digit in places:
+        own = {} if digit is None else stage.layer_dict(digit)
+        for feature in stage.features:
+            out += [float(own.get(feature.name, "absent") == value) for value in feature.values]
+    if stage.tied or len(stage.depths) > 1:
+        out += [float(len(run) == depth) for depth in stage.depths]
+    return np.array(out)
+
+
+def _numbers(stage: Stage, run: Digits) -> Floats:
+    """Depth, sums of every numeric feature over the layers, and sums of products of two of them; logarithms, too."""
+    layers = [stage.layer_dict(digit) for digit in run]
+    names = [f.name for f in stage.features if all(isinstance(value, int | float) for value in f.values)]
+    values = np.array([[float(layer[name]) for name in names] for layer in layers])  # type: ignore[arg-type]
+    pairs = [values[:, i] * values[:, j] for i in range(len(names)) for j in range(i, len(names))]
+    sums = np.array([len(run), *values.sum(axis=0), *(pair.sum() for pair in pairs)])
+    return np.concatenate([sums, np.log1p(np.maximum(sums, 0))])
