@@ -18,6 +18,15 @@ Predictor = Callable[[Floats], Floats]
 Fitter = Callable[[Floats, Floats, int], Predictor]
 
 ALPHAS = tuple(10.0**power for power in np.arange(-3, 3.1, 0.5))
+TREES: dict[str, Any] = {  # looked at on development rows
+    "n_estimators": 1500,
+    "learning_rate": 0.03,
+    "min_child_weight": 3,
+    "subsample": 0.7,
+    "colsample_bytree": 0.4,
+}
+DEPTHS = (2, 3, 4)
+FOLDS = 4
 GP_ROWS = 500  # rows that hyperparameters are found on; predictions use all rows
 
 
@@ -29,23 +38,24 @@ def ridge(x: Floats, y: Floats, seed: int) -> Predictor:
     return _standardised(y, lambda target: RidgeCV(ALPHAS).fit(scale(x), target).predict, scale)
 
 
-def boosted_trees(x: Floats, y: Floats, seed: int, **options: Any) -> Predictor:
-    """Gradient boosting (XGBoost); ``options`` are those of :class:`xgboost.XGBRegressor`."""
+def boosted_trees(x: Floats, y: Floats, seed: int) -> Predictor:
+    """Gradient boosting (XGBoost); the depth of its trees by cross-validation inside the rows given."""
+    from sklearn.model_selection import KFold
+
+    folds = list(KFold(FOLDS, shuffle=True, random_state=seed).split(x))
+
+    def error(depth: int) -> float:
+        parts = [_trees(x[train], y[train], depth, seed)(x[test]) - y[test] for train, test in folds]
+        return float(np.mean(np.concatenate(parts) ** 2))
+
+    return _trees(x, y, min(DEPTHS, key=error), seed)
+
+
+def _trees(x: Floats, y: Floats, depth: int, seed: int) -> Predictor:
     from xgboost import XGBRegressor
 
-    model = XGBRegressor(**{**TREES, **options}, random_state=seed, n_jobs=1)
+    model = XGBRegressor(**TREES, max_depth=depth, random_state=seed, n_jobs=1)
     return _standardised(y, lambda target: model.fit(x, target).predict, lambda rows: rows)
-
-
-TREES: dict[str, Any] = {
-    "n_estimators": 1000,
-    "learning_rate": 0.03,
-    "max_depth": 4,
-    "min_child_weight": 2,
-    "subsample": 0.7,
-    "colsample_bytree": 0.4,
-    "reg_lambda": 1.0,
-}
 
 
 def gaussian_process(x: Floats, y: Floats, seed: int) -> Predictor:

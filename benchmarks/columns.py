@@ -17,6 +17,11 @@ from autobuild.spaces.stage import Digits, Stage
 Floats = NDArray[np.float64]
 
 
+def architecture(space: SearchSpace, runs: Sequence[Digits]) -> Architecture:
+    """The architecture with these layer choices, a run for every stage."""
+    return space.parse(space.format(Architecture("", tuple(runs), space.family)))
+
+
 class Columns:
     """Turns architectures of a space into columns, remembering what every run of layers comes to.
 
@@ -31,6 +36,7 @@ class Columns:
         self._runs: list[dict[Digits, tuple[Floats, Floats]]] = [{} for _ in space.stages]
         self._reference = [self._canonical(s, stage.run(0)) for s, stage in enumerate(space.stages)]
         self._base = self._cost_of(self._reference)
+        self.widths = [len(self._run(s, stage.run(0))[0]) for s, stage in enumerate(space.stages)]  # one-hot, by stage
 
     def one_hot(self, archs: Sequence[Architecture]) -> Floats:
         """One column a value of a feature at a place (and a depth of a tied stage). Shape ``(n, d)``, of 0 and 1."""
@@ -62,7 +68,7 @@ class Columns:
         return self._cost_of(runs) / self._base - 1
 
     def _cost_of(self, runs: Sequence[Digits]) -> Floats:
-        arch = self.space.parse(self.space.format(Architecture("", tuple(runs), self.space.family)))
+        arch = architecture(self.space, runs)
         return np.array([float(cost([arch])[0]) for cost in self.costs.values()])
 
     def _canonical(self, s: int, run: Digits) -> Digits:
