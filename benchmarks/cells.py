@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import autobuild as ab
 from autobuild.spaces import Architecture
-from benchmarks.baselines import Predictor, boosted_trees, gaussian_process, ridge
 from benchmarks.columns import Columns
+from benchmarks.panel import Panel
 from benchmarks.report import published
 from benchmarks.splits import Split, split, split_nearly_all
 
@@ -138,33 +138,12 @@ class Problem:
     # --- a proxy, where only the labelled rows are there ------------------------------------------------------
 
     @cached_property
-    def _panel(self) -> list[tuple[Predictor, bool]]:
-        products = self._with_products(self.one_hot)
-        return [
-            (ridge(products, self.values, 0), True),
-            (gaussian_process(self.one_hot, self.values, 0), False),
-            (boosted_trees(self.one_hot, self.values, 0), False),
-        ]
+    def _panel(self) -> Panel:
+        return Panel(self.columns, self.archs, self.values)
 
     def proxy(self, archs: Sequence[Architecture]) -> Floats:
-        """Mean prediction of three predictors that saw *all* rows: a stand-in for the truth, not the truth.
-
-        Ridge regression on one-hot columns and their products within a stage, a Gaussian process, boosted trees.
-        Shape ``(n,)``.
-        """
-        x = self.columns.one_hot(archs)
-        parts = [predict(self._with_products(x) if products else x) for predict, products in self._panel]
-        mean: Floats = np.mean(parts, axis=0)
-        return mean
-
-    def _with_products(self, x: Floats) -> Floats:
-        parts, at = [x], 0
-        for width in self.columns.widths:
-            own = x[:, at : at + width]
-            left, right = np.triu_indices(width, 1)
-            parts.append(own[:, left] * own[:, right])
-            at += width
-        return np.concatenate(parts, axis=1)
+        """What a panel of predictors that saw *all* rows says: see :mod:`benchmarks.panel`. Shape ``(n,)``."""
+        return self._panel.predict(archs)
 
 
 @cache
