@@ -72,7 +72,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
                 continue
             row = {"cell": cell.name, "target": cell.target, "labels": cell.n, "measure": measure.what}
             rows.append(row | {name: _shown(table[name].dropna(), measure, cell.splits) for name in table})
-    return pd.DataFrame(rows).reindex(columns=["cell", "target", "labels", "measure", *COLUMNS]).fillna("")
+    names = ["cell", "target", "labels", "measure", *COLUMNS]
+    return pd.DataFrame([{name: row.get(name, "") for name in names} for row in rows], columns=names)
 
 
 def _shown(values: pd.Series[float], measure: Measure, splits: int) -> str:
