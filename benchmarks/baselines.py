@@ -84,16 +84,6 @@ def gaussian_process(x: Floats, y: Floats, seed: int) -> Predictor:
     return _standardised(y, fit, scale)
 
 
-def mean_of(*fitters: Fitter) -> Fitter:
-    """The mean of several predictors' predictions."""
-
-    def fit(x: Floats, y: Floats, seed: int) -> Predictor:
-        fitted = [fitter(x, y, seed) for fitter in fitters]
-        return lambda rows: np.mean([predict(rows) for predict in fitted], axis=0)
-
-    return fit
-
-
 class Scale:
     """Columns with mean 0 over the rows given, and together a squared length of 1 on average; constant ones are 0."""
 

@@ -16,6 +16,10 @@ from benchmarks.searches import SEARCH_OPTIONS, SEARCHES
 
 OURS = "ours"
 COLUMNS = [*METHODS, *SEARCHES]
+SECONDS_NOTE = (
+    "Median seconds of one run, fit and build, one thread, other work beside it. The mean of two predictors reuses "
+    "their fits: add them."
+)
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,6 @@ def write_tables(runs: pd.DataFrame, *, quick: bool, part: str = "judged") -> No
         print()
         write("construct_intervals", covered, quick=quick)
     print()
-    write("construct_seconds", seconds(shown), quick=quick, note="Median seconds of one run: fit and build.")
+    write("construct_seconds", seconds(shown), quick=quick, note=SECONDS_NOTE)
     if not quick:
         draw(shown, RESULTS / "construct_curve.png")

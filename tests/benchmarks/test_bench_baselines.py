@@ -3,7 +3,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.rank import srcc
-from benchmarks.baselines import Scale, boosted_trees, gaussian_process, mean_of, ridge
+from benchmarks.baselines import Scale, boosted_trees, gaussian_process, ridge
 from benchmarks.columns import Columns
 from benchmarks.panel import beyond
 
@@ -23,7 +23,7 @@ def planted(archs, bent: bool) -> np.ndarray:
     return plain + (6 * (deep[:, 2] - 2) * (wide[:, 4] - 4) if bent else 0)
 
 
-@pytest.mark.parametrize("fitter", [ridge, gaussian_process, boosted_trees, mean_of(ridge, boosted_trees)])
+@pytest.mark.parametrize("fitter", [ridge, gaussian_process, boosted_trees])
 @pytest.mark.parametrize("knowledge", [False, True])
 def test_a_planted_sum_is_found(fitter, knowledge):
     x = COLUMNS.knowledge(ARCHS) if knowledge else COLUMNS.one_hot(ARCHS)
