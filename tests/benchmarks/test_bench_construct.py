@@ -6,6 +6,7 @@ import pytest
 
 import autobuild as ab
 from benchmarks import construct, construct_tables, methods
+from benchmarks.baselines import gaussian_process, ridge
 from benchmarks.cells import CELLS, Problem
 from benchmarks.construct import jobs, judged_by_truth, matches, measure_search, run_all
 from benchmarks.construct_tables import comparisons, current, intervals, summary, verdict
@@ -163,3 +164,14 @@ def test_a_method_of_the_toolkit_is_measured_and_sees_only_its_rows(macro, monke
     additive = methods.toolkit(options, additive=True)(macro, rows.train, 3)
     built = additive.build(3)
     assert np.allclose(additive.predict(built), additive.scores.build(3).scores)  # the score that it builds by
+
+
+def test_several_fitters_give_the_mean_of_their_predictions(macro):
+    rows = macro.split(CELLS["macro_50"], 0).train
+    archs = macro.archs[:50]
+    one, two, both = (
+        methods.on_columns(*fitters, knowledge=True)(macro, rows, 0).predict(archs)
+        for fitters in ((ridge,), (gaussian_process,), (ridge, gaussian_process))
+    )
+    assert np.allclose(both, (one + two) / 2)
+    assert not np.allclose(one, two)
