@@ -33,18 +33,23 @@ class Columns:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self.costs = ab.costs(space)
-        self._runs: list[dict[Digits, tuple[Floats, Floats]]] = [{} for _ in space.stages]
+        self._runs: list[dict[Digits, tuple[Floats, Floats, Floats]]] = [{} for _ in space.stages]
         self._reference = [self._canonical(s, stage.run(0)) for s, stage in enumerate(space.stages)]
         self._base = self._cost_of(self._reference)
         self.widths = [len(self._run(s, stage.run(0))[0]) for s, stage in enumerate(space.stages)]  # one-hot, by stage
 
     def one_hot(self, archs: Sequence[Architecture]) -> Floats:
-        """One column a value of a feature at a place (and a depth of a tied stage). Shape ``(n, d)``, of 0 and 1."""
+        """One column a value of a feature of a layer, and a depth of a stage. Shape ``(n, d)``, of 0 and 1.
+
+        Layers of a tied stage have columns each, too: ridge regression and Gaussian processes are better for it.
+        """
         return np.concatenate([self._stack(archs, s, 0) for s in range(len(self.space.stages))], axis=1)
 
     def knowledge(self, archs: Sequence[Architecture]) -> Floats:
-        """One-hot columns, logarithms of all costs, and numbers of every stage (:meth:`_numbers`). Shape ``(n, e)``."""
-        parts = [self.one_hot(archs), *(self._stack(archs, s, 1) for s in range(len(self.space.stages)))]
+        """One-hot columns (of a tied stage once), numbers of every stage (:func:`_numbers`), its own costs, and
+        logarithms of the network's costs. Shape ``(n, e)``.
+        """
+        parts = [self._stack(archs, s, which) for which in (1, 2) for s in range(len(self.space.stages))]
         if self.costs:
             parts.append(np.log(np.stack([cost(archs) for cost in self.costs.values()], axis=1).astype(float)))
         return np.concatenate(parts, axis=1)
@@ -52,11 +57,15 @@ class Columns:
     def _stack(self, archs: Sequence[Architecture], s: int, which: int) -> Floats:
         return np.stack([self._run(s, arch.runs[s])[which] for arch in archs])
 
-    def _run(self, s: int, run: Digits) -> tuple[Floats, Floats]:
+    def _run(self, s: int, run: Digits) -> tuple[Floats, Floats, Floats]:
+        """One-hot columns layer by layer, those that tell a tied stage once, and numbers."""
         if run not in self._runs[s]:
             moved = self._canonical(s, run)
             stage = self.space.stages[s]
-            self._runs[s][run] = (_one_hot(stage, moved), np.concatenate([_numbers(stage, moved), self._own(s, moved)]))
+            numbers = np.concatenate([_numbers(stage, moved), self._own(s, moved)])
+            layers = stage.depths[-1]
+            once = _one_hot(stage, moved, 1 if stage.tied else layers)
+            self._runs[s][run] = (_one_hot(stage, moved, layers), once, numbers)
         return self._runs[s][run]
 
     def _own(self, s: int, run: Digits) -> Floats:
@@ -81,14 +90,14 @@ class Columns:
         return (*run[:fixed], *(d for d in rest if d not in idle), *(d for d in rest if d in idle))
 
 
-def _one_hot(stage: Stage, run: Digits) -> Floats:
-    places: list[int | None] = [run[0]] if stage.tied else [*run, *[None] * (stage.depths[-1] - len(run))]
+def _one_hot(stage: Stage, run: Digits, places: int) -> Floats:
+    """Columns of the first ``places`` layers; those that the run does not have are 0."""
     out: list[float] = []
-    for digit in places:
+    for digit in [*run, *[None] * stage.depths[-1]][:places]:
         own = {} if digit is None else stage.layer_dict(digit)
         for feature in stage.features:
             out += [float(own.get(feature.name, "absent") == value) for value in feature.values]
-    if stage.tied or len(stage.depths) > 1:
+    if len(stage.depths) > 1:
         out += [float(len(run) == depth) for depth in stage.depths]
     return np.array(out)
 

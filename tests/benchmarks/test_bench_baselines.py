@@ -79,7 +79,7 @@ def test_equal_networks_have_equal_columns_and_others_do_not():
 def test_own_costs_of_stages_sum_to_the_networks():
     columns = Columns(SPACE)
     costs = np.stack([cost(ARCHS) for cost in columns.costs.values()], axis=1).astype(float)
-    own = sum(np.stack([columns._run(s, arch.runs[s])[1][-3:] for arch in ARCHS]) for s in range(7))
+    own = sum(np.stack([columns._run(s, arch.runs[s])[2][-3:] for arch in ARCHS]) for s in range(7))
     assert np.allclose((1 + own) * columns._base, costs)
 
 
