@@ -40,7 +40,7 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
             label = name if budget == BUDGETS[0] else None
             ax.plot(budget + shift, values.mean(), marker, color=colour, markersize=5, label=label)
     ax.set_xlim(0, BUDGETS[-1] + 10)
-    ax.set_ylim(bottom=91.0)
+    ax.set_ylim(bottom=92.0)
     ax.set_xlabel("networks evaluated (points: labels given, then ten built)")
     ax.set_ylabel("best true label (%)")
     ax.set_title("NAS-Bench-Macro: best network found")
