@@ -41,7 +41,8 @@ class Columns:
     def one_hot(self, archs: Sequence[Architecture]) -> Floats:
         """One column a value of a feature of a layer, and a depth of a stage. Shape ``(n, d)``, of 0 and 1.
 
-        Layers of a tied stage have columns each, too: ridge regression and Gaussian processes are better for it.
+        A tied stage has columns for the block and for each of its layers: ridge regression and Gaussian processes do
+        best with both.
         """
         return np.concatenate([self._stack(archs, s, 0) for s in range(len(self.space.stages))], axis=1)
 
@@ -58,14 +59,15 @@ class Columns:
         return np.stack([self._run(s, arch.runs[s])[which] for arch in archs])
 
     def _run(self, s: int, run: Digits) -> tuple[Floats, Floats, Floats]:
-        """One-hot columns layer by layer, those that tell a tied stage once, and numbers."""
+        """One-hot columns, those of them that tell a tied stage once, and numbers."""
         if run not in self._runs[s]:
             moved = self._canonical(s, run)
             stage = self.space.stages[s]
             numbers = np.concatenate([_numbers(stage, moved), self._own(s, moved)])
-            layers = stage.depths[-1]
-            once = _one_hot(stage, moved, 1 if stage.tied else layers)
-            self._runs[s][run] = (_one_hot(stage, moved, layers), once, numbers)
+            layers = _one_hot(stage, moved, stage.depths[-1])
+            once = _one_hot(stage, moved, 1) if stage.tied else layers
+            every = np.concatenate([once, layers]) if stage.tied else layers
+            self._runs[s][run] = (every, once, numbers)
         return self._runs[s][run]
 
     def _own(self, s: int, run: Digits) -> Floats:
