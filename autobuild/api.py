@@ -26,7 +26,7 @@ from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
 from autobuild.construct.pareto import front_of
 from autobuild.cost import Cost, additive_costs, costs_of
-from autobuild.errors import ConfigError, SpaceError, nearest
+from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
 from autobuild.fit import FittedModel, load_model, save_model
 from autobuild.fit import fit as _fit
@@ -143,7 +143,10 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     columns = known.metrics if known is not None else []
     for limit in limits:
         for name in limit.expression.names:
-            kind, bare = find_name(name, columns, exact, limit.text)
+            try:
+                kind, bare = find_name(name, columns, exact, limit.text)
+            except TargetError as error:
+                raise ConfigError(str(error).replace("target", "limit", 1)) from None
             if f"{kind}.{bare}" not in found:
                 made = _predicted(scores, known, bare) if kind == "label" else _exact(scores.space, bare, exact[bare])
                 found[f"{kind}.{bare}"] = made

@@ -60,9 +60,7 @@ def show_features(folder: Run) -> None:
     table(layers, rows=6)
     if folder.metrics.get("additive_share") is not None:
         share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
-        say(
-            f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}"
-        )
+        say(f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}")
     for warning in folder.metrics.get("warnings", ()):
         say(f"  warning: {warning}")
 

@@ -18,13 +18,13 @@ def test_the_walk(small_model):
     scores = small_model.explain()
     built = scores.build(top=5)
     assert len(built) == len(list(built)) == 5
-    assert built.frame.columns.tolist() == ["rank", "arch", "score", "predicted"]
+    assert built.frame.columns.tolist() == ["rank", "arch", "score", "predicted", "lower", "upper"]
     assert built[0] in small_model.space
     np.testing.assert_allclose(built.frame["predicted"], small_model.predict(list(built))["predicted"])
 
 
 def test_built_networks_are_the_best_by_brute_force(small_model):
-    scores = small_model.explain()
+    scores = small_model.explain(scorer="hopnorm")
     a, b = scores.unit_scores.values()
     order = sorted(
         itertools.product(range(len(a)), range(len(b))), key=lambda ij: (-math.fsum((a[ij[0]], b[ij[1]])), ij)
@@ -36,14 +36,14 @@ def test_built_networks_are_the_best_by_brute_force(small_model):
 
 
 def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
-    scores = small_model.explain()
+    scores = small_model.explain(scorer="hopnorm")
     small = scores.narrow(top=3)
     assert small.size == 9
     assert "400 -> 9" in small.note
     assert scores.build(top=1)[0] in small
     best = scores.candidates.groupby("unit").head(3)
     assert sorted(best["candidate"]) == sorted(c.text for unit in small.units for c in unit)
-    assert small_model.explain(small).build(top=1)[0] == scores.build(top=1)[0]
+    assert small_model.explain(small, scorer="hopnorm").build(top=1)[0] == scores.build(top=1)[0]
     assert scores.narrow(mass=0.5).size == 100
     assert scores.narrow(threshold=-1e9).size == 400
     for wrong in ({}, {"top": 3, "mass": 0.5}, {"mass": 2.0}, {"top": 0}):
@@ -105,11 +105,12 @@ def test_declared_methods_are_those_that_are_bound(small_model):
         for declared in block.body:
             real = inspect.signature(inspect.unwrap(getattr(noun, declared.name)))
             named = [name for name in real.parameters if name not in ("model", "scores")]
-            arguments = [a for a in declared.args.args if a.arg != "self"]
+            arguments = [a for a in (*declared.args.args, *declared.args.kwonlyargs) if a.arg != "self"]
             assert [a.arg for a in arguments] == named
             assert [ast.unparse(a.annotation) for a in arguments] == [real.parameters[n].annotation for n in named]
             defaults = [real.parameters[n].default for n in named if real.parameters[n].default is not inspect._empty]
-            assert [ast.literal_eval(d) for d in declared.args.defaults] == defaults
+            given = [*declared.args.defaults, *(d for d in declared.args.kw_defaults if d is not None)]
+            assert [ast.literal_eval(d) for d in given] == defaults
             assert ast.unparse(declared.returns) == real.return_annotation
 
 

@@ -46,7 +46,7 @@ def test_scores_equal_the_formula(small_model):
 
 def test_good_layers_score_high(small_model):
     """The truth grows with width and kernel: of candidates of one depth the widest must beat the narrowest."""
-    table = small_model.explain().candidates
+    table = small_model.explain(scorer="hopnorm").candidates
     for _, group in table.groupby("unit"):
         score = group.set_index("candidate")["score"]
         assert score["w2k5"] > score["w1k3"]
@@ -56,7 +56,7 @@ def test_good_layers_score_high(small_model):
 def test_an_unseen_depth_borrows_and_is_flagged(small_labels):
     shallow = [i for i, arch in enumerate(small_labels.archs) if len(arch.runs[0]) == 1]
     model = ab.fit(small_labels.subset(shallow), config=FitConfig(epochs=3), holdout=0, model="graph")
-    table = model.explain().candidates
+    table = model.explain(scorer="hopnorm").candidates
     unseen = table[(table["unit"] == "a") & (table["hops"] == 1)]
     assert unseen["unseen_depth"].all()
     assert (unseen["n_seen"] == 0).all()
@@ -64,7 +64,7 @@ def test_an_unseen_depth_borrows_and_is_flagged(small_labels):
 
 
 def test_n_seen_counts_by_brute_force(small_model):
-    table = small_model.explain().candidates.set_index(["unit", "candidate"])
+    table = small_model.explain(scorer="hopnorm").candidates.set_index(["unit", "candidate"])
     texts = {"a": [], "b": []}
     for arch in small_model.training_archs:
         for unit, text in zip("ab", arch.text.split("|"), strict=True):
@@ -78,7 +78,7 @@ def test_n_seen_counts_by_brute_force(small_model):
 
 
 def test_feature_and_layer_tables(small_model):
-    scores = small_model.explain()
+    scores = small_model.explain(scorer="hopnorm")
     features = scores.features
     assert set(features.columns) == {"feature", "value", "score", "effect", "n_seen"}
     assert (features["score"] >= 0).all()
@@ -95,7 +95,7 @@ def test_feature_and_layer_tables(small_model):
 
 
 def test_node_scores_are_calibrated(small_model):
-    scores = small_model.explain()
+    scores = small_model.explain(scorer="hopnorm")
     z = norm_moments(small_model)
     arch = small_model.training_archs[0]
     table = scores.node_scores(arch)
@@ -125,9 +125,9 @@ def test_scorers_are_pluggable(small_model):
 
 def test_too_few_hops_and_other_spaces_are_refused(small_labels, small_model, mbv3):
     shallow = ab.fit(small_labels, config=FitConfig(epochs=1), encoder=ab.EncoderConfig(hops=1), model="graph")
-    assert len(shallow.explain().candidates) == 40
+    assert len(shallow.explain(scorer="hopnorm").candidates) == 40
     with pytest.raises(ConfigError, match=r"encoder.hops=3"):
-        shallow.explain(shallow.space.join_units(0, 1))
+        shallow.explain(shallow.space.join_units(0, 1), scorer="hopnorm")
     with pytest.raises(ConfigError, match="fitted on 'small'"):
         small_model.explain(mbv3)
 

@@ -41,7 +41,7 @@ def scores() -> Scores:
     rng = np.random.default_rng(0)
     acc = [0.01 * text.count("k5") + 0.02 * text.count("e3") + rng.normal(0, 0.005) for text in archs]
     labels = ab.LabelledSet.from_frame(pd.DataFrame({"arch": archs, "acc": acc}), space)
-    return ab.fit(labels, config=ab.FitConfig(epochs=2), model="graph").explain()
+    return ab.fit(labels, config=ab.FitConfig(epochs=2), model="graph").explain(scorer="hopnorm")
 
 
 @dataclass
