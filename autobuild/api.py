@@ -237,13 +237,27 @@ def _html_model(model: FittedModel) -> str:
     report = model.report
     said = f"<p><b>{model.target}</b> on {model.space.name}: {report['n_train']:,} rows"
     if report["test_srcc"] is not None:
-        hops = ", ".join(f"{value:.3f}" for value in report["hop_srcc"])
-        said += f"; held-out SRCC <b>{report['test_srcc']:.3f}</b> ({report['n_test']:,} rows), by hop: {hops}"
+        how = "cross-validated" if report.get("folds") else "held-out"
+        said += f"; {how} SRCC <b>{report['test_srcc']:.3f}</b> ({report['n_test']:,} rows)"
+    if report.get("hop_srcc"):
+        said += f", by hop: {', '.join(f'{value:.3f}' for value in report['hop_srcc'])}"
+    if report.get("picked"):
+        said += f"<br>made of {report['picked']}"
     return said + "</p>"
 
 
 def _html_scores(scores: Scores) -> str:
     best = scores.candidates.groupby("unit", sort=False).head(3)
+    if isinstance(scores, AdditiveScores):
+        share, left = scores.projection.share, scores.projection.remainder_sd
+        notes = "".join(f"<br>{text}" for text in scores.warnings)
+        said = (
+            f"prediction = {scores.base:.4g} + sum of scores + rest; sums explain {share:.1%}, rest {left:.3g}{notes}"
+        )
+        return (
+            f"<p>{scores!r}<br>{said}</p>{scores.features.to_html(index=False)}"
+            f"{scores.choices.head(8).to_html(index=False)}{best.to_html(index=False)}"
+        )
     return f"<p>{scores!r}</p>{scores.features.to_html(index=False)}{best.to_html(index=False)}"
 
 

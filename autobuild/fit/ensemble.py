@@ -92,16 +92,19 @@ class EnsembleModel(FittedModel):
         return member
 
     def _quantile(self, level: float) -> float:
-        """Of the held-out errors, in standard deviations; beyond the largest of few rows a normal tail goes on."""
+        """Of the held-out errors, in standard deviations, and never less than a normal distribution's.
+
+        Where a process's own deviations are rather too wide for the rows held out, a hundred of them say too little to
+        make intervals narrower; beyond the largest error a normal tail goes on.
+        """
         errors = np.sort(np.abs(self.heldout["error"].to_numpy(dtype=float)))
-        if not len(errors):
-            return NormalDist().inv_cdf(0.5 + level / 2)
+        normal = NormalDist()
+        least = normal.inv_cdf(0.5 + level / 2) if self.base is not None else 0.0
         rank = math.ceil((len(errors) + 1) * level)
         if rank <= len(errors):
-            return float(errors[rank - 1])
+            return max(least, float(errors[rank - 1]))
         reached = len(errors) / (len(errors) + 1)
-        normal = NormalDist()
-        return float(errors[-1] * normal.inv_cdf(0.5 + level / 2) / normal.inv_cdf(0.5 + reached / 2))
+        return max(least, float(errors[-1]) * normal.inv_cdf(0.5 + level / 2) / normal.inv_cdf(0.5 + reached / 2))
 
     def member_table(self) -> list[dict[str, Any]]:
         """What each member does on held-out rows, alone and for the ensemble: rows of ``report["members"]``."""

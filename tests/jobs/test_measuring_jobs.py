@@ -136,11 +136,11 @@ def test_the_demo_walks_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.rstrip().endswith("Everything lies in d")
     names = {path.name for path in Path("d").iterdir()}
     assert {"built.csv", "verified.csv", "trained.csv", "candidates.csv", "features.csv", "metrics.json"} <= names
-    pictures = {"predicted.png", "hops.png", "history.png", "features.png", "candidates.png", "best.png", "built.png"}
+    pictures = {"predicted.png", "features.png", "candidates.png", "best.png", "built.png"}
     assert pictures <= names
     assert all(Path("d", name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     told = metrics("d")
-    for key in ("test_srcc", "hop_srcc", "fit_seconds", "explain_seconds", "build_seconds", "built_first"):
+    for key in ("test_srcc", "picked", "fit_seconds", "explain_seconds", "build_seconds", "built_first"):
         assert told[key] is not None
     verified = pd.read_csv("d/verified.csv")
     assert list(verified["arch"][:2]) == list(pd.read_csv("d/built.csv")["arch"])
