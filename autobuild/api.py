@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +143,9 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     columns = known.metrics if known is not None else []
     for limit in limits:
         for name in limit.expression.names:
+            own = [column for column in columns if not _is_cost(column, known, exact)]
             try:
-                kind, bare = find_name(name, columns, exact, limit.text)
+                kind, bare = find_name(name, columns if name.startswith("label.") else own, exact, limit.text)
             except TargetError as error:
                 raise ConfigError(str(error).replace("target", "limit", 1)) from None
             if f"{kind}.{bare}" not in found:
@@ -152,6 +153,14 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
                 found[f"{kind}.{bare}"] = made
     score = Additive(scores.base, tuple(scores.unit_scores.values()))
     return Limited(scores.space, score, limits, found, time_limit)
+
+
+def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost]) -> bool:
+    """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
+    if labels is None or column not in exact:
+        return False
+    written = labels.frame[column].to_numpy()
+    return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
 def _exact(space: SearchSpace, name: str, cost: Cost) -> Metric:

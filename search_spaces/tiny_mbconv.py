@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from autobuild.spaces import sequence_space
+from autobuild.spaces.blocks import AvgPool, Block, Classifier, Conv, MBConv, Plan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +51,23 @@ def realise(layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channe
     return nn.Sequential(
         *blocks, nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
     )
+
+
+def plan(layers: list[list[dict[str, Any]]], num_classes: int, in_channels: int) -> Plan:
+    """The network's parts in order, for counting; ``realise`` builds the modules that the embedded labels trained."""
+    parts: Plan = {"stem": [[Conv(in_channels, STEM_WIDTH, 3, 2, act="hswish")]]}
+    width = STEM_WIDTH
+    for number, (stage, outputs, first) in enumerate(zip(layers, WIDTHS, STRIDES, strict=True), start=1):
+        blocks: list[list[Block]] = []
+        for position, layer in enumerate(stage):
+            hidden = width * layer["expand"]
+            squeezed = max(4, hidden // 4) if layer["se"] else 0
+            stride = first if position == 0 else 1
+            blocks.append([MBConv(width, outputs, layer["kernel"], stride, hidden, "hswish", squeezed)])
+            width = outputs
+        parts[f"stage{number}"] = blocks
+    parts["head"] = [[AvgPool(width), Classifier(width, num_classes)]]
+    return parts
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -106,3 +106,15 @@ def test_the_predicted_front_is_not_beaten_by_the_rest(limited):
     assert np.mean([own.any() for own in beaten]) < 0.2  # the front of sums proposes; a remainder may hide a few
     with pytest.raises(ConfigError, match="two or three"):
         ab.pareto([up])
+
+
+def test_a_column_that_is_a_cost_written_down_means_the_cost():
+    labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=80)
+    scores = ab.fit(labels, "acc", model="gp").explain()
+    built = scores.build(top=2, where="params <= 6000")
+    assert (built.frame["cost.params"] == ab.costs(labels.space)["params"](list(built))).all()
+    assert (built.frame["cost.params"] <= 6000).all()
+    frame = labels.frame.assign(params=labels.frame["params"] / 1e6)
+    other = ab.LabelledSet.from_frame(frame, labels.space)  # in millions: no longer the cost
+    with pytest.raises(ConfigError, match="label.params or cost.params"):
+        scores.build(where="params <= 6000", labels=other)

@@ -8,6 +8,7 @@ import pytest
 import autobuild as ab
 from autobuild.cost import additive_costs, costs_of, unit_tables
 from autobuild.errors import SpaceError
+from autobuild.spaces.registry import declared_by
 
 ADDITIVE = ("nas_bench_macro", "mnasnet", "nas_bench_201", "ofa_mbv3(width=1.2)", "ofa_proxyless")
 
@@ -50,9 +51,10 @@ def test_parameters_do_not_depend_on_the_input_size():
     assert found.tolist() == costs_of(space)["params"](archs).tolist()
 
 
-def test_other_reasons_are_named():
+def test_other_reasons_are_named(monkeypatch):
     with pytest.raises(SpaceError, match="no cost 'mac': did you mean 'macs'"):
         unit_tables(ab.space("mnasnet"), "mac")
+    monkeypatch.delattr(declared_by(ab.space("tiny_mbconv")), "plan")
     with pytest.raises(SpaceError, match="counted from whole networks"):
         unit_tables(ab.space("tiny_mbconv"), "params")
 
