@@ -7,6 +7,7 @@ from autobuild.explain.norm_scores import NormScores
 from autobuild.explain.projection import Projection, project
 from autobuild.explain.scorers import SCORERS, Scorer, UnitScores, find_scorer, hopnorm, register_scorer
 from autobuild.explain.scores import Scores
+from autobuild.explain.trust import deletion, stability
 
 __all__ = [
     "SCORERS",
@@ -16,6 +17,7 @@ __all__ = [
     "Scorer",
     "Scores",
     "UnitScores",
+    "deletion",
     "depth_moments",
     "explain",
     "find_scorer",
@@ -23,4 +25,5 @@ __all__ = [
     "norm_moments",
     "project",
     "register_scorer",
+    "stability",
 ]

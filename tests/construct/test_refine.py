@@ -116,5 +116,5 @@ def test_a_column_that_is_a_cost_written_down_means_the_cost():
     assert (built.frame["cost.params"] <= 6000).all()
     frame = labels.frame.assign(params=labels.frame["params"] / 1e6)
     other = ab.LabelledSet.from_frame(frame, labels.space)  # in millions: no longer the cost
-    with pytest.raises(ConfigError, match="label.params or cost.params"):
+    with pytest.raises(ConfigError, match=r"label\.params or cost\.params"):
         scores.build(where="params <= 6000", labels=other)
