@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost import known_costs
+from autobuild.fit.paths import flow, path_numbers, walks_of
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.isomorphism import CELL_INPUT, live_cell
+from autobuild.spaces.isomorphism import live_cell
 from autobuild.spaces.stage import Digits, Stage
 
 FloatArray = NDArray[np.float64]
 Runs = tuple[Digits, ...]
 Place = tuple[str, int, str, object]  # unit, layer (0: the whole run), feature, value
-
-WALK_HOPS = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Description:
         choices: For every stage, which value each feature of each layer takes, one-hot. Shapes ``(n, C_s)``.
         amounts: For every stage, its depth, sums of numeric features and their products over layers, and logarithms of
             its costs. Shapes ``(n, A_s)``.
-        whole: Of the whole network: logarithms of summed costs, number of layers. Shape ``(n, W)``.
+        whole: Of the whole network: logarithms of summed costs, number of layers, sums of numeric features; in spaces
+            that are no chains, numbers of its paths. Shape ``(n, W)``.
         walks: In spaces that are no chains, how often each walk of up to three hops runs through the graph.
     """
 
@@ -93,7 +93,12 @@ class Describer:
             amounts.append(self._amounts(number, digits, depth, costs.get(stage.name)))
         total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
         whole = np.column_stack([np.log1p(total), layers, *sums.values()])
-        return Description(choices, amounts, whole, [self._walks(own) for own in runs] if self.walks else [])
+        walks: list[Counter[str]] = []
+        if self.walks:
+            flows = [flow(self.space, own) for own in runs]
+            walks = [walks_of(own) for own in flows]
+            whole = np.column_stack([whole, path_numbers(self.space, flows)])
+        return Description(choices, amounts, whole, walks)
 
     def simplified(self, arch: Architecture) -> Runs:
         """Runs of an equal network: idle layers last, dead edges cut."""
@@ -152,53 +157,6 @@ class Describer:
         stage, (_, values) = self.space.stages[number], self._digits[number]
         totals = np.vstack([values, np.zeros(values.shape[1])])[digits].sum(axis=1)
         return dict(zip(_numeric(stage), totals.T, strict=True))
-
-    def _walks(self, runs: Runs) -> Counter[str]:
-        """Walks by their layers' texts, from the input and up to three hops long; dead and idle layers left out."""
-        feeders, labels, sinks = self._graph(runs)
-        ends: dict[int, Counter[str]] = {CELL_INPUT: Counter({"in": 1})}
-        found: Counter[str] = Counter()
-        for node in [*sorted(labels), len(self.space.stages)]:
-            label = labels.get(node, "out")
-            own: Counter[str] = Counter({label: 1})
-            for source, times in feeders[node] if node in labels else sinks:
-                for walk, count in ends[source].items():
-                    if walk.count(">") < WALK_HOPS:
-                        own[f"{walk}>{label}"] += times * count
-            ends[node] = own
-            found.update(own)
-        return found
-
-    def _graph(self, runs: Runs) -> tuple[dict[int, list[tuple[int, int]]], dict[int, str], list[tuple[int, int]]]:
-        identity = self.space.identity
-        if identity is not None and identity.cut is not None:
-            from autobuild.spaces.isomorphism import simplified_cell
-
-            inputs, labels, output = simplified_cell(self.space, runs)
-            return {node: list(fed) for node, fed in inputs.items()}, labels, list(output)
-        return _layer_graph(self.space, runs)
-
-
-def _layer_graph(
-    space: SearchSpace, runs: Runs
-) -> tuple[dict[int, list[tuple[int, int]]], dict[int, str], list[tuple[int, int]]]:
-    """What feeds each layer, its text, and what feeds nothing: layers of stages joined as the space joins them."""
-    feeders: dict[int, list[tuple[int, int]]] = {}
-    labels: dict[int, str] = {}
-    first, last, node = [], [], 0
-    for stage, run in zip(space.stages, runs, strict=True):
-        first.append(node)
-        for digit in run:
-            feeders[node] = [(node - 1, 1)] if node > first[-1] else []
-            labels[node] = stage.tokens[digit]
-            node += 1
-        last.append(node - 1)
-    for source, target in space.joins:
-        feeders[first[target]].append((last[source], 1))
-    for start in first:
-        feeders[start] = feeders[start] or [(CELL_INPUT, 1)]
-    feeding = {source for fed in feeders.values() for source, _ in fed}
-    return feeders, labels, [(end, 1) for end in last if end not in feeding]
 
 
 def stage_places(stage: Stage) -> list[Place]:

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import autobuild as ab
 from autobuild.fit import Describer
 from autobuild.fit.describe import stage_places
+from autobuild.fit.paths import flow, path_numbers
+from autobuild.spaces.isomorphism import CELL_INPUT
 
 SPACES = ("ofa_mbv3", "mnasnet", "nas_bench_macro", "nas_bench_201", "tiny_mbconv", "ofa_resnet50")
 
@@ -79,3 +83,45 @@ def test_taking_rows_equals_describing_them():
     for one, other in zip([*taken.choices, *taken.amounts], [*direct.choices, *direct.amounts], strict=True):
         np.testing.assert_array_equal(one, other)
     assert taken.walks == direct.walks
+
+
+def test_paths_of_a_cell_are_counted_by_hand():
+    space = ab.space("nas_bench_201")
+    arch = space.parse("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|")
+    dead = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    graphs = [flow(space, Describer(space).simplified(own)) for own in (arch, dead)]
+    numbers, none = path_numbers(space, graphs)
+    # in -> out; in -> pool -> out; in -> 3x3 -> 1x1 -> pool -> out
+    assert numbers[0] == pytest.approx(np.log1p(3))
+    assert numbers[1] == 1
+    kinds = 1 + 5
+    mean, most, least = numbers[2 : 2 + kinds], numbers[2 + kinds : 2 + 2 * kinds], numbers[2 + 2 * kinds :]
+    assert (mean[0], most[0], least[0]) == (pytest.approx(4 / 3), 3, 0)
+    place = 1 + ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"].index("avg_pool_3x3")
+    assert (mean[place], most[place], least[place]) == (pytest.approx(2 / 3), 1, 0)
+    assert none[0] == 0
+    assert (none[2:] == -1).all()
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25)
+def test_path_counts_are_those_of_walking_every_path(seed):
+    space = ab.space("nas_bench_201")
+    arch = space.sample(1, seed=seed)[0]
+    graph = flow(space, Describer(space).simplified(arch))
+
+    def paths(terms):
+        for source, times in terms:
+            for _ in range(times):
+                if source == CELL_INPUT:
+                    yield 0
+                else:
+                    yield from (1 + length for length in paths(graph.feeders[source]))
+
+    lengths = list(paths(graph.output))
+    (numbers,) = path_numbers(space, [graph])
+    assert numbers[0] == pytest.approx(np.log1p(len(lengths)))
+    if lengths:
+        assert numbers[2] == pytest.approx(np.mean(lengths))
+        assert numbers[2 + 6] == max(lengths)
+        assert numbers[2 + 12] == min(lengths)
