@@ -153,7 +153,7 @@ def test_a_method_of_the_toolkit_is_measured_and_sees_only_its_rows(macro, monke
 
     real = ab.fit
     monkeypatch.setattr(methods.ab, "fit", fit)
-    options = {"fit": {}, "explain": {"scorer": "hopnorm"}}
+    options = {"fit": {"model": "graph"}, "explain": {"scorer": "hopnorm"}}
     own = Method(methods.toolkit(options, additive=False), options)
     monkeypatch.setitem(METHODS, "ours", own)
     found = construct.measure(CELLS["macro_50"], macro, own, 3)
