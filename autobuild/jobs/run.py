@@ -237,11 +237,17 @@ class Run:
             header, *rows = csv.reader(file)
         return header, rows
 
-    def read_frame(self, name: str) -> pd.DataFrame:
-        """Read a table that this run wrote."""
+    def read_frame(self, name: str, *, exact: bool = False) -> pd.DataFrame:
+        """Read a table that this run wrote; texts of architectures that look like numbers stay texts.
+
+        Args:
+            name: The file.
+            exact: Whether every number has to be the very one that was written, which takes longer.
+        """
         import pandas as pd
 
-        return pd.read_csv(self.dir / name)
+        texts = {"arch": str, "candidate": str}
+        return pd.read_csv(self.dir / name, dtype=texts, float_precision="round_trip" if exact else None)
 
     def _save_state(self) -> None:
         self.write_json("run.json", self._state)
