@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError
+from autobuild.errors import ConfigError, EvaluationError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
 
@@ -110,12 +110,15 @@ def _evaluated(space: SearchSpace, own: Sequence[Mapping[str, Any]], outcomes: O
 
 
 def _rows(folder: Run) -> list[dict[str, Any]]:
-    """What earlier processes of this run have written."""
+    """What earlier processes of this run have written, every number as it was."""
     if not folder.has(STATE):
         return []
-    frame = folder.read_frame(STATE, exact=True)
-    frame["reason"] = frame["reason"].fillna("").astype(str)
-    return _records(frame)
+    header, cells = folder.read_table(STATE)
+    rows: list[dict[str, Any]] = [dict(zip(header, row, strict=True)) for row in cells]
+    for row in rows:
+        row["round"] = int(row["round"])
+        row.update({name: float(row[name] or "nan") for name in ("predicted", "lower", "upper", "measured")})
+    return rows
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -149,7 +152,10 @@ def _trained(folder: Run, config: Mapping[str, Any], space: SearchSpace) -> Outc
     from autobuild.jobs.measuring import train_some
     from autobuild.labels import TargetExpression
 
-    evaluator_for(space)
+    try:
+        evaluator_for(space)
+    except EvaluationError as error:
+        raise EvaluationError(f"{error}; or give table=, labelled networks to look them up in") from None
     latency = any(name.endswith("latency_ms") for name in TargetExpression.parse(config["target"]).names)
     seeds = list(dict.fromkeys(config["seeds"]))
 

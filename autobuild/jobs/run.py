@@ -237,17 +237,11 @@ class Run:
             header, *rows = csv.reader(file)
         return header, rows
 
-    def read_frame(self, name: str, *, exact: bool = False) -> pd.DataFrame:
-        """Read a table that this run wrote; texts of architectures that look like numbers stay texts.
-
-        Args:
-            name: The file.
-            exact: Whether every number has to be the very one that was written, which takes longer.
-        """
+    def read_frame(self, name: str) -> pd.DataFrame:
+        """Read a table that this run wrote; texts of architectures that look like numbers stay texts."""
         import pandas as pd
 
-        texts = {"arch": str, "candidate": str}
-        return pd.read_csv(self.dir / name, dtype=texts, float_precision="round_trip" if exact else None)
+        return pd.read_csv(self.dir / name, dtype={"arch": str, "candidate": str})
 
     def _save_state(self) -> None:
         self.write_json("run.json", self._state)

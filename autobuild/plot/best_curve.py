@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from autobuild.plot.style import BLUE, GREY, ORANGE, check_columns, message, own_axes, shorten, styled
 
@@ -34,6 +35,7 @@ def best_label(frame: pd.DataFrame, target: str = "target", ax: Axes | None = No
     ax.set_xlabel("labels, those of the start included")
     ax.set_ylabel(shorten(target, 48))
     ax.set_title(TITLE)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     ax.legend(loc="lower right")
     ax.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.6)
     return ax
