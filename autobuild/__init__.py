@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         load_model,
         narrow,
         pareto,
+        rounds,
         sample_design,
         save_model,
     )
@@ -75,6 +76,7 @@ __all__ = [
     "narrow",
     "pareto",
     "register_space",
+    "rounds",
     "sample_design",
     "save_model",
     "sequence_space",

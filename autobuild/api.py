@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
 from autobuild.construct.pareto import front_of
+from autobuild.construct.rounds import Round
+from autobuild.construct.rounds import rounds as _rounds
 from autobuild.cost import Cost, additive_costs, costs_of
 from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
@@ -52,6 +54,7 @@ __all__ = [
     "load_model",
     "narrow",
     "pareto",
+    "rounds",
     "sample_design",
     "save_model",
 ]
@@ -77,6 +80,18 @@ def fit(labels: LabelledSet, target: str = "acc", **options: Any) -> FittedModel
 def learning_curve(labels: LabelledSet, target: str = "acc", **options: Any) -> pd.DataFrame:
     """See :func:`autobuild.fit.learning_curve`; costs as in :func:`fit`."""
     return _learning_curve(labels, target, **{"costs": costs(labels.space), **options})
+
+
+@functools.wraps(_rounds)
+def rounds(
+    labels: LabelledSet,
+    target: str,
+    evaluate: Callable[[Architecture], Mapping[str, float]],
+    *args: Any,
+    **options: Any,
+) -> Iterator[Round]:
+    """See :func:`autobuild.construct.rounds.rounds`; costs as in :func:`fit`."""
+    return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space), **options})
 
 
 def build(

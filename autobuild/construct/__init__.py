@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autobuild.construct.acquire import ACQUISITIONS, acquire
 from autobuild.construct.assemblies import k_best
 from autobuild.construct.building import Built, build, build_refined
 from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit, Verified, verified
@@ -14,6 +15,7 @@ from autobuild.construct.where import Limit, parse_where, split_limits
 from autobuild.spaces.additive import Additive, weighted_sum
 
 __all__ = [
+    "ACQUISITIONS",
     "Additive",
     "Assemblies",
     "Built",
@@ -27,6 +29,7 @@ __all__ = [
     "SearchLimit",
     "Solution",
     "Verified",
+    "acquire",
     "build",
     "build_refined",
     "hypervolume",

@@ -10,7 +10,7 @@ from autobuild.jobs.families import FAMILIES
 from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.resources import resource_dir
 
-_KEYS = ("space", "labels", "test", "model", "archs", "built", "path")
+_KEYS = ("space", "labels", "table", "test", "model", "archs", "built", "path")
 
 
 def input_files(config: Mapping[str, Any]) -> dict[str, Path]:

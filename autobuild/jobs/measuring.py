@@ -1,8 +1,8 @@
-"""Training architectures for real, with progress: shared by ``label``, ``verify`` and the demo."""
+"""Training architectures for real, with progress: shared by ``label``, ``rounds``, ``verify`` and the demo."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from autobuild.jobs.console import Phases
@@ -10,7 +10,7 @@ from autobuild.jobs.console import Phases
 if TYPE_CHECKING:
     import pandas as pd
 
-    from autobuild.evaluate.labelling import Progress
+    from autobuild.evaluate.labelling import Progress, Result
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
 
@@ -35,8 +35,60 @@ def train(
     Raises:
         EvaluationError: The space has no evaluator, or some trainings failed; all others are kept.
     """
+    _train(folder, space, archs, seeds, workers, latency, lambda result: None)
+    frame = _read(folder)
+    wanted = [(str(arch), int(seed)) for arch in archs for seed in seeds]
+    return frame.loc[list(dict.fromkeys(wanted))].reset_index()
+
+
+def train_some(
+    folder: Run,
+    space: SearchSpace,
+    archs: Sequence[Architecture],
+    seeds: Sequence[int],
+    workers: int,
+    *,
+    latency: bool,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """As :func:`train`, and go on where trainings fail.
+
+    Returns:
+        The rows of the trainings that ended well, and the text of every architecture with a failure -> why.
+
+    Raises:
+        EvaluationError: The space has no evaluator.
+    """
     import pandas as pd
 
+    from autobuild.errors import EvaluationError
+
+    reasons: dict[str, str] = {}
+
+    def failed(result: Result) -> None:
+        reasons.setdefault(result.arch, result.reason)
+
+    try:
+        _train(folder, space, archs, seeds, workers, latency, failed)
+    except EvaluationError:
+        if not reasons:
+            raise
+    file = folder.dir / TRAINED
+    if not file.is_file() or not file.stat().st_size:
+        return pd.DataFrame(columns=["arch", "seed"]), reasons
+    frame = _read(folder)
+    wanted = [(str(arch), int(seed)) for arch in archs for seed in seeds]
+    return frame.loc[[row for row in dict.fromkeys(wanted) if row in frame.index]].reset_index(), reasons
+
+
+def _train(
+    folder: Run,
+    space: SearchSpace,
+    archs: Sequence[Architecture],
+    seeds: Sequence[int],
+    workers: int,
+    latency: bool,
+    on_failure: Callable[[Result], None],
+) -> None:
     from autobuild.evaluate.labelling import label_architectures
     from autobuild.evaluate.protocol import evaluator_for
 
@@ -47,12 +99,17 @@ def train(
     with Phases() as phases:
 
         def show(progress: Progress) -> None:
+            if progress.result is not None and progress.result.metrics is None:
+                on_failure(progress.result)
             metrics = progress.result.metrics if progress.result is not None else None
             note = f"acc {metrics['acc']:.2f}" if metrics and "acc" in metrics else ""
             failed = f" {progress.failed} failed" if progress.failed else ""
             phases.show(progress.phase, progress.done, progress.total, note + failed)
 
         label_architectures(space, evaluator, archs, path, seeds, workers, latency, show)
-    frame = pd.read_csv(path).set_index(["arch", "seed"])
-    wanted = [(str(arch), int(seed)) for arch in archs for seed in seeds]
-    return frame.loc[list(dict.fromkeys(wanted))].reset_index()
+
+
+def _read(folder: Run) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(folder.dir / TRAINED, dtype={"arch": str}).set_index(["arch", "seed"])

@@ -238,10 +238,10 @@ class Run:
         return header, rows
 
     def read_frame(self, name: str) -> pd.DataFrame:
-        """Read a table that this run wrote."""
+        """Read a table that this run wrote; texts of architectures that look like numbers stay texts."""
         import pandas as pd
 
-        return pd.read_csv(self.dir / name)
+        return pd.read_csv(self.dir / name, dtype={"arch": str, "candidate": str})
 
     def _save_state(self) -> None:
         self.write_json("run.json", self._state)

@@ -52,7 +52,7 @@ def read_built(path: Path) -> pd.DataFrame:
     if not file.is_file():
         raise LabelError(f"built={path}: no such file: {file}; accepted is a run folder of build, or its built.csv")
     try:
-        frame = pd.read_csv(file)
+        frame = pd.read_csv(file, dtype={"arch": str})
     except (ValueError, OSError) as error:
         raise LabelError(f"{file}: cannot be read as a table: {error}") from error
     if "arch" not in frame or frame.empty:

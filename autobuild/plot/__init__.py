@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autobuild.plot.best_curve import best_label
     from autobuild.plot.candidate_bars import top_candidates
     from autobuild.plot.drawing import architecture
     from autobuild.plot.feature_bars import feature_scores
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # No figure is named as its module is: importing a module must not hide the function.
 _FROM = {
     "architecture": "drawing",
+    "best_label": "best_curve",
     "built": "outcome",
     "feature_scores": "feature_bars",
     "history": "fit_history",
@@ -40,6 +42,7 @@ _FROM = {
 
 __all__ = [
     "architecture",
+    "best_label",
     "built",
     "feature_scores",
     "history",

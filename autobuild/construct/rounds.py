@@ -1,0 +1,254 @@
+"""Active rounds: build, evaluate, add the labels, fit again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from autobuild.construct.acquire import ACQUISITIONS, acquire
+from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
+from autobuild.explain import explain
+from autobuild.fit import fit
+from autobuild.labels import LabelledSet, TargetExpression
+from autobuild.labels.target import find_name
+from autobuild.spaces import Architecture
+
+if TYPE_CHECKING:
+    from autobuild.fit import FittedModel
+
+Metrics = Mapping[str, float]
+Evaluate = Callable[[Architecture], Metrics]
+ASKED = ("arch", "predicted", "lower", "upper")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round has brought.
+
+    Attributes:
+        number: From 1.
+        labels: All labels so far, this round's included.
+        model: Fitted on all of them.
+        evaluated: ``arch, predicted, lower, upper`` (before the evaluation; a 90 % interval), ``measured`` (the
+            target; NaN where the evaluation failed) and ``reason`` (why it failed, else empty), in order of choice.
+    """
+
+    number: int
+    labels: LabelledSet
+    model: FittedModel
+    evaluated: pd.DataFrame
+
+    @property
+    def best(self) -> float:
+        """The best label so far."""
+        return float(self.model.training["target"].max())
+
+
+class Rounds:
+    """Asks which networks to evaluate, and is told what came out: :meth:`ask`, :meth:`tell`, again.
+
+    Args:
+        labels: The labels to begin with; at least 20 with a target.
+        target: Expression over their metrics, maximised.
+        model: Family of models, as in :func:`autobuild.fit.fit`.
+        acquisition: As ``by`` of :func:`autobuild.construct.acquire.acquire`.
+        seed: Seed of everything random.
+        costs: Cost name -> function of architectures, for targets that name costs.
+        options: Further options of the fit.
+
+    Attributes:
+        labels: All labels so far.
+        number: How many rounds were told.
+        failed: Text of an architecture that could not be evaluated -> why. It is not asked for again.
+
+    Raises:
+        ConfigError: For an unknown acquisition.
+        TargetError: For an unusable target.
+        LabelError: For fewer than 20 usable labels.
+    """
+
+    def __init__(
+        self,
+        labels: LabelledSet,
+        target: str = "acc",
+        *,
+        model: str = "auto",
+        acquisition: str = "balanced",
+        seed: int = 0,
+        costs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if acquisition not in ACQUISITIONS:
+            raise ConfigError(f"acquisition={acquisition!r}: {nearest(acquisition, ACQUISITIONS)}")
+        labels.target(target, costs)  # an unusable one is refused here, before anything is fitted
+        self.labels, self.target, self.family = labels, target, model
+        self.acquisition, self.seed, self.costs, self.options = acquisition, seed, costs or {}, options
+        self.number = 0
+        self.failed: dict[str, str] = {}
+        self._model: FittedModel | None = None
+
+    @property
+    def model(self) -> FittedModel:
+        """A model of all labels so far; fitted when it is first asked for."""
+        if self._model is None:
+            self._model = fit(
+                self.labels, self.target, model=self.family, seed=self.seed, costs=self.costs, **self.options
+            )
+        return self._model
+
+    def ask(self, count: int) -> pd.DataFrame:
+        """The next ``count`` networks to evaluate: ``arch, predicted, lower, upper``; fewer where no more are found."""
+        space = self.labels.space
+        known = [*self.labels.archs, *(space.parse(text) for text in self.failed)]
+        seed = int(np.random.SeedSequence([self.seed, self.number]).generate_state(1)[0])
+        scores = explain(self.model).unit_scores
+        return self.model.predict(acquire(self.model, scores, count, seed, known, by=self.acquisition))
+
+    def tell(self, asked: pd.DataFrame, outcomes: Sequence[Metrics | str]) -> pd.DataFrame:
+        """Take the outcomes of a round, and end it.
+
+        Args:
+            asked: What was evaluated, as :meth:`ask` gave it.
+            outcomes: For each row its metrics, or the reason why there are none.
+
+        Returns:
+            ``asked`` with ``measured`` and ``reason``, as :attr:`Round.evaluated`.
+
+        Raises:
+            TargetError: The target names a metric that an evaluation did not give.
+            EvaluationError: All evaluations failed: nothing was learned, and the next round would ask for the like.
+        """
+        measured, reasons, rows = [], [], []
+        for text, outcome in zip(asked["arch"], outcomes, strict=True):
+            value = float("nan") if isinstance(outcome, str) else self._value(text, outcome)
+            reason = outcome if isinstance(outcome, str) else ""
+            if not reason and not np.isfinite(value):
+                reason = f"target {self.target!r} is {value}"
+            if reason:
+                value = float("nan")
+            else:
+                assert not isinstance(outcome, str)
+                rows.append({"arch": text, **{name: _finite(number) for name, number in outcome.items()}})
+            measured.append(value)
+            reasons.append(reason)
+        if len(asked) and not rows:
+            raise EvaluationError(f"all {len(asked)} evaluations of round {self.number + 1} failed: {reasons[0]}")
+        self.failed.update((text, reason) for text, reason in zip(asked["arch"], reasons, strict=True) if reason)
+        if rows:
+            frame = pd.concat([self.labels.frame, pd.DataFrame(rows)], ignore_index=True)
+            self.labels = LabelledSet.from_frame(frame, self.labels.space, source=self.labels.source)
+            self._model = None
+        self.number += 1
+        return asked.assign(measured=measured, reason=reasons)
+
+    def _value(self, text: str, metrics: Metrics) -> float:
+        """The target of one evaluation."""
+        expression = TargetExpression.parse(self.target)
+
+        def column(name: str) -> list[float]:
+            kind, which = find_name(name, self.labels.metrics, self.costs, self.target)
+            if kind == "cost":
+                return [float(self.costs[which]([self.labels.space.parse(text)])[0])]
+            if which not in metrics:
+                raise TargetError(
+                    f"target {self.target!r}: the evaluation measures {', '.join(metrics) or 'nothing'}; "
+                    f"{which!r} is not among them"
+                )
+            return [float(metrics[which])]
+
+        return float(expression.evaluate(column)[0])
+
+
+def rounds(
+    labels: LabelledSet,
+    target: str,
+    evaluate: Evaluate,
+    rounds: int = 3,
+    per_round: int = 10,
+    *,
+    model: str = "auto",
+    acquisition: str = "balanced",
+    seed: int = 0,
+    costs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[Round]:
+    """Build, evaluate, add the labels, fit again; a :class:`Round` after each.
+
+    >>> for done in ab.rounds(labels, "acc", lambda arch: {"acc": train(arch)}):
+    ...     print(done.number, done.best, done.evaluated)
+
+    An evaluation that raises is recorded with its reason and adds no label. Rounds end early where no further network
+    is found.
+
+    Args:
+        labels: The labels to begin with; at least 20 with a target.
+        target: Expression over their metrics, maximised.
+        evaluate: Architecture -> metrics, in the units of the labels.
+        rounds: How many rounds.
+        per_round: Networks of a round.
+        model: Family of models, as in :func:`autobuild.fit.fit`.
+        acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire.acquire`.
+        seed: Seed of everything random.
+        costs: Cost name -> function of architectures, for targets that name costs.
+        options: Further options of the fit.
+
+    Raises:
+        ConfigError: For an unusable number or acquisition.
+        TargetError, LabelError: For an unusable target, or too few labels.
+        EvaluationError: If all evaluations of a round fail.
+    """
+    for name, number in (("rounds", rounds), ("per_round", per_round)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigError(f"{name}={number!r}: an integer of at least 1 is accepted")
+    asking = Rounds(labels, target, model=model, acquisition=acquisition, seed=seed, costs=costs, **options)
+    return _run(asking, evaluate, rounds, per_round)
+
+
+def _run(asking: Rounds, evaluate: Evaluate, rounds: int, per_round: int) -> Iterator[Round]:
+    for _ in range(rounds):
+        asked = asking.ask(per_round)
+        if asked.empty:
+            return
+        archs = [asking.labels.space.parse(text) for text in asked["arch"]]
+        evaluated = asking.tell(asked, [_outcome(evaluate, arch) for arch in archs])
+        yield Round(asking.number, asking.labels, asking.model, evaluated)
+
+
+def _outcome(evaluate: Evaluate, arch: Architecture) -> Metrics | str:
+    try:
+        return dict(evaluate(arch))
+    except Exception as error:  # one network that cannot be evaluated must not end the rounds; it is told
+        return f"{type(error).__name__}: {error}"
+
+
+def best_so_far(start: float, n_start: int, evaluated: pd.DataFrame) -> pd.DataFrame:
+    """The best label so far over the number of evaluations.
+
+    Args:
+        start: The best label before the first round.
+        n_start: How many labels there were.
+        evaluated: ``round, arch, measured`` of all rounds, in order.
+
+    Returns:
+        ``evaluations, round, arch, measured, best``: a row for the start (round 0), then one an evaluation, those that
+        failed included.
+    """
+    measured = evaluated["measured"].to_numpy(dtype=float)
+    best = np.fmax.accumulate(np.concatenate([[start], measured]))
+    return pd.DataFrame(
+        {
+            "evaluations": n_start + np.arange(len(best)),
+            "round": [0, *evaluated["round"]],
+            "arch": ["", *evaluated["arch"]],
+            "measured": [np.nan, *measured],
+            "best": best,
+        }
+    )
+
+
+def _finite(number: float) -> float:
+    return float(number) if np.isfinite(number) else float("nan")

@@ -1,0 +1,217 @@
+"""``autobuild rounds``: build, evaluate, add the labels, fit again.
+
+The state is ``rounds.csv``: what was asked is written before it is evaluated, and what came out afterwards. A run that
+goes on tells its rounds again from there; evaluations come from where they were kept (``trained.csv``, or the table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError, EvaluationError
+from autobuild.jobs.console import heading, say, table
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.construct.rounds import Metrics, Rounds
+    from autobuild.jobs.run import Run
+    from autobuild.labels import LabelledSet
+    from autobuild.spaces import Architecture, SearchSpace
+
+    Outcomes = Callable[[Sequence[Architecture]], list[Metrics | str]]
+
+STATE = "rounds.csv"
+TOLD = ("measured", "reason")
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """The rounds, the best network so far over evaluations, and a last build."""
+    from autobuild.jobs import shows
+    from autobuild.jobs.run import Run, use_threads
+
+    with Run.open("rounds", config, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            _compute(folder, config)
+        _show(folder)
+        shows.show_built(folder)
+        shows.show_place(folder)
+    return 0
+
+
+def _compute(folder: Run, config: Mapping[str, Any]) -> None:
+    import autobuild as ab
+    from autobuild.construct.rounds import Rounds
+
+    labels = _labels(config)
+    outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels.space)
+    exact = ab.costs(labels.space)
+    how = {key: config[key] for key in ("model", "acquisition", "seed")}
+    asking = Rounds(labels, config["target"], costs=exact, **how)
+    start = labels.target(config["target"], exact)
+    folder.record(n_start=len(start.values), best_start=start.values.max(), target=config["target"])
+    rows = _rows(folder)
+    for number in range(1, config["rounds"] + 1):
+        if not _round(folder, asking, rows, number, config["per_round"], outcomes):
+            say(f"round {number}: no further network is found in {labels.space.name}")
+            break
+    _build(folder, config, asking)
+
+
+def _labels(config: Mapping[str, Any]) -> LabelledSet:
+    """The labels to begin with."""
+    from autobuild.jobs import steps
+
+    if config["table"] is None or config["labels"] is not None:
+        return steps.read_labels(config)
+    if config["n"] is None:
+        raise ConfigError("table= without labels= takes the table's first n rows as known: give n=, or labels=")
+    return steps.read_labels({**config, "labels": config["table"]})
+
+
+def _round(
+    folder: Run, asking: Rounds, rows: list[dict[str, Any]], number: int, count: int, outcomes: Outcomes
+) -> bool:
+    """Ask, evaluate, tell; what an earlier process has done of it is not done again. False if nothing was asked."""
+    import numpy as np
+    import pandas as pd
+
+    from autobuild.construct.rounds import ASKED
+
+    own = [row for row in rows if row["round"] == number]
+    if not own:
+        asked = asking.ask(count)
+        if asked.empty:
+            return False
+        own = _records(asked.assign(round=number, measured=np.nan, reason="")[["round", *ASKED, *TOLD]])
+        rows += own
+        folder.write_frame(STATE, pd.DataFrame(rows))
+    asked = pd.DataFrame(own)[list(ASKED)]
+    found = _evaluated(asking.labels.space, own, outcomes)
+    told = asking.tell(asked, found)
+    for row, measured, reason in zip(own, told["measured"], told["reason"], strict=True):
+        row.update(measured=measured, reason=reason)
+    folder.write_frame("labels.csv", asking.labels.frame)
+    folder.write_frame(STATE, pd.DataFrame(rows))
+    _curve(folder, rows)
+    best, failed = folder.metrics["best_label"], int((told["reason"] != "").sum())
+    lost = f", {failed} failed" if failed else ""
+    say(f"round {number}: {len(told)} evaluated{lost}, best of them {told['measured'].max():.5g}, so far {best:.5g}")
+    return True
+
+
+def _evaluated(space: SearchSpace, own: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[Metrics | str]:
+    """Outcomes of a round's rows; a failure that was told already is not tried again."""
+    left = iter(outcomes([space.parse(row["arch"]) for row in own if not row["reason"]]))
+    return [row["reason"] or next(left) for row in own]
+
+
+def _rows(folder: Run) -> list[dict[str, Any]]:
+    """What earlier processes of this run have written, every number as it was."""
+    if not folder.has(STATE):
+        return []
+    header, cells = folder.read_table(STATE)
+    rows: list[dict[str, Any]] = [dict(zip(header, row, strict=True)) for row in cells]
+    for row in rows:
+        row["round"] = int(row["round"])
+        row.update({name: float(row[name] or "nan") for name in ("predicted", "lower", "upper", "measured")})
+    return rows
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _looked_up(config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
+    """Evaluation by a table of labels."""
+    import autobuild as ab
+
+    known = ab.LabelledSet.read(config["table"], labels.space)
+    rows = known.frame.drop(columns="arch").to_dict("records")
+    metrics: dict[str, Metrics] = {}
+    for key, row in zip(known.keys, rows, strict=True):
+        metrics.setdefault(key, {str(name): float(value) for name, value in row.items()})
+    say(f"evaluations are looked up among {len(metrics):,} networks of {config['table']}")
+
+    def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
+        return [metrics.get(labels.space.key(arch), "not in the table") for arch in archs]
+
+    return outcomes
+
+
+def _trained(folder: Run, config: Mapping[str, Any], space: SearchSpace) -> Outcomes:
+    """Evaluation by the space's own evaluator, in parallel processes.
+
+    Raises:
+        EvaluationError: The space has none.
+    """
+    from autobuild.evaluate.protocol import evaluator_for
+    from autobuild.jobs.measuring import train_some
+    from autobuild.labels import TargetExpression
+
+    try:
+        evaluator_for(space)
+    except EvaluationError as error:
+        raise EvaluationError(f"{error}; or give table=, labelled networks to look them up in") from None
+    latency = any(name.endswith("latency_ms") for name in TargetExpression.parse(config["target"]).names)
+    seeds = list(dict.fromkeys(config["seeds"]))
+
+    def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
+        trained, reasons = train_some(folder, space, archs, seeds, config["workers"], latency=latency)
+        means = {arch: own.drop(columns=["arch", "seed"]).mean() for arch, own in trained.groupby("arch", sort=False)}
+        found: list[Metrics | str] = []
+        for text in map(str, archs):
+            metrics = {str(name): float(value) for name, value in means[text].items()} if text in means else None
+            found.append(metrics if metrics is not None else reasons[text])
+        return found
+
+    return outcomes
+
+
+def _curve(folder: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    import pandas as pd
+
+    from autobuild.construct.rounds import best_so_far
+
+    numbers = folder.metrics
+    done = pd.DataFrame([row for row in rows if row["reason"] or row["measured"] == row["measured"]])
+    curve = best_so_far(numbers["best_start"], numbers["n_start"], done)
+    folder.write_frame("best.csv", curve)
+    failed = int((done["reason"] != "").sum())
+    folder.record(
+        rounds=int(done["round"].max()), evaluations=len(done), failed=failed, best_label=curve["best"].iloc[-1]
+    )
+
+
+def _build(folder: Run, config: Mapping[str, Any], asking: Rounds) -> None:
+    """The networks that the model of all labels builds, and the picture."""
+    from autobuild import plot
+
+    with folder.step("build") as todo:
+        if not todo:
+            return
+        model = asking.model
+        model.save(folder.path("model"))
+        folder.write_frame("built.csv", model.explain().build(top=config["build"]["top"]).frame)
+        folder.record(n_labels=len(model.training), test_srcc=model.report.get("test_srcc"), family=model.family)
+        if config["plots"] and folder.has("best.csv"):
+            with folder.writing("best.png") as path:
+                plot.save(plot.best_label(folder.read_frame("best.csv"), config["target"]), path)
+
+
+def _show(folder: Run) -> None:
+    from autobuild.jobs.shows import number
+
+    numbers = folder.metrics
+    if folder.has(STATE):
+        frame = folder.read_frame(STATE)
+        heading(f"Evaluated networks, best first (target: {numbers['target']})")
+        shown = frame.dropna(axis="columns", how="all").sort_values("measured", ascending=False, kind="stable")
+        table(shown, rows=10)
+    best, start = number(numbers.get("best_label")), number(numbers["best_start"])
+    heading(f"Best label: {start} at the start ({numbers['n_start']:,} labels), {best} after the rounds")
+    failed = f", {numbers['failed']:,} of which failed" if numbers.get("failed") else ""
+    say(f"  {numbers.get('evaluations', 0):,} evaluations{failed}; all labels: {folder.dir / 'labels.csv'}")
