@@ -183,12 +183,16 @@ def _exact(space: SearchSpace, name: str, cost: Cost) -> Metric:
 
 
 def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
-    """A label column as a Gaussian process predicts it."""
+    """A label column as a Gaussian process predicts it; fitted once, so that another limit is solved at once."""
     assert labels is not None
-    model = _fit(labels, f"label.{name}", model="gp", seed=scores.model.seed)
-    projection = project(model, scores.space)
-    table = Additive(projection.base, tuple(unit.score for unit in projection.units))
-    return Metric(model.predict_mean, table, margin=projection.remainder_sd, exact=False)
+    known: dict[tuple[str, str], Metric] = scores.model._cache.setdefault("metrics", {})
+    key = (f"{name} of {labels.content_hash}", scores.space.to_json())
+    if key not in known:
+        model = _fit(labels, f"label.{name}", model="gp", seed=scores.model.seed)
+        projection = project(model, scores.space)
+        table = Additive(projection.base, tuple(unit.score for unit in projection.units))
+        known[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd, exact=False)
+    return known[key]
 
 
 def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:

@@ -87,6 +87,14 @@ def test_limits_hold_and_the_best_under_them_is_found(limited):
     assert prices["gain"].iloc[0] >= 0
 
 
+def test_another_limit_is_solved_without_refitting(limited, monkeypatch):
+    scores = ab.fit(limited, "acc", model="gp").explain()
+    first = scores.build(top=1, where="ms <= 14.5")
+    monkeypatch.setattr("autobuild.api._fit", None)  # whatever fits now fails
+    looser = scores.build(top=1, where="ms <= 17")
+    assert looser.predicted[0] > first.predicted[0]
+
+
 def test_an_unreachable_limit_names_itself_and_the_nearest_network(limited):
     scores = ab.fit(limited, "acc", model="gp").explain()
     with pytest.raises(NoNetworkError, match=r"ms <= 2: out of reach .* the least that a network has is") as error:
