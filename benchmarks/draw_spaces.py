@@ -26,9 +26,13 @@ def draw(space: ab.SearchSpace, path: Path) -> None:
     """Write the picture of a space."""
     buffer = io.BytesIO()
     root(plot.space(space)).savefig(buffer, format="png", dpi=SAVED_DPI, bbox_inches="tight")
-    picture = Image.open(buffer).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    reduce(Image.open(buffer), path)
+
+
+def reduce(picture: Image.Image, path: Path) -> None:
+    """Write a picture with a palette of its own, and say how large the file is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, optimize=True)
+    picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
