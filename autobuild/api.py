@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,10 @@ def build(
 def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, time_limit: float) -> Limited:
     limits = parse_where(where)
     known = labels if labels is not None else scores.model._cache.get("labels")
+    if known is not None and not isinstance(known, LabelledSet):
+        raise ConfigError(f"labels={known!r}: a labelled set is accepted, such as LabelledSet.read gives")
+    if known is not None and known.space.family != scores.space.family:
+        raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
     found: dict[str, Metric] = {}
     exact = costs(scores.space)
     columns = known.metrics if known is not None else []
@@ -213,9 +218,9 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     import pandas as pd
 
     tables = []
-    for own in scores:
+    for own in scores if isinstance(scores, Sequence) else (None,):
         if not isinstance(own, AdditiveScores) or own.space.units != scores[0].space.units:
-            raise ConfigError("pareto takes additive scores of two or three models on the same space")
+            raise ConfigError("pareto takes a list of additive scores of two or three models on the same space")
         tables.append(Additive(own.base, tuple(own.unit_scores.values())))
     front = _pareto(tables, max_front)
     space = scores[0].space
@@ -248,7 +253,7 @@ def narrow(
     if sum(value is not None for value in given.values()) != 1:
         raise ConfigError(f"narrow takes exactly one of top, threshold and mass; given: {given}")
     if mass is not None:
-        if not 0 < mass <= 1:
+        if not isinstance(mass, numbers.Real) or not 0 < mass <= 1:
             raise ConfigError(f"mass={mass!r}: a fraction above 0 and up to 1 is accepted")
         kept = {
             name: np.argsort(-values, kind="stable")[: max(1, math.ceil(mass * len(values)))]

@@ -107,6 +107,14 @@ class Limited:
     def refuse(self) -> NoNetworkError:
         """Why nothing was found, as an error to raise."""
         why = self.problem.why_infeasible(self.solvable) if self.solvable else None
+        if why is None and self.only_verified:
+            text = " and ".join(limit.text for limit in self.only_verified)
+            return NoNetworkError(
+                f"no network was found that satisfies {text}: only checked on the networks that score best, since it "
+                "compares no sum; write it as one (log(x) <= 2 as x <= 7.39), or loosen it",
+                None,
+                None,
+            )
         if why is None:
             text = " and ".join(limit.text for limit in self.limits)
             return NoNetworkError(

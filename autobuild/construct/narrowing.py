@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,10 @@ def narrow_rows(scores: ArrayLike, top: int | None = None, threshold: float | No
     values = np.asarray(scores, dtype=np.float64)
     if top is None and threshold is None:
         raise ConfigError("narrow: given neither top nor threshold, accepted: one of them or both")
-    if top is not None and (top != int(top) or top < 1):
+    if top is not None and (isinstance(top, bool) or not isinstance(top, numbers.Integral) or top < 1):
         raise ConfigError(f"top: given {top!r}, accepted: a whole number from 1")
-    if threshold is not None and math.isnan(threshold):
-        raise ConfigError("threshold: given NaN, accepted: a number")
+    if threshold is not None and (not isinstance(threshold, numbers.Real) or math.isnan(threshold)):
+        raise ConfigError(f"threshold: given {threshold!r}, accepted: a number")
     if values.ndim != 1 or values.size == 0:
         raise ConfigError(f"scores: given shape {values.shape}, accepted: (candidates,), at least one")
     bad = np.flatnonzero(np.isnan(values))

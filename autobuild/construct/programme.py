@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ def solve(
 
 def check_time(time_limit: float) -> None:
     """Refuse a time limit that is not a number above 0."""
-    if not time_limit > 0:
+    if not isinstance(time_limit, numbers.Real) or not time_limit > 0:
         raise ConfigError(f"time_limit={time_limit!r}: seconds above 0 are accepted")
 
 

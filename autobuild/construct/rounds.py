@@ -220,7 +220,7 @@ def _run(asking: Rounds, evaluate: Evaluate, rounds: int, per_round: int) -> Ite
 
 def _outcome(evaluate: Evaluate, arch: Architecture) -> Metrics | str:
     try:
-        return dict(evaluate(arch))
+        return {str(name): float(value) for name, value in evaluate(arch).items()}
     except Exception as error:  # one network that cannot be evaluated must not end the rounds; it is told
         return f"{type(error).__name__}: {error}"
 

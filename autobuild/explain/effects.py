@@ -24,7 +24,8 @@ def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFr
     Returns:
         ``unit, layer, feature, value, effect, lower, upper, n_seen``: what a network gains over the average one where
         it makes this choice (``layer`` 0 stands for the whole unit: its depth, or all layers of a tied one), all other
-        choices being equal; ``n_seen`` training labels do. And draws of the effects, shape ``(rows, draws)``.
+        choices being equal; ``n_seen`` training labels do. NaN where no network of the background makes the choice, as
+        where a narrowed space lacks it. And draws of the effects, shape ``(rows, draws)``.
     """
     space = model.space
     describer = Describer(space, costs=False)
@@ -41,6 +42,7 @@ def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFr
     for _, rows in _groups(frame, ["unit", "layer", "feature"]):
         weight = share[rows] if share[rows].sum() else np.ones(len(rows))
         effects[rows] -= (weight / weight.sum()) @ effects[rows]
+    effects[share == 0] = np.nan
     frame["value"] = frame["value"].astype(object)
     frame["effect"] = effects[:, 0]
     half = LEVEL_SD * effects[:, 1:].std(axis=1) if len(projection.drawn) else np.full(len(frame), np.nan)
@@ -57,6 +59,11 @@ def _groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...],
     return [(key, np.array(rows, dtype=np.int64)) for key, rows in found.items()]
 
 
+def _known(places: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows whose choice the space has."""
+    return rows[places["effect"].notna().to_numpy()[rows]]
+
+
 def _choices(describer: Describer, runs: list[tuple[tuple[int, ...], ...]]) -> FloatArray:
     parts = []
     for number, stage in enumerate(describer.space.stages):
@@ -70,7 +77,10 @@ def _choices(describer: Describer, runs: list[tuple[tuple[int, ...], ...]]) -> F
 def feature_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
     """``feature, value, score, effect, lower, upper, n_seen``: effects averaged over all places of a feature."""
     rows = []
-    for (feature, value), indices in _groups(places, ["feature", "value"]):
+    for (feature, value), own in _groups(places, ["feature", "value"]):
+        indices = _known(places, own)
+        if not len(indices):
+            continue
         effect = float(places["effect"].to_numpy()[indices].mean())
         half = LEVEL_SD * float(drawn[indices].mean(axis=0).std()) if drawn.shape[1] else np.nan
         seen = int(places["n_seen"].to_numpy()[indices].sum())
@@ -103,6 +113,8 @@ def operation_table(space: SearchSpace, places: pd.DataFrame, drawn: FloatArray,
                 rows = [row_of[stage.name, place, name, value] for name, value in values.items()]
                 half = LEVEL_SD * float(drawn[rows].sum(axis=0).std()) if drawn.shape[1] else np.nan
                 score = float(effect[rows].sum())
+                if np.isnan(score):
+                    continue
                 listed = [values.get(name) for name in names]
                 own_rows.append((stage.name, layer, *listed, score, score - half, score + half, count))
             out += sorted(own_rows, key=lambda row: -row[-4])
@@ -119,7 +131,8 @@ def choice_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
     """
     rows = []
     effects = places["effect"].to_numpy()
-    for (unit, layer, feature), indices in _groups(places, ["unit", "layer", "feature"]):
+    for (unit, layer, feature), own in _groups(places, ["unit", "layer", "feature"]):
+        indices = _known(places, own)
         if len(indices) < 2:
             continue
         order = indices[np.argsort(-effects[indices], kind="stable")]

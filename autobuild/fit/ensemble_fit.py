@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autobuild.errors import LabelError
 from autobuild.fit.describe import Describer
 from autobuild.fit.ensemble import EnsembleModel
 from autobuild.fit.members import KINDS, PROCESS_PARTS, Inputs, Member, ProcessMember, Settings, fit_member
@@ -42,14 +43,17 @@ def fit_ensemble(
     """Fit ``family`` on labelled architectures whose target is ``values``; see :func:`autobuild.fit.fit`.
 
     Every number in the report comes from rows that the members which predicted them had not seen. Two things are
-    learned from all rows before: how labels are bent (one number), and from 200 rows on the parameters at which the
-    processes of the folds start.
+    learned from all rows before: how labels are bent (one number), and the parameters at which the processes of the
+    folds start; below 200 rows a fold learns its own to the end from there. The weights rest on the held-out rows.
     """
     started = time.perf_counter()
     inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
     work = _Work(inputs, values, settings, on_progress)
     kinds = _kinds(family, inputs)
-    count = folds or (3 if len(values) >= FEWER_FOLDS_ROWS else 5)
+    distinct = len(set(labels.keys))
+    if distinct < 2:
+        raise LabelError(f"all {len(values)} usable rows are one network, written in different ways: label others")
+    count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
     parts = labels.folds(count, settings.seed)
     with torch_threads(settings.config.threads):
         processes = {kind: work.process(kind) for kind in kinds if kind in PROCESS_PARTS}
@@ -62,9 +66,7 @@ def fit_ensemble(
         bases = [kind for kind in out if kind in PROCESS_PARTS]
         best = min(bases or out, key=lambda kind: float(((out[kind] - latent) ** 2).mean()))
         weights = stack(out, latent, best)
-        members: dict[str, Member] = {}
-        for kind in weights:
-            members[kind] = processes[kind] if kind in processes and kind == best else work.final(kind, processes)
+        members: dict[str, Member] = {kind: work.final(kind, processes) for kind in weights}
     combined = combine(out, weights)
     sd = sds[best] if best in sds else np.full(len(values), float((combined - latent).std()) or 1.0)
     heldout = pd.DataFrame(

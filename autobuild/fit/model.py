@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ class FittedModel:
             SpaceError: If an architecture is not in the model's space.
             ConfigError: If ``level`` is not between 0 and 1.
         """
-        if not 0 < level < 1:
+        if not isinstance(level, numbers.Real) or not 0 < level < 1:
             raise ConfigError(f"level={level!r}: a number between 0 and 1 is accepted, e.g. 0.9")
         listed = [archs] if isinstance(archs, Architecture | str) else list(archs)
         parsed = [self._parse(row, arch) for row, arch in enumerate(listed)]
@@ -111,6 +112,10 @@ class FittedModel:
 
     def _parse(self, row: int, arch: Architecture | str) -> Architecture:
         if isinstance(arch, Architecture):
+            if arch.family != self.space.family:
+                raise SpaceError(
+                    f"architecture {row + 1}: {arch.text!r} is of {arch.family!r}, not {self.space.family!r}"
+                )
             return arch
         try:
             return self.space.parse(arch)

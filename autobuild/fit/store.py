@@ -99,7 +99,7 @@ def load_model(folder: str | Path) -> FittedModel:
         parts = read(header, common, path / "weights.safetensors")
     except ModelError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {error}") from None
     return GraphModel(**common, **parts) if graph else EnsembleModel(**common, **parts)
 
@@ -124,7 +124,8 @@ def _ensemble_parts(header: dict[str, Any], common: dict[str, Any], weights: Pat
 def _present(path: Path, files: list[str]) -> None:
     for name in files:
         if not (path / name).is_file():
-            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: model.json, {', '.join(files)})")
+            needed = ", ".join(dict.fromkeys(["model.json", *files]))
+            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: {needed})")
 
 
 def _header(path: Path) -> dict[str, Any]:

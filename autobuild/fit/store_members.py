@@ -59,7 +59,7 @@ def members_from_disk(
 
     Raises:
         ModelError: Where tensors are missing or do not fit.
-        KeyError, TypeError, ValueError: Where the header lacks something.
+        AttributeError, KeyError, OverflowError, TypeError, ValueError: Where the header lacks something.
     """
     warp = Warp(**{key: float(value) for key, value in header["warp"].items()})
     if not (np.isfinite(warp.mean) and 0 < warp.sd < np.inf and np.isfinite(warp.bend)):
@@ -80,8 +80,10 @@ def members_from_disk(
         else:
             members[name] = _graph(name, own, held, inputs, scaling)
     weights = {str(name): float(weight) for name, weight in header["weights"].items()}
-    if set(weights) - set(members) or (header["base"] is not None and header["base"] not in members):
-        raise ValueError(f"weights of {sorted(weights)} for members {sorted(members)}")
+    if set(weights) - set(members) or not np.isclose(sum(weights.values()), 1):
+        raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
+    if header["base"] is not None and not isinstance(members.get(header["base"]), ProcessMember):
+        raise ValueError(f"base {header['base']!r} is no process among the members {sorted(members)}")
     return {"members": members, "weights": weights, "base": header["base"], "warp": warp}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autobuild.jobs.families import saved_model
 from autobuild.jobs.files import input_files
 
 
@@ -16,10 +17,10 @@ def run(config: Mapping[str, Any]) -> int:
     with Run.open("fit", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            labels = steps.read_labels(config)
+            labels = steps.read_labels(config) if saved_model(config) is None else None
             model = steps.fit_step(folder, config, labels)
             steps.score_test(folder, config, model, labels)
-            if config["curve"] and config["holdout"] > 0:
+            if labels is not None and config["curve"] and config["holdout"] > 0:
                 steps.curve_step(folder, config, labels)
             if config["plots"]:
                 pictures.draw_fit(folder)

@@ -234,10 +234,10 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
 
 
 def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
-    """The labels that a job fits; with a saved model, those of ``labels=`` if given, for limits over their columns."""
+    """The labels that a job fits; with a saved model those of ``labels=``, if limits or a front need them."""
     if saved_model(config) is None:
         return read_labels(config)
-    if config["labels"] is None or config["build"].get("where") is None:
+    if config["labels"] is None or all(config["build"].get(key) is None for key in ("where", "pareto")):
         return None
     import autobuild as ab
 

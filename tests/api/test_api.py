@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import autobuild as ab
+from autobuild.construct import NoNetworkError
 from autobuild.errors import ConfigError
 
 
@@ -46,7 +47,7 @@ def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
     assert small_model.explain(small, scorer="hopnorm").build(top=1)[0] == scores.build(top=1)[0]
     assert scores.narrow(mass=0.5).size == 100
     assert scores.narrow(threshold=-1e9).size == 400
-    for wrong in ({}, {"top": 3, "mass": 0.5}, {"mass": 2.0}, {"top": 0}):
+    for wrong in ({}, {"top": 3, "mass": 0.5}, {"mass": 2.0}, {"mass": "half"}, {"top": 0}):
         with pytest.raises(ConfigError, match=r"narrow|mass|top"):
             scores.narrow(**wrong)
 
@@ -128,3 +129,24 @@ def test_targets_may_name_costs():
     np.testing.assert_allclose(
         ab.fit(bare, "acc - 1e-5*macs", config=config, model="graph").training["target"], expected
     )
+
+
+def test_what_is_no_space_no_list_and_no_labels_is_refused(small_model, small_labels):
+    scores = small_model.explain()
+    with pytest.raises(ConfigError, match="space='small': a search space"):
+        small_model.explain("small")
+    with pytest.raises(ConfigError, match="pareto takes a list"):
+        ab.pareto(scores)
+    with pytest.raises(ConfigError, match="time_limit='10'"):
+        scores.build(where="latency <= 3", labels=small_labels, time_limit="10")
+    with pytest.raises(ConfigError, match=r"labels='labels\.csv': a labelled set"):
+        scores.build(where="latency <= 3", labels="labels.csv")
+    others = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=30)
+    with pytest.raises(ConfigError, match="labels of 'tiny_mbconv'; the scores are of 'small'"):
+        scores.build(where="acc >= 50", labels=others)
+
+
+def test_limits_that_are_no_sums_say_so_where_nothing_is_found(small_model, small_labels):
+    scores = small_model.explain()
+    with pytest.raises(NoNetworkError, match=r"log\(latency\) <= -9: only checked on the networks that score best"):
+        scores.build(where="log(latency) <= -9", labels=small_labels)

@@ -43,13 +43,16 @@ def test_rows_by_hand() -> None:
         ([1.0], {}, "neither top nor threshold"),
         ([1.0], {"top": 0}, "top: given 0"),
         ([1.0], {"top": 1.5}, "top: given 1.5"),
+        ([1.0], {"top": math.inf}, "top: given inf"),
+        ([1.0], {"top": True}, "top: given True"),
         ([1.0], {"threshold": math.nan}, "threshold"),
+        ([1.0], {"threshold": "0.5"}, "threshold"),
         ([], {"top": 1}, "at least one"),
         ([[1.0]], {"top": 1}, "shape"),
         ([1.0, math.nan], {"top": 1}, "candidate 1 has NaN"),
     ],
 )
-def test_bad_rows_are_refused(scores: list[float], options: dict[str, float], message: str) -> None:
+def test_bad_rows_are_refused(scores: list[float], options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         narrow_rows(np.array(scores), **options)  # type: ignore[arg-type]
 

@@ -232,6 +232,18 @@ def test_mistakes_are_named(planted):
         next(ab.rounds(labels, "acc", broken, model="gp"))
 
 
+def test_an_evaluation_that_gives_no_numbers_is_told(planted):
+    start, calls = start_of(planted, 3), []
+
+    def evaluate(arch):
+        calls.append(arch)
+        return {"acc": "good" if len(calls) == 1 else truth(planted, arch)}
+
+    (done,) = ab.rounds(labels_of(planted, start), "acc", evaluate, 1, 3, model="gp")
+    assert [reason.partition(":")[0] for reason in done.evaluated["reason"]] == ["ValueError", "", ""]
+    assert len(done.labels) == len(start) + 2
+
+
 def test_the_best_so_far_counts_failed_evaluations():
     told = pd.DataFrame({"round": [1, 1, 2], "arch": ["x", "y", "z"], "measured": [2.0, np.nan, 1.5]})
     curve = best_so_far(1.0, 20, told)

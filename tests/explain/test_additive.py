@@ -141,3 +141,22 @@ def test_node_scores_are_the_effects_of_a_layers_choices(model, scores):
         layers = dict(zip(("a", "b"), model.space.layers(arch), strict=True))[node.unit]
         wanted = sum(row[node.unit, node.layer, name, value] for name, value in layers[node.layer - 1].items())
         assert node.effect == pytest.approx(wanted)
+
+
+def test_a_narrowed_space_judges_only_the_choices_it_has(model, scores):
+    small = scores.narrow(top=1)
+    own = model.explain(small)
+    assert small.size == 1
+    assert own.choices.empty  # nothing is left to choose
+    has = {
+        (unit, layer + 1, feature, value)
+        for unit, run in zip(("a", "b"), small.layers(small.sample(1, seed=0)[0]), strict=True)
+        for layer, values in enumerate(run)
+        for feature, value in values.items()
+    }
+    places = own.places[own.places["layer"] > 0]
+    known = places[places["effect"].notna()]
+    assert set(known[["unit", "layer", "feature", "value"]].itertuples(index=False, name=None)) == has
+    assert own.features["effect"].notna().all()
+    assert own.operations["score"].notna().all()
+    assert len(own.operations) <= sum(map(len, small.layers(small.sample(1, seed=0)[0])))

@@ -1,19 +1,23 @@
 """Ensembles: what cross-validation sees, weights, intervals, and the way to disk and back."""
 
+import itertools
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import autobuild as ab
-from autobuild.errors import ConfigError, ModelError
-from autobuild.fit import FAMILIES, EnsembleModel
+from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError
+from autobuild.fit import FAMILIES, EnsembleModel, ensemble_fit
+from autobuild.fit.members import PROCESS_PARTS
 from autobuild.fit.stacking import combine, stack
 from autobuild.fit.trees import fit_trees
 from autobuild.jobs.families import FAMILIES as JOB_FAMILIES
 from autobuild.rank import srcc
 
 CONFIG = ab.FitConfig(epochs=8)
+DEAD = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +28,11 @@ def labels():
 @pytest.fixture(scope="module")
 def model(labels):
     return ab.fit(labels, "acc", config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def gp(labels):
+    return ab.fit(labels, "acc", model="gp", folds=2)
 
 
 def test_the_command_line_knows_the_families():
@@ -138,3 +147,62 @@ def test_stacking_finds_planted_weights_and_ignores_noise():
     np.testing.assert_allclose(combine({"a": a, "b": b}, {"a": 0.7, "b": 0.3}), truth)
     few = stack({"a": a[:6], "b": a[:6] + 1e-3 * b[:6]}, truth[:6], "a")
     assert few == {"a": 1.0}  # members that hardly differ: nothing moves
+
+
+def test_the_base_member_shares_the_warp_of_the_others(labels, monkeypatch, tmp_path):
+    monkeypatch.setattr(ensemble_fit, "KINDS", ("gp", "linear"))
+    monkeypatch.setitem(PROCESS_PARTS, "gp", ())  # knows nothing of the networks, so that the linear one is the base
+    model = ab.fit(labels, "acc", folds=3)
+    assert model.base == "linear"
+    assert {member.process.warp for member in model.members.values()} == {model.warp}
+    loaded = ab.FittedModel.load(model.save(tmp_path / "m"))
+    np.testing.assert_allclose(loaded.predict_mean(labels.archs), model.predict_mean(labels.archs))
+
+
+def test_labels_of_few_distinct_networks():
+    space = ab.space("nas_bench_201")
+    archs = [space.assemble(indices) for indices in itertools.product(range(5), repeat=6)]
+    dead = [arch.text for arch in archs if space.key(arch) == space.key(space.parse(DEAD))]
+    values = np.random.default_rng(0).normal(size=24)
+    one = ab.LabelledSet.from_frame(pd.DataFrame({"arch": dead[:24], "acc": values}), space)
+    with pytest.raises(LabelError, match="24 usable rows are one network"):
+        ab.fit(one, "acc", model="gp")
+    texts = [*dead[:22], *(arch.text for arch in space.sample(2, seed=0))]
+    few = ab.LabelledSet.from_frame(pd.DataFrame({"arch": texts, "acc": values}), space)
+    assert ab.fit(few, "acc", model="linear").report["folds"] == len(set(few.keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weights", None),
+        ("weights", {}),
+        ("weights", {"gp": 2.0}),
+        ("base", "nobody"),
+        ("warp", []),
+        ("members", None),
+    ],
+)
+def test_an_edited_header_is_refused(gp, tmp_path, key, value):
+    folder = gp.save(tmp_path / "m")
+    header = json.loads((folder / "model.json").read_text())
+    header["ensemble"][key] = value
+    (folder / "model.json").write_text(json.dumps(header))
+    with pytest.raises(ModelError, match=r"model\.json is damaged"):
+        ab.FittedModel.load(folder)
+
+
+def test_a_seed_out_of_range_in_a_header_is_refused(gp, tmp_path):
+    folder = gp.save(tmp_path / "m")
+    header = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**header, "seed": 1e999}))
+    with pytest.raises(ModelError, match=r"model\.json is damaged"):
+        ab.FittedModel.load(folder)
+
+
+def test_networks_of_another_family_and_levels_that_are_no_numbers_are_refused(gp):
+    with pytest.raises(SpaceError, match=r"architecture 1: .* is of 'nas_bench_macro', not 'tiny_mbconv'"):
+        gp.predict(ab.space("nas_bench_macro").sample(1, seed=0))
+    for level in ("0.9", None):
+        with pytest.raises(ConfigError, match="level"):
+            gp.predict([], level=level)

@@ -283,3 +283,18 @@ def test_spaces_writes_its_tables_and_its_picture(toy: Path) -> None:
     assert main(["spaces", "out=all"]) == 0
     assert (toy / "all" / "spaces.csv").is_file()
     assert not (toy / "all" / "space.png").exists()
+
+
+def test_a_saved_model_with_labels_builds_a_front_and_draws_no_curve_of_others(toy: Path) -> None:
+    assert main(["fit", *FIT, "model=gp", "folds=2", "out=f"]) == 0
+    saved = ["model=f", "plots=false"]
+    assert main(["build", *saved, "labels=labels.csv", "build.pareto=-ms", "out=b"]) == 0
+    front = pd.read_csv("b/pareto.csv")
+    assert list(front.columns) == ["arch", "acc", "-ms"]
+    assert front["acc"].is_monotonic_decreasing
+    assert front["-ms"].is_monotonic_increasing
+    assert main(["build", *saved, "build.pareto=-ms", "out=c"]) == 2
+    assert main(["fit", *saved, "test=labels.csv", "out=g"]) == 2  # all of its networks were fitted
+    assert main(["fit", *saved, "out=h"]) == 0
+    assert not Path("h", "curve.csv").exists()
+    assert metrics("h")["space"] == "toy"
