@@ -196,7 +196,9 @@ def test_a_hard_instance_comes_back_in_time_with_bound_and_gap():
     assert solved.indices is not None
     assert all(limit.holds(limit.additive(problem.metrics).totals([solved.indices]))[0] for limit in limits)
     assert solved.gap == solved.bound - solved.score
-    assert 0 < solved.gap < 0.1 * solved.score  # how small depends on what else the machine is doing
+    assert solved.gap > 0  # how small depends on what else the machine is doing
+    relaxed = Constrained(problem.score, problem.metrics).best()
+    assert solved.score < solved.bound < relaxed.score  # the limits cost something, and the bound knows it
     assert "not proven best: none scores more than" in str(solved)
 
 
