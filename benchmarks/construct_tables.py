@@ -147,7 +147,7 @@ def intervals(runs: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "cell": cell.name,
-                "splits": len(table),
+                "splits": int(share.notna().sum()),
                 "coverage of 90 % intervals": f"{share.mean():.3f} ({share.min():.3f} to {share.max():.3f})",
                 "0.85 to 0.95": "yes" if 0.85 <= share.mean() <= 0.95 else "no",
                 "mean width": f"{table['width'].mean():.4g}",
