@@ -1,0 +1,1 @@
+"""Searches: Optuna studies over a full or a narrowed space."""
