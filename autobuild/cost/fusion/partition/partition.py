@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from autobuild.cost.fusion.partition.masks import Order, Wiring, bits
@@ -56,6 +56,7 @@ class Partition:
         seconds: Time that finding it took.
         unschedulable: Operations that fit in no way, not even alone; their bytes are in the total.
         plans: Distinct partitions that a search looked at.
+        trace: Fewest bytes after each of them.
     """
 
     groups: tuple[int, ...]
@@ -65,6 +66,7 @@ class Partition:
     seconds: float = 0.0
     unschedulable: tuple[int, ...] = ()
     plans: int = 1
+    trace: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def gap(self) -> float | None:
