@@ -1,6 +1,6 @@
 """Costs: numbers computed from an architecture without training it."""
 
-from autobuild.cost.analytic import Counter, CostTables, costs_of, known_costs
+from autobuild.cost.analytic import CostTables, Counter, costs_of, known_costs
 from autobuild.cost.count import count_macs, count_params
 from autobuild.cost.hardware import Hardware, hardware_names, read_hardware
 from autobuild.cost.memory import ActivationPeak

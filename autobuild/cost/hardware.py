@@ -38,8 +38,8 @@ class Hardware:
     mac_pj: float
     macs_per_cycle: int
     clock_hz: float
-    weight_bytes: float
-    activation_bytes: float
+    weight_bytes: int
+    activation_bytes: int
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -58,8 +58,7 @@ class Hardware:
 
 
 _NUMBERS = {field.name: str(field.type) for field in fields(Hardware) if field.type in ("int", "float")}
-_WHOLE = ("buffer_bytes", "macs_per_cycle")
-_WIDTHS = (0.5, 1.0, 2.0, 4.0)  # bytes of a number: 4, 8, 16 and 32 bits
+_WIDTHS = (1, 2, 4)  # bytes of a number
 
 
 def hardware_names() -> list[str]:
@@ -136,8 +135,8 @@ def _check(what: str, key: str, value: Any, kind: str) -> float | int:
     right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     if not right:
         raise ConfigError(f"{what}: {key}={value!r}: a number above 0 is accepted")
-    if key in _WHOLE and value != int(value):
+    if kind == "int" and value != int(value):
         raise ConfigError(f"{what}: {key}={value!r}: a whole number above 0 is accepted")
     if key in ("weight_bytes", "activation_bytes") and value not in _WIDTHS:
-        raise ConfigError(f"{what}: {key}={value!r}: accepted are {', '.join(f'{width:g}' for width in _WIDTHS)}")
+        raise ConfigError(f"{what}: {key}={value!r}: accepted are 1, 2 and 4")
     return int(value) if kind == "int" else float(value)

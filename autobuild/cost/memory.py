@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from autobuild.cost.fusion import FusionGraph, fold
 from autobuild.cost.hardware import Hardware
-from autobuild.cost.steps import Steps, steps_of
 from autobuild.graphs.operations import OperationGraph
 
 
 class ActivationPeak:
     """``activation_peak_bytes``: the most that activations need at once, exactly, in the order of the graph's nodes.
 
-    While a step runs, its inputs, its output and every tensor that a later step reads are alive; the network's inputs
-    are from the start, its outputs to the end. A tensor is counted once, however many read it and in whatever shapes
-    (aliases); an activation alone behind its producer is done in place (:mod:`autobuild.cost.steps`). The peak is the
-    least that any memory planner can reach in this order without splitting a tensor: offsets may need more. Another
-    order may need less; none is searched.
+    While an operation runs, what it reads, what it writes and every tensor that a later one reads are alive; the
+    network's inputs are from the start, its outputs to the end. Activations are folded into their producers, and what
+    only gives bytes another shape (views, concatenations) has none of its own (:func:`autobuild.cost.fusion.fold`);
+    nothing else is done in place. The peak is the least that any memory planner can reach in this order without
+    splitting a tensor: placing tensors at addresses may need more. Another order may need less; none is searched.
 
     Args:
         hardware: Its bytes of an activation.
@@ -28,24 +28,21 @@ class ActivationPeak:
 
     def __call__(self, graph: OperationGraph) -> dict[str, float]:
         """See :class:`autobuild.cost.Cost`."""
-        return {self.name: peak_elements(steps_of(graph)) * self.hardware.activation_bytes}
+        return {self.name: peak_bytes(fold(graph, activation_bytes=self.hardware.activation_bytes))}
 
 
-def peak_elements(steps: Steps) -> int:
-    """The most numbers that are alive at once."""
-    last = {tensor: len(steps.steps) for tensor in steps.outputs}
-    for place, step in enumerate(steps.steps):
-        for tensor in step.reads:
-            last[tensor] = max(last.get(tensor, 0), place)
-    ending: dict[int, list[int]] = {}
-    for tensor, place in last.items():
-        ending.setdefault(place, []).append(tensor)
-    now = sum(steps.elements[tensor] for tensor in steps.inputs)
-    peak = now
-    for place, step in enumerate(steps.steps):
-        now += steps.elements[step.writes]
+def peak_bytes(graph: FusionGraph) -> int:
+    """The most bytes of tensors that are alive at once while the operations run in their order."""
+    starts = [0] * (len(graph) + 1)  # bytes that become alive before an operation runs
+    ends = [0] * (len(graph) + 1)  # bytes that are free after it
+    for tensor in graph.tensors:
+        first = max(tensor.producer, 0)
+        last = len(graph) if tensor.output else max(tensor.consumers.bit_length() - 1, first)
+        starts[first] += tensor.dram_bytes
+        ends[last] += tensor.dram_bytes
+    peak = now = 0
+    for start, end in zip(starts, ends, strict=True):
+        now += start
         peak = max(peak, now)
-        now -= sum(steps.elements[tensor] for tensor in ending.get(place, ()))
-        if step.writes not in last:  # nobody reads it
-            now -= steps.elements[step.writes]
+        now -= end
     return peak

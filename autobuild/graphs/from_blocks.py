@@ -27,7 +27,13 @@ from autobuild.spaces.blocks import (
     SqueezeExcite,
 )
 
-ACTIVATIONS = {"relu": "relu", "relu6": "relu6", "hswish": "hard_swish", "sigmoid": "sigmoid", "hsigmoid": "hard_sigmoid"}
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "hswish": "hard_swish",
+    "sigmoid": "sigmoid",
+    "hsigmoid": "hard_sigmoid",
+}
 
 
 def graph_of_plan(plan: Plan, shape: Shape, name: str = "") -> OperationGraph:

@@ -46,7 +46,7 @@ def test_blocks_on_odd_sizes_equal_their_modules():
     chains = [
         [PreActivated(3, 8), Bottleneck(8, 8, 4), Bottleneck(8, 12, 4, 2), MaxPool(), AvgPool(12, 2)],
         [Conv(3, 8, 5, 2, act="hswish", norm=False), SqueezeExcite(8, 4), MBConv(8, 8, 3, 1, 16, "relu6", 4)],
-        [Conv(3, 4, 3, before=True, act="relu", bias=True), AvgPool(4), SqueezeExcite(4, 2, "hsigmoid"), Classifier(4, 5)],
+        [Conv(3, 4, 3, before=True, act="relu", bias=True), AvgPool(4), SqueezeExcite(4, 2), Classifier(4, 5)],
     ]  # fmt: skip
     for blocks in chains:
         net = nn.Sequential(*(block.module() for block in blocks))
