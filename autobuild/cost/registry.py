@@ -127,7 +127,8 @@ def all_costs(hardware: str | Hardware = DEFAULT) -> dict[str, Cost]:
     Raises:
         ConfigError: The hardware is unknown.
     """
-    described, found = read_hardware(hardware), {}
+    described = read_hardware(hardware)
+    found: dict[str, Cost] = {}
     for name in cost_names():
         try:
             cost = make_cost(name, described)
