@@ -14,9 +14,9 @@ class Access(NamedTuple):
     ``window``: row r reads rows ``floor((r num + low) / den)`` to ``floor((r num + high) / den)``, those that exist:
     a convolution of kernel k, stride s, dilation d and p rows of padding above has ``num = s, den = 1, low = -p,
     high = (k - 1) d - p``; a pointwise operation ``1, 1, 0, 0``; enlarging by two ``num = 1, den = 2``.
-    ``vector``: the tensor has one row, which every row reads. ``reduce``: every row is consumed as it arrives, the
-    output follows the last one. ``full``: all rows must be there, and stay, for every row of the output. ``barrier``:
-    no schedule by rows is known.
+    ``vector``: the tensor has one row, which every row reads. ``reduce``: rows low to high are consumed as they arrive,
+    the output follows the last one. ``full``: rows low to high must be there, and stay, for every row of the output.
+    ``barrier``: no schedule by rows is known.
     """
 
     kind: str

@@ -29,8 +29,7 @@ class Edge(NamedTuple):
         lead: The reader's row 0 comes at least so much later than the tensor's row 0.
         sigma: Time between two rows of the tensor.
         last: Number of its last row.
-        moments: Rows of the reader at which most rows of the tensor are kept; empty where one row is kept, None where
-            all are.
+        moments: Rows of the reader at which most rows of the tensor are kept; empty where only the newest is kept.
     """
 
     tensor: int
@@ -39,7 +38,7 @@ class Edge(NamedTuple):
     lead: int
     sigma: int
     last: int
-    moments: tuple[Moment, ...] | None
+    moments: tuple[Moment, ...]
 
 
 class Lines(NamedTuple):
@@ -143,9 +142,7 @@ class LineBuffers:
                 kept.setdefault(tensor, 1)
             when = delta[i]
             for tensor, source, _, _, sigma, last, moments in tables[i]:
-                if moments is None:
-                    kept[tensor] = last + 1
-                elif moments:
+                if moments:
                     lag = when - (delta[source] if source in delta else starts[tensor])
                     for later, oldest in moments:
                         newest = (lag + later) // sigma
@@ -218,14 +215,14 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: _Strides) -> lis
     return found
 
 
-def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...] | None]:
+def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
     """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
     if rows == 1:
         return 0, ()
     if access.kind == REDUCE:
-        return sigma * (rows - 1), ()
-    if access.kind == FULL:
-        return sigma * (rows - 1), None
+        return sigma * access.high, ()
+    if access.kind == FULL:  # until the reader's last row
+        return sigma * access.high, ((own * (out - 1), access.low),)
     num, den = access.num, access.den
     # what repeats, repeats after den rows
     lead = max(sigma * min(rows - 1, (r * num + access.high) // den) - own * r for r in range(min(out, den)))
