@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
-from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access
+from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
 Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
@@ -223,13 +224,23 @@ def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[
         return sigma * access.high, ()
     if access.kind == FULL:  # until the reader's last row
         return sigma * access.high, ((own * (out - 1), access.low),)
-    num, den = access.num, access.den
-    # what repeats, repeats after den rows
-    lead = max(sigma * min(rows - 1, (r * num + access.high) // den) - own * r for r in range(min(out, den)))
-    turn = max(0, -access.low // num)  # the last row that reads from the top
-    moments = {r: max(0, (r * num + access.low) // den) for r in range(turn, turn + den + 1) if r < out}
-    if not moments:
-        moments = {out - 1: max(0, ((out - 1) * num + access.low) // den)}
-    if num == den == 1 and turn in moments:
-        moments = {turn: moments[turn]}
-    return lead, tuple((own * r, oldest) for r, oldest in moments.items())
+    oldest = _oldest(access, rows, out)
+    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in range(out))
+    moments = [
+        (own * r, oldest[r])
+        for r in range(out)
+        # one row later still needs the same, or den rows before it was as bad
+        if not (r + 1 < out and oldest[r + 1] == oldest[r])
+        and not (r >= access.den and oldest[r] - oldest[r - access.den] >= access.num)
+    ]
+    return lead, tuple(moments)
+
+
+@lru_cache(maxsize=4096)
+def _oldest(access: Access, rows: int, out: int) -> list[int]:
+    """For each row of the reader the oldest row that it or a later one reads."""
+    found = []
+    for r in reversed(range(out)):
+        first, last = rows_read(access, r, rows)
+        found.append(min(first if first <= last else rows - 1, found[-1] if found else rows - 1))
+    return found[::-1]

@@ -17,7 +17,7 @@ def random_group(graph, draw, size):
         around = 0
         for i in range(len(graph)):
             around |= graph.neighbours[i] if mask >> i & 1 else 0
-        choices = [i for i in range(len(graph)) if around & ~mask >> i & 1]
+        choices = [i for i in range(len(graph)) if (around & ~mask) >> i & 1]
         if not choices:
             break
         mask |= 1 << draw.choice(choices)

@@ -15,7 +15,7 @@ from autobuild.cost.fusion.lines import LineBuffers
 
 def test_rows_equal_the_simulators_on_a_thousand_groups():
     seen = Counter()
-    for seed in range(26):
+    for seed in range(24):
         net = RandomNet(seed)
         graph = fold(ab.graph_of(net, net.shape))
         buffers, simulator = LineBuffers(graph), Simulator(net, graph)
