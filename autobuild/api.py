@@ -29,7 +29,9 @@ from autobuild.construct import pareto as _pareto
 from autobuild.construct.climb_front import climb_front
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
-from autobuild.cost import Cost, additive_costs, costs_of
+from autobuild.cost import Hardware, additive_costs, costs_of, read_hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import graph_costs
 from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
 from autobuild.fit import FittedModel, load_model, save_model
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
+CostFunction = Callable[[Sequence[Architecture | str]], NDArray[Any]]
 
 __all__ = [
     "Built",
@@ -64,10 +67,23 @@ __all__ = [
 ]
 
 
-def costs(space: SearchSpace) -> dict[str, Cost]:
-    """Costs that a target may name: name -> function of architectures; none where the space builds no networks."""
+def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict[str, CostFunction]:
+    """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
+
+    Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
+    (:func:`autobuild.cost.cost_names`) are computed for ``hardware`` from the architecture's operation graph, each
+    architecture once; NaN where the hardware cannot run it. There are none where the space builds no networks.
+
+    Args:
+        space: The space.
+        hardware: The name of a preset, the path of a YAML file, or a :class:`~autobuild.cost.Hardware`.
+
+    Raises:
+        ConfigError: The hardware is unknown or badly described.
+    """
+    described = read_hardware(hardware)
     try:
-        return dict(costs_of(space))
+        return {**costs_of(space), **graph_costs(space, described)}
     except SpaceError:
         return {}
 
@@ -178,7 +194,7 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     return Limited(scores.space, score, limits, found, time_limit)
 
 
-def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost]) -> bool:
+def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFunction]) -> bool:
     """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
     if labels is None or column not in exact:
         return False
@@ -186,7 +202,7 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost])
     return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
-def _exact(space: SearchSpace, name: str, cost: Cost) -> Metric:
+def _exact(space: SearchSpace, name: str, cost: CostFunction) -> Metric:
     return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
 
 
