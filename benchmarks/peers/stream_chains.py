@@ -6,13 +6,14 @@ Runs in its own environment (``requirements_stream.txt``), from the root of the 
 
 One core of one multiplier, one accumulator register and one buffer shared by everything, and DRAM. Every convolution is
 cut into one node an output row (``OY`` outside); Stream schedules them, the deepest layer first. 8-bit tensors. Bytes
-are counted from the transfers that Stream records on its links from and to DRAM. The smallest buffer is found by
-halving; the nodes keep the mappings onto the core that they have in the large one, and are scheduled anew.
+are counted from the transfers that Stream records on its links from and to DRAM. For the smallest buffer the nodes
+keep the mappings onto the core that they have in the large one, and are scheduled anew.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections import Counter
 from importlib.metadata import version
@@ -141,16 +142,22 @@ class Chain:
         return {key: count // 8 for key, count in sorted(bits.items())}
 
     def smallest(self, buffer_bytes: int) -> int:
-        """By halving: the smallest buffer with which no more bytes move than with this one."""
-        least, low, high = self.schedule(buffer_bytes), 0, buffer_bytes
-        while high - low > 1:
-            middle = (low + high) // 2
+        """The smallest buffer with which no more bytes move than with this one.
+
+        All sizes that can differ are tried, upward from the weights. Halving would not do: above the smallest there are
+        sizes at which Stream fails, since it starts a node while the row that makes room is still on its way to DRAM.
+        """
+        least = self.schedule(buffer_bytes)
+        nodes = self.mapped["workload"].nodes()
+        step = math.gcd(*(tensor.size for node in nodes for tensor in node.operand_tensors.values())) // 8
+        weights = sum(count for name, count in least.items() if name.startswith("W"))
+        for size in range(weights - weights % step, buffer_bytes, step):
             try:
-                enough = self.schedule(middle) == least
-            except ValueError:
-                enough = False
-            low, high = (low, middle) if enough else (middle, high)
-        return high
+                if self.schedule(size) == least:
+                    return size
+            except ValueError:  # what one node needs does not fit
+                continue
+        return buffer_bytes
 
 
 def main(names: list[str]) -> None:
