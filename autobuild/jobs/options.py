@@ -22,7 +22,20 @@ _KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>.*?))?(?:  #
 _DEFAULT_LINE = re.compile(r"^  - /?(?P<group>[\w/]+)(?:: (?P<choice>\w+))?$")
 _BOUND = re.compile(r"(>=|>|<=|<)(-?[\d.]+)")
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-_ORDER = ("demo", "label", "fit", "explain", "build", "rounds", "predict", "sample", "verify", "export", "spaces")
+_ORDER = (
+    "demo",
+    "label",
+    "fit",
+    "explain",
+    "build",
+    "rounds",
+    "predict",
+    "sample",
+    "verify",
+    "export",
+    "fuse",
+    "spaces",
+)
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,7 @@ def cut_value(costs: GroupCosts, pieces: Sequence[int]) -> tuple[int, int]:
     return sum(group_dram(costs, piece) < 0 for piece in pieces), sum(costs(piece).dram_bytes for piece in pieces)
 
 
-def split_tree(
-    costs: GroupCosts, order: Order, group: int, splitter: Splitter, rng: random.Random
-) -> list[int]:
+def split_tree(costs: GroupCosts, order: Order, group: int, splitter: Splitter, rng: random.Random) -> list[int]:
     """Cut an invalid group, and its pieces, until all are valid.
 
     Each time the splitter names operations, and the cut at one of them with the fewest DRAM bytes is kept.
