@@ -76,22 +76,29 @@ def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> OperationGr
     if kind == "space":
         return graph_of_architecture(ab.space(config["space"]), rest, input_shape=shape)
     if kind == "onnx":
-        return ab.graph_of(rest, shapes=None if shape is None else _onnx_shapes(rest, shape))
+        return ab.graph_of(rest, shapes=_onnx_shapes(rest, shape))
     network = zoo.load_zoo(f"{kind}/{rest}")
     own = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
     return ab.graph_of(network.eval(), (1, *(shape or own)), name=rest)
 
 
-def _onnx_shapes(path: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The shape of the file's one input."""
-    import onnx
+def _onnx_shapes(path: str, shape: tuple[int, ...] | None) -> dict[str, tuple[int, ...]] | None:
+    """Shapes of a file's inputs for a batch of one: the one given, or the file's own where only the batch is open."""
+    try:
+        import onnx
 
-    model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # not there, damaged, or no package to read it: graph_of says so in its own words
+        return None
     held = {tensor.name for tensor in model.graph.initializer}
-    names = [node.name for node in model.graph.input if node.name not in held]
-    if len(names) != 1:
-        raise ConfigError(f"shape=: {path} has {len(names)} inputs ({', '.join(names)}); one is accepted")
-    return {names[0]: (1, *shape)}
+    inputs = [node for node in model.graph.input if node.name not in held]
+    if shape is not None:
+        if len(inputs) != 1:
+            names = ", ".join(node.name for node in inputs)
+            raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted")
+        return {inputs[0].name: (1, *shape)}
+    sizes = {node.name: [size.dim_value for size in node.type.tensor_type.shape.dim] for node in inputs}
+    return {name: (own[0] or 1, *own[1:]) for name, own in sizes.items() if own and all(own[1:])} or None
 
 
 def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buffer: int | None) -> None:
