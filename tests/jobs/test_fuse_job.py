@@ -36,14 +36,17 @@ def test_an_architecture_in_groups(capsys):
     assert "optimal: no partition moves less" in capsys.readouterr().out
 
 
-def test_an_onnx_file_gives_the_same_bytes_as_its_architecture():
+def test_an_onnx_file_is_its_architecture():
+    """The exporter leaves out biases that are zero, as those of fresh batch norms are: a byte a channel is missing."""
     pytest.importorskip("onnx")
     assert main(["export", f"arch={ARCH}", "format=onnx", "out=net"]) == 0
     assert main(["fuse", "model=onnx:net/network.onnx", "buffer=4KiB", "scheme=lbdf", "plots=false", "out=file"]) == 0
     assert main(["fuse", f"model=space:{ARCH}", "buffer=4KiB", "scheme=lbdf", "plots=false", "out=arch"]) == 0
     file, arch = (json.loads(Path(f"{name}/metrics.json").read_text()) for name in ("file", "arch"))
-    assert file["dram_bytes"] == arch["dram_bytes"]
-    assert file["unfused_dram_bytes"] == arch["unfused_dram_bytes"]
+    assert file["operations"] == arch["operations"]
+    graph = ab.graph_of("net/network.onnx", shapes={"images": (1, 1, 20, 20)})
+    zero = ab.graph_of(ab.space("tiny_mbconv"), ARCH).params - graph.params
+    assert arch["unfused_dram_bytes"] - file["unfused_dram_bytes"] == zero > 0
 
 
 @pytest.mark.parametrize(
