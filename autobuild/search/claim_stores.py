@@ -269,10 +269,14 @@ class _BookRows:
         return self.changed[key_digest] if key_digest in self.changed else self.book.claims.get(key_digest)
 
     def put(self, claim: Claim) -> None:
-        self.changed[digest(claim.key)] = claim
+        key = digest(claim.key)
+        self.taken += claim.counts and self.get(key) is None
+        self.changed[key] = claim
 
     def drop(self, claim: Claim) -> None:
-        self.changed[digest(claim.key)] = None
+        key = digest(claim.key)
+        self.taken -= claim.counts and self.get(key) is not None
+        self.changed[key] = None
 
     def open(self) -> list[Claim]:
         return [self.book.claims[key] for key in sorted(self.book.open)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -104,11 +104,22 @@ class Claims:
         study: Name of the study (of a chain of linked studies: of the first).
         owner: This worker (default: this process, with a fresh number).
         lease_s: Seconds after which a claim that was not renewed may be taken over.
+
+    Attributes:
+        taken: Slots in use when this worker last looked.
     """
 
     def __init__(self, store: Store, study: str, owner: str | None = None, lease_s: float = 120.0) -> None:
         self.store, self.study, self.lease_s = store, study, float(lease_s)
         self.owner = owner or new_owner()
+        self.taken = 0
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Rows]:
+        with self.store.transaction(self.study) as rows:
+            self.taken = rows.taken
+            yield rows
+            self.taken = rows.taken
 
     def claim(self, key: str, arch: str = "", trial: int = -1, limit: int | None = None) -> str:
         """Try to get ``key``.
@@ -122,7 +133,7 @@ class Claims:
         Returns:
             ``"granted"``, ``"taken"`` (someone has or had it) or ``"full"`` (no slot is left).
         """
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             old, expires = rows.get(digest(key)), rows.now + self.lease_s
             if old is not None:
                 if old.state != "held" or not is_lapsed(old, rows.now):
@@ -136,7 +147,7 @@ class Claims:
 
     def take_over(self, key: str) -> Claim | None:
         """Get a claim whose worker is gone, in whatever open state; None where someone else was faster."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             old = rows.get(digest(key))
             if old is None or old.state not in OPEN_STATES or not is_lapsed(old, rows.now):
                 return None
@@ -150,8 +161,17 @@ class Claims:
         return self._change(key, ("held",), trial=trial)
 
     def measured(self, key: str, outcome: str) -> bool:
-        """Write down what came out. False: the claim was lost to another worker, so this outcome must not count."""
-        return self._change(key, ("held",), state="measured", outcome=outcome)
+        """Write down what came out; the same once more is fine.
+
+        False: the claim was lost to another worker, or has another outcome already, so this one must not count.
+        """
+        with self._transaction() as rows:
+            old = rows.get(digest(key))
+            if old is None or old.owner != self.owner or old.state not in OPEN_STATES:
+                return False
+            if old.state == "held":
+                rows.put(replace(old, state="measured", outcome=outcome))
+            return old.state == "held" or old.outcome == outcome
 
     def spent(self, key: str) -> bool:
         """The study has been told. False where another worker has done that already."""
@@ -163,7 +183,7 @@ class Claims:
 
     def forget(self, key: str) -> bool:
         """Give the key and its slot back."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             old = rows.get(digest(key))
             if old is None or old.owner != self.owner or old.state not in OPEN_STATES:
                 return False
@@ -171,7 +191,7 @@ class Claims:
             return True
 
     def _change(self, key: str, states: Sequence[str], **changes: object) -> bool:
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             old = rows.get(digest(key))
             if old is None or old.owner != self.owner or old.state not in states:
                 return False
@@ -181,7 +201,7 @@ class Claims:
     def enter(self, known: Iterable[tuple[str, str]], state: str = "known") -> None:
         """Note ``(key, text)`` of architectures that are not to be evaluated (again); claimed ones stay as they are."""
         pairs = list(known)
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             there = rows.holding([digest(key) for key, _ in pairs])
             for key, arch in pairs:
                 if digest(key) not in there:
@@ -189,34 +209,34 @@ class Claims:
 
     def renew(self) -> int:
         """Extend the lease of everything that this worker has; how many claims that are."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             return rows.renew(self.owner, rows.now + self.lease_s)
 
-    def lapsed(self) -> list[Claim]:
-        """Open claims of workers that are gone."""
-        with self.store.transaction(self.study) as rows:
-            return [claim for claim in rows.open() if is_lapsed(claim, rows.now)]
+    def lapsed(self, slack_s: float = 0.0) -> list[Claim]:
+        """Open claims of workers that are gone; with a slack, of those only whose lease is over for so long."""
+        with self._transaction() as rows:
+            return [claim for claim in rows.open() if is_lapsed(claim, rows.now - slack_s)]
 
     def get(self, key: str) -> Claim | None:
         """The claim of a key."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             return rows.get(digest(key))
 
     def busy(self, key: str) -> bool:
         """Whether a living worker has ``key`` and has not finished with it."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             old = rows.get(digest(key))
             return old is not None and old.state in OPEN_STATES and not is_lapsed(old, rows.now)
 
     def claimed(self, keys: Sequence[str]) -> set[str]:
         """Those of ``keys`` that nobody needs to propose again."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             there = rows.holding([digest(key) for key in keys])
         return {key for key in keys if digest(key) in there}
 
     def counts(self) -> dict[str, int]:
         """``held``, ``measured``, ``spent`` (those that take a slot) and ``known``."""
-        with self.store.transaction(self.study) as rows:
+        with self._transaction() as rows:
             return {"held": 0, "measured": 0, "spent": 0, "known": 0, **rows.counts()}
 
 
