@@ -3,7 +3,7 @@
 from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
-from autobuild.evaluate.parallel import Result, evaluate_many
+from autobuild.evaluate.parallel import Place, Result, evaluate_many
 from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, evaluator_for
 from autobuild.evaluate.training import TrainingEvaluator
 
@@ -14,6 +14,7 @@ __all__ = [
     "LatencyMeter",
     "NetworkEvaluator",
     "Pictures",
+    "Place",
     "Progress",
     "Result",
     "TrainingEvaluator",

@@ -1,0 +1,39 @@
+"""Sending spaces and evaluators to other processes."""
+
+from __future__ import annotations
+
+import pickle
+from types import ModuleType
+from typing import Any
+
+from autobuild.errors import ConfigError
+
+
+def packed(content: Any) -> bytes:
+    """``content`` as bytes for another process of this user.
+
+    What a script or a notebook defines itself travels whole where cloudpickle is installed (it comes with joblib's and
+    Ray's extras); else only what can be imported by name travels.
+
+    Raises:
+        ConfigError: It cannot be sent.
+    """
+    pickler = _pickler()
+    try:
+        data: bytes = pickler.dumps(content)
+    except Exception as error:  # whatever the objects' own reduction raises
+        hint = "" if pickler is not pickle else ", or install cloudpickle"
+        raise ConfigError(
+            f"the evaluator or the space cannot be sent to another process ({type(error).__name__}: {error}); "
+            f"define it in a module{hint}, or evaluate in this process (executor=inline)"
+        ) from error
+    return data
+
+
+def _pickler() -> ModuleType:
+    try:
+        import cloudpickle
+    except ImportError:
+        return pickle
+    module: ModuleType = cloudpickle
+    return module
