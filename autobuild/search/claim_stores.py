@@ -92,6 +92,7 @@ class _TableRows:
             connection.execute(sa.update(self.slots).where(own).values(taken=self.slots.c.taken))
         self.taken = int(connection.execute(sa.select(self.slots.c.taken).where(own)).scalar_one())
         self._before = self.taken
+        self._there: dict[str, bool] = {}  # what has been looked up
         clock = _CLOCKS.get(connection.dialect.name)
         self.now = float(connection.execute(sa.text(f"select {clock}")).scalar_one()) if clock else time.time()
 
@@ -105,17 +106,26 @@ class _TableRows:
 
     def get(self, key_digest: str) -> Claim | None:
         row = self.connection.execute(self.sa.select(self.table).where(self._one(key_digest))).mappings().first()
+        self._there[key_digest] = row is not None
         return None if row is None else _claim(row)
 
     def put(self, claim: Claim) -> None:
         own, values = digest(claim.key), asdict(claim)
-        if not self.connection.execute(self.sa.update(self.table).where(self._one(own)).values(**values)).rowcount:
+        if own in self._there and not self._there[own]:
+            written = 0
+        else:
+            written = self.connection.execute(
+                self.sa.update(self.table).where(self._one(own)).values(**values)
+            ).rowcount
+        if not written:
             self.connection.execute(self.sa.insert(self.table).values(study=self.study, digest=own, **values))
             self.taken += claim.counts
+        self._there[own] = True
 
     def drop(self, claim: Claim) -> None:
         gone = self.connection.execute(self.sa.delete(self.table).where(self._one(digest(claim.key)))).rowcount
         self.taken -= claim.counts and gone
+        self._there[digest(claim.key)] = False
 
     def open(self) -> list[Claim]:
         is_open = (self.table.c.study == self.study) & self.table.c.state.in_(OPEN_STATES)

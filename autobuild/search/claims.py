@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -113,13 +114,21 @@ class Claims:
         self.store, self.study, self.lease_s = store, study, float(lease_s)
         self.owner = owner or new_owner()
         self.taken = 0
+        self._told: list[str] = []  # keys whose study has been told, to be written with whatever is written next
+        self._mutex = threading.RLock()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Rows]:
-        with self.store.transaction(self.study) as rows:
+        with self._mutex, self.store.transaction(self.study) as rows:
+            told = list(self._told)
+            for key in told:
+                old = rows.get(digest(key))
+                if old is not None and old.owner == self.owner and old.state in OPEN_STATES:
+                    rows.put(replace(old, state="spent", expires=0.0))
             self.taken = rows.taken
             yield rows
             self.taken = rows.taken
+        del self._told[: len(told)]
 
     def claim(self, key: str, arch: str = "", trial: int = -1, limit: int | None = None) -> str:
         """Try to get ``key``.
@@ -177,6 +186,11 @@ class Claims:
         """The study has been told. False where another worker has done that already."""
         return self._change(key, OPEN_STATES, state="spent", expires=0.0)
 
+    def spent_soon(self, key: str) -> None:
+        """As :meth:`spent`, with the next transaction: until then the claim reads as measured, which is as safe."""
+        with self._mutex:
+            self._told.append(key)
+
     def release(self, key: str) -> bool:
         """Let anyone take the claim over at once; it keeps its slot."""
         return self._change(key, OPEN_STATES, expires=0.0)
@@ -216,6 +230,11 @@ class Claims:
         """Open claims of workers that are gone; with a slack, of those only whose lease is over for so long."""
         with self._transaction() as rows:
             return [claim for claim in rows.open() if is_lapsed(claim, rows.now - slack_s)]
+
+    def open(self) -> list[Claim]:
+        """All claims that are held or measured."""
+        with self._transaction() as rows:
+            return rows.open()
 
     def get(self, key: str) -> Claim | None:
         """The claim of a key."""

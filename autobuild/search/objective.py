@@ -1,4 +1,4 @@
-"""What a search maximises, and the limits that it keeps: expressions over what an evaluator measures and exact costs."""
+"""What a search maximises, and the limits it keeps: expressions over measured metrics and exact costs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Objective:
         """
         values = []
         for target in self.targets:
-            value = float(target.evaluate(lambda name: self._column(name, target.text, arch, metrics, False))[0])
+            value = self._value(target, target.text, arch, metrics, predicted=False)
             if not math.isfinite(value):
                 raise EvaluationError(f"target {target.text!r} of {arch} is {value}")
             values.append(value)
@@ -117,7 +117,7 @@ class Objective:
         return {limit.text: self._broken(limit, arch, metrics) for limit in self.limits}
 
     def _broken(self, limit: Limit, arch: Architecture, metrics: Metrics) -> float:
-        value = float(limit.evaluate(lambda name: self._column(name, limit.text, arch, metrics, True))[0])
+        value = self._value(limit.expression, limit.text, arch, metrics, predicted=True)
         if math.isnan(value):
             raise EvaluationError(f"limit {limit.text!r} of {arch} cannot be checked: the value is NaN")
         beyond = value - limit.bound if limit.sense == "<=" else limit.bound - value
@@ -138,13 +138,18 @@ class Objective:
         """Which networks keep the limits that are known beforehand. Shape ``(len(archs),)``."""
         allowed = np.ones(len(archs), dtype=bool)
         for limit in self.exact_limits if len(archs) else ():
-            names = {name: self.source(name, limit.text)[1] for name in limit.expression.names}
-            allowed &= limit.holds(limit.evaluate(lambda name: self.costs[names[name]](archs)))  # noqa: B023
+            columns = {name: self.costs[self.source(name, limit.text)[1]](archs) for name in limit.expression.names}
+            allowed &= limit.holds(limit.evaluate(columns.__getitem__))
         return allowed
 
     def exact_excess(self, arch: Architecture) -> dict[str, float]:
         """:meth:`constraints` of the limits over costs alone."""
         return {limit.text: self._broken(limit, arch, {}) for limit in self.exact_limits}
+
+    def _value(
+        self, expression: TargetExpression, text: str, arch: Architecture, metrics: Metrics, *, predicted: bool
+    ) -> float:
+        return float(expression.evaluate(lambda name: self._column(name, text, arch, metrics, predicted))[0])
 
     def _column(self, name: str, text: str, arch: Architecture, metrics: Metrics, predicted: bool) -> list[float]:
         kind, bare = self.source(name, text)

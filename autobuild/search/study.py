@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
-from autobuild.search.claims import GRANTED, TAKEN, Claims
+from autobuild.search.claims import GRANTED, Claims
 
 if TYPE_CHECKING:
     import optuna
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 FACTS = "autobuild"
-ARCH, METRICS, PREDICTED, SOURCE, NOTE = "arch", "metrics", "predicted", "source", "note"
-MEASURED, LABEL = "search", "label"  # sources of a finished trial
+# User attributes of trials. PASSED: why it was not evaluated, or why what came of it does not count; FROM: where a
+# finished trial was taken over from, if it was not evaluated in this study.
+ARCH, METRICS, PREDICTED, REASON, PASSED, FROM = "arch", "metrics", "predicted", "reason", "passed_over", "from"
+LABEL = "label"
 _POLL_SECONDS = 0.2
 
 
@@ -34,15 +36,6 @@ def alone(claims: Claims, task: str) -> Iterator[None]:
         yield
     finally:
         claims.forget(f"@{task}")
-
-
-def worker_number(claims: Claims) -> int:
-    """0 for the first worker that ever joined, 1 for the next...: what makes the seeds of workers differ."""
-    number = 0
-    while claims.claim(f"@worker/{number}") == TAKEN:
-        number += 1
-    claims.spent(f"@worker/{number}")
-    return number
 
 
 def space_digest(space: SearchSpace) -> str:
@@ -105,7 +98,8 @@ def read_facts(storage: Storage, name: str) -> dict[str, Any] | None:
 def _refuse_foreign(study: optuna.Study, storage: Storage) -> None:
     if len(study.get_trials(deepcopy=False)):
         raise ConfigError(
-            f"study {study.study_name!r} in {storage.address} was not made by autobuild and holds trials: give another name="
+            f"study {study.study_name!r} in {storage.address} holds trials and was not made by autobuild: give "
+            "another name="
         )
 
 
@@ -119,5 +113,6 @@ def _refuse_other(study: optuna.Study, storage: Storage, known: Mapping[str, Any
     for key in ("targets", "grain", "where"):
         if known.get(key) != asked.get(key):
             raise ConfigError(
-                f"{where} has {key} {known.get(key)!r}, and {asked.get(key)!r} was given: give another name= or storage="
+                f"{where} has {key} {known.get(key)!r}, and {asked.get(key)!r} was given: give another name= or "
+                "storage="
             )
