@@ -96,6 +96,7 @@ def run_tasks(
         evaluator,
         workers=place.workers,
         time_limit_s=place.time_limit_s,
+        reports=False,
         options=place.options,
     ) as executor:
         for number, event in _ends(executor, order, place.retries):

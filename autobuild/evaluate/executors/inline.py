@@ -31,8 +31,8 @@ class InlineExecutor:
 
     capacity = 1
 
-    def __init__(self, space: SearchSpace, evaluator: Evaluator) -> None:
-        self._space, self._evaluator = space, evaluator
+    def __init__(self, space: SearchSpace, evaluator: Evaluator, *, reports: bool = True) -> None:
+        self._space, self._evaluator, self._reports = space, evaluator, reports
         self._waiting: deque[Task] = deque()
         self._pending: list[Event] = []  # of tasks that were pruned before they began
         self._running: _Running | None = None
@@ -49,7 +49,7 @@ class InlineExecutor:
         if self._running is None:
             if not self._waiting:
                 return []
-            self._running = _Running(self._space, self._evaluator, self._waiting.popleft())
+            self._running = _Running(self._space, self._evaluator, self._reports, self._waiting.popleft())
         event = self._running.next(timeout_s)
         if event is None:
             return []
@@ -94,17 +94,18 @@ class InlineExecutor:
 class _Running:
     """An evaluation in its thread; a report hands over and waits, so that only one of the two threads runs."""
 
-    def __init__(self, space: SearchSpace, evaluator: Evaluator, task: Task) -> None:
+    def __init__(self, space: SearchSpace, evaluator: Evaluator, reports: bool, task: Task) -> None:
         self.task_id = task[0]
         self.stop = False
         self._told: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._go_on = threading.Semaphore(0)
         self._reported = False
-        threading.Thread(target=self._run, args=(space, evaluator, *task[1:]), daemon=True).start()
+        threading.Thread(target=self._run, args=(space, evaluator, reports, *task[1:]), daemon=True).start()
 
-    def _run(self, space: SearchSpace, evaluator: Evaluator, arch: str, seed: int) -> None:
+    def _run(self, space: SearchSpace, evaluator: Evaluator, reports: bool, arch: str, seed: int) -> None:
         try:
-            event: Finished | Failed | Stopped = perform(self.task_id, space, evaluator, arch, seed, self._report)
+            report = self._report if reports else None
+            event: Finished | Failed | Stopped = perform(self.task_id, space, evaluator, arch, seed, report)
         except BaseException as error:  # a thread that ends without a word would be waited for without end
             event = Failed(self.task_id, f"{type(error).__name__}: {error}")
         self._told.put(event)

@@ -20,10 +20,11 @@ from autobuild.errors import Pruned
 from autobuild.evaluate.executors.events import Event, Failed, Reported, Stopped
 from autobuild.evaluate.executors.packing import packed
 from autobuild.evaluate.executors.perform import perform
+from autobuild.evaluate.executors.sessions import kill_session
 from autobuild.evaluate.metrics import checked_metrics
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator
+    from autobuild.evaluate.protocol import Evaluator, Report
     from autobuild.spaces import SearchSpace
 
 Task = tuple[int, str, int]
@@ -35,24 +36,31 @@ STARTING_S = 300.0  # how long a process may take to start and load what it eval
 class LocalExecutor:
     """Runs evaluations in spawned processes with one thread each; they stay for the next evaluation.
 
-    Each process leads a process group of its own, so that programs which an evaluator starts end with it; a process
-    whose parent dies ends itself. Processes are started when they are first needed.
+    Each process leads a session of its own, so that programs which an evaluator starts end with it; a process whose
+    parent dies ends itself. Processes are started when they are first needed.
 
     Args:
         space: Where the architectures belong.
         evaluator: Each process receives a copy.
         workers: How many processes.
         time_limit_s: A process whose evaluation takes longer is killed. None: no limit.
+        reports: Whether intermediate values are asked for.
 
     Raises:
         ConfigError: If space or evaluator cannot be sent to another process.
     """
 
     def __init__(
-        self, space: SearchSpace, evaluator: Evaluator, *, workers: int = 2, time_limit_s: float | None = None
+        self,
+        space: SearchSpace,
+        evaluator: Evaluator,
+        *,
+        workers: int = 2,
+        time_limit_s: float | None = None,
+        reports: bool = True,
     ) -> None:
         self.capacity = workers
-        self._packed = packed((space, evaluator))
+        self._packed = packed((space, evaluator, reports))
         self._limit = time_limit_s
         self._waiting: deque[Task] = deque()
         self._workers: list[_Worker] = []
@@ -196,43 +204,45 @@ class _Worker:
     def kill(self) -> None:
         """End it, and whatever it has started."""
         self.alive = False
-        if self.process.pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it may not lead a group yet
-                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
+        if self.process.pid is not None:
+            kill_session(self.process.pid)
         self.process.join()
         self.pipe.close()
 
 
 def _serve(pipe: connection.Connection, content: bytes) -> None:
     """Life of a worker: evaluate what comes through the pipe until it closes."""
-    os.setpgid(0, 0)
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, and the parent ends its workers
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        (space, evaluator), reason = pickle.loads(content), ""
+        (space, evaluator, reports), reason = pickle.loads(content), ""
     except Exception as error:  # e.g. a module that this process does not find
         reason = f"the evaluator cannot be loaded in another process ({type(error).__name__}: {error})"
     with contextlib.suppress(EOFError, OSError):
         while True:
-            kind, task_id, *task = pipe.recv()
-            if kind == "prune":  # it came after the evaluation had ended
+            message = pipe.recv()
+            if message[0] == "prune":  # it came after the evaluation had ended
                 continue
+            _, task_id, arch, seed = message
             pipe.send(BEGUN)
-            pipe.send(Failed(task_id, reason) if reason else _evaluate(pipe, space, evaluator, task_id, *task))
+            if reason:
+                pipe.send(Failed(task_id, reason))
+            else:
+                report = _reporter(pipe, task_id) if reports else None
+                pipe.send(perform(task_id, space, evaluator, arch, seed, report))
 
 
-def _evaluate(
-    pipe: connection.Connection, space: SearchSpace, evaluator: Evaluator, task_id: int, arch: str, seed: int
-) -> Event:
+def _reporter(pipe: connection.Connection, task_id: int) -> Report:
     def report(step: int, metrics: Mapping[str, float]) -> None:
         pipe.send(Reported(task_id, int(step), checked_metrics(metrics)))
         while pipe.poll():
             if pipe.recv() == ("prune", task_id):
                 raise Pruned
 
-    return perform(task_id, space, evaluator, arch, seed, report)
+    return report
 
 
 def _end_with_parent() -> None:
@@ -240,4 +250,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+        kill_session(os.getpid())

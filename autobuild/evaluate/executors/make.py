@@ -24,6 +24,7 @@ def make_executor(
     *,
     workers: int = 2,
     time_limit_s: float | None = None,
+    reports: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> Executor:
     """The executor called ``name``; close it, or use it in a ``with`` block.
@@ -35,6 +36,7 @@ def make_executor(
         evaluator: What evaluates them; for all but ``inline`` it must pickle.
         workers: How many evaluations run at the same time.
         time_limit_s: An evaluation that runs longer is ended, and has failed. None: no limit.
+        reports: Whether intermediate values are asked for; without, evaluators need not take the trouble.
         options: Further settings of the executor.
 
     Raises:
@@ -56,5 +58,5 @@ def make_executor(
                 "time_limit_s: executor=inline cannot end an evaluation of this process; "
                 "use executor=local (workers=1 for one at a time)"
             )
-        return InlineExecutor(space, evaluator)
-    return LocalExecutor(space, evaluator, workers=workers, time_limit_s=time_limit_s)
+        return InlineExecutor(space, evaluator, reports=reports)
+    return LocalExecutor(space, evaluator, workers=workers, time_limit_s=time_limit_s, reports=reports)

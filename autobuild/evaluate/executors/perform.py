@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def perform(
-    task_id: int, space: SearchSpace, evaluator: Evaluator, arch: str, seed: int, report: Report
+    task_id: int, space: SearchSpace, evaluator: Evaluator, arch: str, seed: int, report: Report | None
 ) -> Finished | Failed | Stopped:
     """Evaluate once; whatever the evaluator does, an event comes of it.
 
@@ -26,10 +26,11 @@ def perform(
         evaluator: Called as ``evaluator(space, arch, seed)``, or its ``steps`` with ``report``.
         arch: Canonical text.
         seed: Seed of the evaluation.
-        report: Receives intermediate values; may raise :class:`autobuild.errors.Pruned`.
+        report: Receives intermediate values; may raise :class:`autobuild.errors.Pruned`. None: nobody asks for them,
+            so that the evaluator need not take the trouble.
     """
     try:
-        if isinstance(evaluator, SteppedEvaluator):
+        if report is not None and isinstance(evaluator, SteppedEvaluator):
             metrics = evaluator.steps(space, arch, seed, report)
         else:
             metrics = evaluator(space, arch, seed)
