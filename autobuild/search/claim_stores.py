@@ -111,12 +111,10 @@ class _TableRows:
 
     def put(self, claim: Claim) -> None:
         own, values = digest(claim.key), asdict(claim)
-        if own in self._there and not self._there[own]:
-            written = 0
-        else:
-            written = self.connection.execute(
-                self.sa.update(self.table).where(self._one(own)).values(**values)
-            ).rowcount
+        written = 0
+        if self._there.get(own, True):
+            change = self.sa.update(self.table).where(self._one(own)).values(**values)
+            written = self.connection.execute(change).rowcount
         if not written:
             self.connection.execute(self.sa.insert(self.table).values(study=self.study, digest=own, **values))
             self.taken += claim.counts

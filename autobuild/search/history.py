@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autobuild.errors import EvaluationError
-from autobuild.search.study import ARCH, FROM, LABEL, METRICS, PASSED, PREDICTED
+from autobuild.search.study import ARCH, FROM, LABEL, METRICS, PREDICTED, counts
 
 if TYPE_CHECKING:
     import optuna
@@ -115,17 +115,9 @@ def mend(study: optuna.Study, claims: Claims, space: SearchSpace) -> None:
     trials = study.get_trials(deepcopy=False)
     done: dict[str, list[tuple[str, str]]] = {"spent": [], "known": []}
     for trial in trials:
-        if trial.state.is_finished() and ARCH in trial.user_attrs and PASSED not in trial.user_attrs:
+        if counts(trial):
             arch = space.parse(trial.user_attrs[ARCH])
             state = "known" if FROM in trial.user_attrs else "spent"
             done[state].append((space.key(arch), arch.text))
     for state, pairs in done.items():
         claims.enter(pairs, state)
-
-
-def numbers_of(trials: Iterable[optuna.trial.FrozenTrial]) -> dict[str, int]:
-    """How many trials are in each state, by name."""
-    counts: dict[str, int] = {}
-    for trial in trials:
-        counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
-    return counts

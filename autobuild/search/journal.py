@@ -32,7 +32,11 @@ class MendedJournal(JournalFileBackend):  # type: ignore[misc]
                 _cut_torn_line(path)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write all of ``logs`` or nothing, after whatever was torn is gone."""
+        """Write all of ``logs`` or nothing, after whatever was torn is gone.
+
+        Unlike Optuna's own, it does not wait for the disk, which takes milliseconds for each of a trial's parameters: a
+        killed process loses nothing by that, a power failure the last few lines.
+        """
         content = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with get_lock_file(self._lock):
             _cut_torn_line(self.path)
@@ -42,7 +46,6 @@ class MendedJournal(JournalFileBackend):  # type: ignore[misc]
                 try:
                     while left:
                         left = left[file.write(left) :]
-                    os.fsync(file.fileno())
                 except OSError:
                     with contextlib.suppress(OSError):
                         file.truncate(end)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autobuild.construct.dominance import undominated
-from autobuild.search.study import ARCH, FACTS, FROM, METRICS, PASSED, PREDICTED, REASON
+from autobuild.search.study import ARCH, FACTS, FROM, METRICS, PREDICTED, REASON, counts
 
 if TYPE_CHECKING:
     import optuna
@@ -47,16 +47,16 @@ class Search:
         """One row a network: those evaluated, those that failed, and the labels entered at the start.
 
         ``study``, ``number`` (of Optuna), ``arch``, ``state`` (``COMPLETE``, ``PRUNED``, ``FAIL``, ``RUNNING``),
-        ``source`` (``search``; ``label``: entered from the prior labels; a study: taken over from there), the targets, the metrics, the predicted
-        targets (``predicted``, or ``predicted.TARGET``), ``broken`` (by how much limits are broken in all; 0 where
-        they are kept), ``seconds`` and ``note`` (why it failed). Proposals that were passed over (known already, or outside an exact
-        limit) and trials of lost workers are left out.
+        ``source`` (``search``; ``label``: entered from the prior labels; a study: taken over from there), the targets,
+        the metrics, the predicted targets (``predicted``, or ``predicted.TARGET``), ``broken`` (by how much limits are
+        broken in all; 0 where they are kept), ``seconds`` and ``reason`` (why it failed). Proposals that were passed
+        over (known already, or outside an exact limit) and trials of lost workers are left out.
         """
         import pandas as pd
 
         rows = [row for study in self.studies for row in _rows(study, self.targets)]
         first = ["study", "number", "arch", "state", "source", *self.targets]
-        last = ["broken", "seconds", "note"]
+        last = ["broken", "seconds", "reason"]
         frame = pd.DataFrame(rows)
         if frame.empty:
             return pd.DataFrame(columns=[*first, *last])
@@ -126,7 +126,7 @@ class Search:
 
     def _repr_html_(self) -> str:
         shown = self.front if len(self.targets) > 1 else self.best
-        columns = [name for name in shown.columns if name not in ("study", "state", "note")]
+        columns = [name for name in shown.columns if name not in ("study", "state", "reason")]
         parts = [f"<p>{html.escape(repr(self))}</p>", shown[columns].head(10).to_html(index=False)]
         if len(self.studies) > 1:
             parts.append(self.chain.to_html(index=False))
@@ -137,7 +137,7 @@ def _rows(study: optuna.Study, targets: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for trial in study.get_trials(deepcopy=False):
         attrs = trial.user_attrs
-        if ARCH not in attrs or PASSED in attrs or trial.state.name == "WAITING":
+        if not (counts(trial) or trial.state.name == "RUNNING") or ARCH not in attrs:
             continue
         row: dict[str, Any] = {
             "study": study.study_name,
@@ -155,6 +155,6 @@ def _rows(study: optuna.Study, targets: Sequence[str]) -> list[dict[str, Any]]:
         row["broken"] = sum(max(0.0, value) for value in trial.constraints.values())
         took = trial.duration if FROM not in attrs else None
         row["seconds"] = took.total_seconds() if took is not None else np.nan
-        row["note"] = attrs.get(REASON, "")
+        row["reason"] = attrs.get(REASON, "")
         rows.append(row)
     return rows

@@ -116,3 +116,11 @@ def _refuse_other(study: optuna.Study, storage: Storage, known: Mapping[str, Any
                 f"{where} has {key} {known.get(key)!r}, and {asked.get(key)!r} was given: give another name= or "
                 "storage="
             )
+
+
+def counts(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial is the final word on its network: not passed over, and not one whose worker was lost."""
+    attrs = trial.user_attrs
+    if not trial.state.is_finished() or ARCH not in attrs or PASSED in attrs:
+        return False
+    return trial.state.name != "FAIL" or REASON in attrs
