@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from autobuild.errors import ConfigError
 from autobuild.evaluate.executors import Executor, make_executor
 from autobuild.fit import FittedModel, fit
@@ -128,7 +130,7 @@ def search(
     from autobuild.evaluate.making import as_evaluator
 
     _check(space, n_trials=n_trials, n_jobs=n_jobs, retries=retries, seed=seed)
-    labelled = prior.metrics if prior is not None else ()
+    labelled = _measured_columns(prior, costs or {})
     predict = _limit_predictor(prior, seed)
     objective = Objective.read(target, where, costs, labelled, predict)
     settings = Settings(
@@ -153,7 +155,15 @@ def search(
             executor = "inline" if n_jobs == 1 and time_limit_s is None else "local"
         if isinstance(executor, str):
             options = dict(executor_options or {})
-            made = make_executor(executor, space, evaluates, workers=n_jobs, time_limit_s=time_limit_s, options=options)
+            made = make_executor(
+                executor,
+                space,
+                evaluates,
+                workers=n_jobs,
+                time_limit_s=time_limit_s,
+                options=options,
+                reports=settings.prunes,
+            )
             executor = stack.enter_context(made)
         address = storage if storage is not None or out is None else f"sqlite:///{Path(out) / 'search.db'}"
         patience = Patience(str(address), patience_s)
@@ -312,6 +322,19 @@ def _check(space: Any, **numbers_given: Any) -> None:
     for name, value in numbers_given.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least[name]:
             raise ConfigError(f"{name}={value!r}: an integer of at least {least[name]} is accepted")
+
+
+def _measured_columns(prior: LabelledSet | None, costs: Mapping[str, Cost]) -> list[str]:
+    """The metric columns of the labels, without costs that were merely written down: those names mean the costs."""
+    if prior is None:
+        return []
+    frame = prior.frame
+
+    def written_down(column: str) -> bool:
+        given = frame[column].to_numpy()
+        return column in costs and bool(np.allclose(given, costs[column](prior.archs), rtol=1e-9, equal_nan=False))
+
+    return [column for column in prior.metrics if not written_down(column)]
 
 
 def _grain(grain: str, space: SearchSpace) -> str:
