@@ -60,6 +60,7 @@ def acquire(
     known: Iterable[Architecture] = (),
     *,
     by: str = "balanced",
+    space: SearchSpace | None = None,
 ) -> list[Architecture]:
     """Choose ``count`` networks to evaluate next.
 
@@ -78,6 +79,7 @@ def acquire(
         known: Networks that need no evaluation, beside those that the model was fitted on.
         by: ``"balanced"``; ``"predicted"``: the predicted best only; ``"upper"``: the best by the upper bound of the
             80 % interval, apart as above.
+        space: Where to choose: the model's space (default), or one narrowed or joined from it, which ``scores`` are of.
 
     Returns:
         Distinct networks (by ``space.key``), none of them known, in order of choice; fewer than ``count`` where the
@@ -89,9 +91,9 @@ def acquire(
     if by not in ACQUISITIONS:
         raise ConfigError(f"acquisition={by!r}: {nearest(by, ACQUISITIONS)}")
     check_top(count)
-    space = model.space
+    space = space or model.space
     taken = {space.key(arch) for arch in itertools.chain(model.training_archs, known)}
-    pool = _pool(model, scores, len(taken) + max(PROPOSALS, count))
+    pool = _pool(model, space, scores, len(taken) + max(PROPOSALS, count))
     archs = [arch for key, arch in pool.items() if key not in taken]
     if not archs:
         return []
@@ -131,9 +133,8 @@ def _explored(
     return chosen
 
 
-def _pool(model: Uncertain, scores: Mapping[str, FloatArray], most: int) -> dict[str, Architecture]:
+def _pool(model: Uncertain, space: SearchSpace, scores: Mapping[str, FloatArray], most: int) -> dict[str, Architecture]:
     """Networks worth a look, by key."""
-    space = model.space
     tables = [scores[unit.name] if unit.name in scores else _missing(unit.name) for unit in space.units]
     proposed = refine(space, (arch for _, arch in distinct(space, tables)), model.predict_mean, most=most)
 

@@ -145,6 +145,17 @@ class Parameters:
 
         return self.walk(pick)
 
+    def places(self) -> list[str]:
+        """Every place at which some architecture of the declared stages has a choice, each once."""
+        if self.grain == "unit":
+            return [unit.name for unit in self.space.units if unit.size > 1]
+        out = []
+        for stage, label in zip(self.space.stages, self._labels, strict=True):
+            out += [_depth_place(label)] if len(stage.depths) > 1 else []
+            for position in range(1 if stage.tied else stage.depths[-1]):
+                out += [_feature_place(stage, label, position, f.name) for f in stage.features if len(f.values) > 1]
+        return out
+
     def _values(self, arch: Architecture) -> dict[str, Chosen]:
         """Place -> what this architecture has there, choices of one value included."""
         if len(arch.runs) != len(self.space.stages) or arch.family != self.space.family:
