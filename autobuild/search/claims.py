@@ -25,6 +25,7 @@ from typing import Protocol
 
 OPEN_STATES = ("held", "measured")
 GRANTED, TAKEN, FULL = "granted", "taken", "full"
+_RETIRED: set[str] = set()  # workers of this process that have ended
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,13 @@ class Claims:
         with self._mutex:
             self._told.append(key)
 
+    def retire(self) -> None:
+        """Write what is left to be written; the worker has ended, whatever its process goes on to do."""
+        _RETIRED.add(self.owner)
+        if self._told:
+            with self._transaction():
+                pass
+
     def release(self, key: str) -> bool:
         """Let anyone take the claim over at once; it keeps its slot."""
         return self._change(key, OPEN_STATES, expires=0.0)
@@ -277,6 +285,8 @@ def new_owner() -> str:
 def alive(owner: str) -> bool | None:
     """Whether the process of a worker runs; None where that cannot be known (another machine or container)."""
     parts = owner.split("|")
+    if owner in _RETIRED:
+        return False
     if len(parts) != 5 or "|".join(parts[:2]) != _place() or not parts[2].isdigit():
         return None
     return _started(int(parts[2])) == parts[3]

@@ -22,46 +22,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """What :func:`autobuild.search.searching.search` returns; everything is read from the storage.
+    """What :func:`autobuild.search.searching.search` returns: the studies as they were when it ended.
 
     Attributes:
         space: The space of the last study: where the search ended.
         targets: Expressions, each maximised.
         studies: The linked studies, in order; one where the search did not narrow.
         address: Of the storage, without a password.
+        trials: See :func:`trials_of`.
+        notes: What the reader should know.
     """
 
     space: SearchSpace
     targets: tuple[str, ...]
     studies: tuple[optuna.Study, ...]
     address: str
-    notes: tuple[str, ...] = field(default=())
+    trials: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(
+        cls,
+        space: SearchSpace,
+        targets: Sequence[str],
+        studies: Sequence[optuna.Study],
+        address: str,
+        notes: Sequence[str] = (),
+    ) -> Search:
+        """Read the trials of linked studies."""
+        frame = trials_of(studies, targets)
+        return cls(space, tuple(targets), tuple(studies), address, frame, tuple(notes))
 
     @property
     def study(self) -> optuna.Study:
         """The last study: what Optuna's own functions and its dashboard take."""
         return self.studies[-1]
-
-    @cached_property
-    def trials(self) -> pd.DataFrame:
-        """One row a network: those evaluated, those that failed, and the labels entered at the start.
-
-        ``study``, ``number`` (of Optuna), ``arch``, ``state`` (``COMPLETE``, ``PRUNED``, ``FAIL``, ``RUNNING``),
-        ``source`` (``search``; ``label``: entered from the prior labels; a study: taken over from there), the targets,
-        the metrics, the predicted targets (``predicted``, or ``predicted.TARGET``), ``broken`` (by how much limits are
-        broken in all; 0 where they are kept), ``seconds`` and ``reason`` (why it failed). Proposals that were passed
-        over (known already, or outside an exact limit) and trials of lost workers are left out.
-        """
-        import pandas as pd
-
-        rows = [row for study in self.studies for row in _rows(study, self.targets)]
-        first = ["study", "number", "arch", "state", "source", *self.targets]
-        last = ["broken", "seconds", "reason"]
-        frame = pd.DataFrame(rows)
-        if frame.empty:
-            return pd.DataFrame(columns=[*first, *last])
-        middle = [name for name in frame.columns if name not in (*first, *last)]
-        return frame.reindex(columns=[*first, *middle, *last])
 
     @property
     def evaluated(self) -> pd.DataFrame:
@@ -131,6 +126,24 @@ class Search:
         if len(self.studies) > 1:
             parts.append(self.chain.to_html(index=False))
         return "".join(parts)
+
+
+def trials_of(studies: Sequence[optuna.Study], targets: Sequence[str]) -> pd.DataFrame:
+    """One row a network: those evaluated, those that failed, and the labels entered at the start.
+
+    ``study``, ``number`` (of Optuna), ``arch``, ``state`` (``COMPLETE``, ``PRUNED``, ``FAIL``, ``RUNNING``), ``source``
+    (``search``; ``label``: entered from the prior labels; a study: taken over from there), the targets, the metrics,
+    the predicted targets (``predicted``, or ``predicted.TARGET``), ``broken`` (by how much limits are broken in all; 0
+    where they are kept), ``seconds`` and ``reason`` (why it failed). Proposals that were passed over (known already, or
+    outside an exact limit) and trials of lost workers are left out.
+    """
+    import pandas as pd
+
+    rows = [row for study in studies for row in _rows(study, targets)]
+    first = ["study", "number", "arch", "state", "source", *targets]
+    last = ["broken", "seconds", "reason"]
+    middle = dict.fromkeys(name for row in rows for name in row if name not in (*first, *last))
+    return pd.DataFrame(rows, columns=[*first, *middle, *last])
 
 
 def _rows(study: optuna.Study, targets: Sequence[str]) -> list[dict[str, Any]]:

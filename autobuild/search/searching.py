@@ -49,7 +49,7 @@ class Settings:
     pruner: optuna.pruners.BasePruner
     prunes: bool
     prior: LabelledSet | None = None
-    model: str | FittedModel | Sequence[FittedModel] | None = "auto"
+    model: str | FittedModel | Sequence[FittedModel] | None = "gp"
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -71,7 +71,7 @@ def search(
     executor_options: Mapping[str, Any] | None = None,
     where: str | None = None,
     pruner: str | optuna.pruners.BasePruner | None = None,
-    model: str | FittedModel | Sequence[FittedModel] | None = "auto",
+    model: str | FittedModel | Sequence[FittedModel] | None = "gp",
     time_limit_s: float | None = None,
     retries: int = 2,
     out: str | Path | None = None,
@@ -199,11 +199,15 @@ class Searching:
         study, known = self.patience.call(lambda: open_study(self.storage, own.name, own.space, facts))
         claims = Claims(self.storage.claims, f"{own.name}:{known['id']}", lease_s=self.lease_s)
         self.stale.claims = claims
-        with Pulse(claims, study, self.storage.heartbeats) as pulse:
-            self._enter_known(study, claims)
-            worker = Worker(self._task(study, claims), self.executor)
-            worker.run(pulse)
-        return Search(own.space, own.objective.texts, (study,), self.storage.address)
+        try:
+            with Pulse(claims, study, self.storage.heartbeats) as pulse:
+                self._enter_known(study, claims)
+                worker = Worker(self._task(study, claims), self.executor)
+                worker.run(pulse)
+        finally:
+            with contextlib.suppress(Exception):  # a storage that is away has been told of already
+                claims.retire()
+        return Search.read(own.space, own.objective.texts, (study,), self.storage.address, worker.notes)
 
     def _enter_known(self, study: optuna.Study, claims: Claims) -> None:
         own = self.settings
@@ -253,6 +257,7 @@ class Searching:
             prior=own.prior,
             targets=own.objective.texts,
             costs=own.objective.costs,
+            model=own.model if isinstance(own.model, str) else "gp",
             **own.sampler_options,
         )
 

@@ -121,6 +121,13 @@ class Worker:
             pulse.trials = set()
         self.task.patience.call(self._clean)
 
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of the result should know."""
+        if not self.task.proposer.exhausted:
+            return []
+        return [f"no further network was found that is free and keeps the exact limits: {self._done:,} were evaluated"]
+
     def _loop(self, pulse: Pulse) -> None:
         while True:
             self._tend()
@@ -298,6 +305,7 @@ class Worker:
 
     def _finished(self) -> bool:
         counts = self.task.patience.call(self.task.claims.counts)
+        self._done = counts["spent"]
         under_way = counts["held"] + counts["measured"]
         return counts["spent"] >= self.task.limit or (self.task.proposer.exhausted and not under_way)
 

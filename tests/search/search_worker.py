@@ -13,6 +13,16 @@ def main(address: str, *options: str) -> None:
 
     given = {"n_trials": "30", "sleep": "0.05", "lease": "3", "log": "", "sampler": "random", "executor": "inline"}
     given |= dict(option.split("=", 1) for option in options)
+    if "elsewhere" in given:  # as on another machine, whose processes nobody here can see
+        from autobuild.search import claims
+
+        claims._place = lambda: "another-boot|pid:[1]"
+    if "largest_file" in given:
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(given["largest_file"]), resource.RLIM_INFINITY))
 
     search = ab.search(
         ab.space("nas_bench_macro"),
@@ -24,7 +34,7 @@ def main(address: str, *options: str) -> None:
         model=None,
         executor=given["executor"],
         lease_s=float(given["lease"]),
-        patience_s=30,
+        patience_s=float(given.get("patience", 30)),
     )
     print(len(search.evaluated), flush=True)
 
