@@ -44,6 +44,8 @@ from autobuild.spaces.additive import Additive
 if TYPE_CHECKING:
     import pandas as pd
 
+    from autobuild.search.result import Search
+
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
 CostFunction = Callable[[Sequence[Architecture | str]], NDArray[Any]]
 
@@ -63,6 +65,7 @@ __all__ = [
     "rounds",
     "sample_design",
     "save_model",
+    "search",
 ]
 
 
@@ -111,6 +114,13 @@ def rounds(
 ) -> Iterator[Round]:
     """See :func:`autobuild.construct.rounds.rounds`; costs as in :func:`fit`."""
     return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space), **options})
+
+
+def search(space: SearchSpace, evaluator: Any, **options: Any) -> Search:
+    """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
+    from autobuild.search.searching import search as _search
+
+    return _search(space, evaluator, **{"costs": costs(space), "load_model": load_model, **options})
 
 
 def build(
