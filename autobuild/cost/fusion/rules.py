@@ -46,7 +46,10 @@ def usual_axis(shape: Shape) -> int | None:
 
 
 def _unknown(node: Operation, views: Sequence[View]) -> Rule:
-    return usual_axis(node.output_shape), [STOP for _ in views]
+    """Numbers that are moved in a way not known may come from any row; of other operators nothing is known."""
+    own = views[0].rows()[0] if views else None
+    axis = own if node.input_shapes[:1] == (node.output_shape,) else usual_axis(node.output_shape)
+    return axis, [ALL if node.type in LAYOUT else STOP for _ in views]
 
 
 def _same(node: Operation, views: Sequence[View]) -> Rule:
