@@ -68,6 +68,7 @@ class GroupCosts:
             raise ConfigError(f"scheme {scheme!r}: {nearest(scheme, SCHEMES)}")
         self.graph, self.buffer_bytes, self.scheme, self.recompute = graph, int(buffer_bytes), scheme, recompute
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
+        self.tensors, self.weights = graph.tensors, tuple(op.weight_bytes for op in graph.ops)
         self.traffic, self.passes = Traffic(graph), Passes(graph)
         self.line_buffers, self.whole_tensors = LineBuffers(graph), WholeTensors(graph)
         self._costs: dict[int, GroupCost] = {}
