@@ -12,7 +12,6 @@ from autobuild.cost.fusion.graph import bits
 from autobuild.cost.fusion.lines import LineBuffers
 
 
-
 def test_rows_equal_the_simulators_on_a_thousand_groups():
     seen = Counter()
     for seed in range(24):
