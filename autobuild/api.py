@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import functools
-import math
-import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
 from autobuild.construct.pareto import front_of
+from autobuild.construct.probable import narrow_probable, probable_networks
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
 from autobuild.cost import Cost, additive_costs, costs_of
@@ -246,34 +245,57 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
 
 
 def narrow(
-    scores: Scores, top: int | None = None, threshold: float | None = None, mass: float | None = None
+    scores: Scores,
+    top: int | None = None,
+    threshold: float | None = None,
+    mass: float | None = None,
+    share: float | None = None,
+    *,
+    where: str | None = None,
+    labels: LabelledSet | None = None,
 ) -> SearchSpace:
     """Keep only the best candidates of every unit; the result is a search space, and its ``note`` tells both sizes.
+
+    ``mass`` and ``share`` judge whole networks: the model draws what all labels may be, jointly, and candidates are
+    dropped in the order in which least is lost of the networks that come out best, see
+    :func:`autobuild.construct.probable.narrow_probable`.
 
     Args:
         scores: Candidate scores.
         top: Keep this many of each unit.
         threshold: Keep candidates scored at least this much (at least one a unit stays).
-        mass: Keep the best fraction of each unit's candidates, 0 < mass <= 1.
+        mass: The smallest space found that holds the best network with this probability, e.g. 0.9.
+        share: At most this share of the space, e.g. 0.02, as probable to hold the best network as can be found.
+        where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
+            have. What is left still holds networks that break them, so a search has to limit them as well.
+        labels: Where limited label columns come from, as in :func:`build`.
 
     Raises:
-        ConfigError: Unless exactly one of the three is given.
+        ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
+            ``where``); or for an unusable one.
+        NoNetworkError: If no network satisfies the limits.
     """
-    given = {"top": top, "threshold": threshold, "mass": mass}
-    if sum(value is not None for value in given.values()) != 1:
-        raise ConfigError(f"narrow takes exactly one of top, threshold and mass; given: {given}")
-    if mass is not None:
-        if not isinstance(mass, numbers.Real) or not 0 < mass <= 1:
-            raise ConfigError(f"mass={mass!r}: a fraction above 0 and up to 1 is accepted")
-        kept = {
-            name: np.argsort(-values, kind="stable")[: max(1, math.ceil(mass * len(values)))]
-            for name, values in scores.unit_scores.items()
-        }
-        small = scores.space.restrict({name: np.sort(indices) for name, indices in kept.items()})
-    else:
-        small = _narrow(scores.space, scores.unit_scores, top=top, threshold=threshold)
-    small.note = narrowing_note(scores.space, small)
-    return small
+    given = {"top": top, "threshold": threshold, "mass": mass, "share": share}
+    count = sum(value is not None for value in given.values())
+    if count > 1 or (count == 0 and where is None):
+        raise ConfigError(f"narrow takes exactly one of top, threshold, mass and share; given: {given}")
+    space, tables, limited, said = scores.space, scores.unit_scores, None, ""
+    if where is not None:
+        if not isinstance(scores, AdditiveScores):
+            raise ConfigError(f"where needs additive scores, not those of scorer={scores.scorer}")
+        limited = _limited(scores, where, labels, 10.0)
+        possible = limited.possible()
+        space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
+        tables = {name: tables[name][rows] for name, rows in zip(tables, possible, strict=True)}
+        said = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
+    if mass is not None or share is not None:
+        probable = probable_networks(scores.model, space, tables, seed=scores.model.seed, limited=limited)
+        space, held = narrow_probable(space, tables, probable, mass=mass, share=share, of=scores.space.size)
+        said += f"; holds the best network with a probability of {held:.2f}, as the model draws it"
+    elif count:
+        space = _narrow(space, tables, top=top, threshold=threshold)
+    space.note = narrowing_note(scores.space, space) + said
+    return space
 
 
 def _html_model(model: FittedModel) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct.acquire import DRAWN, EXPLOIT, LEVEL, Uncertain
+from autobuild.construct.acquire import DRAWN, EXPLOIT, Uncertain, joint_draws
 from autobuild.construct.building import check_top, distinct
 from autobuild.construct.dominance import undominated
 from autobuild.construct.refine import Pool
@@ -21,7 +21,6 @@ PROPOSED = 200  # networks of each
 STEPS = 12  # of climbing on each
 AROUND = 12  # networks of the front whose neighbours are looked at
 SCALARISATIONS = 256  # over which hypervolume is averaged
-NORMAL_80 = 1.2816  # half-width of an 80 % interval in standard deviations
 
 
 def acquire_front(
@@ -70,7 +69,7 @@ def acquire_front(
     likely = _likely((predicted - low) / span, rng)
     archs, predicted = [archs[place] for place in likely], predicted[likely]
     wanted = min(count, len(archs))
-    drawn = np.stack([_draws(model, archs, wanted, int(rng.integers(2**31))) for model in models], axis=2)
+    drawn = np.stack([joint_draws(model, archs, wanted, int(rng.integers(2**31))) for model in models], axis=2)
     broken = _broken(constraints, archs, wanted, rng)
     gain = _Gain((measured - low) / span, rng)
     free, chosen = np.ones(len(archs), dtype=bool), []
@@ -173,16 +172,6 @@ def _likely(values: FloatArray, rng: np.random.Generator) -> list[int]:
     return chosen[:DRAWN]
 
 
-def _draws(model: Uncertain, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
-    """Joint draws, or independent ones within the interval of a model that draws nothing. Shape ``(count, n)``."""
-    drawn = model.draw(archs, count, seed)
-    if drawn is not None:
-        return drawn
-    predicted, _, upper = model.intervals(archs, LEVEL)
-    sd = np.where(np.isfinite(upper), upper - predicted, 0) / NORMAL_80
-    return predicted + sd * np.random.default_rng(seed).normal(size=(count, len(archs)))
-
-
 def _broken(
     constraints: Sequence[Uncertain], archs: Sequence[Architecture], count: int, rng: np.random.Generator
 ) -> FloatArray:
@@ -192,7 +181,7 @@ def _broken(
     """
     total = np.zeros((1 + count, len(archs)))
     for constraint in constraints:
-        drawn = _draws(constraint, archs, count, int(rng.integers(2**31)))
+        drawn = joint_draws(constraint, archs, count, int(rng.integers(2**31)))
         both = np.concatenate([constraint.predict_mean(list(archs))[None], drawn])
         total += np.maximum(both, 0) / _scale(constraint)
     return total
