@@ -12,7 +12,6 @@ seconds later.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
 GRACE_S = 5.0
 _QUOTED = 400  # characters of what a program has printed that a message shows
 
-_running: set[subprocess.Popen[str]] = set()
+# Waits until its standard input closes, which happens at the latest when the process that started it is gone, however
+# that came about; then it ends the process group of the program.
+_GUARD = 'read -r _; kill -s KILL -- "-$0"'
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class CommandEvaluator:
 
     @contextlib.contextmanager
     def _started(self, asked: IO[bytes], said: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
-        """The program in a process group of its own; the group is gone when the block is left."""
+        """The program in a process group of its own; the group is gone when the block is left, or this process dies."""
         try:
             process = subprocess.Popen(
                 self.words,
@@ -110,11 +111,18 @@ class CommandEvaluator:
             )
         except OSError as error:
             raise EvaluationError(f"{self.words[0]} cannot be started: {error.strerror or error}") from error
-        _running.add(process)
+        guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(process.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             yield process
         finally:
             _end(process)
+            guard.kill()
+            guard.communicate()
 
     def _check_end(self, code: int, said: IO[bytes]) -> None:
         if code == 0:
@@ -187,15 +195,8 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
-    _running.discard(process)
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-@atexit.register
-def _end_all() -> None:
-    for process in list(_running):
-        _signal(process, signal.SIGKILL)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -385,6 +387,23 @@ def test_a_program_is_ended_with_all_it_has_started(space, arch, tmp_path, how):
             while isinstance(events[-1], Reported):
                 events = executor.wait(60)
             assert isinstance(events[-1], Failed if limit else Stopped)
+    wait_for(lambda: all(map(gone, both)))
+
+
+def test_a_program_ends_when_what_started_it_is_killed(space, arch, tmp_path):
+    pids, script = tmp_path / "pids", tmp_path / "driver.py"
+    script.write_text(
+        "import sys\nimport autobuild as ab\nfrom autobuild.evaluate import as_evaluator\n"
+        "space = ab.space('tiny_mbconv')\n"
+        f"as_evaluator({command('endless', pids)!r}, space)(space, {str(arch)!r}, 0)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    driver = subprocess.Popen([sys.executable, str(script)], env=env)
+    wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    both = [int(pid) for pid in pids.read_text().split()]
+    assert not any(map(gone, both))
+    driver.kill()
+    driver.wait()
     wait_for(lambda: all(map(gone, both)))
 
 

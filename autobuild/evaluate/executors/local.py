@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from autobuild.errors import Pruned
 from autobuild.evaluate.executors.events import Event, Failed, Reported, Stopped
-from autobuild.evaluate.executors.packing import packed
+from autobuild.evaluate.executors.packing import packed, unpacked
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.executors.sessions import kill_session
 from autobuild.evaluate.metrics import checked_metrics
@@ -218,7 +217,7 @@ def _serve(pipe: connection.Connection, content: bytes) -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        (space, evaluator, reports), reason = pickle.loads(content), ""
+        (space, evaluator, reports), reason = unpacked(content), ""
     except Exception as error:  # e.g. a module that this process does not find
         reason = f"the evaluator cannot be loaded in another process ({type(error).__name__}: {error})"
     with contextlib.suppress(EOFError, OSError):

@@ -1,8 +1,9 @@
-"""Sending spaces and evaluators to other processes."""
+"""Sending spaces and evaluators to other processes of the same user."""
 
 from __future__ import annotations
 
 import pickle
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -10,10 +11,10 @@ from autobuild.errors import ConfigError
 
 
 def packed(content: Any) -> bytes:
-    """``content`` as bytes for another process of this user.
+    """``content`` as bytes, with the folders in which this process finds its modules.
 
-    What a script or a notebook defines itself travels whole where cloudpickle is installed (it comes with joblib's and
-    Ray's extras); else only what can be imported by name travels.
+    What a script or a notebook defines itself travels whole where cloudpickle is installed (it comes with the extras
+    for joblib, Ray and Slurm); else only what can be imported by name travels.
 
     Raises:
         ConfigError: It cannot be sent.
@@ -27,7 +28,14 @@ def packed(content: Any) -> bytes:
             f"the evaluator or the space cannot be sent to another process ({type(error).__name__}: {error}); "
             f"define it in a module{hint}, or evaluate in this process (executor=inline)"
         ) from error
-    return data
+    return pickle.dumps((sys.path, data))
+
+
+def unpacked(data: bytes) -> Any:
+    """The content again, once the sender's folders are known here as well."""
+    folders, content = pickle.loads(data)
+    sys.path.extend(folder for folder in folders if folder not in sys.path)
+    return pickle.loads(content)
 
 
 def _pickler() -> ModuleType:
