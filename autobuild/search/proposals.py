@@ -86,6 +86,17 @@ class Proposer:
         self.claims.assign(key, trial.number)
         return Proposal(trial, arch, key)
 
+    def again(self, arch: Architecture) -> optuna.Trial:
+        """A running trial for a network whose worker was lost: the one that Optuna has queued, if there is one."""
+        import optuna
+
+        waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
+        for queued in self.study.get_trials(deepcopy=False, states=(waiting,)):
+            is_it = queued.user_attrs.get(ARCH) == arch.text
+            if is_it and self.study._storage.set_trial_state_values(queued._trial_id, running):
+                return optuna.Trial(self.study, queued._trial_id)
+        return self.trial(arch)
+
     def trial(self, arch: Architecture) -> optuna.Trial:
         """A running trial with the parameters of ``arch``."""
         import optuna

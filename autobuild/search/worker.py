@@ -270,7 +270,7 @@ class Worker:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 optuna.storages.fail_stale_trials(task.study)
-            # Optuna has queued what was lost again; what nobody takes from its queue is taken from here.
+            # Optuna has queued again what was lost. Where it knows of no heartbeat, the claim has to do.
             slack = task.claims.lease_s / 2
         for lapsed in task.claims.lapsed(slack):
             if lapsed.key.startswith("@"):
@@ -297,7 +297,7 @@ class Worker:
             return
         give_up(task.study, claim.trial, "its worker was lost")
         arch = task.proposer.space.parse(claim.arch)
-        trial = task.proposer.trial(arch)
+        trial = task.proposer.again(arch)
         task.claims.assign(claim.key, trial.number)
         proposal = Proposal(trial, arch, claim.key, claim.tries)
         self._describe(proposal)

@@ -86,8 +86,12 @@ def test_a_full_database_ends_the_search_at_once_and_the_same_call_goes_on(space
     address = f"sqlite:///{tmp_path}/s.db"
     options = {"n_trials": 60, "storage": address, "sampler": "random"}
 
+    ab.search(space, Counting(lambda: None), **{**options, "n_trials": 2})
+    with sa.create_engine(address).connect() as connection:
+        pages = connection.execute(sa.text("PRAGMA page_count")).scalar_one()
+
     def limit(connection, record):
-        connection.execute("PRAGMA max_page_count=80")
+        connection.execute(f"PRAGMA max_page_count={pages + 4}")
 
     sa.event.listen(sa.Engine, "connect", limit)
     began = time.monotonic()
@@ -150,6 +154,7 @@ def test_optunas_own_retry_takes_up_a_trial_whose_heartbeats_end(space, tmp_path
     assert "22222222" in list(found.evaluated["arch"])
     retried = [trial for trial in found.study.trials if trial.system_attrs.get("retry_history")]
     assert [(trial.system_attrs["failed_trial"], trial.state.name) for trial in retried] == [(2, "COMPLETE")]
+    assert not [trial for trial in found.study.trials if "passed_over" in trial.user_attrs]
     assert len(found.evaluated) == 4
 
 
