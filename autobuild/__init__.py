@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         sample_design,
         save_model,
     )
+    from autobuild.cost.fusion.fusing import fuse
     from autobuild.encode import EncoderConfig
     from autobuild.errors import AutobuildError
     from autobuild.fit import FitConfig
@@ -47,6 +48,7 @@ _FROM = {
     **dict.fromkeys(("Architecture", "Candidate", "SearchSpace", "Unit"), "spaces"),
     **dict.fromkeys(("register_space", "sequence_space", "space_names"), "spaces"),
     **dict.fromkeys(("EncoderConfig",), "encode"),
+    **dict.fromkeys(("fuse",), "cost.fusion.fusing"),
     **dict.fromkeys(("FitConfig",), "fit"),
     **dict.fromkeys(("OperationGraph", "graph_of", "load_zoo"), "graphs"),
     **dict.fromkeys(("AutobuildError",), "errors"),
@@ -69,6 +71,7 @@ __all__ = [
     "costs",
     "explain",
     "fit",
+    "fuse",
     "graph_of",
     "learning_curve",
     "load_model",

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from autobuild.construct import Built, Computed, Limited, Metric, build_refined,
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
-from autobuild.construct.pareto import front_of
+from autobuild.construct.climb_front import climb_front
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
 from autobuild.cost import Hardware
@@ -44,6 +45,9 @@ from autobuild.spaces.additive import Additive
 if TYPE_CHECKING:
     import pandas as pd
 
+CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
+FRONT_ENDS = 20  # networks built for each target alone that a front begins with
+
 __all__ = [
     "Built",
     "FittedModel",
@@ -61,8 +65,6 @@ __all__ = [
     "sample_design",
     "save_model",
 ]
-
-CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
 
 
 def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> SpaceCosts:
@@ -254,6 +256,10 @@ def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) ->
 def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     """The predicted Pareto front of two or three targets.
 
+    The exact front of additive scores and the networks built for each target alone are proposed; the full predictors
+    judge them, and the front climbs to its neighbours until nothing is gained
+    (:func:`~autobuild.construct.climb_front.climb_front`).
+
     Args:
         scores: Additive scores of two or three models on one space; every target is maximised.
         max_front: Partial sums kept after each unit (:func:`autobuild.construct.pareto`).
@@ -275,13 +281,15 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
         tables.append(Additive(own.base, tuple(own.unit_scores.values())))
     front = _pareto(tables, max_front)
     space = scores[0].space
-    archs = [space.assemble(tuple(row)) for row in front.indices.tolist()]
-    distinct = list({space.key(arch): arch for arch in archs}.values())
-    values = np.column_stack([own.model.predict_mean(distinct) for own in scores])
-    kept = front_of(values)
-    kept = kept[np.argsort(-values[kept, 0], kind="stable")]
-    columns = {own.model.target: values[kept, place] for place, own in enumerate(scores)}
-    frame = pd.DataFrame({"arch": [distinct[row].text for row in kept], **columns})
+    models = [own.model for own in scores]
+    ends = [build_refined(space, own.unit_scores, own.model.predict_mean, FRONT_ENDS) for own in scores]
+    archs, values = climb_front(
+        space,
+        itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
+        lambda archs: np.column_stack([model.predict_mean(archs) for model in models]),
+    )
+    columns = {model.target: values[:, place] for place, model in enumerate(models)}
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})
     frame.attrs["additive_epsilon"] = front.epsilon.tolist()
     return frame
 

@@ -93,6 +93,10 @@ class _Folding:
             if any(not isinstance(size, int) or size < 1 for size in shape):
                 raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} has a tensor of shape {shape}; "
                                  "accepted: positive whole sizes (a fusion graph needs static shapes)")  # fmt: skip
+        if node.kernel and node.input_shapes and len(node.input_shapes[0]) != len(node.kernel) + 2:
+            raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} ({node.type}) has the input shape "
+                             f"{node.input_shapes[0]}; accepted: batch, channels and {len(node.kernel)} more (for one "
+                             "picture a batch of one)")  # fmt: skip
         if node.type == "input":
             axis = self._input_axis(number, node)
             self.views[number, 0] = self._tensor(node.name, -1, node.output_shape, axis, self.activation_bytes)
