@@ -60,6 +60,9 @@ class GroupCosts:
         preds: For each operation the mask of those that it reads from.
         succs: For each operation the mask of those that read from it.
         neighbours: For each operation the mask of those that share a tensor with it.
+        tensors: Those of the graph.
+        weights: For each operation the bytes of its weights.
+        hereditary: Whether every connected convex part of a valid group is valid.
     """
 
     def __init__(self, graph: FusionGraph, buffer_bytes: int, scheme: str = "mixed", recompute: bool = False) -> None:
@@ -69,6 +72,10 @@ class GroupCosts:
             raise ConfigError(f"scheme {scheme!r}: {nearest(scheme, SCHEMES)}")
         self.graph, self.buffer_bytes, self.scheme, self.recompute = graph, int(buffer_bytes), scheme, recompute
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
+        self.tensors, self.weights = graph.tensors, tuple(op.weight_bytes for op in graph.ops)
+        # An order of a group in whole tensors orders its parts, too. Line buffers follow one of two schedules, and both
+        # can be unlucky with a part.
+        self.hereditary = scheme == "brr" and not recompute
         self.traffic = Traffic(graph)
         self._costs: dict[int, GroupCost] = {}
         self._dram: dict[int, int] = {}
