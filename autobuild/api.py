@@ -28,7 +28,7 @@ from autobuild.construct import pareto as _pareto
 from autobuild.construct.pareto import front_of
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
-from autobuild.cost import Cost, additive_costs, costs_of
+from autobuild.cost import Counter, additive_costs, costs_of
 from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
 from autobuild.fit import FittedModel, load_model, save_model
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-def costs(space: SearchSpace) -> dict[str, Cost]:
+def costs(space: SearchSpace) -> dict[str, Counter]:
     """Costs that a target may name: name -> function of architectures; none where the space builds no networks."""
     try:
         return dict(costs_of(space))
@@ -175,7 +175,7 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     return Limited(scores.space, score, limits, found, time_limit)
 
 
-def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost]) -> bool:
+def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Counter]) -> bool:
     """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
     if labels is None or column not in exact:
         return False
@@ -183,7 +183,7 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost])
     return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
-def _exact(space: SearchSpace, name: str, cost: Cost) -> Metric:
+def _exact(space: SearchSpace, name: str, cost: Counter) -> Metric:
     return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
 
 

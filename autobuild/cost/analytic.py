@@ -20,7 +20,7 @@ from autobuild.spaces.registry import declared_by, realiser
 from autobuild.spaces.stage import Digits
 
 Counts = NDArray[np.int64]
-Cost = Callable[[Sequence[Architecture | str]], Counts]
+Counter = Callable[[Sequence[Architecture | str]], Counts]
 
 INPUT = "input"
 BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
@@ -28,7 +28,7 @@ BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
 
 def costs_of(
     space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
-) -> dict[str, Cost]:
+) -> dict[str, Counter]:
     """Costs of a space's architectures by name: ``params``, ``macs``, and those that its publication gives.
 
     A cost takes n architectures (or texts) and returns whole numbers, shape ``(n,)``: trainable numbers for ``params``,

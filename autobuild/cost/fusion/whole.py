@@ -1,0 +1,127 @@
+"""BRR, buffer requirement reduction: the operations of a group run one after another on whole tensors.
+
+After Optimus (Cai et al., 2022), which the fusion paper builds on; the paper gives no formula, so this one is ours.
+Weights are streamed once, a tile of 16 output channels is resident. A tensor is on chip from the operation that writes
+or first reads it to the last one that reads it; one that only leaves the group needs one row. The requirement is the
+minimum over all orders of the maximum over the steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from autobuild.cost.fusion.graph import FusionGraph, bits
+
+TILE_CHANNELS = 16
+MAX_STATES = 20_000
+
+
+class WholeTensors:
+    """Requirements of groups of one graph."""
+
+    def __init__(self, graph: FusionGraph) -> None:
+        self.graph, self.preds = graph, graph.preds
+        self.unknown = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier == "unknown")
+        self.inputs = [tuple(dict.fromkeys(tensor for tensor, _ in op.operands)) for op in graph.ops]
+        self.resident = [weight_tile(op.weight_bytes, op.weight_tiles) + op.accumulator_bytes for op in graph.ops]
+        self.held = [tensor.held_bytes for tensor in graph.tensors]
+        self.row = [tensor.row_bytes for tensor in graph.tensors]
+        self.readers = [tensor.consumers for tensor in graph.tensors]
+        self.producer = [tensor.producer for tensor in graph.tensors]
+        self.least = [self._least(i) for i in range(len(graph))]
+
+    def refusal(self, mask: int) -> str:
+        """Why a group cannot run in this way; empty where it can."""
+        if mask & self.unknown and mask & (mask - 1):
+            return f"{self.graph.ops[next(bits(mask & self.unknown))].name} is a barrier"
+        return ""
+
+    def required_bytes(self, mask: int, at_most: int | None = None) -> int:
+        """Buffer that a group needs, in bytes: exact where it has up to 20,000 down-sets, an upper bound beyond.
+
+        Args:
+            mask: The group.
+            at_most: Orders that need more than this are not looked at.
+
+        Returns:
+            The requirement; where it is above ``at_most``, some lower bound of it above ``at_most``.
+        """
+        floor = max(self.least[i] for i in bits(mask))
+        if at_most is not None and floor > at_most:
+            return floor
+        # minimax path over down-sets; with equal peaks the state with most operations done goes first
+        heap = [(floor, 0, 0, 0)]
+        seen = {0}
+        beyond = None
+        while heap:
+            peak, _, done, live = heapq.heappop(heap)
+            if done == mask:
+                return peak
+            left = mask & ~done
+            while left:
+                bit = left & -left
+                left ^= bit
+                i = bit.bit_length() - 1
+                if self.preds[i] & mask & ~done or done | bit in seen:
+                    continue
+                step, after = self._step(mask, done, i, live)
+                if at_most is not None and step > at_most:
+                    beyond = step if beyond is None else min(beyond, step)
+                    continue
+                if step <= peak:
+                    seen.add(done | bit)  # no way there has a lower peak
+                heapq.heappush(heap, (max(peak, step), -(done | bit).bit_count(), done | bit, after))
+            if len(seen) > MAX_STATES or len(heap) > 4 * MAX_STATES:
+                return self._greedy(mask)
+        return floor if beyond is None else beyond
+
+    def _least(self, i: int) -> int:
+        """What an operation needs in every group."""
+        inputs = sum(self.held[tensor] for tensor in self.inputs[i])
+        outputs = self.graph.ops[i].outputs
+        replaced = self.graph.ops[i].pointwise and len(outputs) == 1
+        return inputs + self.resident[i] + (0 if replaced else sum(self.row[tensor] for tensor in outputs))
+
+    def _step(self, mask: int, done: int, i: int, live: int) -> tuple[int, int]:
+        """Bytes on chip while operation i runs behind those in ``done``, and after it."""
+        bit = 1 << i
+        later = mask & ~(done | bit)
+        held, readers, producer = self.held, self.readers, self.producer
+        gone = largest = 0
+        for tensor in self.inputs[i]:
+            who = producer[tensor]
+            outside = who < 0 or not mask >> who & 1
+            if outside and not readers[tensor] & done & mask:
+                live += held[tensor]
+            if not readers[tensor] & later:
+                gone += held[tensor]
+                if held[tensor] > largest:
+                    largest = held[tensor]
+        written = stays = 0
+        outputs = self.graph.ops[i].outputs
+        for tensor in outputs:
+            if readers[tensor] & later:
+                stays += held[tensor]
+                written += held[tensor]
+            else:
+                written += self.row[tensor]
+        in_place = self.graph.ops[i].pointwise and len(outputs) == 1 and written <= largest
+        return live + self.resident[i] + (0 if in_place else written), live - gone + stays
+
+    def _greedy(self, mask: int) -> int:
+        """An order that always takes the operation that leaves least behind, and the graph's own: the better one."""
+        return min(self._in_order(mask, True), self._in_order(mask, False))
+
+    def _in_order(self, mask: int, greedy: bool) -> int:
+        done = live = peak = 0
+        while done != mask:
+            ready = [i for i in bits(mask & ~done) if not self.preds[i] & mask & ~done]
+            steps = [(self._step(mask, done, i, live), i) for i in (ready if greedy else ready[:1])]
+            (step, live), i = min(steps, key=lambda found: (found[0][1], found[0][0]))
+            peak, done = max(peak, step), done | 1 << i
+        return peak
+
+
+def weight_tile(weight_bytes: int, channels: int, tile: int = TILE_CHANNELS) -> int:
+    """Bytes of the weights of ``tile`` output channels, rounded up."""
+    return -(-weight_bytes * min(tile, channels) // channels)
