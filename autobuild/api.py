@@ -28,7 +28,9 @@ from autobuild.construct import pareto as _pareto
 from autobuild.construct.pareto import front_of
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
-from autobuild.cost import Counter, additive_costs, costs_of
+from autobuild.cost import Hardware, additive_costs, costs_of, read_hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import graph_costs
 from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
 from autobuild.fit import FittedModel, load_model, save_model
@@ -41,6 +43,8 @@ from autobuild.spaces.additive import Additive
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CostFunction = Callable[[Sequence[Architecture | str]], NDArray[Any]]
 
 __all__ = [
     "Built",
@@ -61,10 +65,23 @@ __all__ = [
 ]
 
 
-def costs(space: SearchSpace) -> dict[str, Counter]:
-    """Costs that a target may name: name -> function of architectures; none where the space builds no networks."""
+def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict[str, CostFunction]:
+    """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
+
+    Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
+    (:func:`autobuild.cost.cost_names`) are computed for ``hardware`` from the architecture's operation graph, each
+    architecture once; NaN where the hardware cannot run it. There are none where the space builds no networks.
+
+    Args:
+        space: The space.
+        hardware: The name of a preset, the path of a YAML file, or a :class:`~autobuild.cost.Hardware`.
+
+    Raises:
+        ConfigError: The hardware is unknown or badly described.
+    """
+    described = read_hardware(hardware)
     try:
-        return dict(costs_of(space))
+        return {**costs_of(space), **graph_costs(space, described)}
     except SpaceError:
         return {}
 
@@ -175,7 +192,7 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     return Limited(scores.space, score, limits, found, time_limit)
 
 
-def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Counter]) -> bool:
+def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFunction]) -> bool:
     """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
     if labels is None or column not in exact:
         return False
@@ -183,7 +200,7 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Counte
     return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
-def _exact(space: SearchSpace, name: str, cost: Counter) -> Metric:
+def _exact(space: SearchSpace, name: str, cost: CostFunction) -> Metric:
     return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from autobuild.cost.counted import Macs, Params
+from autobuild.cost.dram import DramBytes
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.cost.memory import ActivationPeak
 from autobuild.cost.protocol import Cost, metric_units
@@ -24,6 +25,7 @@ BUILT_IN: dict[str, Factory] = {
     "macs": Macs,
     "activation_peak_bytes": ActivationPeak,
     "roofline": Roofline,
+    "dram_bytes": DramBytes,
 }
 _REGISTERED: dict[str, Factory] = {}
 _log = logging.getLogger(__name__)
@@ -127,7 +129,8 @@ def all_costs(hardware: str | Hardware = DEFAULT) -> dict[str, Cost]:
     Raises:
         ConfigError: The hardware is unknown.
     """
-    described, found = read_hardware(hardware), {}
+    described = read_hardware(hardware)
+    found: dict[str, Cost] = {}
     for name in cost_names():
         try:
             cost = make_cost(name, described)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from autobuild.cost.block_tables import Measured, block_bounds
 from autobuild.cost.fusion import fold
 from autobuild.cost.hardware import Hardware
 from autobuild.errors import CostError
 from autobuild.graphs.operations import OperationGraph
+from autobuild.spaces import SearchSpace
+from autobuild.spaces.additive import Bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +72,7 @@ class Roofline:
 
     def __init__(self, hardware: Hardware) -> None:
         self.hardware = hardware
+        self._measured = lru_cache(maxsize=100_000)(self._measure)
 
     def __call__(self, graph: OperationGraph) -> dict[str, float]:
         """See :class:`autobuild.cost.Cost`."""
@@ -96,6 +101,17 @@ class Roofline:
         compute, memory = macs / hardware.macs_per_s, dram / hardware.dram_bytes_per_s
         energy = 1e-12 * (macs * hardware.mac_pj + dram * hardware.dram_pj_per_byte)
         return StepCost(name, kind, macs, dram, compute, memory, energy)
+
+    def unit_tables(self, space: SearchSpace) -> dict[str, Bounds]:
+        """See :class:`autobuild.cost.TabledCost`: the sum over operations, layer by layer.
+
+        An activation that begins a layer may fold into what lies before it: it counts in the upper bound only.
+        """
+        return block_bounds(space, tuple(self.metrics), self._measured)
+
+    def _measure(self, part: Measured) -> tuple[tuple[float, float], ...]:
+        least, most = self(part.graph(inner=True)), self(part.graph())
+        return tuple((least[metric], most[metric]) for metric in self.metrics)
 
     def table(self, graph: OperationGraph) -> pd.DataFrame:
         """:meth:`steps` as a frame, with ``seconds`` and ``bound``: ``compute`` or ``memory``."""

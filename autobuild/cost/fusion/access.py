@@ -11,12 +11,13 @@ WINDOW, VECTOR, REDUCE, FULL, BARRIER = "window", "vector", "reduce", "full", "b
 class Access(NamedTuple):
     """How an operation reads one operand.
 
-    ``window``: row r reads rows ``floor((r num + low) / den)`` to ``floor((r num + high) / den)``, those that exist:
-    a convolution of kernel k, stride s, dilation d and p rows of padding above has ``num = s, den = 1, low = -p,
-    high = (k - 1) d - p``; a pointwise operation ``1, 1, 0, 0``; enlarging by two ``num = 1, den = 2``.
-    ``vector``: the tensor has one row, which every row reads. ``reduce``: every row is consumed as it arrives, the
-    output follows the last one. ``full``: all rows must be there, and stay, for every row of the output. ``barrier``:
-    no schedule by rows is known.
+    ``window``: row r reads rows ``floor((r num + low) / den)`` to ``floor((r num + high) / den)``, every ``step``-th,
+    those that exist: a convolution of kernel k, stride s, dilation d and p rows of padding above has ``num = s,
+    den = 1, low = -p, high = (k - 1) d - p, step = d``; a pointwise operation ``1, 1, 0, 0``; enlarging by two
+    ``num = 1, den = 2``.
+    ``vector``: the tensor has one row, which every row reads. ``reduce``: rows low to high are consumed as they arrive,
+    the output follows the last one. ``full``: rows low to high must be there, and stay, for every row of the output.
+    ``barrier``: no schedule by rows is known.
     """
 
     kind: str
@@ -24,6 +25,7 @@ class Access(NamedTuple):
     den: int = 1
     low: int = 0
     high: int = 0
+    step: int = 1
 
 
 POINTWISE = Access(WINDOW)
@@ -31,7 +33,7 @@ POINTWISE = Access(WINDOW)
 
 def window(kernel: int, stride: int, dilation: int, top: int) -> Access:
     """Of a convolution or pool with ``top`` rows of padding above."""
-    return Access(WINDOW, stride, 1, -top, (kernel - 1) * dilation - top)
+    return Access(WINDOW, stride, 1, -top, (kernel - 1) * dilation - top, dilation if kernel > 1 else 1)
 
 
 def transposed_window(kernel: int, stride: int, dilation: int, top: int) -> Access:
@@ -74,4 +76,19 @@ def composed(outer: Access, inner: Access) -> Access:
     slack = (outer.den - 1) * inner.num if outer.den > 1 and inner.num > 1 else 0
     low = outer.low * inner.num - slack + inner.low * outer.den
     high = outer.high * inner.num + inner.high * outer.den
-    return reduced(outer.num * inner.num, outer.den * inner.den, low, high)
+    found = reduced(outer.num * inner.num, outer.den * inner.den, low, high)
+    shifts = inner.num == inner.den == 1 and inner.low == inner.high
+    return found._replace(step=outer.step) if shifts else found
+
+
+def rows_read(access: Access, row: int, rows: int) -> tuple[int, int]:
+    """First and last row of a tensor of ``rows`` rows that a row of the reader reads; last < first for none."""
+    if access.kind in (REDUCE, FULL):
+        return access.low, access.high
+    if access.kind != WINDOW:
+        return 0, rows - 1
+    first = (row * access.num + access.low) // access.den
+    last = (row * access.num + access.high) // access.den
+    step = access.step  # what lies in the border is stepped over
+    first += max(0, -(first // step)) * step
+    return first, last - max(0, -((rows - 1 - last) // step)) * step

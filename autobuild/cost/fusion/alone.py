@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access
+from autobuild.cost.fusion.access import FULL, REDUCE, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.whole import weight_tile
 
@@ -110,12 +110,3 @@ def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height:
             ends[number] = max(ends.get(number, -1), high)
         largest = max(largest, held)
     return count, halo, largest
-
-
-def rows_read(access: Access, row: int, rows: int) -> tuple[int, int]:
-    """First and last row of a tensor of ``rows`` rows that a row of the reader reads."""
-    if access.kind != WINDOW:
-        return 0, rows - 1
-    first = (row * access.num + access.low) // access.den
-    last = (row * access.num + access.high) // access.den
-    return max(0, first), min(rows - 1, last)

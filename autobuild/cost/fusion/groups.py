@@ -7,6 +7,8 @@ from typing import NamedTuple
 from autobuild.cost.fusion.alone import alone
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.lines import LineBuffers
+from autobuild.cost.fusion.passes import Passes
+from autobuild.cost.fusion.traffic import Traffic
 from autobuild.cost.fusion.whole import WholeTensors
 from autobuild.errors import ConfigError, nearest
 
@@ -66,6 +68,7 @@ class GroupCosts:
             raise ConfigError(f"scheme {scheme!r}: {nearest(scheme, SCHEMES)}")
         self.graph, self.buffer_bytes, self.scheme, self.recompute = graph, int(buffer_bytes), scheme, recompute
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
+        self.traffic, self.passes = Traffic(graph), Passes(graph)
         self.line_buffers, self.whole_tensors = LineBuffers(graph), WholeTensors(graph)
         self._costs: dict[int, GroupCost] = {}
         self._dram: dict[int, int] = {}
@@ -93,7 +96,7 @@ class GroupCosts:
         graph, buffer = self.graph, self.buffer_bytes
         if not 0 < mask <= graph.full:
             raise ConfigError(f"group {mask}: accepted: masks from 1 to {graph.full}")
-        moved = graph.dram_bytes(mask)
+        moved = self.traffic.dram_bytes(mask)
         ways: list[tuple[int, str]] = []
         reasons: list[str] = []
         single = not mask & (mask - 1)
@@ -109,11 +112,23 @@ class GroupCosts:
         if fitting:
             needed, name = min(fitting)
             return GroupCost(moved, needed, name, True)
+        if self.recompute and mask & self.passes.sums and (twice := self._two_passes(mask, moved)) is not None:
+            return twice
         reasons += [f"{name}: needs at least {needed:,} bytes, the buffer has {buffer:,}" for needed, name in ways]
         if single:
             return self._alone(mask.bit_length() - 1, reasons)
         needed = min(ways)[0] if ways else 0
         return GroupCost(moved, needed, "", False, 0, "; ".join(reasons))
+
+    def _two_passes(self, mask: int, moved: int) -> GroupCost | None:
+        """The cheapest cut into two passes that fits."""
+        found = []
+        for way in self.passes.ways(mask):
+            if not self.line_buffers.refusal(way.first) and not self.line_buffers.refusal(way.second):
+                needed = max(self.line_buffers.required_bytes(part, self.buffer_bytes) for part in way[:2])
+                if needed <= self.buffer_bytes:
+                    found.append(GroupCost(moved + way.extra_bytes, needed, "two_pass", True, way.extra_macs))
+        return min(found, default=None)
 
     def _alone(self, i: int, reasons: list[str]) -> GroupCost:
         op = self.graph.ops[i]

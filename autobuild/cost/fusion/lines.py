@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
-from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access
+from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
 Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
@@ -29,8 +30,7 @@ class Edge(NamedTuple):
         lead: The reader's row 0 comes at least so much later than the tensor's row 0.
         sigma: Time between two rows of the tensor.
         last: Number of its last row.
-        moments: Rows of the reader at which most rows of the tensor are kept; empty where one row is kept, None where
-            all are.
+        moments: Rows of the reader at which most rows of the tensor are kept; empty where only the newest is kept.
     """
 
     tensor: int
@@ -39,7 +39,7 @@ class Edge(NamedTuple):
     lead: int
     sigma: int
     last: int
-    moments: tuple[Moment, ...] | None
+    moments: tuple[Moment, ...]
 
 
 class Lines(NamedTuple):
@@ -143,9 +143,7 @@ class LineBuffers:
                 kept.setdefault(tensor, 1)
             when = delta[i]
             for tensor, source, _, _, sigma, last, moments in tables[i]:
-                if moments is None:
-                    kept[tensor] = last + 1
-                elif moments:
+                if moments:
                     lag = when - (delta[source] if source in delta else starts[tensor])
                     for later, oldest in moments:
                         newest = (lag + later) // sigma
@@ -218,21 +216,31 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: _Strides) -> lis
     return found
 
 
-def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...] | None]:
+def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
     """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
     if rows == 1:
         return 0, ()
     if access.kind == REDUCE:
-        return sigma * (rows - 1), ()
-    if access.kind == FULL:
-        return sigma * (rows - 1), None
-    num, den = access.num, access.den
-    # what repeats, repeats after den rows
-    lead = max(sigma * min(rows - 1, (r * num + access.high) // den) - own * r for r in range(min(out, den)))
-    turn = max(0, -access.low // num)  # the last row that reads from the top
-    moments = {r: max(0, (r * num + access.low) // den) for r in range(turn, turn + den + 1) if r < out}
-    if not moments:
-        moments = {out - 1: max(0, ((out - 1) * num + access.low) // den)}
-    if num == den == 1 and turn in moments:
-        moments = {turn: moments[turn]}
-    return lead, tuple((own * r, oldest) for r, oldest in moments.items())
+        return sigma * access.high, ()
+    if access.kind == FULL:  # until the reader's last row
+        return sigma * access.high, ((own * (out - 1), access.low),)
+    oldest = _oldest(access, rows, out)
+    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in range(out))
+    moments = [
+        (own * r, oldest[r])
+        for r in range(out)
+        # one row later still needs the same, or den rows before it was as bad
+        if not (r + 1 < out and oldest[r + 1] == oldest[r])
+        and not (r >= access.den and oldest[r] - oldest[r - access.den] >= access.num)
+    ]
+    return lead, tuple(moments)
+
+
+@lru_cache(maxsize=4096)
+def _oldest(access: Access, rows: int, out: int) -> list[int]:
+    """For each row of the reader the oldest row that it or a later one reads."""
+    found = []
+    for r in reversed(range(out)):
+        first, last = rows_read(access, r, rows)
+        found.append(min(first if first <= last else rows - 1, found[-1] if found else rows - 1))
+    return found[::-1]

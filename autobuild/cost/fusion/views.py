@@ -121,7 +121,7 @@ class View:
         axis, rest = along[0], along[1:]
         stride = self.strides[axis]
         if (self.shape[axis] - 1) * stride >= height * inner:
-            return None, Access(FULL)  # it runs over more than the rows
+            return None, Access(FULL, 1, 1, 0, height - 1)  # it runs over more than the rows
         if stride % inner == 0:
             more = sum((self.shape[i] - 1) * self.strides[i] for i in rest) // inner
             return axis, Access(WINDOW, stride // inner, 1, first, first + more)
@@ -129,7 +129,7 @@ class View:
             many = inner // stride  # rows of the view in one row of the base
             start = first * many + within // stride
             return axis, Access(WINDOW, 1, many, start, start)
-        return None, Access(FULL)
+        return None, Access(FULL, 1, 1, 0, height - 1)
 
     def span(self) -> tuple[int, int]:
         """First and last number of a row of the base that the view holds."""
@@ -151,8 +151,7 @@ class View:
             access: How the reader reads rows of the view.
             one_row: The reader has one row.
         """
-        own, rows = self.rows()
-        yield from _beneath(self.base, _through(access, axis, own, rows, one_row), *self.span(), one_row)
+        yield from _beneath(self.base, _through(access, axis, self, one_row), *self.span(), one_row)
 
 
 def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]) -> View:
@@ -186,39 +185,44 @@ def contiguous(shape: Shape) -> Shape:
     return tuple(accumulate((1, *shape[:0:-1]), lambda a, b: a * b))[::-1] if shape else ()
 
 
-def _through(access: Access, axis: int | None, own: int | None, rows: Access, one_row: bool) -> Access:
+def _through(access: Access, axis: int | None, view: View, one_row: bool) -> Access:
     """An access to rows of a view as one to rows of its base."""
-    if access.kind == BARRIER or rows.kind == VECTOR:
-        return rows if access.kind != BARRIER else access
-    if rows.kind == FULL or access.kind == FULL:
-        return Access(FULL)
+    own, rows = view.rows()
+    if access.kind == BARRIER:
+        return access
+    if rows.kind in (VECTOR, FULL):
+        return rows
+    last = rows.high if own is None else ((view.shape[own] - 1) * rows.num + rows.high) // rows.den
+    taken = Access(FULL, 1, 1, rows.low // rows.den, min(last, view.base.rows - 1))
+    if access.kind == FULL or (own is None and not one_row and access.kind == WINDOW):
+        return taken
     if access.kind == REDUCE:
-        return Access(REDUCE)
-    if own is None:  # one row of many
-        return rows if one_row else Access(FULL)
-    return composed(access, rows) if own == axis else Access(FULL)
+        return taken._replace(kind=REDUCE)
+    if own is None:
+        return rows
+    return composed(access, rows) if own == axis and access.kind == WINDOW else taken
 
 
 def _beneath(base: Base, access: Access, low: int, high: int, one_row: bool) -> Iterator[Touch]:
+    """Tensors beneath a base of which numbers low to high of each row are read."""
     if base.tensor >= 0:
         yield base.tensor, access, low, high
         return
+    fixed = access.kind in (FULL, REDUCE) or (access.kind == WINDOW and one_row)  # the same rows for every reader's row
     for part in base.parts:
-        if part.high < low or part.low > high:
+        rows = 1 if part.axis is None else part.view.shape[part.axis]
+        unread = fixed and (access.high < part.first or access.low >= part.first + rows) and base.rows > 1
+        if part.high < low or part.low > high or unread:
             continue
-        own, rows = part.view.rows()
         shifted = access
-        if access.kind == WINDOW and part.first:
+        if access.kind == WINDOW:
             by = part.first * access.den
             shifted = access._replace(low=access.low - by, high=access.high - by)
-        through = _through(shifted, part.axis, own, rows, one_row)
-        if access.kind == VECTOR and own is not None:
-            through = Access(FULL)
         first, last = part.view.span()
         inside = part.view.base
         if part.view.shape == inside.shape and part.view.strides == contiguous(inside.shape) and not part.view.offset:
             first, last = max(first, low - part.low), min(last, high - part.low)
-        yield from _beneath(inside, through, first, last, one_row)
+        yield from _beneath(inside, _through(shifted, part.axis, part.view, one_row), first, last, one_row)
 
 
 def _reshaped(shape: Shape, strides: Shape, wanted: Shape) -> Shape | None:

@@ -51,28 +51,29 @@ class WholeTensors:
             return floor
         # minimax path over down-sets; with equal peaks the state with most operations done goes first
         heap = [(floor, 0, 0, 0)]
-        seen = {0}
+        settled: set[int] = set()
         beyond = None
         while heap:
             peak, _, done, live = heapq.heappop(heap)
             if done == mask:
                 return peak
+            if done in settled:
+                continue
+            settled.add(done)
+            if len(settled) > MAX_STATES:
+                return self._greedy(mask)
             left = mask & ~done
             while left:
                 bit = left & -left
                 left ^= bit
                 i = bit.bit_length() - 1
-                if self.preds[i] & mask & ~done or done | bit in seen:
+                if self.preds[i] & mask & ~done or done | bit in settled:
                     continue
                 step, after = self._step(mask, done, i, live)
-                if at_most is not None and step > at_most:
-                    beyond = step if beyond is None else min(beyond, step)
-                    continue
-                if step <= peak:
-                    seen.add(done | bit)  # no way there has a lower peak
-                heapq.heappush(heap, (max(peak, step), -(done | bit).bit_count(), done | bit, after))
-            if len(seen) > MAX_STATES or len(heap) > 4 * MAX_STATES:
-                return self._greedy(mask)
+                if at_most is None or step <= at_most:
+                    heapq.heappush(heap, (max(peak, step), -(done | bit).bit_count(), done | bit, after))
+                elif beyond is None or step < beyond:
+                    beyond = step
         return floor if beyond is None else beyond
 
     def _least(self, i: int) -> int:

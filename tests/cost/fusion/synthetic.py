@@ -13,12 +13,21 @@ class Cost:
     valid: bool
 
 
+@dataclass(frozen=True)
+class Tensor:
+    producer: int
+    consumers: int
+    dram_bytes: int
+    output: bool
+
+
 class SyntheticCosts:
     """A random graph: operation i has weights and one output tensor, its size drawn; inner tensors take buffer.
 
     Traffic follows the rules of fusion (weights once, outside tensors read once, outputs written once). The buffer
     holds a group's weights and ``lines`` of every tensor that it touches. ``noise`` adds bytes drawn for each group,
     so that costs follow no structure; ``holes`` makes groups invalid at random, so that validity is not hereditary.
+    Without ``rule`` it does not say what its tensors are.
     """
 
     def __init__(
@@ -30,6 +39,7 @@ class SyntheticCosts:
         noise: int = 0,
         holes: float = 0.0,
         inputs: int = 1,
+        rule: bool = True,
     ):
         rng = random.Random(seed)
         self.n, self.seed, self.buffer, self.noise, self.holes = n, seed, buffer, noise, holes
@@ -52,6 +62,11 @@ class SyntheticCosts:
         self.neighbours = [
             sum(1 << i for i in range(n) if i != j and (self.reads[i] | {i}) & (self.reads[j] | {j})) for j in range(n)
         ]
+        if rule:
+            readers = {t: sum(1 << j for j in range(n) if t in self.reads[j]) for t in range(-inputs, n)}
+            self.tensors = [
+                Tensor(max(t, -1), readers[t], self.sizes[t], t >= 0 and not readers[t]) for t in range(-inputs, n)
+            ]
         self.asked = 0
         self._cost = cache(self._compute)
 

@@ -11,7 +11,15 @@ from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import flaw, group_dram
 from autobuild.cost.fusion.partition.plans import Links, Trial, chance_plans
 from autobuild.cost.fusion.partition.solve import SEARCHES, solve
-from autobuild.cost.fusion.partition.split import SPLITTERS, cuts_at, split_anywhere, split_randomly, split_tree
+from autobuild.cost.fusion.partition.split import (
+    SPLITTERS,
+    best_cut,
+    cuts_at,
+    expected_bytes,
+    split_anywhere,
+    split_randomly,
+    split_tree,
+)
 from autobuild.errors import ConfigError
 from tests.cost.fusion.synthetic import Chosen, SyntheticCosts
 
@@ -49,11 +57,17 @@ def test_the_tree_ends_in_valid_groups(splitter):
         assert sum(groups) == piece
 
 
-def test_valid_pieces_come_before_few_bytes():
-    """A chain of four where two pairs fit: the middle is cut although the first cut moves fewer bytes."""
-    pairs = {frozenset({0, 1}): 30, frozenset({2, 3}): 30}
-    costs = Chosen(4, [(0, 1), (1, 2), (2, 3)], pairs)
-    assert sorted(split_tree(costs, Order.of(costs), 15, split_anywhere, random.Random(0))) == [3, 12]
+def test_an_invalid_group_is_expected_to_be_cut_further():
+    costs = network()
+    order = Order.of(costs)
+    alone = sum(costs.dram(1 << i) for i in range(len(order)))
+    assert costs.dram(order.everything) < 0
+    assert costs(order.everything).dram_bytes < expected_bytes(costs, order.everything) < alone
+    assert expected_bytes(costs, 3) == costs.dram(3)
+    group = order.pieces(order.everything)[0]
+    cuts = [pieces for i in bits(group) for pieces in cuts_at(order, group, i)]
+    kept = best_cut(costs, order, group, list(bits(group)))
+    assert sum(expected_bytes(costs, g) for g in kept) == min(sum(expected_bytes(costs, g) for g in c) for c in cuts)
 
 
 @pytest.mark.parametrize("seed", range(30))

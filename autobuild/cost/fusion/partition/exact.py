@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
 from autobuild.cost.fusion.partition.bounded import branch_and_bound
 from autobuild.cost.fusion.partition.feasible import TooManyGroups, feasible_groups
 from autobuild.cost.fusion.partition.interval import interval_partition
+from autobuild.cost.fusion.partition.lazy import best_first
 from autobuild.cost.fusion.partition.masks import Order, bits
-from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, partition_of
+from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, Status, follows_rule, partition_of
 from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
 
+MAX_LAZY = 3_000  # down-sets that are searched best first
 MAX_STATES = 200_000  # down-sets of one part; beyond, branch and bound
 
 
 def exact_partition(
-    costs: GroupCosts, time_limit_s: float = 60.0, max_states: int = MAX_STATES, max_groups: int = 500_000
+    costs: GroupCosts,
+    time_limit_s: float = 60.0,
+    max_lazy: int = MAX_LAZY,
+    max_states: int = MAX_STATES,
+    max_groups: int = 500_000,
 ) -> Partition:
     """The partition with the fewest DRAM bytes.
 
     A partition with an acyclic quotient is a chain of down-sets (sets that hold the ancestors of all they hold), each
-    larger by one group than the one before. So the best is a shortest path from the empty set to the full one. The
-    network is taken apart first, at operations that no feasible group joins to others (:func:`parts`). A part with
-    more than ``max_states`` down-sets goes to branch and bound.
+    larger by one group than the one before. So the best is a shortest path from the empty set to the full one.
+
+    Where costs say what their tensors are and there are few down-sets, it is searched best first, and only groups that
+    could be in a best partition are computed (:func:`~autobuild.cost.fusion.partition.lazy.best_first`). Otherwise all
+    feasible groups are listed, the network is taken apart at operations that none joins to others
+    (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
+    ``max_states`` down-sets by branch and bound.
 
     Args:
         costs: The network and the cost of its groups.
         time_limit_s: Seconds for listing the groups and for branch and bound together.
+        max_lazy: Down-sets up to which it is searched best first; each is held against each.
         max_states: Down-sets of one part that are held.
         max_groups: Groups that are looked at. Where there are more, the answer is the best of one topological order,
             and the bound that of the whole network as one group.
@@ -38,25 +51,28 @@ def exact_partition(
     order = Order.of(costs)
     if not len(order):
         return Partition((), 0, "optimal", 0)
+    if follows_rule(costs) and (lazily := best_first(costs, order, max_lazy)) is not None:
+        return _partition(costs, order, lazily, None, start)
     deadline = start + time_limit_s
     try:
         groups = feasible_groups(costs, order, max_groups, deadline)
     except TooManyGroups:
-        found = interval_partition(costs, order)
         floor = max(costs(order.everything).dram_bytes, 0)
-        return partition_of(costs, found.groups, order, status="bounded", lower_bound=min(floor, found.dram_bytes),
-                            seconds=time.perf_counter() - start)  # fmt: skip
-    chosen: list[int] = []
-    bound = 0
-    optimal = True
+        return _partition(costs, order, interval_partition(costs, order).groups, floor, start)
+    solved = []
     for part in parts(order, groups):
-        inside = Choices.of(order, part, groups)
-        solved = shortest_path(inside, max_states) or branch_and_bound(inside, deadline)
-        chosen += solved.groups
-        bound += solved.lower_bound
-        optimal &= solved.optimal
-    status = "optimal" if optimal else "bounded"
-    return partition_of(costs, chosen, order, status=status, lower_bound=bound, seconds=time.perf_counter() - start)
+        choices = Choices.of(order, part, groups)
+        solved.append(shortest_path(choices, max_states) or branch_and_bound(choices, deadline))
+    bound = None if all(one.optimal for one in solved) else sum(one.lower_bound for one in solved)
+    return _partition(costs, order, [group for one in solved for group in one.groups], bound, start)
+
+
+def _partition(costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, start: float) -> Partition:
+    """Groups as an answer; optimal where no bound is given, or where it is met."""
+    found = partition_of(costs, groups, order)
+    bound = found.dram_bytes if bound is None else min(bound, found.dram_bytes)
+    status: Status = "optimal" if bound == found.dram_bytes else "bounded"
+    return replace(found, status=status, lower_bound=bound, seconds=time.perf_counter() - start)
 
 
 def shortest_path(choices: Choices, max_states: int = MAX_STATES) -> Solved | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 from autobuild.cost.fusion.partition.masks import Order, Wiring, bits
 from autobuild.errors import GraphError
@@ -41,6 +41,47 @@ class GroupCosts(Wiring, Protocol):
 
     def dram(self, mask: int, /) -> int:
         """DRAM bytes of a valid group, -1 for an invalid one."""
+
+
+class Tensor(Protocol):
+    """What is written to DRAM, or read from it, as one."""
+
+    @property
+    def producer(self) -> int:
+        """Number of the operation that writes it; -1 for inputs."""
+
+    @property
+    def consumers(self) -> int:
+        """The set of operations that read it."""
+
+    @property
+    def dram_bytes(self) -> int:
+        """Bytes of all of it."""
+
+    @property
+    def output(self) -> bool:
+        """Whether it is an output of the network."""
+
+
+class TrafficCosts(GroupCosts, Protocol):
+    """Costs that follow the rule of fusion, so that they are known but for what does not fit.
+
+    Every group moves at least its weights, each outside tensor that it reads, and each of its own that is needed
+    outside, once. Costs that say what their tensors and weights are promise this.
+    """
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """All tensors but weights."""
+
+    @property
+    def weights(self) -> Sequence[int]:
+        """Bytes of each operation's weights."""
+
+
+def follows_rule(costs: GroupCosts) -> TypeGuard[TrafficCosts]:
+    """Whether costs say what their tensors and weights are."""
+    return hasattr(costs, "tensors") and hasattr(costs, "weights")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def split_anywhere(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence
     return list(bits(mask))
 
 
+STILL_TO_CUT = 0.25  # of what cutting an invalid group into its operations would add
+
 SPLITTERS: dict[str, Splitter] = {"random": split_randomly, "oracle": split_anywhere}
 
 
@@ -56,19 +58,26 @@ def cuts_at(order: Order, group: int, operation: int) -> list[tuple[int, ...]]:
 
 
 def best_cut(costs: GroupCosts, order: Order, group: int, operations: Sequence[int]) -> tuple[int, ...]:
-    """The cut at one of the operations that leaves the fewest DRAM bytes, of those with the fewest invalid pieces."""
+    """The cut at one of the operations that leaves the fewest DRAM bytes."""
     cuts = [pieces for operation in operations for pieces in cuts_at(order, group, operation)]
-    return min(cuts, key=lambda pieces: cut_value(costs, pieces))
+    return min(cuts, key=lambda pieces: sum(expected_bytes(costs, piece) for piece in pieces))
 
 
-def cut_value(costs: GroupCosts, pieces: Sequence[int]) -> tuple[int, int]:
-    """How good a cut is, less is better: how many pieces are still invalid, then DRAM bytes."""
-    return sum(group_dram(costs, piece) < 0 for piece in pieces), sum(costs(piece).dram_bytes for piece in pieces)
+def expected_bytes(costs: GroupCosts, group: int) -> float:
+    """DRAM bytes of a group, or what an invalid one may end up with.
+
+    It will be cut further, and then moves more than it would as one, and less than its operations alone: a quarter of
+    the way is assumed. (At the first, cuts were chosen that leave the work to do; at the second, long valid pieces with
+    expensive ends.)
+    """
+    dram = group_dram(costs, group)
+    if dram >= 0:
+        return dram
+    whole = costs(group).dram_bytes
+    return whole + STILL_TO_CUT * (sum(group_dram(costs, 1 << i) for i in bits(group)) - whole)
 
 
-def split_tree(
-    costs: GroupCosts, order: Order, group: int, splitter: Splitter, rng: random.Random
-) -> list[int]:
+def split_tree(costs: GroupCosts, order: Order, group: int, splitter: Splitter, rng: random.Random) -> list[int]:
     """Cut an invalid group, and its pieces, until all are valid.
 
     Each time the splitter names operations, and the cut at one of them with the fewest DRAM bytes is kept.
