@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from autobuild.cost.latency.operators import Operators
+from autobuild.cost.latency.operators import ELEMENTWISE, Operators
 
 Kernel = tuple[int, ...]
 
@@ -58,15 +58,25 @@ class Kernels:
 
         Args:
             kernel: Its number.
-            hops: How many steps back.
+            hops: How many steps back. Elementwise kernels count as a part of the step behind them: they pass on the
+                memory layout of what feeds them.
         """
-        around: set[int] = set()
-        border = {kernel}
-        for _ in range(hops):
-            border = {source for k in border for source in self.sources[k]} - around
-            around |= border
+        left_at: dict[int, int] = {}  # steps that are left behind a kernel
+        border = [(source, hops - 1) for source in self.sources[kernel]] if hops else []
+        while border:
+            source, left = border.pop()
+            if left <= left_at.get(source, -1):
+                continue
+            left_at[source] = left
+            left -= not self._elementwise[source]
+            border += [(before, left) for before in self.sources[source] if left >= 0]
+        around = set(left_at)
         around |= {reader for source in around for reader in self.readers[source] if reader < kernel}
         return tuple(sorted(number for k in around for number in self.groups[k]))
+
+    @cached_property
+    def _elementwise(self) -> list[bool]:
+        return [all(self.operators.type(number) in ELEMENTWISE for number in group) for group in self.groups]
 
     def pattern(self, kernel: int) -> str:
         """Types of its operators, joined by ``+``."""

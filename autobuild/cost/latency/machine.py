@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from autobuild.errors import ConfigError, CostError, nearest
+
 RUNTIMES = ("onnxruntime", "eager", "compiled")
 DEVICES = ("cpu", "cuda")
 _PACKAGES = {"onnxruntime": "onnxruntime", "eager": "torch", "compiled": "torch"}
@@ -21,19 +23,29 @@ def describe_machine(runtime: str = "onnxruntime", device: str = "cpu", threads:
     """The description that results are stored under: processor, cores, system, runtime with version, device, threads.
 
     The name of the host is not part of it: equal machines share their results.
+
+    Raises:
+        ConfigError: An unknown runtime or device.
+        CostError: The device is not there.
     """
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"runtime={runtime!r}: {nearest(runtime, RUNTIMES)}")
+    if device not in DEVICES:
+        raise ConfigError(f"device={device!r}: {nearest(device, DEVICES)}")
     description: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "runtime": runtime,
-        "version": _version(_PACKAGES.get(runtime, runtime)),
+        "version": _version(_PACKAGES[runtime]),
         "device": device,
         "threads": threads,
     }
     if device == "cuda":
         import torch
 
+        if not torch.cuda.is_available():
+            raise CostError("device=cuda: PyTorch sees no CUDA device here")
         description["gpu"] = torch.cuda.get_device_name()
     return description
 

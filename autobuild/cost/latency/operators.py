@@ -18,12 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, CostError
+from autobuild.graphs.from_onnx import TYPES
+from autobuild.graphs.operations import ACTIVATIONS
 
 if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-SETTINGS = 8  # constants of up to so many numbers may say what to do: their values belong to the operator
+SETTINGS = 16  # whole numbers of up to so many, and single numbers, say what to do: their values belong to the operator
+ELEMENTWISE = frozenset(
+    name for name, kind in TYPES.items()
+    if kind in (*ACTIVATIONS, "clip", "elementwise", "add", "sub", "mul", "div", "batch_norm")
+)  # fmt: skip
 _ATTRIBUTES_OF = {"Conv": ("kernel_shape", "strides", "group"), "MaxPool": ("kernel_shape", "strides"),
                   "AveragePool": ("kernel_shape", "strides")}  # fmt: skip
 
@@ -123,9 +129,14 @@ class Operators:
         return total
 
     @cached_property
+    def whole(self) -> Fragment:
+        """The whole network as a fragment."""
+        return self.fragment(range(len(self)))
+
+    @property
     def key(self) -> str:
         """Stands for the whole network, weights aside."""
-        return self.fragment(range(len(self))).key
+        return self.whole.key
 
     def fragment(self, numbers: Iterable[int], expose: Iterable[int] = ()) -> Fragment:
         """Cut operators out.
@@ -202,6 +213,8 @@ class Operators:
         if name in self._constants:
             return _tensor_key(self._constants[name])
         node = self._made[name]
+        if node.op_type == "Identity":  # exporters write equal constants as copies of one
+            return self._constant_key(node.input[0])
         return [node.op_type, _attributes(node), [self._constant_key(read) for read in node.input]]
 
     def _text(self, chosen: Sequence[int]) -> str:
@@ -282,6 +295,8 @@ def _tensor_key(tensor: onnx.TensorProto) -> list[Any]:
     import onnx
 
     key: list[Any] = [list(tensor.dims), tensor.data_type]
-    if math.prod(tensor.dims) <= SETTINGS and tensor.data_location != onnx.TensorProto.EXTERNAL:
+    numbers = math.prod(tensor.dims)
+    whole = tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+    if numbers == 1 or (whole and numbers <= SETTINGS):
         key.append(onnx.numpy_helper.to_array(tensor).tolist())
     return key

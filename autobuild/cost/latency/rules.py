@@ -4,10 +4,10 @@ Asked of elementwise operators (activations, sums, products, batch norms) behind
 what lies before (A, with what feeds it), the same with the operator (A+B), and the operator alone (B). Where a runtime
 runs B as part of A, T(A+B) - T(A) is next to nothing beside T(B); where it does not, it is about T(B). An operator of
 several inputs takes in results that would otherwise be handed out, in the runtime's own memory layout or not; what that
-costs is timed as well (A+B with those results handed out too) and counted back. The test is made on the largest distinct
-places where the pattern occurs, since small operators drown in the cost of a call. Patterns grow: once ``Conv+Add`` is a
-rule, ``Conv+Add+Relu`` is tested. (Testing pairs follows nn-Meter, Zhang et al., MobiSys 2021; there A is timed alone,
-here within what feeds it, so that changes of memory layout are not taken for fusion.)
+costs is timed as well (A+B with those results handed out too) and counted back. The test is made on the largest
+distinct places where the pattern occurs, since small operators drown in the cost of a call. Patterns grow: once
+``Conv+Add`` is a rule, ``Conv+Add+Relu`` is tested. (Testing pairs follows nn-Meter, Zhang et al., MobiSys 2021; there
+A is timed alone, here within what feeds it, so that changes of memory layout are not taken for fusion.)
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autobuild.cost.latency.kernels import Kernels, group
-from autobuild.cost.latency.operators import Fragment, Operators
+from autobuild.cost.latency.operators import ELEMENTWISE, Fragment, Operators
 from autobuild.cost.latency.table import ROUNDS, LatencyTable
-from autobuild.graphs.from_onnx import TYPES
-from autobuild.graphs.operations import ACTIVATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
 PLACES = 4  # that a pattern is tested on
 SHARE = 0.7  # of B's own time: a rule where less is added
 LENGTH = 5  # operators of the longest pattern
-
-
-FOLLOWERS = frozenset(
-    name for name, kind in TYPES.items()
-    if kind in (*ACTIVATIONS, "clip", "elementwise", "add", "sub", "mul", "div", "batch_norm")
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ def _extensions(kernels: Kernels, kernel: int) -> list[Place]:
         return []
     behind = readers[0]
     reader = kernels.of[behind]
-    if operators.type(behind) not in FOLLOWERS or kernels.groups[reader][0] != behind:  # or it is in another kernel
+    if operators.type(behind) not in ELEMENTWISE or kernels.groups[reader][0] != behind:  # or it is in another kernel
         return []
     feeding = {number for k in kernels.sources[reader] for number in kernels.groups[k]}
     before = {*kernels.surroundings(kernel), *members, *feeding} - {behind}

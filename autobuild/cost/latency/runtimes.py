@@ -7,6 +7,7 @@ returns when it is done, so that one clock serves all.
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autobuild.cost.latency.machine import DEVICES, RUNTIMES
-from autobuild.errors import AutobuildError, ConfigError, CostError, nearest
+from autobuild.cost.latency.machine import describe_machine
+from autobuild.errors import AutobuildError, ConfigError, CostError
 
 if TYPE_CHECKING:
     import onnx
@@ -47,13 +48,10 @@ def prepare(
         ConfigError: For an unknown runtime or device, or a missing package.
         CostError: The device is not there, or the network does not accept such an input.
     """
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"runtime={runtime!r}: {nearest(runtime, RUNTIMES)}")
-    if device not in DEVICES:
-        raise ConfigError(f"device={device!r}: {nearest(device, DEVICES)}")
+    describe_machine(runtime, device)  # refuses what is not there
     try:
         if runtime == "onnxruntime":
-            model = net if not hasattr(net, "forward") else to_onnx(net, input_shape)
+            model: Any = to_onnx(net, input_shape) if hasattr(net, "forward") else net
             shapes = {value.name: input_shape for value in model.graph.input}
             return session_call(model.SerializeToString(), shapes, device, threads)
         return _torch_call(net, input_shape, device, compiled=runtime == "compiled")
@@ -68,26 +66,35 @@ def to_onnx(net: nn.Module, input_shape: Shape) -> onnx.ModelProto:
     """Export a network in evaluation mode for one fixed input shape, batch norms folded.
 
     The exporter by TorchScript is used where this version of PyTorch has it: it takes a tenth of the other's time.
+
+    Raises:
+        ConfigError: A package that exporting needs is missing.
+        CostError: The network does not accept such an input, or cannot be exported.
     """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ConfigError("latency needs the package onnx: pip install 'autobuild[onnx]'") from error
+    ready = copy.deepcopy(net).eval()
+    try:
+        with _quiet():
+            return onnx.load_from_string(_exported(ready, input_shape))
+    except Exception as error:  # exporting runs the user's own code: anything may be raised, and all of it is theirs
+        said = " ".join(str(error).split())[:300]
+        raise CostError(f"{type(net).__name__} could not be exported for inputs {input_shape}: {said}") from error
+
+
+def _exported(net: nn.Module, input_shape: Shape) -> bytes:
     import io
 
-    import onnx
     import torch
 
-    file = io.BytesIO()
+    file, example = io.BytesIO(), torch.zeros(input_shape)
     options: dict[str, Any] = {"opset_version": OPSET, "input_names": ["images"], "output_names": ["outputs"]}
-    example = torch.zeros(input_shape)
-    ready = copy.deepcopy(net).eval()
-    with _quiet():
-        try:
-            torch.onnx.export(ready, (example,), file, dynamo=False, **options)
-        except (TypeError, AttributeError, NotImplementedError, ImportError):
-            file = io.BytesIO()
-            program = torch.onnx.export(ready, (example,), dynamo=True, verbose=False, **options)
-            if program is None:
-                raise CostError("torch.onnx.export gave no model") from None
-            program.save(file)  # type: ignore[arg-type]
-    return onnx.load_from_string(file.getvalue())
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        options["dynamo"] = False
+    torch.onnx.export(net, (example,), file, **options)  # type: ignore[arg-type]
+    return file.getvalue()
 
 
 def session_call(model: bytes, shapes: Mapping[str, Shape], device: str = "cpu", threads: int = 1) -> Call:
@@ -153,8 +160,6 @@ def _numpy_type(text: str) -> type:
 def _torch_call(net: Any, input_shape: Shape, device: str, *, compiled: bool) -> Call:
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise CostError("device=cuda: this PyTorch sees no CUDA device")
     ready = fold_batch_norms(copy.deepcopy(net).eval()).to(device)
     x = torch.randn(input_shape, generator=torch.Generator().manual_seed(0)).to(device)
     if x.dim() == 4:

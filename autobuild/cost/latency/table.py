@@ -1,9 +1,8 @@
 """The lookup table: how long each fragment takes, measured once and kept on disk.
 
 Rounds go over all fragments in a random order, so that what disturbs the machine for a while disturbs many fragments a
-little and none in every round. Each round loads a fragment anew (another place in memory) and times it twice: *hot*,
-passes one behind another, and *cold*, after a buffer larger than the core's own caches was read: in a network of some
-size weights come from further away.
+little and none in every round. Each round loads a fragment anew, at another place in memory. Whole networks are
+fragments too: measured in the same rounds, they see the same machine as their parts.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import numpy as np
 from autobuild.cost.latency.machine import describe_machine
 from autobuild.cost.latency.operators import Fragment
 from autobuild.cost.latency.runtimes import session_call
-from autobuild.cost.latency.timing import CacheFlush, pinned, time_call
-from autobuild.errors import ConfigError, CostError
+from autobuild.cost.latency.timing import Timing, pinned, time_call
+from autobuild.errors import AutobuildError, CostError
 
 FORMAT = 1
 ROUNDS = 5
-PASS_BUDGET_MS, PASSES = 8.0, (12, 60)  # time for the passes of a state, and how many there are at least and at most
-STATES = ("hot", "cold")
+PASS_BUDGET_MS, PASSES = 8.0, (12, 60)  # time for the passes of a round, and how many there are at least and at most
+KEPT = ("q10", "median")  # of every round, in milliseconds
 QUARTILE = 0.25  # over rounds: contention only ever adds
 
 
@@ -65,21 +64,48 @@ class LatencyTable:
 
     def rounds(self, key: str) -> int:
         """How many rounds a fragment was timed in."""
-        return len(self._times[key]["hot"]) if key in self._times else 0
+        return len(self._times[key]["q10"]) if key in self._times else 0
 
-    def time_ms(self, key: str, state: str = "hot") -> float:
-        """Time of a fragment in milliseconds: lower quartile over the rounds.
-
-        Args:
-            key: Its key.
-            state: ``hot`` or ``cold``.
+    def time_ms(self, key: str) -> float:
+        """Time of a fragment in milliseconds: over its rounds the lower quartile, of a round the 10 % quantile.
 
         Raises:
             CostError: It was not measured.
         """
+        return float(np.quantile(self._of(key)["q10"], QUARTILE))
+
+    def median_ms(self, key: str) -> float:
+        """The median over the rounds of the median of a round's passes: what it takes on the machine as busy as it was.
+
+        Raises:
+            CostError: It was not measured.
+        """
+        return float(np.median(self._of(key)["median"]))
+
+    def spread(self, key: str) -> float:
+        """How far the rounds' 10 % quantiles lie apart: their interquartile range over their median.
+
+        Raises:
+            CostError: It was not measured.
+        """
+        low, median, high = np.quantile(self._of(key)["q10"], (0.25, 0.5, 0.75))
+        return float((high - low) / median)
+
+    def drift(self) -> list[float]:
+        """How much slower each round was than the fragments' medians: median over all fragments with every round.
+
+        Returns:
+            One ratio a round, in the order of time; empty where nothing was measured.
+        """
+        rounds = max(map(self.rounds, self._times), default=0)
+        full = [own["q10"] for own in self._times.values() if len(own["q10"]) == rounds]
+        values = np.array(full).reshape(len(full), rounds)
+        return [float(ratio) for ratio in np.median(values / np.median(values, axis=1, keepdims=True), axis=0)]
+
+    def _of(self, key: str) -> dict[str, list[float]]:
         if key not in self._times:
             raise CostError(f"the latency table has no fragment {key!r}")
-        return float(np.quantile(self._times[key][state], QUARTILE))
+        return self._times[key]
 
     def measure(
         self,
@@ -109,20 +135,25 @@ class LatencyTable:
                 f"{known[next(iter(missing))].text}"
             )
         draw, done, total = np.random.default_rng(seed), 0, sum(missing.values())
-        flush = CacheFlush()
         with pinned() if self.device == "cpu" and self.threads == 1 else contextlib.nullcontext():
             for number in range(max(missing.values())):
                 for key in draw.permutation([key for key, count in missing.items() if count > number]):
-                    self._add(known[str(key)], flush)
+                    fragment = known[str(key)]
+                    self._add(fragment, self.time(fragment))
                     done += 1
                     if on_progress is not None:
                         on_progress(done, total)
                 self.save()
 
-    def _add(self, fragment: Fragment, flush: CacheFlush) -> None:
+    def time(self, fragment: Fragment) -> Timing:
+        """Time a fragment once, without keeping the result.
+
+        Raises:
+            CostError: The runtime refuses it; the message names its operators.
+        """
         try:
             call = session_call(fragment.model, fragment.inputs, self.device, self.threads)
-        except (ConfigError, CostError):
+        except AutobuildError:
             raise
         except Exception as error:  # the runtime's own types: it has no such operator, or not for these types
             said = " ".join(str(error).split())[:300]
@@ -130,11 +161,13 @@ class LatencyTable:
         alone = self.device == "cpu" and self.threads == 1
         rough = time_call(call, 5, 3, single_thread=alone).median
         passes = int(np.clip(PASS_BUDGET_MS / max(rough, 1e-3), *PASSES))
-        own = self._times.setdefault(fragment.key, {state: [] for state in STATES})
+        return time_call(call, passes, 2, single_thread=alone)
+
+    def _add(self, fragment: Fragment, timing: Timing) -> None:
+        own = self._times.setdefault(fragment.key, {name: [] for name in KEPT})
         self.texts[fragment.key] = fragment.text
-        for state, before in zip(STATES, (None, flush), strict=True):
-            timing = time_call(call, passes, 2, before=before, single_thread=alone)
-            own[state].append(round(timing.q10, 6))
+        for name in KEPT:
+            own[name].append(round(getattr(timing, name), 6))
 
     def save(self) -> None:
         """Write the file, beside and renamed."""
@@ -156,7 +189,7 @@ class LatencyTable:
             self.machine = data["machine"]
             for key, row in data["fragments"].items():
                 self.texts[key] = str(row["text"])
-                self._times[key] = {state: _positive(row[state]) for state in STATES}
+                self._times[key] = {name: _positive(row[name]) for name in KEPT}
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, CostError):
                 raise

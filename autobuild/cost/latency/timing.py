@@ -2,8 +2,8 @@
 
 On a machine that others use, a pass can only take longer than it needs: the thread was preempted, the cache was taken,
 the clock was lowered. Of the first kind the operating system tells: wall time that is no processor time of the thread.
-Such passes are outliers and left out; how many there were is a part of the result, and so is drift, which they do not
-explain.
+Such passes are outliers and left out; where hardly any other is left, as in long passes on a busy machine, all count
+with their processor time. How many there were is a part of the result, and so is drift, which they do not explain.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ DISTURBED_MS = 0.02  # wall time beyond processor time: more is a preemption, le
 DISTURBED_SHARE = 0.02
 MAX_DRIFT = 0.1  # relative change of the medians between thirds of the passes that is called drift
 MAX_DISTURBED = 0.5  # share of disturbed passes beyond which a result is called noisy
+UNDISTURBED = 5  # passes that are enough to leave the others out
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Timing:
         passes: How many passes were timed.
         disturbed: How many of them were preempted, and left out.
         drift: Median of the last third of the passes over that of the first third, less 1.
+        processor: Whether these are processor times of all passes, for want of undisturbed ones.
     """
 
     median: float
@@ -46,6 +48,7 @@ class Timing:
     passes: int
     disturbed: int
     drift: float
+    processor: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -62,16 +65,23 @@ class Timing:
         return asdict(self)
 
 
-def summarise(wall_ms: NDArray[np.float64], disturbed: NDArray[np.bool_]) -> Timing:
-    """A :class:`Timing` from single passes; where all were disturbed, of them all.
+def summarise(
+    wall_ms: NDArray[np.float64], disturbed: NDArray[np.bool_], busy_ms: NDArray[np.float64] | None = None
+) -> Timing:
+    """A :class:`Timing` from single passes.
 
-    Shapes: ``wall_ms (n,)``, ``disturbed (n,)``, in the order of time.
+    Args:
+        wall_ms: Wall times in the order of time, shape ``(n,)``.
+        disturbed: Which passes were disturbed, shape ``(n,)``.
+        busy_ms: Processor times, shape ``(n,)``; they count where fewer than :data:`UNDISTURBED` passes are left.
     """
-    kept = wall_ms[~disturbed] if not disturbed.all() else wall_ms
+    few = (~disturbed).sum() < min(UNDISTURBED, len(wall_ms))
+    processor = bool(few and busy_ms is not None)
+    kept = wall_ms[~disturbed] if not few else wall_ms if busy_ms is None else busy_ms
     low, median, high = np.quantile(kept, (0.1, 0.5, 0.9))
     third = max(1, len(kept) // 3)
     drift = float(np.median(kept[-third:]) / np.median(kept[:third]) - 1) if len(kept) >= 3 else 0.0
-    return Timing(float(median), float(low), float(high), len(wall_ms), int(disturbed.sum()), drift)
+    return Timing(float(median), float(low), float(high), len(wall_ms), int(disturbed.sum()), drift, processor)
 
 
 def time_call(
@@ -79,7 +89,6 @@ def time_call(
     passes: int = PASSES,
     warmup: int = WARM_UP,
     *,
-    before: Callable[[], object] | None = None,
     single_thread: bool = True,
 ) -> Timing:
     """Time a call.
@@ -88,7 +97,6 @@ def time_call(
         call: What is timed; it returns when its work is done (a CUDA call synchronises).
         passes: Timed passes.
         warmup: Passes before the clock runs.
-        before: Called before each pass, outside the clock, e.g. to drop caches.
         single_thread: Whether the work is done by the calling thread alone: only then its processor time tells
             disturbed passes. Where it is not, passes beyond the third quartile plus three interquartile ranges count
             as disturbed.
@@ -102,14 +110,12 @@ def time_call(
         call()
     wall, busy = np.empty(passes), np.empty(passes)
     for number in range(passes):
-        if before is not None:
-            before()
         used, started = time.thread_time_ns(), time.perf_counter_ns()
         call()
         wall[number] = (time.perf_counter_ns() - started) / 1e6
         busy[number] = (time.thread_time_ns() - used) / 1e6
     if single_thread:
-        return summarise(wall, wall - busy > np.maximum(DISTURBED_MS, DISTURBED_SHARE * wall))
+        return summarise(wall, wall - busy > np.maximum(DISTURBED_MS, DISTURBED_SHARE * wall), busy)
     first, third = np.quantile(wall, (0.25, 0.75))
     return summarise(wall, wall > third + 3 * (third - first))
 
@@ -133,18 +139,3 @@ def pinned(cores: Sequence[int] | None = None) -> Iterator[tuple[int, ...]]:
         yield tuple(sorted(wanted))
     finally:
         os.sched_setaffinity(0, allowed)
-
-
-class CacheFlush:
-    """Reads a buffer larger than a core's own caches, so that weights come from further away, as in a network.
-
-    Args:
-        megabytes: Size of the buffer.
-    """
-
-    def __init__(self, megabytes: float = 4.0) -> None:
-        self._buffer = np.ones(int(megabytes * 2**17))  # 8 bytes each
-
-    def __call__(self) -> float:
-        """Read it."""
-        return float(self._buffer.sum())
