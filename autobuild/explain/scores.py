@@ -15,7 +15,10 @@ from autobuild.fit import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from autobuild.construct import Built
+    from autobuild.cost import Hardware
     from autobuild.labels import LabelledSet
 
 

@@ -41,8 +41,10 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _costs(config: Mapping[str, Any]) -> list[Cost]:
     from autobuild.cost import cost_names, make_cost
+    from autobuild.cost.registry import TIMED
 
-    names = [name.strip() for name in config["cost"].split(",")] if config["cost"] else cost_names()
+    computed = [name for name in cost_names() if name not in TIMED]
+    names = [name.strip() for name in config["cost"].split(",")] if config["cost"] else computed
     return [make_cost(name, config["hardware"]) for name in dict.fromkeys(names) if name]
 
 
