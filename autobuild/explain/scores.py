@@ -49,6 +49,7 @@ class Scores:
             by: str = "predicted",
             apart: int = 0,
             time_limit: float = 10.0,
+            hardware: str | Path | Hardware | None = None,
         ) -> Built:
             """See :func:`autobuild.api.build`."""
 
