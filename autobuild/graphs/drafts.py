@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from autobuild.graphs.operations import Operation, OperationGraph, Shape
+from autobuild.graphs.operations import Operation, OperationGraph, Shape, Span
 
 GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
 
@@ -56,6 +56,9 @@ class Draft:
     padding: tuple[tuple[int, int], ...] | None = None
     groups: int | None = None
     bias: bool | None = None
+    axes: Shape | None = None
+    spans: tuple[tuple[Span, ...], ...] | None = None
+    mode: str | None = None
     macs: int | None = 0
 
 
@@ -200,15 +203,17 @@ def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGr
     number = {id(draft): i for i, draft in enumerate(drafts)}
     taken: Counter[str] = Counter()
     counted: set[str] = set()
-    nodes, edges = [], set()
+    nodes, edges, operands = [], set(), []
     for draft in drafts:
-        edges |= {(number[id(value.draft)], number[id(draft)]) for value in draft.inputs}
+        operands.append(tuple((number[id(value.draft)], value.place) for value in draft.inputs))
+        edges |= {(source, number[id(draft)]) for source, _ in operands[-1]}
         own = {weight.key: weight.numel for weight in draft.weights if weight.learnt and weight.key not in counted}
         counted |= set(own)
         nodes.append(_operation(draft, taken, sum(own.values())))
     return OperationGraph(
-        tuple(nodes), tuple(sorted(edges)), tuple(dict.fromkeys(number[id(v.draft)] for v in outputs)), name
-    )
+        tuple(nodes), tuple(sorted(edges)), tuple(dict.fromkeys(number[id(v.draft)] for v in outputs)), name,
+        tuple(operands),
+    )  # fmt: skip
 
 
 def _operation(draft: Draft, taken: Counter[str], params: int) -> Operation:
@@ -228,8 +233,12 @@ def _operation(draft: Draft, taken: Counter[str], params: int) -> Operation:
         padding=draft.padding,
         groups=draft.groups,
         bias=draft.bias,
+        axes=draft.axes,
+        spans=draft.spans,
+        mode=draft.mode,
         params=params,
         weight_bytes=sum(weight.numel * weight.itemsize for weight in draft.weights),
+        weight_elements=sum(weight.numel for weight in draft.weights),
         output_bytes=written,
         macs=draft.macs,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import GraphError
 from autobuild.graphs.drafts import Draft, Value, Weight, clipping, convolution, finish, linear, matmul
 from autobuild.graphs.operations import OperationGraph, Shape
+from autobuild.graphs.torch_axes import fill_axes
 
 if TYPE_CHECKING:
     import torch
@@ -80,10 +81,15 @@ def from_torch(model: nn.Module, example_input: Example, *, name: str = "", fold
     Raises:
         GraphError: If the network does not run on the example, or torch.export cannot trace it.
     """
-    program = _export(model, example_input)
-    reader = _Reader(program)
+    drafts, outputs = traced(model, example_input)
+    return finish(drafts, outputs, name or type(model).__name__, fold=fold)
+
+
+def traced(model: nn.Module, example_input: Example) -> tuple[list[Draft], list[Value]]:
+    """The operations of a network before any rule is applied, and its outputs; as :func:`from_torch`."""
+    reader = _Reader(_export(model, example_input))
     outputs = reader.run()
-    return finish(reader.drafts, outputs, name or type(model).__name__, fold=fold)
+    return reader.drafts, outputs
 
 
 def _export(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
@@ -243,6 +249,8 @@ def _fill(draft: Draft, base: str, args: list[Any], node: torch.fx.Node) -> bool
             _reduction(draft, base, named, x)
         elif draft.type == "clip" and base != "clamp_max":
             draft.type = clipping(_number(named, 1), _number(named, 2))
+        else:
+            fill_axes(draft, base, named)
         return draft.type != "alias" or draft.outputs[0] != x
     return True
 
@@ -300,6 +308,7 @@ def _adaptive(draft: Draft, base: str, x: Shape) -> bool:
 
 def _reduction(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> None:
     """A mean or maximum over all positions of a map is a global pool."""
+    fill_axes(draft, base, named)
     over = named.get("dim")
     dims = {d % len(x) for d in ([over] if isinstance(over, int) else over or ())}
     if base in ("mean", "amax") and len(x) >= 3 and dims == set(range(2, len(x))):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Shape = tuple[int, ...]
+Span = tuple[int, int, int]  # start, stop and step along one dimension
 
 # The vocabulary: fixed, so that graphs of any family of networks fit one another. Order is part of the packed format:
 # new types are appended before "other".
@@ -44,11 +45,18 @@ class Operation:
         kernel: Positions per spatial dimension of convolutions and pools.
         stride: Step per spatial dimension.
         dilation: Dilation per spatial dimension.
-        padding: ``(before, after)`` per spatial dimension.
+        padding: ``(before, after)`` per spatial dimension; of a pad per dimension.
         groups: Groups of a convolution.
         bias: Whether a convolution or linear layer adds one; None where the question makes no sense.
+        axes: Dimensions along which it works: of the output for a concat, of the input for a slice, softmax, reduction,
+            norm or gather; for a transposition the input's dimension behind each of the output's. None: not known.
+        spans: What a slice takes: for each output ``(start, stop, step)`` along each of its axes. Where the inputs of a
+            concat lie: the same for each input. None: not known.
+        mode: How a resize or pad fills: ``nearest``, ``nearest-exact``, ``linear``, ``cubic`` (``-corners`` behind it
+            where the corners are aligned), ``constant``; ``pixel_shuffle`` of such a transposition.
         params: Learnt numbers; those shared by several nodes count at the first.
         weight_bytes: Bytes of all weights and buffers that the node reads.
+        weight_elements: How many numbers these are.
         output_bytes: Bytes that it writes: 0 for an alias.
         macs: Multiply-accumulates for the shapes given; 0 for what multiplies nothing by weights or another map
             (see :func:`autobuild.cost.count_macs`); None for types without a rule.
@@ -66,8 +74,12 @@ class Operation:
     padding: tuple[tuple[int, int], ...] | None = None
     groups: int | None = None
     bias: bool | None = None
+    axes: Shape | None = None
+    spans: tuple[tuple[Span, ...], ...] | None = None
+    mode: str | None = None
     params: int = 0
     weight_bytes: int = 0
+    weight_elements: int = 0
     output_bytes: int = 0
     macs: int | None = 0
 
@@ -117,12 +129,15 @@ class OperationGraph:
         edges: Pairs ``(source, target)`` of node numbers, source < target, sorted, each once.
         outputs: Numbers of the nodes whose output is the network's.
         name: What the network is called.
+        operands: For each node the ``(source, output of the source)`` behind each of its ``input_shapes``, in order;
+            empty where the graph does not say (see :meth:`operand_table`).
     """
 
     nodes: tuple[Operation, ...]
     edges: tuple[tuple[int, int], ...]
     outputs: tuple[int, ...]
     name: str = ""
+    operands: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.nodes)
@@ -130,6 +145,18 @@ class OperationGraph:
             raise GraphError(f"graph {self.name!r}: edge {bad[0]} does not run forward between its {n} nodes")
         if bad_outputs := [node for node in self.outputs if not 0 <= node < n]:
             raise GraphError(f"graph {self.name!r}: output {bad_outputs[0]} is none of its {n} nodes")
+        if self.operands:
+            self._check_operands()
+
+    def _check_operands(self) -> None:
+        if len(self.operands) != len(self.nodes):
+            raise GraphError(f"graph {self.name!r}: operands of {len(self.operands)} nodes, it has {len(self.nodes)}")
+        edges = set(self.edges)
+        for i, (node, operands) in enumerate(zip(self.nodes, self.operands, strict=True)):
+            for source, place in operands:
+                if (source, i) not in edges or not 0 <= place < len(self.nodes[source].output_shapes):
+                    raise GraphError(f"graph {self.name!r}: node {node.name!r} reads output {place} of node {source}, "
+                                     "to which no edge leads or which has no such output")  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -160,6 +187,28 @@ class OperationGraph:
             found[target].append(source)
         return found
 
+    def operand_table(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """``operands``, or where the graph does not say them what its edges and shapes allow to conclude.
+
+        Raises:
+            GraphError: If a node's input shapes are not those of the nodes that feed it.
+        """
+        if self.operands:
+            return self.operands
+        return tuple(self._concluded(i, sources) for i, sources in enumerate(self.sources()))
+
+    def _concluded(self, i: int, sources: list[int]) -> tuple[tuple[int, int], ...]:
+        node, left = self.nodes[i], list(sources)
+        found = []
+        for shape in node.input_shapes:
+            fits = [source for source in left or sources if shape in self.nodes[source].output_shapes]
+            if not fits:
+                raise GraphError(f"graph {self.name!r}: node {node.name!r} has an input of shape {shape}, and no node "
+                                 "that feeds it has such an output")  # fmt: skip
+            found.append((fits[0], self.nodes[fits[0]].output_shapes.index(shape)))
+            left = [source for source in left if source != fits[0]]
+        return tuple(found)
+
     def without(self, types: Iterable[str]) -> OperationGraph:
         """The graph with nodes of these types taken out and their neighbours joined; weights go with them."""
         dropped = set(types)
@@ -179,7 +228,7 @@ class OperationGraph:
             edges |= {(number[source], number[i]) for source in feeding}
         outputs = dict.fromkeys(number[kept] for node in self.outputs for kept in stands_for[node])
         return replace(self, nodes=tuple(self.nodes[i] for i in number), edges=tuple(sorted(edges)),
-                       outputs=tuple(outputs))  # fmt: skip
+                       outputs=tuple(outputs), operands=())  # fmt: skip
 
     def describe(self) -> pd.DataFrame:
         """One row a node, for reading: shapes as text, sizes as numbers."""
@@ -210,6 +259,7 @@ class OperationGraph:
             "nodes": [node.to_dict() for node in self.nodes],
             "edges": [list(edge) for edge in self.edges],
             "outputs": list(self.outputs),
+            "operands": [[list(operand) for operand in operands] for operands in self.operands],
         }
 
     @staticmethod
@@ -226,7 +276,8 @@ class OperationGraph:
             )
         nodes = tuple(Operation.from_dict(node) for node in data["nodes"])
         edges = tuple((int(source), int(target)) for source, target in data["edges"])
-        return OperationGraph(nodes, edges, tuple(map(int, data["outputs"])), str(data.get("name", "")))
+        operands = _tuples(data.get("operands", []))
+        return OperationGraph(nodes, edges, tuple(map(int, data["outputs"])), str(data.get("name", "")), operands)
 
     def to_json(self) -> str:
         """:meth:`to_dict` as JSON text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -64,7 +65,15 @@ def _zoo(library: str) -> tuple[list[str], Callable[..., Any]] | None:
     try:
         if library == "torchvision":
             models = import_torchvision().models
-            return models.list_models(), lambda model, **options: models.get_model(model, weights=None, **options)
+
+            def build(model: str, **options: Any) -> nn.Module:
+                # Segmentation and detection would fetch trained weights for the network inside.
+                inside = "weights_backbone" in inspect.signature(models.get_model_builder(model)).parameters
+                weights = {"weights": None, **({"weights_backbone": None} if inside else {})}
+                network: nn.Module = models.get_model(model, **{**weights, **options})
+                return network
+
+            return models.list_models(), build
         import_torchvision(required=False)  # timm imports it
         timm = importlib.import_module("timm")
         return timm.list_models(), lambda model, **options: timm.create_model(model, pretrained=False, **options)

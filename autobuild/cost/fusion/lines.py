@@ -1,0 +1,247 @@
+"""LBDF, line-buffer depth-first: all operations of a group run at once, row by row, and keep only the rows they need.
+
+Row r of a tensor t exists from the moment ``sigma_t r + delta_t`` on. ``sigma`` is the product of the strides on the
+way, ``delta`` the delay that windows and sums over rows cause. A tensor keeps the rows between the oldest that a reader
+still needs and the newest. (Issue of the names: Mills et al., "Applying Graph Explanation to Operator Fusion", arXiv
+2501.00636; the formulas are written out in docs/fusion.md.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
+from autobuild.cost.fusion.graph import FusionGraph, bits
+
+Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
+
+
+class Edge(NamedTuple):
+    """A tensor read by an operation.
+
+    Attributes:
+        tensor: Its number.
+        source: Operation that writes it; -1 for none.
+        reader: The operation.
+        lead: The reader's row 0 comes at least so much later than the tensor's row 0.
+        sigma: Time between two rows of the tensor.
+        last: Number of its last row.
+        moments: Rows of the reader at which most rows of the tensor are kept; empty where only the newest is kept.
+    """
+
+    tensor: int
+    source: int
+    reader: int
+    lead: int
+    sigma: int
+    last: int
+    moments: tuple[Moment, ...]
+
+
+class Lines(NamedTuple):
+    """What LBDF keeps of a group on chip.
+
+    Attributes:
+        rows: For each tensor that the group touches, how many rows.
+        delta: For each of its operations, when its row 0 is there.
+        required_bytes: Rows, accumulators and all weights.
+    """
+
+    rows: dict[int, int]
+    delta: dict[int, int]
+    required_bytes: int
+
+
+class LineBuffers:
+    """Requirements of groups of one graph."""
+
+    def __init__(self, graph: FusionGraph) -> None:
+        self.graph = graph
+        strides = _Strides(graph)
+        conflicts = strides.conflicts
+        self.conflicting = sum(1 << i for i in conflicts)
+        self.edges = _edges(graph, range(len(graph)), strides)
+        self.constant = [op.weight_bytes + op.accumulator_bytes for op in graph.ops]
+        self.barriers = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
+        self.doubtful = self.barriers | self.conflicting  # groups without any of these have a schedule
+        self.row_bytes = [tensor.row_bytes for tensor in graph.tensors]
+        self.outputs = [op.outputs for op in graph.ops]
+
+    def refusal(self, mask: int) -> str:
+        """Why a group has no schedule by rows; empty where it has one."""
+        if mask & self.barriers:
+            return f"{self.graph.ops[next(bits(mask & self.barriers))].name} is a barrier"
+        if mask & self.conflicting:
+            found = _Strides(self.graph, mask).conflicts
+            if found:
+                name = self.graph.ops[min(found)].name
+                return f"paths to {name} have different strides"
+        return ""
+
+    def required_bytes(self, mask: int, at_most: int | None = None) -> int:
+        """Buffer that a group needs, in bytes; it must have no :meth:`refusal`.
+
+        Where its weights alone are above ``at_most``, their bytes.
+        """
+        if at_most is not None:
+            weights = sum(self.constant[i] for i in bits(mask))
+            if weights > at_most:
+                return weights
+        return self._smaller(mask)[0]
+
+    def lines(self, mask: int) -> Lines:
+        """The same with rows and delays."""
+        required, delta = self._smaller(mask)
+        rows: dict[int, int] = {}
+        self._kept(mask, list(bits(mask)), self._tables(mask), delta, rows)
+        return Lines(rows, delta, required)
+
+    def _tables(self, mask: int) -> list[tuple[Edge, ...]]:
+        if mask & self.conflicting:
+            return _edges(self.graph, bits(mask), _Strides(self.graph, mask))
+        return self.edges
+
+    def _smaller(self, mask: int) -> tuple[int, dict[int, int]]:
+        """Each operation as soon as its operands allow, or as late as its readers do: the smaller requirement."""
+        tables = self._tables(mask)
+        order = list(bits(mask))
+        soon: dict[int, int] = {}
+        for i in order:
+            soon[i] = max([soon.get(source, 0) + lead for _, source, _, lead, _, _, _ in tables[i]], default=0)
+        late = dict(soon)
+        limit: dict[int, int] = {}
+        for i in reversed(order):
+            when = late[i] = limit.get(i, late[i])
+            for _, source, _, lead, _, _, _ in tables[i]:
+                if source in soon and (source not in limit or limit[source] > when - lead):
+                    limit[source] = when - lead
+        first = self._kept(mask, order, tables, soon)
+        if late == soon:
+            return first, soon
+        second = self._kept(mask, order, tables, late)
+        return (first, soon) if first <= second else (second, late)
+
+    def _kept(self, mask: int, order: list[int], tables: list[tuple[Edge, ...]], delta: dict[int, int],
+              rows: dict[int, int] | None = None) -> int:  # fmt: skip
+        """Bytes on chip under given delays. Tensors from outside come as late as their first reader allows."""
+        starts: dict[int, int] = {}
+        for i in order:
+            when = delta[i]
+            for tensor, source, _, lead, _, _, _ in tables[i]:
+                if source not in delta and (tensor not in starts or starts[tensor] > when - lead):
+                    starts[tensor] = when - lead
+        kept = dict.fromkeys(starts, 1) if rows is None else rows
+        if rows is not None:
+            rows |= dict.fromkeys(starts, 1)
+        total = 0
+        for i in order:
+            total += self.constant[i]
+            for tensor in self.outputs[i]:
+                kept.setdefault(tensor, 1)
+            when = delta[i]
+            for tensor, source, _, _, sigma, last, moments in tables[i]:
+                if moments:
+                    lag = when - (delta[source] if source in delta else starts[tensor])
+                    for later, oldest in moments:
+                        newest = (lag + later) // sigma
+                        many = (newest if newest < last else last) - oldest + 1
+                        if many > kept.get(tensor, 0):
+                            kept[tensor] = many
+        row_bytes = self.row_bytes
+        for tensor, many in kept.items():
+            total += many * row_bytes[tensor]
+        return total
+
+
+class _Strides:
+    """sigma of every tensor: rows of tensors that are joined by windows step in fixed ratios."""
+
+    def __init__(self, graph: FusionGraph, mask: int | None = None) -> None:
+        self.graph = graph
+        members = list(bits(graph.full if mask is None else mask))
+        links: dict[int, list[tuple[int, Fraction]]] = {}
+        self.inside = set(members)
+        for i in members:
+            for tensor, access in graph.ops[i].operands:
+                if self.ties(i, tensor, access):
+                    source, ratio = self.node(tensor), Fraction(access.num, access.den)
+                    links.setdefault(source, []).append((i, ratio))
+                    links.setdefault(i, []).append((source, 1 / ratio))
+        self.sigma: dict[int, Fraction] = {}
+        self.conflicts: set[int] = set()  # operations of parts in which paths disagree
+        for start in links:
+            if start not in self.sigma:
+                self._walk(start, links)
+
+    def node(self, tensor: int) -> int:
+        """An operation, or for a tensor from outside a number below zero."""
+        producer = self.graph.tensors[tensor].producer
+        return producer if producer in self.inside else -1 - tensor
+
+    def ties(self, i: int, tensor: int, access: Access) -> bool:
+        """Whether the reader's rows step with the tensor's."""
+        return access.kind == WINDOW and self.graph.tensors[tensor].rows > 1 and self.graph.ops[i].rows > 1
+
+    def _walk(self, start: int, links: dict[int, list[tuple[int, Fraction]]]) -> None:
+        part = {start: Fraction(1)}
+        queue, agree = [start], True
+        for here in queue:
+            for there, ratio in links[here]:
+                value = part[here] * ratio
+                if there not in part:
+                    part[there] = value
+                    queue.append(there)
+                elif part[there] != value:
+                    agree = False
+        scale = math.lcm(*(value.denominator for value in part.values()))
+        self.sigma |= {node: value * scale for node, value in part.items()}
+        if not agree:
+            self.conflicts |= {node for node in part if node >= 0}
+
+
+def _edges(graph: FusionGraph, members: Iterable[int], strides: _Strides) -> list[tuple[Edge, ...]]:
+    found: list[tuple[Edge, ...]] = [()] * len(graph)
+    for i in members:
+        edges = []
+        for number, access in graph.ops[i].operands:
+            tensor = graph.tensors[number]
+            sigma = int(strides.sigma.get(strides.node(number), 1))
+            own = int(strides.sigma.get(i, 1))
+            lead, moments = _timing(access, tensor.rows, graph.ops[i].rows, sigma, own)
+            edges.append(Edge(number, tensor.producer, i, lead, sigma, tensor.rows - 1, moments))
+        found[i] = tuple(edges)
+    return found
+
+
+def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
+    """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
+    if rows == 1:
+        return 0, ()
+    if access.kind == REDUCE:
+        return sigma * access.high, ()
+    if access.kind == FULL:  # until the reader's last row
+        return sigma * access.high, ((own * (out - 1), access.low),)
+    oldest = _oldest(access, rows, out)
+    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in range(out))
+    moments = [
+        (own * r, oldest[r])
+        for r in range(out)
+        # one row later still needs the same, or den rows before it was as bad
+        if not (r + 1 < out and oldest[r + 1] == oldest[r])
+        and not (r >= access.den and oldest[r] - oldest[r - access.den] >= access.num)
+    ]
+    return lead, tuple(moments)
+
+
+@lru_cache(maxsize=4096)
+def _oldest(access: Access, rows: int, out: int) -> list[int]:
+    """For each row of the reader the oldest row that it or a later one reads."""
+    found: list[int] = []
+    for r in reversed(range(out)):
+        first, last = rows_read(access, r, rows)
+        found.append(min(first if first <= last else rows - 1, found[-1] if found else rows - 1))
+    return found[::-1]

@@ -1,0 +1,129 @@
+"""The partition with the fewest DRAM bytes: a shortest path over what can have been executed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from autobuild.cost.fusion.partition.bounded import branch_and_bound
+from autobuild.cost.fusion.partition.feasible import TooManyGroups, feasible_groups
+from autobuild.cost.fusion.partition.interval import interval_partition
+from autobuild.cost.fusion.partition.lazy import best_first
+from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.partition import (
+    GroupCosts,
+    Partition,
+    Status,
+    floor_bytes,
+    follows_rule,
+    partition_of,
+)
+from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
+
+MAX_LAZY = 3_000  # down-sets that are searched best first
+MAX_STATES = 200_000  # down-sets of one part; beyond, branch and bound
+
+
+def exact_partition(
+    costs: GroupCosts,
+    time_limit_s: float = 60.0,
+    max_lazy: int = MAX_LAZY,
+    max_states: int = MAX_STATES,
+    max_groups: int = 500_000,
+    hereditary: bool | None = None,
+) -> Partition:
+    """The partition with the fewest DRAM bytes.
+
+    A partition with an acyclic quotient is a chain of down-sets (sets that hold the ancestors of all they hold), each
+    larger by one group than the one before. So the best is a shortest path from the empty set to the full one.
+
+    Where costs say what their tensors are and there are few down-sets, it is searched best first, and only groups that
+    could be in a best partition are computed (:func:`~autobuild.cost.fusion.partition.lazy.best_first`). Otherwise all
+    feasible groups are listed, the network is taken apart at operations that none joins to others
+    (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
+    ``max_states`` down-sets by branch and bound. Where neither ends in half the time, the best partition of groups
+    that grow from valid groups only is the answer, or that of one topological order.
+
+    Args:
+        costs: The network and the cost of its groups.
+        time_limit_s: Seconds.
+        max_lazy: Down-sets up to which it is searched best first; each is held against each.
+        max_states: Down-sets of one part that are held.
+        max_groups: Groups that are looked at where all are listed.
+        hereditary: Whether no valid group has invalid parts, so that an invalid one refuses all that hold it; faster.
+            Default: what the costs say of themselves.
+
+    Returns:
+        ``optimal``, or ``bounded`` where a limit was met.
+    """
+    start = time.perf_counter()
+    order = Order.of(costs)
+    if not len(order):
+        return Partition((), 0, "optimal", 0)
+    strict = not (getattr(costs, "hereditary", True) if hereditary is None else hereditary)
+    half, deadline = start + time_limit_s / 2, start + time_limit_s
+    floor = floor_bytes(costs, order)
+    if follows_rule(costs):
+        lazily = best_first(costs, order, max_lazy, half, not strict)
+        if lazily.groups:
+            return _partition(costs, order, lazily.groups, None, start)
+        floor = max(floor, lazily.bound)
+    for assumed in (False, True) if strict else (True,):
+        try:
+            groups = feasible_groups(costs, order, max_groups, deadline if assumed else half, assumed)
+        except TooManyGroups:
+            continue
+        chosen, bound = _by_parts(order, groups, max_states, deadline)
+        return _partition(costs, order, chosen, floor if assumed and strict else bound, start)
+    return _partition(costs, order, interval_partition(costs, order).groups, floor, start)
+
+
+def _by_parts(order: Order, groups: dict[int, int], max_states: int, deadline: float) -> tuple[list[int], int | None]:
+    """The best of all feasible groups, and a bound where that is not sure."""
+    solved = []
+    for part in parts(order, groups):
+        choices = Choices.of(order, part, groups)
+        solved.append(shortest_path(choices, max_states) or branch_and_bound(choices, deadline))
+    bound = None if all(one.optimal for one in solved) else sum(one.lower_bound for one in solved)
+    return [group for one in solved for group in one.groups], bound
+
+
+def _partition(costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, start: float) -> Partition:
+    """Groups as an answer; optimal where no bound is given, or where it is met."""
+    found = partition_of(costs, groups, order)
+    bound = found.dram_bytes if bound is None else min(bound, found.dram_bytes)
+    status: Status = "optimal" if bound == found.dram_bytes else "bounded"
+    return replace(found, status=status, lower_bound=bound, seconds=time.perf_counter() - start)
+
+
+def shortest_path(choices: Choices, max_states: int = MAX_STATES) -> Solved | None:
+    """The best chain of down-sets of a part; None where there are more than ``max_states`` of them."""
+    # Down-sets by size: all ways into one are known before it is left. A state: bytes, the last group, what is ready.
+    levels: list[dict[int, tuple[int, int, int]]] = [{} for _ in range(choices.part.bit_count() + 1)]
+    levels[0][0] = (0, 0, choices.ready)
+    states = 1
+    for level in levels:
+        for done, (spent, _, ready) in level.items():
+            for first in bits(ready):
+                for group, needs, dram in choices.by_first[first]:
+                    if group & done or needs & ~done:
+                        continue
+                    after = done | group
+                    there = levels[after.bit_count()]
+                    known = there.get(after)
+                    if known is None:
+                        states += 1
+                        if states > max_states:
+                            return None
+                        there[after] = (spent + dram, group, choices.ready_after(after, ready, group))
+                    elif spent + dram < known[0]:
+                        there[after] = (spent + dram, group, known[2])
+    total = levels[-1][choices.part][0]
+    groups: list[int] = []
+    done = choices.part
+    while done:
+        group = levels[done.bit_count()][done][1]
+        groups.append(group)
+        done ^= group
+    return Solved(tuple(reversed(groups)), total, total)

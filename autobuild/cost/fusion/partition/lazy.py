@@ -1,0 +1,180 @@
+"""The best chain of down-sets, best first: a group's buffer is looked at only when no cheaper chain is left to try."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.partition import Minimum, Tensor, TrafficCosts, group_dram
+
+MAX_REFUSED = 16  # invalid groups that are remembered for each first operation
+
+
+class Borders:
+    """All down-sets of a network, and what must be in DRAM where one ends.
+
+    The bytes of any partition are the floor (weights, inputs and outputs of the network, each once) and what lies on
+    the borders between groups. A chain of groups from down-set to down-set pays for a tensor when it first lies on a
+    border (it is written, and will be read; an output is written anyhow), and again each time that a group reads it
+    and a later one still needs it. So the cost of a border does not depend on the group before it, but for tensors
+    that lay on the border before, too.
+
+    Args:
+        order: The network's order.
+        tensors: Its tensors.
+        limit: How many down-sets there may be.
+
+    Attributes:
+        sets: The down-sets, by the bytes that their border costs.
+        full: Whether there are no more than the limit; otherwise nothing else can be asked.
+    """
+
+    def __init__(self, order: Order, tensors: Sequence[Tensor], limit: int) -> None:
+        self.sizes = [tensor.dram_bytes for tensor in tensors]
+        self.consumers = [tensor.consumers for tensor in tensors]
+        # An input lies on the first border, where it costs nothing: its one reading is part of the floor.
+        self.first_costs = [
+            0 if tensor.producer < 0 else tensor.dram_bytes * (1 if tensor.output else 2) for tensor in tensors
+        ]
+        self.start = sum(1 << t for t, tensor in enumerate(tensors) if tensor.producer < 0 and tensor.consumers)
+        written: list[int] = [0] * len(order)
+        read: list[int] = [0] * len(order)
+        for t, tensor in enumerate(tensors):
+            if tensor.producer >= 0 and tensor.consumers:
+                written[tensor.producer] |= 1 << t
+            for i in bits(tensor.consumers):
+                read[i] |= 1 << t
+        border = {0: self.start}
+        ready = {0: sum(1 << i for i in range(len(order)) if not order.preds[i])}
+        left = [0]
+        self.full = True
+        for done in left:
+            for i in bits(ready[done]):
+                after = done | 1 << i
+                if after in border:
+                    continue
+                if len(border) >= limit:
+                    self.full = False
+                    return
+                gone = sum(1 << t for t in bits(read[i]) if not self.consumers[t] & ~after)
+                border[after] = (border[done] | written[i]) & ~gone
+                ready[after] = (ready[done] ^ 1 << i) | sum(
+                    1 << j for j in bits(order.succs[i]) if not order.preds[j] & ~after
+                )
+                left.append(after)
+        self.border = border
+        cost = {done: sum(self.first_costs[t] for t in bits(on)) for done, on in border.items()}
+        self.sets = sorted((cost[done], -done.bit_count(), done, on) for done, on in border.items())
+
+    def after(self, done: int) -> list[tuple[int, int, int]]:
+        """Down-sets that hold ``done`` and more, cheapest first: bytes that the step costs above the floor."""
+        before = self.border[done]
+        steps = [
+            (self._shared(done, before, target, on) if before & on else cost, fewer, target)
+            for cost, fewer, target, on in self.sets
+            if not done & ~target and target != done
+        ]
+        steps.sort()
+        return steps
+
+    def _shared(self, done: int, before: int, target: int, on: int) -> int:
+        group = target & ~done
+        again = sum(self.sizes[t] for t in bits(before & on) if self.consumers[t] & group)
+        return again + sum(self.first_costs[t] for t in bits(on & ~before))
+
+
+class Lazily(NamedTuple):
+    """What a best-first search found.
+
+    Attributes:
+        groups: Of the best partition; empty where it did not end.
+        bound: Bytes that no partition stays under.
+    """
+
+    groups: list[int]
+    bound: int
+
+
+def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, hereditary: bool) -> Lazily:
+    """Groups of the partition with the fewest DRAM bytes.
+
+    Dijkstra's algorithm on the bytes above the floor. A step is first tried at what it must cost, and the group's own
+    cost asked for only when it is the cheapest left, so that most groups are never computed.
+
+    Args:
+        costs: The network and the cost of its groups.
+        order: Its order.
+        limit: Down-sets beyond which it is not tried.
+        deadline: When to stop, of :func:`time.perf_counter`.
+        hereditary: Whether an invalid group refuses all that hold it.
+    """
+    minimum = Minimum(costs, order)
+    floor = minimum.of(order.everything)
+    borders = Borders(order, costs.tensors, limit)
+    if not borders.full:
+        return Lazily([], floor)
+    known = {0: (0, 0)}  # down-set -> bytes above the floor, last group
+    closed: set[int] = set()
+    steps: dict[int, Iterator[tuple[int, int, int]]] = {}
+    refused = _Refused()
+    # Entries: bytes above the floor, the larger set first, the set, where the step came from (itself: reached).
+    heap = [(0, 0, 0, 0)]
+    while heap:
+        spent, _, target, source = heapq.heappop(heap)
+        if target == source:  # reached
+            if target in closed:
+                continue
+            if target == order.everything:
+                break
+            if time.perf_counter() > deadline:
+                return Lazily([], floor + spent)
+            closed.add(target)
+            steps[target] = iter(borders.after(target))
+        elif target not in closed and not refused.within(group := target & ~source) and order.connected(group):
+            dram = group_dram(costs, group)
+            if dram >= 0:
+                total = spent + dram - minimum.of(group)
+                if target not in known or total < known[target][0]:
+                    known[target] = (total, group)
+                    heapq.heappush(heap, (total, -target.bit_count(), target, target))
+            elif hereditary:
+                refused.add(group)
+        for more, fewer, onward in steps[source]:
+            if onward not in closed and (onward not in known or known[source][0] + more < known[onward][0]):
+                heapq.heappush(heap, (known[source][0] + more, fewer, onward, source))
+                break
+    groups = []
+    done = order.everything
+    while done:
+        groups.append(known[done][1])
+        done ^= known[done][1]
+    return Lazily(groups[::-1], floor + known[order.everything][0])
+
+
+class _Refused:
+    """Invalid groups: what holds one is invalid, too. For each operation the smallest that begin with it are kept."""
+
+    def __init__(self) -> None:
+        self.by_first: dict[int, list[int]] = {}
+        self.firsts = 0
+
+    def add(self, group: int) -> None:
+        """Remember an invalid group."""
+        first = group & -group
+        self.firsts |= first
+        there = [bad for bad in self.by_first.get(first, []) if group & ~bad]
+        self.by_first[first] = sorted([*there, group], key=int.bit_count)[:MAX_REFUSED]
+
+    def within(self, group: int) -> bool:
+        """Whether a group holds one of them."""
+        left = self.firsts & group
+        while left:
+            first = left & -left
+            for bad in self.by_first[first]:
+                if not bad & ~group:
+                    return True
+            left ^= first
+        return False

@@ -1,0 +1,85 @@
+"""Local search over partitions: merge two groups, cut one, move an operation."""
+
+from __future__ import annotations
+
+import random
+
+from autobuild.cost.fusion.partition.masks import bits
+from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
+from autobuild.cost.fusion.partition.plans import Links, Trial, chance_plans
+from autobuild.cost.fusion.partition.split import Splitter, cuts_at, split_randomly
+
+INITIAL = 100  # plans by chance that a search begins with
+PATIENCE = 300  # proposals without a better partition before the best is shaken
+KICKS = 4  # steps of a shake
+
+
+def local_partition(
+    costs: GroupCosts,
+    splitter: Splitter = split_randomly,
+    budget: int = 5000,
+    seed: int = 0,
+    time_limit_s: float = float("inf"),
+) -> Partition:
+    """Iterated local search: a step is kept unless it costs bytes; after a while without progress, the best is shaken.
+
+    Args:
+        costs: The network and the cost of its groups.
+        splitter: Names where an invalid group is cut.
+        budget: Distinct partitions that are looked at, the initial ones among them.
+        seed: Of the initial plans, the steps and the splits; the initial plans are those of the other searches.
+        time_limit_s: Seconds after which it ends.
+    """
+    trial = Trial(costs, splitter, budget, seed, time_limit_s)
+    for plan in chance_plans(trial.links, INITIAL, seed):
+        if not trial.done:
+            trial.look_at(trial.links.groups(plan))
+    assert trial.best is not None
+    current = trial.best
+    idle = 0
+    while not trial.done:
+        groups = _step(trial.links, current[1], trial.rng)
+        if groups is None:
+            trial.proposals += 1
+            continue
+        found = trial.look_at(groups)
+        idle = 0 if found[0] < current[0] else idle + 1
+        if found[0] <= current[0]:
+            current = found
+        if idle > PATIENCE:
+            current, idle = _shake(trial), 0
+    return trial.result()
+
+
+def _shake(trial: Trial) -> tuple[int, tuple[int, ...]]:
+    assert trial.best is not None
+    current = trial.best
+    for _ in range(KICKS):
+        if (groups := _step(trial.links, current[1], trial.rng)) is not None:
+            current = trial.look_at(groups)
+    return current
+
+
+def _step(links: Links, groups: tuple[int, ...], rng: random.Random) -> list[int] | None:
+    """A partition one step away, perhaps with invalid groups; None for a step that is none."""
+    order = links.order
+    across = [(a, b) for a, b in _pairs(links, groups)]
+    kind = rng.random()
+    if kind < 0.2 or not across:
+        group = rng.choice(groups)
+        cuts = cuts_at(order, group, rng.choice(list(bits(group))))
+        return [*(g for g in groups if g != group), *rng.choice(cuts)] if cuts else None
+    (i, one), (_, other) = rng.choice(across)
+    changed = [one | other] if kind < 0.5 else [other | 1 << i, *order.pieces(one & ~(1 << i))]
+    stepped = [*(g for g in groups if g not in (one, other)), *changed]
+    return stepped if order.order_groups(stepped) is not None else None
+
+
+def _pairs(links: Links, groups: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Links between groups, both ways round: an operation with its group, and the other one with its own."""
+    owner = {i: group for group in groups for i in bits(group)}
+    found = []
+    for i, j in links.pairs:
+        if owner[i] != owner[j]:
+            found += [((i, owner[i]), (j, owner[j])), ((j, owner[j]), (i, owner[i]))]
+    return found

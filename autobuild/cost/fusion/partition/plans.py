@@ -1,0 +1,149 @@
+"""What the searches share: partitions written as fused links, chance plans, and the count of what was looked at."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, floor_bytes, group_dram, partition_of
+from autobuild.cost.fusion.partition.split import Splitter, split_tree
+
+PROPOSALS = 20  # a search gives up after this many proposals for each distinct plan it may look at
+
+
+@dataclass(frozen=True)
+class Links:
+    """Pairs of operations that a group may join; a plan says of each whether it is fused.
+
+    Every partition is a plan: the links inside its groups are fused, unless they are cut off.
+
+    Attributes:
+        order: The network's order.
+        pairs: Connected operations, the first before the second. Pairs that do not even fit by themselves are cut off:
+            no group should hold them (where validity is hereditary, none can).
+    """
+
+    order: Order
+    pairs: tuple[tuple[int, int], ...]
+    into: tuple[tuple[tuple[int, int], ...], ...] = field(repr=False)
+
+    @staticmethod
+    def of(costs: GroupCosts, order: Order) -> Links:
+        """All links of a network that may be fused."""
+        pairs = []
+        for j in range(len(order)):
+            for i in bits(order.neighbours[j] & ((1 << j) - 1)):
+                pair = 1 << i | 1 << j
+                if not (order.convex(pair) and costs.dram(pair) < 0):
+                    pairs.append((i, j))
+        into: list[list[tuple[int, int]]] = [[] for _ in range(len(order))]
+        for number, (i, j) in enumerate(pairs):
+            into[j].append((number, i))
+        return Links(order, tuple(pairs), tuple(map(tuple, into)))
+
+    def groups(self, plan: Sequence[bool]) -> list[int]:
+        """Groups of a plan, with an acyclic quotient: a link that would close a circle is left out."""
+        groups = self._fuse(plan, careful=False)
+        return groups if self.order.order_groups(groups) is not None else self._fuse(plan, careful=True)
+
+    def _fuse(self, plan: Sequence[bool], careful: bool) -> list[int]:
+        # Operations are placed in order, each with all its links: what lies before it then holds every partition's
+        # beginning, whose groups are convex and wait for one another in no circle.
+        order = self.order
+        owner: list[int] = []
+        span: dict[int, tuple[int, int]] = {}  # group -> ancestors, descendants
+        for j, links in enumerate(self.into):
+            group = 1 << j
+            owner.append(group)
+            span[group] = (order.ancestors[j], order.descendants[j])
+            for number, i in links:
+                other, group = owner[i], owner[j]
+                if not plan[number] or other == group:
+                    continue
+                merged = other | group
+                above, below = span[other][0] | span[group][0], span[other][1] | span[group][1]
+                if above & below & ~merged:
+                    continue
+                if careful and order.order_groups([*span.keys() - {other, group}, merged]) is None:
+                    continue
+                del span[other], span[group]
+                span[merged] = (above, below)
+                for k in bits(merged):
+                    owner[k] = merged
+        return list(span)
+
+    def plan(self, groups: Iterable[int]) -> list[bool]:
+        """A partition as a plan."""
+        owner = {i: group for group in groups for i in bits(group)}
+        return [owner[i] == owner[j] for i, j in self.pairs]
+
+
+def chance_plans(links: Links, count: int, seed: int) -> list[list[bool]]:
+    """Plans by chance: for each a share of fused links is drawn, then the links."""
+    rng = random.Random(seed)
+    plans = []
+    for _ in range(count):
+        share = rng.random()
+        plans.append([rng.random() < share for _ in links.pairs])
+    return plans
+
+
+class Trial:
+    """The books of one search: invalid groups are split, distinct partitions counted, the best one kept.
+
+    Args:
+        costs: The network and the cost of its groups.
+        splitter: Names where an invalid group is cut.
+        budget: Distinct partitions that may be looked at.
+        seed: For every choice by chance.
+        time_limit_s: Seconds after which the search ends.
+    """
+
+    def __init__(
+        self, costs: GroupCosts, splitter: Splitter, budget: int, seed: int = 0, time_limit_s: float = float("inf")
+    ) -> None:
+        self.start = time.perf_counter()
+        self.costs, self.splitter, self.budget = costs, splitter, budget
+        self.order = Order.of(costs)
+        self.links = Links.of(costs, self.order)
+        self.rng = random.Random(seed)
+        self.deadline = self.start + time_limit_s
+        self.seen: set[frozenset[int]] = set()
+        self.trace: list[int] = []  # fewest bytes after each distinct partition
+        self.best: tuple[int, tuple[int, ...]] | None = None
+        self.proposals = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the search has looked at all it may."""
+        spent = len(self.seen) >= self.budget or self.proposals >= PROPOSALS * self.budget
+        return bool(self.seen) and (spent or time.perf_counter() > self.deadline)
+
+    def look_at(self, groups: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+        """DRAM bytes of a partition, and the partition after its invalid groups are split."""
+        self.proposals += 1
+        valid: list[int] = []
+        for group in groups:
+            if group_dram(self.costs, group) >= 0:
+                valid.append(group)
+            else:
+                valid += split_tree(self.costs, self.order, group, self.splitter, self.rng)
+        dram = sum(group_dram(self.costs, group) for group in valid)
+        found = dram, tuple(valid)
+        if (key := frozenset(valid)) not in self.seen and not self.done:
+            self.seen.add(key)
+            if self.best is None or dram < self.best[0]:
+                self.best = found
+            self.trace.append(self.best[0])
+        return found
+
+    def result(self) -> Partition:
+        """The best partition that was looked at."""
+        assert self.best is not None
+        floor = floor_bytes(self.costs, self.order)
+        return partition_of(self.costs, self.best[1], self.order, lower_bound=min(floor, self.best[0]),
+                            seconds=time.perf_counter() - self.start, plans=len(self.seen),
+                            trace=tuple(self.trace))  # fmt: skip

@@ -1,0 +1,65 @@
+"""One door to all ways of finding a partition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autobuild.cost.fusion.partition.exact import exact_partition
+from autobuild.cost.fusion.partition.interval import interval_partition
+from autobuild.cost.fusion.partition.local import local_partition
+from autobuild.cost.fusion.partition.nsga2 import nsga2_partition
+from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
+from autobuild.cost.fusion.partition.random import random_partition
+from autobuild.cost.fusion.partition.split import SPLITTERS, Splitter
+from autobuild.errors import ConfigError, nearest
+
+SEARCHES: dict[str, Callable[..., Partition]] = {
+    "random": random_partition,
+    "local": local_partition,
+    "nsga2": nsga2_partition,
+}
+ALGORITHMS = ("exact", "interval", *SEARCHES)
+
+
+def solve(
+    costs: GroupCosts,
+    algorithm: str = "exact",
+    split: str | Splitter = "random",
+    seed: int = 0,
+    time_limit_s: float = 60.0,
+    budget: int = 5000,
+    **options: Any,
+) -> Partition:
+    """Partition a network into fusion groups with few DRAM bytes.
+
+    Args:
+        costs: The network and the cost of its groups.
+        algorithm: One of :data:`ALGORITHMS`. ``exact`` is the best, and the fastest but for ``interval``.
+        split: For searches: where invalid groups are cut; a splitter, or its name.
+        seed: For searches.
+        time_limit_s: Seconds; ``exact`` then says how far from the best it may be.
+        budget: For searches: distinct partitions that are looked at.
+        options: Passed on to the algorithm.
+
+    Returns:
+        The partition; ``status``, ``lower_bound`` and ``gap`` say how good it is, ``seconds`` how long all took.
+
+    Raises:
+        ConfigError: For an unknown algorithm or split, or a limit that is not positive.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
+    if isinstance(split, str) and split not in SPLITTERS:
+        raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITTERS)}")
+    if not time_limit_s > 0 or budget < 1:
+        raise ConfigError(f"given time_limit_s={time_limit_s}, budget={budget}; accepted: numbers above zero")
+    if algorithm == "exact":
+        return exact_partition(costs, time_limit_s=time_limit_s, **options)
+    if algorithm == "interval":
+        return interval_partition(costs, **options)
+    start = time.perf_counter()
+    splitter = SPLITTERS[split] if isinstance(split, str) else split
+    left = max(time_limit_s - (time.perf_counter() - start), 0.0)
+    return SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=left, **options)

@@ -1,0 +1,96 @@
+"""Invalid groups made valid: a tree of cuts, at operations that a splitter names."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.partition import GroupCosts, group_dram
+
+
+class Splitter(Protocol):
+    """Names the operations of an invalid group at which it may be cut, most responsible first."""
+
+    def __call__(self, costs: GroupCosts, mask: int, rng: random.Random, /) -> Sequence[int]:
+        """Operations of the group, at least one.
+
+        Args:
+            costs: The network and the cost of its groups.
+            mask: An invalid connected convex group of two operations or more.
+            rng: The only source of chance.
+        """
+
+
+def split_randomly(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+    """One operation by chance: what explanations are compared with."""
+    return [rng.choice(list(bits(mask)))]
+
+
+def split_anywhere(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+    """Every operation, so that every cut is tried: as good as any explanation can be in this tree."""
+    return list(bits(mask))
+
+
+STILL_TO_CUT = 0.25  # of what cutting an invalid group into its operations would add
+
+SPLITTERS: dict[str, Splitter] = {"random": split_randomly, "oracle": split_anywhere}
+
+
+def cuts_at(order: Order, group: int, operation: int) -> list[tuple[int, ...]]:
+    """The ways to cut a connected convex group at one of its operations: behind it, and in front of it.
+
+    Behind: the operation and what it needs, and the rest. In front: the operation and what needs it, and the rest. Both
+    halves fall into connected pieces. What is cut off holds its ancestors or its descendants in the group, so that
+    cutting never closes a circle of groups.
+    """
+    found = []
+    for half in (
+        group & (order.ancestors[operation] | 1 << operation),
+        group & ~(order.descendants[operation] | 1 << operation),
+    ):
+        if half and half != group:
+            pieces = (*order.pieces(half), *order.pieces(group & ~half))
+            if pieces not in found:
+                found.append(pieces)
+    return found
+
+
+def best_cut(costs: GroupCosts, order: Order, group: int, operations: Sequence[int]) -> tuple[int, ...]:
+    """The cut at one of the operations that leaves the fewest DRAM bytes."""
+    cuts = [pieces for operation in operations for pieces in cuts_at(order, group, operation)]
+    return min(cuts, key=lambda pieces: sum(expected_bytes(costs, piece) for piece in pieces))
+
+
+def expected_bytes(costs: GroupCosts, group: int) -> float:
+    """DRAM bytes of a group, or what an invalid one may end up with.
+
+    It will be cut further, and then moves more than it would as one, and less than its operations alone: a quarter of
+    the way is assumed. (At the first, cuts were chosen that leave the work to do; at the second, long valid pieces with
+    expensive ends.)
+    """
+    dram = group_dram(costs, group)
+    if dram >= 0:
+        return dram
+    whole = costs(group).dram_bytes
+    return whole + STILL_TO_CUT * (sum(group_dram(costs, 1 << i) for i in bits(group)) - whole)
+
+
+def split_tree(costs: GroupCosts, order: Order, group: int, splitter: Splitter, rng: random.Random) -> list[int]:
+    """Cut an invalid group, and its pieces, until all are valid.
+
+    Each time the splitter names operations, and the cut at one of them with the fewest DRAM bytes is kept.
+
+    Returns:
+        Valid groups, and lone operations; the group itself where it is valid.
+    """
+    done: list[int] = []
+    left = [group]
+    while left:
+        piece = left.pop()
+        if group_dram(costs, piece) >= 0:
+            done.append(piece)
+        else:
+            left += best_cut(costs, order, piece, splitter(costs, piece, rng))
+    return done

@@ -1,0 +1,149 @@
+"""Which dimensions an ATen operator works along: what the reader of PyTorch networks tells beside type and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autobuild.graphs.drafts import Draft, Value, Weight
+from autobuild.graphs.operations import Shape, Span
+
+RESIZES = {"nearest": "nearest", "nearest_exact": "nearest-exact", "linear": "linear", "bilinear": "linear",
+           "trilinear": "linear", "bicubic": "cubic"}  # fmt: skip
+
+
+def fill_axes(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    """Fill in ``axes``, ``spans`` and ``mode``; what is not known stays None.
+
+    Args:
+        draft: With type, inputs and outputs.
+        base: The operator without overload, ``"cat"``.
+        named: Its arguments by name.
+    """
+    reader = READERS.get(base) or READERS.get(draft.type)
+    if reader is not None and draft.inputs:
+        reader(draft, base, named)
+
+
+def _concat(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    parts = named.get("tensors")
+    if base not in ("cat", "concat", "stack") or not isinstance(parts, list):
+        return
+    axis = int(named.get("dim", 0)) % len(draft.outputs[0])
+    sizes = [1 if base == "stack" else _size(part, axis) for part in parts]
+    draft.axes, draft.spans = joined(draft.outputs[0], axis, sizes, [isinstance(part, Value) for part in parts])
+
+
+def joined(
+    output: Shape, axis: int, sizes: Sequence[int | None], data: Sequence[bool]
+) -> tuple[Shape, tuple[tuple[Span, ...], ...] | None]:
+    """Axes and spans of a concat of parts of these sizes, of which one may be open; spans of those that are data."""
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) - 1:
+        return (axis,), None
+    sizes = [output[axis] - sum(known) if size is None else size for size in sizes]
+    if sum(sizes) != output[axis]:  # type: ignore[arg-type]
+        return (axis,), None
+    spans, start = [], 0
+    for size, is_data in zip(sizes, data, strict=True):
+        spans += [((start, start + int(size or 0), 1),)] * is_data
+        start += int(size or 0)
+    return (axis,), tuple(spans)
+
+
+def _size(part: Any, axis: int) -> int | None:
+    """Of one part along an axis; weights that were computed from several have none that is known."""
+    if isinstance(part, Value):
+        return part.shape[axis]
+    single = isinstance(part, tuple) and len(part) == 1 and isinstance(part[0], Weight)
+    return part[0].shape[axis] if single and len(part[0].shape) > axis else None
+
+
+def _slice(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    x = draft.inputs[0].shape
+    axis = int(named.get("dim", 0)) % len(x)
+    size = x[axis]
+    if base == "slice":
+        step = int(named.get("step", 1))
+        start, stop, step = slice(named.get("start"), named.get("end"), step).indices(size)
+        spans: list[Span] = [(start, stop, step)]
+    elif base == "select":
+        index = int(named["index"]) % size
+        spans = [(index, index + 1, 1)]
+    elif base == "narrow":
+        start = int(named["start"]) % size
+        spans = [(start, start + int(named["length"]), 1)]
+    else:
+        sizes = [1 if base == "unbind" else out[axis] for out in draft.outputs]
+        spans = split(sizes)
+    draft.axes, draft.spans = (axis,), tuple((span,) for span in spans)
+
+
+def split(sizes: Sequence[int]) -> list[Span]:
+    """Spans of parts that lie one behind the other."""
+    return [(sum(sizes[:i]), sum(sizes[: i + 1]), 1) for i in range(len(sizes))]
+
+
+def _order(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    rank = len(draft.inputs[0].shape)
+    order = list(range(rank))
+    if base == "permute":
+        order = [int(dim) % rank for dim in named["dims"]]
+    elif base in ("transpose", "swapaxes"):
+        one, two = (int(named[key]) % rank for key in (("dim0", "dim1") if base == "transpose" else ("axis0", "axis1")))
+        order[one], order[two] = order[two], order[one]
+    elif base in ("t", "numpy_T"):
+        order = order[::-1]
+    elif base == "movedim":
+        moved = list(zip(*(_listed(named[key]) for key in ("destination", "source")), strict=True))
+        rest = [dim for dim in order if dim not in {source % rank for _, source in moved}]
+        for to, source in sorted((to % rank, source % rank) for to, source in moved):
+            rest.insert(to, source)
+        order = rest
+    else:
+        draft.mode = "pixel_shuffle" if base == "pixel_shuffle" else None
+        return
+    draft.axes = tuple(order)
+
+
+def _reduced(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    rank = len(draft.inputs[0].shape)
+    if base in ("cumsum", "topk"):
+        return
+    over = _listed(named.get("dim")) or (() if base in ("softmax", "_softmax") else tuple(range(rank)))
+    draft.axes = tuple(sorted(int(dim) % rank for dim in over)) or None
+
+
+def _normed(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    rank, shape = len(draft.inputs[0].shape), named.get("normalized_shape", ())
+    draft.axes = tuple(range(rank - len(_listed(shape)), rank)) if shape else None
+
+
+def _gathered(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    if base == "index_select":
+        draft.axes = (int(named["dim"]) % len(draft.inputs[0].shape),)
+
+
+def _resized(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    kind = RESIZES.get(base.removeprefix("_").removeprefix("upsample_").rstrip("0123456789d").removesuffix("_"))
+    corners = "-corners" if named.get("align_corners") else ""
+    draft.mode = kind and kind + corners
+
+
+def _padded(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    pads = _listed(named.get("pad", ()))
+    rank = len(draft.inputs[0].shape)
+    pairs = [(int(before), int(after)) for before, after in zip(pads[::2], pads[1::2], strict=True)][::-1]
+    draft.padding = ((0, 0),) * (rank - len(pairs)) + tuple(pairs)
+    constant = base == "constant_pad_nd" or (base == "pad" and named.get("mode", "constant") == "constant")
+    draft.mode = "constant" if constant else None
+
+
+def _listed(value: Any) -> tuple[int, ...]:
+    return () if value is None else (int(value),) if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+READERS: dict[str, Callable[[Draft, str, dict[str, Any]], None]] = {
+    "concat": _concat, "slice": _slice, "transpose": _order, "softmax": _reduced, "reduce": _reduced,
+    "layer_norm": _normed, "gather": _gathered, "resize": _resized, "pad": _padded,
+}  # fmt: skip
