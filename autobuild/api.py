@@ -120,7 +120,7 @@ def search(space: SearchSpace, evaluator: Any, **options: Any) -> Search:
     """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
     from autobuild.search.searching import search as _search
 
-    return _search(space, evaluator, **{"costs": costs(space), "load_model": load_model, **options})
+    return _search(space, evaluator, **{"costs": costs(space), "load_model": load_model, "narrower": narrow, **options})
 
 
 def build(
