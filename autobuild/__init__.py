@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         rounds,
         sample_design,
         save_model,
+        search,
     )
     from autobuild.cost.fusion.fusing import fuse
     from autobuild.encode import EncoderConfig
@@ -82,6 +83,7 @@ __all__ = [
     "rounds",
     "sample_design",
     "save_model",
+    "search",
     "sequence_space",
     "space",
     "space_names",
@@ -89,7 +91,7 @@ __all__ = [
 
 
 # Verbs that share their name with a room: `ab.fit(...)` is the verb, `autobuild.fit.training` a file of the room.
-_VERBS = ("fit", "explain")
+_VERBS = ("fit", "explain", "search")
 
 
 class _Verb:

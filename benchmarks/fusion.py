@@ -31,7 +31,8 @@ from benchmarks.runs import Run, Runs
 OFA = "e3k3-e4k5-e6k3-e3k7|e6k5-e6k5-e4k3-e3k3|e3k3-e6k7-e4k5-e6k3|e4k7-e4k7-e6k5-e3k3|e6k3-e6k3-e4k5-e6k7"
 NETWORKS = {
     "resnet18": 224, "resnet34": 224, "resnet50": 224, "resnet101": 224, "timm/mobilenetv1_100": 224,
-    "mobilenet_v2": 224, "mobilenet_v3_small": 224, "mobilenet_v3_large": 224, "efficientnet_b0": 224, "efficientnet_b1": 240,
+    "mobilenet_v2": 224, "mobilenet_v3_small": 224, "mobilenet_v3_large": 224, "efficientnet_b0": 224,
+    "efficientnet_b1": 240,
     "efficientnet_b2": 260, "efficientnet_b3": 300, "squeezenet1_1": 224, "inception_v3": 299, "densenet121": 224,
     "deeplabv3_resnet50": 520, "timm/vit_tiny_patch16_224": 224, "ofa_mbv3": 224,
 }  # fmt: skip
