@@ -12,8 +12,7 @@
 from __future__ import annotations
 
 import functools
-import math
-import numbers
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +24,13 @@ from autobuild.construct import Built, Limited, Metric, build_refined, narrowing
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
-from autobuild.construct.pareto import front_of
+from autobuild.construct.climb_front import climb_front
+from autobuild.construct.probable import narrow_probable, probable_networks
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
-from autobuild.cost import Cost, additive_costs, costs_of
+from autobuild.cost import Hardware, additive_costs, costs_of, read_hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import graph_costs
 from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
 from autobuild.fit import FittedModel, load_model, save_model
@@ -41,6 +43,11 @@ from autobuild.spaces.additive import Additive
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from autobuild.search.result import Search
+
+FRONT_ENDS = 20  # networks built for each target alone that a front begins with
+CostFunction = Callable[[Sequence[Architecture | str]], NDArray[Any]]
 
 __all__ = [
     "Built",
@@ -58,13 +65,27 @@ __all__ = [
     "rounds",
     "sample_design",
     "save_model",
+    "search",
 ]
 
 
-def costs(space: SearchSpace) -> dict[str, Cost]:
-    """Costs that a target may name: name -> function of architectures; none where the space builds no networks."""
+def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict[str, CostFunction]:
+    """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
+
+    Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
+    (:func:`autobuild.cost.cost_names`) are computed for ``hardware`` from the architecture's operation graph, each
+    architecture once; NaN where the hardware cannot run it. There are none where the space builds no networks.
+
+    Args:
+        space: The space.
+        hardware: The name of a preset, the path of a YAML file, or a :class:`~autobuild.cost.Hardware`.
+
+    Raises:
+        ConfigError: The hardware is unknown or badly described.
+    """
+    described = read_hardware(hardware)
     try:
-        return dict(costs_of(space))
+        return {**costs_of(space), **graph_costs(space, described)}
     except SpaceError:
         return {}
 
@@ -93,6 +114,13 @@ def rounds(
 ) -> Iterator[Round]:
     """See :func:`autobuild.construct.rounds.rounds`; costs as in :func:`fit`."""
     return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space), **options})
+
+
+def search(space: SearchSpace, evaluator: Any, **options: Any) -> Search:
+    """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
+    from autobuild.search.searching import search as _search
+
+    return _search(space, evaluator, **{"costs": costs(space), "load_model": load_model, **options})
 
 
 def build(
@@ -175,7 +203,7 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     return Limited(scores.space, score, limits, found, time_limit)
 
 
-def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost]) -> bool:
+def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFunction]) -> bool:
     """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
     if labels is None or column not in exact:
         return False
@@ -183,7 +211,7 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, Cost])
     return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
-def _exact(space: SearchSpace, name: str, cost: Cost) -> Metric:
+def _exact(space: SearchSpace, name: str, cost: CostFunction) -> Metric:
     return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
 
 
@@ -202,6 +230,10 @@ def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) ->
 
 def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     """The predicted Pareto front of two or three targets.
+
+    The exact front of additive scores and the networks built for each target alone are proposed; the full predictors
+    judge them, and the front climbs to its neighbours until nothing is gained
+    (:func:`~autobuild.construct.climb_front.climb_front`).
 
     Args:
         scores: Additive scores of two or three models on one space; every target is maximised.
@@ -224,46 +256,71 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
         tables.append(Additive(own.base, tuple(own.unit_scores.values())))
     front = _pareto(tables, max_front)
     space = scores[0].space
-    archs = [space.assemble(tuple(row)) for row in front.indices.tolist()]
-    distinct = list({space.key(arch): arch for arch in archs}.values())
-    values = np.column_stack([own.model.predict_mean(distinct) for own in scores])
-    kept = front_of(values)
-    kept = kept[np.argsort(-values[kept, 0], kind="stable")]
-    columns = {own.model.target: values[kept, place] for place, own in enumerate(scores)}
-    frame = pd.DataFrame({"arch": [distinct[row].text for row in kept], **columns})
+    models = [own.model for own in scores]
+    ends = [build_refined(space, own.unit_scores, own.model.predict_mean, FRONT_ENDS) for own in scores]
+    archs, values = climb_front(
+        space,
+        itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
+        lambda archs: np.column_stack([model.predict_mean(archs) for model in models]),
+    )
+    columns = {model.target: values[:, place] for place, model in enumerate(models)}
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})
     frame.attrs["additive_epsilon"] = front.epsilon.tolist()
     return frame
 
 
 def narrow(
-    scores: Scores, top: int | None = None, threshold: float | None = None, mass: float | None = None
+    scores: Scores,
+    top: int | None = None,
+    threshold: float | None = None,
+    mass: float | None = None,
+    share: float | None = None,
+    *,
+    where: str | None = None,
+    labels: LabelledSet | None = None,
 ) -> SearchSpace:
     """Keep only the best candidates of every unit; the result is a search space, and its ``note`` tells both sizes.
+
+    ``mass`` and ``share`` judge whole networks: the model draws what all labels may be, jointly, and candidates are
+    dropped in the order in which least is lost of the networks that come out best, see
+    :func:`autobuild.construct.probable.narrow_probable`.
 
     Args:
         scores: Candidate scores.
         top: Keep this many of each unit.
         threshold: Keep candidates scored at least this much (at least one a unit stays).
-        mass: Keep the best fraction of each unit's candidates, 0 < mass <= 1.
+        mass: The smallest space found that holds the best network with this probability, e.g. 0.9.
+        share: At most this share of the space, e.g. 0.02, as probable to hold the best network as can be found.
+        where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
+            have. What is left still holds networks that break them, so a search has to limit them as well.
+        labels: Where limited label columns come from, as in :func:`build`.
 
     Raises:
-        ConfigError: Unless exactly one of the three is given.
+        ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
+            ``where``); or for an unusable one.
+        NoNetworkError: If no network satisfies the limits.
     """
-    given = {"top": top, "threshold": threshold, "mass": mass}
-    if sum(value is not None for value in given.values()) != 1:
-        raise ConfigError(f"narrow takes exactly one of top, threshold and mass; given: {given}")
-    if mass is not None:
-        if not isinstance(mass, numbers.Real) or not 0 < mass <= 1:
-            raise ConfigError(f"mass={mass!r}: a fraction above 0 and up to 1 is accepted")
-        kept = {
-            name: np.argsort(-values, kind="stable")[: max(1, math.ceil(mass * len(values)))]
-            for name, values in scores.unit_scores.items()
-        }
-        small = scores.space.restrict({name: np.sort(indices) for name, indices in kept.items()})
-    else:
-        small = _narrow(scores.space, scores.unit_scores, top=top, threshold=threshold)
-    small.note = narrowing_note(scores.space, small)
-    return small
+    given = {"top": top, "threshold": threshold, "mass": mass, "share": share}
+    count = sum(value is not None for value in given.values())
+    if count > 1 or (count == 0 and where is None):
+        raise ConfigError(f"narrow takes exactly one of top, threshold, mass and share; given: {given}")
+    space, tables, limited, said = scores.space, scores.unit_scores, None, ""
+    if where is not None:
+        if not isinstance(scores, AdditiveScores):
+            raise ConfigError(f"where needs additive scores, not those of scorer={scores.scorer}")
+        limited = _limited(scores, where, labels, 10.0)
+        possible = limited.possible()
+        space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
+        tables = {name: tables[name][rows] for name, rows in zip(tables, possible, strict=True)}
+        said = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
+    if mass is not None or share is not None:
+        probable = probable_networks(scores.model, space, tables, seed=scores.model.seed, limited=limited)
+        space, held = narrow_probable(space, tables, probable, mass=mass, share=share, of=scores.space.size)
+        said += f"; holds the best network with a probability of {held:.2f}, as the model draws it"
+    elif count:
+        space = _narrow(space, tables, top=top, threshold=threshold)
+    space.note = narrowing_note(scores.space, space) + said
+    return space
 
 
 def _html_model(model: FittedModel) -> str:

@@ -159,10 +159,12 @@ def _at_the_door(name: str, composed: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from autobuild.jobs.options import read_job
+    from autobuild.jobs.overrides import CHOSEN
 
     job = read_job(name)
     plain = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(plain, dict)
+    plain.update(plain.pop(CHOSEN, {}))
     config = job.check({str(key): value for key, value in plain.items()})
     for key in job.keys.values():
         if key.base == "path" and isinstance(config.get(key.name), str):
@@ -175,7 +177,7 @@ def _at_the_door(name: str, composed: DictConfig) -> dict[str, Any]:
 
 def _sweep_name(number: int, overrides: Sequence[str]) -> str:
     """Name the folder of one job of a sweep: its number and what was set, without what a file system dislikes."""
-    told = [word for word in overrides if not word.startswith(("job=", "out="))]
+    told = [word.removeprefix("++chosen.") for word in overrides if not word.startswith(("job=", "out="))]
     words = re.sub(r"[^\w.=+,-]+", "_", ",".join(told).replace("'", "")).strip("_")
     return f"{number}-{words}"[:100]
 

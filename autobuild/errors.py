@@ -34,12 +34,44 @@ class GraphError(AutobuildError, ValueError):
     """A network or file that cannot be read as an operation graph: unknown shapes, custom operators, damage."""
 
 
+class CostError(AutobuildError, ValueError):
+    """A cost that has no value for what was given; it is never zero instead.
+
+    Attributes:
+        reason: Why, as one word of :data:`COST_REASONS` (a plug-in may have words of its own).
+    """
+
+    def __init__(self, message: str, reason: str = "unknown") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+COST_REASONS = {
+    "unknown": "the cost has no rule for an operation of the network",
+    "infeasible": "the hardware cannot run the network",
+    "no_network": "no network, or no input shape, is known for the architecture",
+    "no_value": "the cost gave no finite number",
+}
+
+
 class RunError(AutobuildError, RuntimeError):
     """A run folder that cannot be written, or that another process is using."""
 
 
 class EvaluationError(AutobuildError, RuntimeError):
-    """An architecture that could not be evaluated."""
+    """An architecture that could not be evaluated.
+
+    Args:
+        retry: Whether another try may well succeed: what evaluated it was killed from outside.
+    """
+
+    def __init__(self, *args: object, retry: bool = False) -> None:
+        super().__init__(*args)
+        self.retry = retry
+
+
+class Pruned(Exception):
+    """Ends an evaluation early; raised by the ``report`` that it calls, or by the evaluator itself."""
 
 
 def nearest(given: object, accepted: Iterable[object], *, limit: int = 20) -> str:

@@ -9,12 +9,13 @@ makes the depthwise step a mere scaling, so that a network's receptive field is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from autobuild.spaces import sequence_space
-from autobuild.spaces.blocks import AvgPool, Block, Classifier, Conv, MBConv, Plan
+from autobuild.spaces.blocks import AvgPool, Block, Classifier, Conv, MBConv, Plan, Tally
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +67,23 @@ def plan(layers: list[list[dict[str, Any]]], num_classes: int, in_channels: int)
             blocks.append([MBConv(width, outputs, layer["kernel"], stride, hidden, "hswish", squeezed)])
             width = outputs
         parts[f"stage{number}"] = blocks
-    parts["head"] = [[AvgPool(width), Classifier(width, num_classes)]]
+    parts["head"] = [[Ending(), AvgPool(width), Classifier(width, num_classes)]]
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Ending(Block):
+    """The activation behind the last layer."""
+
+    def tally(self, size: int) -> Tally:
+        """Nothing that a cost of this space counts."""
+        return Tally()
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from torch import nn
+
+        return nn.Hardswish()
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -71,6 +71,7 @@ class Limited:
         self.names = {name: find_metric(name, metrics, lim.text) for lim in limits for name in lim.expression.names}
         tables = {name: metric.table for name, metric in metrics.items() if metric.table is not None}
         self.solvable, self.only_verified = split_limits(self.limits, tables)
+        self._tables = tables
         self.problem = Constrained(score, tables, time_limit=time_limit)
 
     def proposals(self) -> Iterator[Architecture]:
@@ -80,6 +81,34 @@ class Limited:
                 yield self.space.assemble(indices)
         except SearchLimit:  # what was proven has been proposed; climbing goes on from there
             return
+
+    def possible(self) -> list[NDArray[np.int64]]:
+        """For each unit the candidates that some network within the limits may have.
+
+        A candidate goes where even the least of everything else breaks a limit: for exact costs for certain, for
+        predicted metrics if it is by more than two of their margins. Limits that are no sums drop nothing.
+
+        Raises:
+            NoNetworkError: A unit is left without a candidate.
+        """
+        sizes = [unit.size for unit in self.space.units]
+        kept = [np.arange(size) for size in sizes]
+        rules = [(limit, limit.additive(self._tables)) for limit in self.solvable]
+        while True:
+            before = [len(rows) for rows in kept]
+            for limit, total in rules:
+                sign = 1.0 if limit.sense == "<=" else -1.0
+                bound = sign * self._widened(limit, 2.0).bound
+                tables = [sign * table for table in total.tables]
+                least = sign * total.constant + sum(float(t[rows].min()) for t, rows in zip(tables, kept, strict=True))
+                slack = 1e-9 * (abs(bound) + abs(least) + 1.0)
+                for unit, (table, rows) in enumerate(zip(tables, kept, strict=True)):
+                    over = least - float(table[rows].min()) + table[rows] > bound + slack
+                    if over.all():
+                        raise self.refuse()
+                    kept[unit] = rows[~over]
+            if [len(rows) for rows in kept] == before:
+                return kept
 
     def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
         """Which architectures satisfy all limits by the full predictors and exact costs."""
@@ -127,8 +156,8 @@ class Limited:
         shown = f"\nthat network is {nearest.text}" if nearest is not None else ""
         return NoNetworkError(why.message + shown, why, nearest)
 
-    def _widened(self, limit: Limit) -> Limit:
-        margin = sum(
+    def _widened(self, limit: Limit, margins: float = 1.0) -> Limit:
+        margin = margins * sum(
             abs(weight) * self.metrics[find_metric(name, self.metrics, limit.text)].margin
             for name, weight in (limit.linear or {}).items()
         )

@@ -1,16 +1,33 @@
 """Costs: numbers computed from an architecture without training it."""
 
-from autobuild.cost.analytic import Cost, CostTables, costs_of, known_costs
+from autobuild.cost.analytic import CostTables, Counter, costs_of, known_costs
 from autobuild.cost.count import count_macs, count_params
+from autobuild.cost.hardware import Hardware, hardware_names, read_hardware
+from autobuild.cost.memory import ActivationPeak
+from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, metric_units
+from autobuild.cost.registry import cost_names, make_cost, register_cost
+from autobuild.cost.roofline import Roofline
 from autobuild.cost.unit_tables import additive_costs, unit_tables
 
 __all__ = [
+    "ActivationPeak",
+    "ArchitectureCost",
     "Cost",
     "CostTables",
+    "Counter",
+    "Hardware",
+    "Roofline",
+    "TabledCost",
     "additive_costs",
+    "cost_names",
     "costs_of",
     "count_macs",
     "count_params",
+    "hardware_names",
     "known_costs",
+    "make_cost",
+    "metric_units",
+    "read_hardware",
+    "register_cost",
     "unit_tables",
 ]

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.blocks import Tally, tallies, total
+from autobuild.spaces.blocks import Tally, tallies
 from autobuild.spaces.registry import declared_by, realiser
 from autobuild.spaces.stage import Digits
 
 Counts = NDArray[np.int64]
-Cost = Callable[[Sequence[Architecture | str]], Counts]
+Counter = Callable[[Sequence[Architecture | str]], Counts]
 
 INPUT = "input"
 BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
@@ -28,7 +28,7 @@ BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
 
 def costs_of(
     space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
-) -> dict[str, Cost]:
+) -> dict[str, Counter]:
     """Costs of a space's architectures by name: ``params``, ``macs``, and those that its publication gives.
 
     A cost takes n architectures (or texts) and returns whole numbers, shape ``(n,)``: trainable numbers for ``params``,
@@ -46,7 +46,7 @@ def costs_of(
     """
     tables, rules = cost_tables(space, num_classes, input_shape)
     if tables is None:
-        classes, shape = _made_for(space, num_classes, input_shape)
+        classes, shape = made_for(space, num_classes, input_shape)
         return {name: partial(_from_networks, space, name, classes, shape) for name in rules}
     return {name: partial(tables.cost, rule) for name, rule in rules.items()}
 
@@ -58,7 +58,7 @@ def cost_tables(
 
     The tables are None where the space gives none, so that whole networks are counted. Errors as :func:`costs_of`.
     """
-    classes, shape = _made_for(space, num_classes, input_shape)
+    classes, shape = made_for(space, num_classes, input_shape)
     file = _file(space)
     if not hasattr(file, "plan") and not hasattr(file, "tallies"):
         return None, dict(BASE)
@@ -67,10 +67,10 @@ def cost_tables(
     return CostTables(space, file, classes, shape[0], shape[1]), {**BASE, **getattr(file, "COSTS", {})}
 
 
-def _made_for(
-    space: SearchSpace, num_classes: int | None, input_shape: tuple[int, int, int] | None
+def made_for(
+    space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
 ) -> tuple[int, tuple[int, int, int]]:
-    """Classes and shape of an input: those given, else those that the space is made for."""
+    """Classes and shape of an input: those given, else those that the space is made for. Raises SpaceError."""
     file = _file(space)
     shape = input_shape or getattr(file, "INPUT_SHAPE", None)
     if shape is None:
@@ -115,6 +115,9 @@ class CostTables:
         size: Height and width of inputs, where the space does not choose it.
     """
 
+    fields: tuple[str, ...] = Tally._fields
+    dtype: type = np.int64
+
     def __init__(self, space: SearchSpace, file: Any, num_classes: int, in_channels: int, size: int) -> None:
         self.space, self.file, self.size = space, file, size
         self.given = {"num_classes": num_classes, "in_channels": in_channels}
@@ -129,7 +132,7 @@ class CostTables:
         for part in depends:
             if part not in first:
                 raise SpaceError(f"{space.family!r}: DEPENDS names an unknown part {part!r}: {nearest(part, first)}")
-        self._tables: dict[tuple[str, tuple[Digits, ...]], Counts] = {}
+        self._tables: dict[tuple[str, tuple[Digits, ...]], NDArray[Any]] = {}
 
     def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> Counts:
         """One cost as a weighted sum of counts (fields of :class:`~autobuild.spaces.blocks.Tally`). Shape ``(n,)``."""
@@ -170,7 +173,7 @@ class CostTables:
             out[rows] = table[np.arange(depth), digits].sum(axis=1)
         return out
 
-    def table(self, part: str, chosen: tuple[Digits, ...]) -> Counts:
+    def table(self, part: str, chosen: tuple[Digits, ...]) -> NDArray[Any]:
         """Entries of a part whose context is ``chosen``. Shape ``(places, choices + 1, fields)``, last: no layer."""
         if (part, chosen) not in self._tables:
             runs = [stage.run(0) for stage in self.space.stages]
@@ -178,22 +181,28 @@ class CostTables:
                 runs[place] = run
             number = self.places.get(part)
             if number is None:
-                table = np.array([[total(self._tallies(tuple(runs))[part])]], dtype=np.int64)
+                own: NDArray[Any] = np.array(self._tallies(tuple(runs))[part], dtype=self.dtype)
+                table = own.reshape(1, -1, len(self.fields)).sum(axis=1, keepdims=True)
             else:
                 stage = self.space.stages[number]
-                table = np.zeros((stage.depths[-1], len(stage.layers) + 1, len(Tally._fields)), dtype=np.int64)
+                table = np.zeros((stage.depths[-1], len(stage.layers) + 1, len(self.fields)), dtype=self.dtype)
                 for digit in range(len(stage.layers)):
                     runs[number] = (digit,) * stage.depths[-1]
                     table[:, digit] = self._tallies(tuple(runs))[part]
             self._tables[part, chosen] = table
         return self._tables[part, chosen]
 
-    def _tallies(self, runs: tuple[Digits, ...]) -> dict[str, list[Tally]]:
+    def _layers(self, runs: tuple[Digits, ...]) -> tuple[list[list[dict[str, Any]]], int]:
+        """Layers of every stage, and the size of inputs."""
         stages = self.space.stages
         layers: list[list[dict[str, Any]]] = [
             [stage.layer_dict(digit) for digit in run] for stage, run in zip(stages, runs, strict=True)
         ]
-        size = layers[self.places[INPUT]][0]["resolution"] if INPUT in self.places else self.size
+        return layers, layers[self.places[INPUT]][0]["resolution"] if INPUT in self.places else self.size
+
+    def _tallies(self, runs: tuple[Digits, ...]) -> Mapping[str, Sequence[Sequence[float]]]:
+        """What every layer of every part costs, in the order of ``fields``."""
+        layers, size = self._layers(runs)
         if hasattr(self.file, "tallies"):
             own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given, **self.space.options)
             return own

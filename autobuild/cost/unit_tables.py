@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from autobuild.cost.analytic import INPUT, CostTables, cost_tables
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import SearchSpace, Unit
-from autobuild.spaces.additive import Additive
+from autobuild.spaces.additive import Additive, Bounds
 from autobuild.spaces.blocks import Tally
 
 MAX_CANDIDATES = 5_000_000  # of one unit
@@ -38,9 +39,7 @@ def unit_tables(
     if tables is None:
         raise SpaceError(f"{cost} of {space.name!r} is counted from whole networks: it has no tables over units")
     weights = np.array([rules[cost].get(name, 0) for name in Tally._fields], dtype=np.int64)
-    for unit in space.units:
-        if unit.size > MAX_CANDIDATES:
-            raise SpaceError(f"unit {unit.name!r} has {unit.size:,} candidates: up to {MAX_CANDIDATES:,} are listed")
+    _check_sizes(space)
     owners = [number for number, unit in enumerate(space.units) for _ in unit.stages]
     runs = [unit.runs(np.arange(unit.size)) for unit in space.units]
     only_params = set(np.flatnonzero(weights)) <= {Tally._fields.index("params")}
@@ -72,7 +71,7 @@ def _part(
     owners: Sequence[int],
     runs: Sequence[Sequence[NDArray[np.int64]]],
     free: int | None,
-) -> NDArray[np.int64]:
+) -> NDArray[Any]:
     """What a part costs for every candidate of the one unit that it depends on; ``(1,)`` where on none."""
     first = {owner: owners.index(owner) for owner in owners}
     count = 1 if free is None else units[free].size
@@ -85,7 +84,7 @@ def _part(
     context = [digits(place) for place in tables.context[part]]
     joined = np.concatenate([np.zeros((count, 1), dtype=np.int64), *context], axis=1)
     distinct, group = np.unique(joined, axis=0, return_inverse=True)
-    out = np.zeros(count, dtype=np.int64)
+    out: NDArray[Any] = np.zeros(count, dtype=tables.dtype)
     widths = np.cumsum([1, *(run.shape[1] for run in context)])
     for number, row in enumerate(distinct):
         chosen = tuple(
@@ -100,6 +99,71 @@ def _part(
             own = digits(tables.places[part])[members]
             out[members] = entries[np.arange(own.shape[1]), own].sum(axis=1)
     return out
+
+
+def enclosing(space: SearchSpace, tables: CostTables, lower: str, upper: str) -> Bounds:
+    """Two fields of tables as sums over units that enclose every architecture's numbers.
+
+    What depends on several units together is, in the table of the unit that it belongs to, the least (most) over the
+    choices of the others.
+
+    Args:
+        space: The space, narrowed or joined as it may be.
+        tables: Its tables.
+        lower: The field that is least.
+        upper: The field that is most.
+
+    Raises:
+        SpaceError: A unit has too many candidates to be listed.
+    """
+    _check_sizes(space)
+    low, high = ([int(name == field) for name in tables.fields] for field in (lower, upper))
+    found = _enclosed(space, tables, np.array(low), np.minimum), _enclosed(space, tables, np.array(high), np.maximum)
+    same = found[0].constant == found[1].constant and all(map(np.array_equal, found[0].tables, found[1].tables))
+    return Bounds(found[0], found[0] if same else found[1])
+
+
+def _enclosed(space: SearchSpace, tables: CostTables, weights: NDArray[np.int64], worse: np.ufunc) -> Additive:
+    owners = [number for number, unit in enumerate(space.units) for _ in unit.stages]
+    runs = [unit.runs(np.arange(unit.size)) for unit in space.units]
+    constant = 0.0
+    out = [np.zeros(unit.size) for unit in space.units]
+    for part in tables.parts:
+        own = [tables.places[part]] if part in tables.places else []
+        free = dict.fromkeys(owners[place] for place in [*own, *tables.context[part]])
+        chosen = [owner for owner in free if space.units[owner].size > 1]
+        others = [_distinct(tables, part, owner, owners, runs) for owner in chosen[1:]]
+        value = None
+        for given in itertools.product(*others):
+            row_of = dict(zip(chosen[1:], given, strict=True))
+            held = [
+                [column[row_of[owner] : row_of[owner] + 1] for column in run] if owner in row_of else run
+                for owner, run in enumerate(runs)
+            ]
+            one = _part(tables, part, weights, space.units, owners, held, chosen[0] if chosen else None)
+            value = one if value is None else worse(value, one)
+        assert value is not None
+        if chosen:
+            out[chosen[0]] += value
+        else:
+            constant += float(value[0])
+    return Additive(constant, tuple(out))
+
+
+def _distinct(
+    tables: CostTables, part: str, owner: int, owners: Sequence[int], runs: Sequence[Sequence[NDArray[np.int64]]]
+) -> list[int]:
+    """Candidates of a unit, one for each way in which they differ for a part."""
+    first = owners.index(owner)
+    columns = [runs[owner][place - first] for place in tables.context[part] if owners[place] == owner]
+    _, rows = np.unique(np.concatenate(columns, axis=1), axis=0, return_index=True)
+    return [int(row) for row in rows]
+
+
+def _check_sizes(space: SearchSpace) -> None:
+    for unit in space.units:
+        if unit.size > MAX_CANDIDATES:
+            raise SpaceError(f"unit {unit.name!r} has {unit.size:,} candidates: up to {MAX_CANDIDATES:,} are listed")
 
 
 def additive_costs(space: SearchSpace, names: Sequence[str]) -> tuple[dict[str, Additive], Mapping[str, str]]:

@@ -60,23 +60,31 @@ class Projection:
         return out
 
 
-def project(model: FittedModel, space: SearchSpace | None = None, seed: int = 0) -> Projection:
+def project(
+    model: FittedModel,
+    space: SearchSpace | None = None,
+    seed: int = 0,
+    *,
+    background: int = BACKGROUND,
+    draws: int = DRAWS,
+) -> Projection:
     """Decompose a model's predictions over ``space`` (the model's own by default).
 
     The sum is a kernel ridge regression with one squared-exponential kernel a unit; its ridge is picked by
-    leave-one-out error. Draws of the model pass through the same map, which gives the intervals.
+    leave-one-out error. Draws of the model pass through the same map, which gives the intervals. Fewer architectures
+    in the ``background``, and no ``draws``, give scores in a moment, for those who only propose by them.
     """
     space = space or model.space
-    drawn_archs = list(dict.fromkeys(space.sample(BACKGROUND + CHECKED, seed, "depth")))
-    known = min(len(drawn_archs), BACKGROUND)
-    background, checked = drawn_archs[:known], drawn_archs[known:]
-    predicted = model.predict_mean(drawn_archs)
-    draws = model.draw(background, DRAWS, seed)
+    archs = list(dict.fromkeys(space.sample(background + CHECKED, seed, "depth")))
+    known = min(len(archs), background)
+    decomposed, checked = archs[:known], archs[known:]
+    predicted = model.predict_mean(archs)
+    drawn = model.draw(decomposed, draws, seed) if draws else None
     base = float(predicted[:known].mean())
     columns = _Columns(space)
-    rows = [columns.of_archs(background, place) for place in range(len(space.units))]
+    rows = [columns.of_archs(decomposed, place) for place in range(len(space.units))]
     kernels = [_kernel(own, own) for own in rows]
-    wanted = np.column_stack([predicted[:known], *([draws.T] if draws is not None else [])])
+    wanted = np.column_stack([predicted[:known], *([drawn.T] if drawn is not None else [])])
     weights = _solve(np.sum(kernels, axis=0), wanted - wanted.mean(axis=0))
     units, fitted = [], np.zeros(len(checked))
     for place, (unit, kernel) in enumerate(zip(space.units, kernels, strict=True)):
@@ -99,9 +107,9 @@ def project(model: FittedModel, space: SearchSpace | None = None, seed: int = 0)
         space=space,
         base=base,
         units=units,
-        background=background,
+        background=decomposed,
         predicted=predicted[:known],
-        drawn=draws if draws is not None else np.zeros((0, known)),
+        drawn=drawn if drawn is not None else np.zeros((0, known)),
         share=1 - float((left**2).mean()) / variance,
         remainder_sd=float((left**2).mean() ** 0.5),
     )

@@ -81,10 +81,15 @@ def from_torch(model: nn.Module, example_input: Example, *, name: str = "", fold
     Raises:
         GraphError: If the network does not run on the example, or torch.export cannot trace it.
     """
-    program = _export(model, example_input)
-    reader = _Reader(program)
+    drafts, outputs = traced(model, example_input)
+    return finish(drafts, outputs, name or type(model).__name__, fold=fold)
+
+
+def traced(model: nn.Module, example_input: Example) -> tuple[list[Draft], list[Value]]:
+    """The operations of a network before any rule is applied, and its outputs; as :func:`from_torch`."""
+    reader = _Reader(_export(model, example_input))
     outputs = reader.run()
-    return finish(reader.drafts, outputs, name or type(model).__name__, fold=fold)
+    return reader.drafts, outputs
 
 
 def _export(model: nn.Module, example: Example) -> torch.export.ExportedProgram:

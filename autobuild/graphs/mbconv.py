@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobuild.errors import GraphError
-from autobuild.graphs.drafts import Draft, Value, Weight, convolution, finish, linear
+from autobuild.graphs.chain import Chain
+from autobuild.graphs.drafts import finish
 from autobuild.graphs.operations import OperationGraph
 
 Layers = Sequence[Sequence[Mapping[str, Any]]]
@@ -85,8 +86,8 @@ def mbconv_graph(plan: MBConvPlan, layers: Layers, resolution: int = 224, name: 
     """
     if len(layers) != len(plan.stages):
         raise GraphError(f"{plan.name}: given layers of {len(layers)} stages, accepted: {len(plan.stages)}")
-    chain = _Chain(plan)
-    chain.start(resolution)
+    chain = _Chain(plan, resolution)
+    chain.start()
     stages = [([{"expand": 1, "kernel": 3}], plan.first)] if plan.first else []
     for number, (run, stage) in enumerate([*stages, *zip(layers, plan.stages, strict=True)]):
         for position, layer in enumerate(run):
@@ -96,18 +97,15 @@ def mbconv_graph(plan: MBConvPlan, layers: Layers, resolution: int = 224, name: 
     return finish(chain.drafts, [chain.value], name or plan.name, fold=True)
 
 
-class _Chain:
-    """Drafts one behind the other; ``value`` is the output so far."""
+class _Chain(Chain):
+    """A chain that knows the layers of a plan."""
 
-    def __init__(self, plan: MBConvPlan) -> None:
+    def __init__(self, plan: MBConvPlan, resolution: int) -> None:
+        super().__init__((1, plan.in_channels, resolution, resolution))
         self.plan = plan
-        self.drafts: list[Draft] = []
-        self.value: Value
 
-    def start(self, resolution: int) -> None:
+    def start(self) -> None:
         plan = self.plan
-        picture = Draft("input", "input", outputs=[(1, plan.in_channels, resolution, resolution)], name="input")
-        self.value = self._add(picture)
         self.conv(plan.stem, 3, 2, "stem", activation=plan.stem_activation)
 
     def layer(self, layer: Mapping[str, Any], stage: MBConvStage, stride: int, place: str) -> None:
@@ -120,7 +118,7 @@ class _Chain:
             self.squeeze(self.plan.squeezed(inputs, expanded), f"{place}.squeeze")
         self.conv(stage.width, 1, 1, f"{place}.project")
         if before.shape == self.value.shape:
-            self._same("add", place, [before, self.value])
+            self.same("add", place, [before, self.value])
 
     def squeeze(self, width: int, place: str) -> None:
         whole = self.value
@@ -129,7 +127,7 @@ class _Chain:
         self.conv(whole.shape[1], 1, 1, f"{place}.expand", activation=self.plan.gate)
         gate = self.value
         self.value = whole
-        self._same("mul", place, [whole, gate])
+        self.same("mul", place, [whole, gate])
 
     def finish(self, kind: str, width: int, bias: bool, place: str) -> None:
         if kind == "conv":
@@ -139,43 +137,7 @@ class _Chain:
         elif kind == "linear":
             self.rows(width, bias, place)
         else:
-            self._same(kind, place, [self.value])
-
-    def conv(self, width: int, kernel: int, stride: int, place: str, groups: int = 1, activation: str = "",
-             bias: bool = True) -> None:  # fmt: skip
-        _, inputs, height, across = self.value.shape
-        out = [(size - 1) // stride + 1 for size in (height, across)]  # odd kernels, padded by half of them
-        draft = Draft("conv", "", [self.value], [(1, width, *out)], module=place, groups=groups)
-        shape = (width, inputs // groups, kernel, kernel)
-        draft.weights = [Weight(f"{place}.weight", shape)] + [Weight(f"{place}.bias", (width,))] * bias
-        convolution(draft, shape, bias)
-        draft.stride, draft.dilation = (stride, stride), (1, 1)
-        draft.padding = ((kernel // 2, kernel // 2),) * 2
-        self.value = self._add(draft)
-        if activation:
-            self._same(activation, place, [self.value])
-
-    def pool(self, place: str) -> None:
-        shape = self.value.shape
-        pooled = Draft("global_avg_pool", "", [self.value], [(*shape[:2], 1, 1)], module=place, kernel=shape[2:])
-        self.value = self._add(pooled)
-
-    def rows(self, width: int, bias: bool, place: str) -> None:
-        if len(self.value.shape) > 2:
-            self.value = self._add(Draft("alias", "", [self.value], [self.value.shape[:2]], module=place))
-        features = self.value.shape[1]
-        draft = Draft("linear", "", [self.value], [(1, width)], module=place)
-        draft.weights = [Weight(f"{place}.weight", (width, features))] + [Weight(f"{place}.bias", (width,))] * bias
-        linear(draft, features, bias)
-        self.value = self._add(draft)
-
-    def _same(self, kind: str, place: str, inputs: list[Value]) -> None:
-        """An operation that keeps the shape of the value so far."""
-        self.value = self._add(Draft(kind, "", inputs, [self.value.shape], module=place))
-
-    def _add(self, draft: Draft) -> Value:
-        self.drafts.append(draft)
-        return Value(draft)
+            self.same(kind, place, [self.value])
 
 
 def _ofa_mbv3(width: float) -> MBConvPlan:

@@ -1,34 +1,38 @@
-"""``graph_of``: one verb for PyTorch networks and ONNX files."""
+"""``graph_of``: one verb for PyTorch networks, ONNX files and architectures of search spaces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import GraphError
 from autobuild.graphs.operations import OperationGraph
+from autobuild.spaces import SearchSpace
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def graph_of(
-    model: nn.Module | str | Path,
+    model: nn.Module | SearchSpace | str | Path,
     example_input: Any = None,
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     name: str = "",
     fold: bool = True,
 ) -> OperationGraph:
-    """Any network as a graph of operations: a PyTorch module through ``torch.export``, or an ONNX file.
+    """Any network as a graph of operations: a PyTorch module, an ONNX file, or an architecture of a search space.
 
     >>> graph_of(network, (1, 3, 224, 224))
+    >>> graph_of(space, arch)
     >>> graph_of("network.onnx", shapes={"images": (1, 3, 224, 224)})
 
     Args:
-        model: A module, or the path of an ONNX file.
-        example_input: For a module: a tensor, a tuple of tensors, a dict of keyword arguments, or a shape.
+        model: A module, the path of an ONNX file, or a search space.
+        example_input: For a module: a tensor, a tuple of tensors, a dict of keyword arguments, or a shape. For a space:
+            one of its architectures, or its text (:func:`autobuild.graphs.of_architecture.graph_of_architecture`).
         shapes: For a file: shapes of inputs or tensors that it leaves open.
         name: Of the graph.
         fold: Fold batch norms into the convolution or linear layer before them, as exporters do, so that a network
@@ -41,6 +45,7 @@ def graph_of(
     Raises:
         GraphError: What was given cannot be read as a graph: a network that cannot be traced, a damaged file, unknown
             shapes, custom operators. The message names the node and says how to give shapes.
+        SpaceError: A space that builds no networks, or a text that is no architecture of it.
         ConfigError: A missing package, or ``shapes`` with a name that the file does not have.
     """
     from torch import nn
@@ -54,12 +59,24 @@ def graph_of(
         from autobuild.graphs.from_torch import from_torch
 
         return from_torch(model, example_input, name=name, fold=fold)
+    if isinstance(model, SearchSpace):
+        return _of_space(model, example_input, name, fold)
     if not isinstance(model, str | Path):
         raise GraphError(
-            f"graph_of: given a {type(model).__name__}, accepted: an nn.Module or the path of an ONNX file"
+            f"graph_of: given a {type(model).__name__}, accepted: an nn.Module, the path of an ONNX file, or a space"
         )
     if example_input is not None:
         raise GraphError(f"graph_of({str(model)!r}, ...): an ONNX file takes shapes={{input name: shape}}, no example")
     from autobuild.graphs.from_onnx import from_onnx
 
     return from_onnx(model, shapes=shapes, name=name, fold=fold)
+
+
+def _of_space(space: SearchSpace, arch: Any, name: str, fold: bool) -> OperationGraph:
+    from autobuild.graphs.of_architecture import graph_of_architecture
+    from autobuild.spaces import Architecture
+
+    if not isinstance(arch, Architecture | str) or not fold:
+        raise GraphError(f"graph_of({space.name}, ...): a space takes one of its architectures, folded")
+    graph = graph_of_architecture(space, arch)
+    return replace(graph, name=name) if name else graph

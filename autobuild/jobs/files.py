@@ -10,7 +10,7 @@ from autobuild.jobs.families import FAMILIES
 from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.resources import resource_dir
 
-_KEYS = ("space", "labels", "table", "test", "model", "archs", "built", "path")
+_KEYS = ("space", "labels", "table", "test", "model", "archs", "arch", "built", "path", "hardware")
 
 
 def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
@@ -30,6 +30,8 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
         within = {"model": "model", "built": "built.csv"}.get(key)  # both keys take a whole run folder as well
         if within is not None and _exists(path / within):
             path = path / within
+        if key == "hardware" and not _exists(path):
+            path = resource_dir("conf") / "hardware" / f"{value}.yaml"
         if _exists(path):
             found[key] = path
     if config.get("labels", "") is None and isinstance(config.get("space"), str):

@@ -29,6 +29,9 @@ _FLAGS = {
     "--info": 1,
     "--hydra-help": 0,
 }
+# Hydra takes a key that is called as a folder of conf/ (hardware) for a group, whose choices cannot be paths: it travels
+# under this one.
+CHOSEN = "chosen"
 _OWN_FLAGS = ("--help", "-h", "--version")
 
 
@@ -117,10 +120,11 @@ def _override(job: Job, word: str, sweeps: bool) -> str:
     if name not in job.keys:
         raise ConfigError(f"job {job.name}: unknown key {name!r} {nearest(name, [*job.keys, *job.groups], limit=60)}")
     key = job.keys[name]
+    said = f"++{CHOSEN}.{name}" if (Path(resource_dir("conf")) / name).is_dir() else name
     if key.base == "text":
-        return f"{name}={_quote_text(value, sweeps)}"
+        return f"{said}={_quote_text(value, sweeps)}"
     if key.base in ("path", "name"):
-        return f"{name}={_quote_path(value, sweeps)}"
+        return f"{said}={_quote_path(value, sweeps)}"
     if value == "":
         raise ConfigError(f"{name}= has no value; write {name}={key.default} for the default (accepted: {key.kind})")
     return word

@@ -76,6 +76,30 @@ class Additive:
         return Additive(factor * self.constant, tuple(factor * table for table in self.tables))
 
 
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """A number of an architecture that lies between two sums over units.
+
+    Args:
+        lower: No architecture has less.
+        upper: No architecture has more. The same object as ``lower`` where the sum is the number itself.
+
+    Raises:
+        ConfigError: The sums are about different units.
+    """
+
+    lower: Additive
+    upper: Additive
+
+    def __post_init__(self) -> None:
+        same_sizes({"lower": self.lower, "upper": self.upper})
+
+    @property
+    def exact(self) -> bool:
+        """Whether the sum is the number itself."""
+        return self.lower is self.upper
+
+
 def weighted_sum(terms: Sequence[tuple[float, Additive]], constant: float = 0.0) -> Additive:
     """``constant + sum of weight * additive``: additive again.
 

@@ -51,10 +51,10 @@ def alone(graph: FusionGraph, i: int, lines_bytes: int, buffer_bytes: int) -> Al
     held = sum(tensors[t].held_bytes for t in inputs)
     row = sum(tensors[t].row_bytes for t in op.outputs) + op.accumulator_bytes
     channel = weight_tile(op.weight_bytes, op.weight_tiles, 1)
-    if op.barrier == "unknown":
+    if op.barrier:
         everything = held + op.weight_bytes + sum(tensors[t].held_bytes for t in op.outputs)
         ways = [Alone("resident", moved, everything)]
-    elif op.barrier == "layout":
+    elif op.moves:
         largest = max(tensors[t].row_bytes for t in (*inputs, *op.outputs))
         ways = [Alone("resident", moved, largest + op.weight_bytes)]
     else:
@@ -99,21 +99,16 @@ def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height:
     """Count, bytes read twice and bytes of the largest band, for bands of ``height`` output rows."""
     count = -(-out // height)
     halo = largest = 0
-    ends: dict[int, int] = {}
+    before: dict[int, set[int]] = {}
     for band in range(count):
-        first, last = band * height, min(out, (band + 1) * height) - 1
-        spans: dict[int, tuple[int, int]] = {}
-        for number, access in reads:
-            low, high = rows_read(access, first, graph.tensors[number].rows)[0], rows_read(
-                access, last, graph.tensors[number].rows)[1]  # fmt: skip
-            before = spans.get(number, (low, high))
-            spans[number] = (min(low, before[0]), max(high, before[1]))
-        held = 0
-        for number, (low, high) in spans.items():
-            row_bytes = graph.tensors[number].row_bytes
-            held += max(0, high - low + 1) * row_bytes
-            dram_row = graph.tensors[number].dram_bytes // graph.tensors[number].rows
-            halo += max(0, min(ends.get(number, -1), high) - low + 1) * dram_row
-            ends[number] = max(ends.get(number, -1), high)
-        largest = max(largest, held)
+        needed: dict[int, set[int]] = {}
+        for r in range(band * height, min(out, (band + 1) * height)):
+            for number, access in reads:
+                first, last = rows_read(access, r, graph.tensors[number].rows)
+                needed.setdefault(number, set()).update(range(first, last + 1, access.step))
+        largest = max(largest, sum(len(rows) * graph.tensors[number].row_bytes for number, rows in needed.items()))
+        for number, rows in needed.items():
+            tensor, seen = graph.tensors[number], before.setdefault(number, set())
+            halo += len(rows & seen) * tensor.dram_bytes // tensor.rows
+            seen |= rows
     return count, halo, largest

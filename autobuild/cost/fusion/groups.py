@@ -163,14 +163,15 @@ class GroupCosts:
                 reasons.append(f"{name}: {refusal}")
             else:
                 needs.append((way.required_bytes(mask, buffer), name))
-        if needs and min(needs)[0] <= buffer:
-            return GroupCost(moved, *min(needs), True)
+        least = min(needs, key=lambda need: need[0], default=(0, ""))
+        if needs and least[0] <= buffer:
+            return GroupCost(moved, *least, True)
         if (twice := self._two_passes(mask)) is not None:
             return twice
         if not mask & (mask - 1):
             return self._alone(mask.bit_length() - 1)
         reasons += [f"{name}: needs at least {needed:,} bytes, the buffer has {buffer:,}" for needed, name in needs]
-        return GroupCost(moved, min(needs)[0] if needs else 0, "", False, 0, "; ".join(reasons))
+        return GroupCost(moved, least[0], "", False, 0, "; ".join(reasons))
 
     def _two_passes(self, mask: int) -> GroupCost | None:
         """The cheapest cut into two passes that fits; None where none does or none is wanted."""

@@ -21,7 +21,7 @@ class WholeTensors:
 
     def __init__(self, graph: FusionGraph) -> None:
         self.graph, self.preds, self.succs = graph, graph.preds, graph.succs
-        self.unknown = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier == "unknown")
+        self.unknown = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
         self.outputs = [op.outputs for op in graph.ops]
         self.replaces = [op.pointwise and len(op.outputs) == 1 for op in graph.ops]
         self.inputs = [tuple(dict.fromkeys(tensor for tensor, _ in op.operands)) for op in graph.ops]

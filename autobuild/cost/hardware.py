@@ -1,0 +1,142 @@
+"""Hardware as data: what an accelerator is to a cost, read from YAML."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.resources import resource_dir
+
+SUFFIXES = (".yaml", ".yml")
+DEFAULT = "edge_npu"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """An accelerator: an array of multipliers, an on-chip buffer, and DRAM behind it.
+
+    Attributes:
+        name: What it is called.
+        buffer_bytes: On-chip buffer for weights and activations together, bytes.
+        dram_bytes_per_s: Bandwidth of the DRAM, bytes per second.
+        dram_pj_per_byte: Energy of a byte moved from or to DRAM, picojoules.
+        mac_pj: Energy of a multiply-accumulate, its operands on the chip, picojoules.
+        macs_per_cycle: Multiply-accumulates of a cycle at most.
+        clock_hz: Cycles per second.
+        weight_bytes: Bytes of a weight.
+        activation_bytes: Bytes of an activation.
+        source: Where the numbers come from, and which of them are assumed.
+    """
+
+    name: str
+    buffer_bytes: int
+    dram_bytes_per_s: float
+    dram_pj_per_byte: float
+    mac_pj: float
+    macs_per_cycle: int
+    clock_hz: float
+    weight_bytes: int
+    activation_bytes: int
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name, kind in _NUMBERS.items():
+            _check(f"hardware {self.name!r}", name, getattr(self, name), kind)
+
+    @property
+    def macs_per_s(self) -> float:
+        """Multiply-accumulates of a second at most."""
+        return self.macs_per_cycle * self.clock_hz
+
+    @property
+    def balance(self) -> float:
+        """Multiply-accumulates per DRAM byte at which computing and moving take equally long."""
+        return self.macs_per_s / self.dram_bytes_per_s
+
+
+_NUMBERS = {field.name: str(field.type) for field in fields(Hardware) if field.type in ("int", "float")}
+_WIDTHS = (1, 2, 4)  # bytes of a number
+
+
+def hardware_names() -> list[str]:
+    """Names of the presets that ship, sorted."""
+    return sorted(path.stem for path in (resource_dir("conf") / "hardware").glob("*.yaml"))
+
+
+def read_hardware(given: str | Path | Hardware) -> Hardware:
+    """Read a hardware description.
+
+    Args:
+        given: The name of a preset (:func:`hardware_names`), the path of a YAML file with the same keys, or a
+            description, which is returned as it is.
+
+    Raises:
+        ConfigError: An unknown name (the nearest ones are offered), a file that cannot be read, a key that is missing
+            or unknown, or a number that is not positive; the message names file, key, value and what is accepted.
+    """
+    if isinstance(given, Hardware):
+        return given
+    path = Path(given)
+    if path.suffix not in SUFFIXES:
+        if str(given) not in hardware_names():
+            raise ConfigError(
+                f"hardware={given}: unknown name: {nearest(given, hardware_names())}; a path ends in .yaml"
+            )
+        path = resource_dir("conf") / "hardware" / f"{given}.yaml"
+    return _described(str(given), _loaded(path), path.stem)
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"hardware={path}: no such file; presets: {', '.join(hardware_names())}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"hardware={path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"hardware={path}: given a {type(data).__name__}, accepted: keys {', '.join(_NUMBERS)}")
+    return data
+
+
+def _described(what: str, data: dict[str, Any], name: str) -> Hardware:
+    known = [field.name for field in fields(Hardware)]
+    for key in data:
+        if key not in known:
+            raise ConfigError(f"hardware={what}: unknown key {key!r}: {nearest(key, known)}")
+    for key in _NUMBERS:
+        if key not in data:
+            raise ConfigError(f"hardware={what}: {key} is missing (needed: {', '.join(_NUMBERS)})")
+    for key in ("name", "source"):
+        if not isinstance(data.get(key, ""), str):
+            raise ConfigError(f"hardware={what}: {key}={data[key]!r}: a text is accepted")
+    numbers: dict[str, Any] = {}
+    for key, kind in _NUMBERS.items():
+        numbers[key] = _check(f"hardware={what}", key, _number(data[key]), kind)
+    return Hardware(name=data.get("name", name), source=data.get("source", ""), **numbers)
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads ``4e9`` as a text; it is a number to everybody else."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _check(what: str, key: str, value: Any, kind: str) -> float | int:
+    """A positive number of the right kind. Raises ConfigError."""
+    right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    if not right:
+        raise ConfigError(f"{what}: {key}={value!r}: a number above 0 is accepted")
+    if kind == "int" and value != int(value):
+        raise ConfigError(f"{what}: {key}={value!r}: a whole number above 0 is accepted")
+    if key in ("weight_bytes", "activation_bytes") and value not in _WIDTHS:
+        raise ConfigError(f"{what}: {key}={value!r}: accepted are 1, 2 and 4")
+    return int(value) if kind == "int" else float(value)

@@ -1,0 +1,136 @@
+"""All costs of a search space's architectures by name, each a function of many architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.cost.analytic import costs_of
+from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
+from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
+from autobuild.cost.registry import all_costs
+from autobuild.errors import CostError, GraphError, SpaceError
+from autobuild.graphs.of_architecture import graph_of_architecture
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.additive import Bounds
+
+Values = dict[str, float] | CostError
+
+
+class CostOf:
+    """One cost of a space's architectures; each is computed once.
+
+    Args:
+        cost: The cost.
+        space: The space.
+    """
+
+    def __init__(self, cost: Cost, space: SearchSpace) -> None:
+        self.cost, self.space = cost, space
+        self._known: dict[str, Values] = {}
+        self._bounds: Mapping[str, Bounds] | SpaceError | None = None
+
+    def found(self, archs: Sequence[Architecture | str]) -> list[Values]:
+        """For each architecture the values of all metrics, or why there are none."""
+        parsed = [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
+        for arch in parsed:
+            if arch.family != self.space.family:
+                raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
+        new = list({arch.text: arch for arch in parsed if arch.text not in self._known}.values())
+        if new and isinstance(self.cost, ArchitectureCost):
+            self._known.update(self._in_bulk(self.cost, new))
+        else:
+            self._known.update((arch.text, self._single(arch)) for arch in new)
+        return [self._known[arch.text] for arch in parsed]
+
+    def _in_bulk(self, cost: ArchitectureCost, archs: Sequence[Architecture]) -> dict[str, Values]:
+        try:
+            given = cost.of_architectures(self.space, archs)
+        except CostError as error:
+            return dict.fromkeys((arch.text for arch in archs), error)
+        columns = {metric: np.asarray(values) for metric, values in given.items()}
+        known: dict[str, Values] = {}
+        for row, arch in enumerate(archs):
+            try:
+                own = {metric: column[row].item() for metric, column in columns.items()}
+                known[arch.text] = checked(self.cost, own, repr(arch.text))
+            except CostError as error:
+                known[arch.text] = error
+        return known
+
+    def _single(self, arch: Architecture) -> Values:
+        try:
+            graph = graph_of_architecture(self.space, arch)
+        except (GraphError, SpaceError) as error:
+            return CostError(f"{self.cost.name} of {arch.text!r}: {error}", "no_network")
+        try:
+            return checked(self.cost, self.cost(graph), repr(arch.text))
+        except CostError as error:
+            return error
+
+    def values(self, metric: str, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
+        """One metric, shape ``(n,)``; NaN, which satisfies no limit, where the hardware cannot run the network.
+
+        Raises:
+            CostError: There is no value for another reason.
+        """
+        out = np.full(len(archs), np.nan)
+        for row, found in enumerate(self.found(archs)):
+            if isinstance(found, CostError):
+                if found.reason != "infeasible":
+                    raise found
+            else:
+                out[row] = found[metric]
+        return out
+
+    def bounds(self, metric: str) -> Bounds | None:
+        """Sums over units that enclose a metric; None where the cost has none for this space."""
+        if self._bounds is None:
+            try:
+                self._bounds = self.cost.unit_tables(self.space) if isinstance(self.cost, TabledCost) else {}
+            except SpaceError as error:
+                self._bounds = error
+        return None if isinstance(self._bounds, SpaceError) else self._bounds.get(metric)
+
+
+class MetricOf:
+    """A metric as a function of architectures: what targets, limits and searches are given.
+
+    Attributes:
+        of: The cost behind it, shared by all of its metrics.
+        metric: The metric.
+        unit: Its unit.
+    """
+
+    def __init__(self, of: CostOf, metric: str) -> None:
+        self.of, self.metric = of, metric
+        self.unit = metric_units(of.cost)[metric]
+
+    def __call__(self, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
+        """See :meth:`CostOf.values`."""
+        return self.of.values(self.metric, archs)
+
+    def __repr__(self) -> str:
+        return f"<{self.metric} [{self.unit}] of {self.of.space.name}>"
+
+    def bounds(self) -> Bounds | None:
+        """See :meth:`CostOf.bounds`."""
+        return self.of.bounds(self.metric)
+
+
+def graph_costs(space: SearchSpace, hardware: str | Hardware = DEFAULT) -> dict[str, MetricOf]:
+    """Every metric of every registered cost but what :func:`costs_of` counts; none where no network can be built."""
+    described = read_hardware(hardware)
+    try:
+        counted = costs_of(space)
+    except SpaceError:
+        return {}
+    shared: dict[int, CostOf] = {}
+    found: dict[str, MetricOf] = {}
+    for metric, cost in all_costs(described).items():
+        if metric not in counted:
+            of = shared.setdefault(id(cost), CostOf(cost, space))
+            found[metric] = MetricOf(of, metric)
+    return found

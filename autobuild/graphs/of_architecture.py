@@ -1,0 +1,71 @@
+"""The operation graph of an architecture of a search space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobuild.errors import GraphError
+from autobuild.graphs.from_blocks import graph_of_plan
+from autobuild.graphs.operations import OperationGraph, Shape
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.blocks import Plan
+from autobuild.spaces.registry import declared_by, realiser
+
+INPUT = "input"  # the stage that chooses the size of inputs, where a space has one
+
+
+def graph_of_architecture(
+    space: SearchSpace, arch: Architecture | str, num_classes: int | None = None, input_shape: Shape | None = None
+) -> OperationGraph:
+    """The operations of an architecture's network, batch norms folded, for a batch of one.
+
+    A space that declares its blocks (``plan``) needs no network: its graph takes a millisecond, and equals the traced
+    one. Otherwise the network is built and traced, which takes seconds.
+
+    Args:
+        space: The space.
+        arch: One of its architectures, or its text.
+        num_classes: Classes of the classifier (default: those that the space is made for).
+        input_shape: Channels, height and width of an input (default: what the space is made for; the size that the
+            architecture chooses where the space leaves it open).
+
+    Raises:
+        SpaceError: If the space builds no networks.
+        GraphError: If no input shape is known, or the network cannot be traced.
+    """
+    parsed = space.parse(arch) if isinstance(arch, str) else arch
+    realiser(space)  # refuses by name where nothing can be built
+    shape = shape_of_input(space, parsed, input_shape)
+    plan = plan_of(space, parsed, num_classes, shape[0])
+    if plan is not None:
+        return graph_of_plan(plan, shape, parsed.text)
+    from autobuild.graphs.from_torch import from_torch
+
+    network = space.realise(parsed, num_classes=_classes(space, num_classes), in_channels=shape[0])
+    return from_torch(network, (1, *shape), name=parsed.text)
+
+
+def shape_of_input(space: SearchSpace, arch: Architecture, input_shape: Shape | None = None) -> Shape:
+    """Channels, height and width of an architecture's input. Raises GraphError where nobody says."""
+    shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
+    if shape is None:
+        raise GraphError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
+    chosen = next((place for place, stage in enumerate(space.stages) if stage.name == INPUT), None)
+    if chosen is not None:
+        shape = (shape[0], *[int(space.layers(arch)[chosen][0]["resolution"])] * 2)  # type: ignore[arg-type]
+    return tuple(int(size) for size in shape)
+
+
+def plan_of(space: SearchSpace, arch: Architecture, num_classes: int | None, in_channels: int) -> Plan | None:
+    """The blocks of an architecture; None where the space declares none."""
+    file: Any = declared_by(space)
+    if not hasattr(file, "plan"):
+        return None
+    classes = _classes(space, num_classes)
+    given = {"in_channels": in_channels, "num_classes": 10 if classes is None else classes}
+    plan: Plan = file.plan(space.layers(arch), **given, **space.options)
+    return plan
+
+
+def _classes(space: SearchSpace, num_classes: int | None) -> int | None:
+    return num_classes if num_classes is not None else getattr(declared_by(space), "NUM_CLASSES", None)

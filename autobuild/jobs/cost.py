@@ -1,0 +1,105 @@
+"""``autobuild cost``: costs of architectures, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError
+from autobuild.jobs.console import grid, heading, say, table
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.cost import Cost
+    from autobuild.jobs.run import Run
+    from autobuild.spaces import Architecture, SearchSpace
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Compute the costs, and show them."""
+    from autobuild.cost import read_hardware
+    from autobuild.jobs.run import Run, use_threads
+    from autobuild.spaces import load_space
+
+    hardware = read_hardware(config["hardware"])
+    if config["cost"] == "?":
+        return _list(config["hardware"])
+    space, costs = load_space(config["space"]), _costs(config)
+    with Run.open("cost", config, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            frame, units = costs_table(space, _archs(config, space), costs)
+            folder.write_frame("costs.csv", frame)
+            missing = int(frame[list(units)].isna().sum().sum())
+            folder.record(hardware=asdict(hardware), units=units, space=space.name, missing=missing)
+        _show(folder)
+    return 0
+
+
+def _costs(config: Mapping[str, Any]) -> list[Cost]:
+    from autobuild.cost import cost_names, make_cost
+
+    names = [name.strip() for name in config["cost"].split(",")] if config["cost"] else cost_names()
+    return [make_cost(name, config["hardware"]) for name in dict.fromkeys(names) if name]
+
+
+def _list(hardware: str) -> int:
+    """What there is to ask for."""
+    from autobuild.cost import cost_names, make_cost, metric_units
+
+    rows = []
+    for name in cost_names():
+        try:
+            units = metric_units(make_cost(name, hardware))
+            rows.append([name, ", ".join(f"{metric} [{unit}]" for metric, unit in units.items())])
+        except ConfigError as error:
+            rows.append([name, str(error)])
+    grid(["cost", "metrics"], rows)
+    return 0
+
+
+def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
+    from autobuild.jobs.archs import read_archs
+
+    if config["arch"] is not None:
+        return read_archs(config["arch"], space)[1]
+    return space.sample(config["n"], seed=config["seed"], design="depth")
+
+
+def costs_table(
+    space: SearchSpace, archs: list[Architecture], costs: list[Cost]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """``arch``, a column a metric (NaN where there is no number) and ``reason``; and the unit of every metric."""
+    import numpy as np
+    import pandas as pd
+
+    from autobuild.cost.of_space import CostOf
+    from autobuild.cost.protocol import metric_units
+    from autobuild.errors import CostError
+
+    columns: dict[str, Any] = {"arch": [arch.text for arch in archs]}
+    units: dict[str, str] = {}
+    reasons: list[list[str]] = [[] for _ in archs]
+    for cost in costs:
+        found = CostOf(cost, space).found(archs)
+        for metric, unit in metric_units(cost).items():
+            units[metric] = unit
+            columns[metric] = [np.nan if isinstance(own, CostError) else own[metric] for own in found]
+        for row, own in zip(reasons, found, strict=True):
+            if isinstance(own, CostError):
+                row.append(f"{own.reason}: {own}")
+    return pd.DataFrame({**columns, "reason": ["; ".join(row) for row in reasons]}), units
+
+
+def _show(folder: Run) -> None:
+    numbers, frame = folder.metrics, folder.read_frame("costs.csv")
+    units, hardware = numbers["units"], numbers["hardware"]
+    heading(f"Costs of {len(frame):,} architectures of {numbers['space']} on {hardware['name']}")
+    say(f"  units: {', '.join(f'{metric} in {unit}' for metric, unit in units.items() if unit != '1') or 'counts'}")
+    table(frame.drop(columns="reason"), rows=20)
+    for arch, reason in frame[["arch", "reason"]].dropna().head(20).itertuples(index=False):
+        say(f"  no number for {arch}: {reason}")
+    say(f"\nall of it: {folder.dir}")
