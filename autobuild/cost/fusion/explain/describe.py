@@ -48,7 +48,7 @@ class GroupReader:
         self.size = 2 * len(AMOUNTS) + len(COUNTS) + self.known.shape[1]
 
     def read(self, mask: int) -> Data:
-        """A group as a graph: ``x (N, size)``, ``edge_index (2, E)`` both ways and with loops, ``op (N,)`` operation numbers."""
+        """A group as a graph: ``x (N, size)``, ``edge_index (2, E)`` both ways with loops, ``op (N,)``: operations."""
         members = list(bits(mask))
         place = {i: k for k, i in enumerate(members)}
         amounts = np.array([self._amounts(i, mask) for i in members], dtype=np.float32) / self.buffer

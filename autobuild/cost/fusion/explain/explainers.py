@@ -68,7 +68,7 @@ class GNN:
 
     def __call__(self, graph: Data) -> Tensor:
         """Values of the mask."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             found = self.explaining(graph.x, graph.edge_index, target=torch.ones(1, dtype=torch.long))
         scores: Tensor = found.node_mask.view(-1)
@@ -76,7 +76,7 @@ class GNN:
 
 
 class PG:
-    """PGExplainer (Luo et al., 2020): one network that masks the edges of any group, an operation's own loop among them.
+    """PGExplainer (Luo et al., 2020): one network that masks the edges of any group, an operation's loop among them.
 
     Fitted on invalid groups, whole passes over them until the time is over.
     """
@@ -86,7 +86,7 @@ class PG:
         rng = random.Random(seed)
         masks = list(predictor.invalid)
         graphs = [predictor.reader.read(mask) for mask in rng.sample(masks, min(len(masks), 1000))]
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.algorithm = PGExplainer(epochs=PG_EPOCHS, lr=0.003)
             self.explaining = Explaining(

@@ -121,7 +121,7 @@ def fit_predictor(costs: TrafficCosts, seed: int = 0, time_limit_s: float = 20.0
     cut = max(1, round(len(masks) * (1 - HELD_OUT)))
     labels = torch.tensor([costs.dram(mask) < 0 for mask in masks], dtype=torch.float32)
     graphs = [reader.read(mask) for mask in masks]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = ValidityNet(reader.size)
         _train(net, graphs[:cut], labels[:cut], start + time_limit_s)
