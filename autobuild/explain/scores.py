@@ -58,6 +58,7 @@ class Scores:
             *,
             where: str | None = None,
             labels: LabelledSet | None = None,
+            hardware: str | Path | Hardware | None = None,
         ) -> SearchSpace:
             """See :func:`autobuild.api.narrow`."""
 
