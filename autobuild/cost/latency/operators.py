@@ -118,6 +118,11 @@ class Operators:
         """Bytes of what an operator writes, 4 a number."""
         return sum(4 * math.prod(self.shapes[name]) for name in self.nodes[number].output if name)
 
+    @cached_property
+    def weights_mb(self) -> float:
+        """MiB of all constants, 4 bytes a number."""
+        return float(sum(4 * math.prod(tensor.dims) for tensor in self._constants.values()) / 2**20)
+
     def read_bytes(self, number: int) -> int:
         """Bytes of what an operator reads: what flows in, and weights."""
         total = 0
