@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         rounds,
         sample_design,
         save_model,
+        search,
     )
+    from autobuild.cost.fusion.fusing import fuse
     from autobuild.encode import EncoderConfig
     from autobuild.errors import AutobuildError
     from autobuild.fit import FitConfig
@@ -47,6 +49,7 @@ _FROM = {
     **dict.fromkeys(("Architecture", "Candidate", "SearchSpace", "Unit"), "spaces"),
     **dict.fromkeys(("register_space", "sequence_space", "space_names"), "spaces"),
     **dict.fromkeys(("EncoderConfig",), "encode"),
+    **dict.fromkeys(("fuse",), "cost.fusion.fusing"),
     **dict.fromkeys(("FitConfig",), "fit"),
     **dict.fromkeys(("OperationGraph", "graph_of", "load_zoo"), "graphs"),
     **dict.fromkeys(("AutobuildError",), "errors"),
@@ -69,6 +72,7 @@ __all__ = [
     "costs",
     "explain",
     "fit",
+    "fuse",
     "graph_of",
     "learning_curve",
     "load_model",
@@ -79,6 +83,7 @@ __all__ = [
     "rounds",
     "sample_design",
     "save_model",
+    "search",
     "sequence_space",
     "space",
     "space_names",
@@ -86,7 +91,7 @@ __all__ = [
 
 
 # Verbs that share their name with a room: `ab.fit(...)` is the verb, `autobuild.fit.training` a file of the room.
-_VERBS = ("fit", "explain")
+_VERBS = ("fit", "explain", "search")
 
 
 class _Verb:

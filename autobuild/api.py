@@ -12,8 +12,7 @@
 from __future__ import annotations
 
 import functools
-import math
-import numbers
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +20,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct import Built, Limited, Metric, build_refined, narrowing_note, parse_where
+from autobuild.construct import Built, Computed, Limited, Metric, build_refined, narrowing_note, parse_where
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
-from autobuild.construct.pareto import front_of
+from autobuild.construct.climb_front import climb_front
+from autobuild.construct.probable import narrow_probable, probable_networks
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
-from autobuild.cost import Hardware, additive_costs, costs_of, read_hardware
-from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import graph_costs
-from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT, read_hardware
+from autobuild.cost.of_space import CountOf, MetricOf, SpaceCosts
+from autobuild.errors import ConfigError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
-from autobuild.fit import FittedModel, load_model, save_model
+from autobuild.fit import CostedModel, FittedModel, load_model, save_model
 from autobuild.fit import fit as _fit
 from autobuild.fit import learning_curve as _learning_curve
 from autobuild.labels import LabelledSet, sample_design
@@ -44,7 +44,10 @@ from autobuild.spaces.additive import Additive
 if TYPE_CHECKING:
     import pandas as pd
 
-CostFunction = Callable[[Sequence[Architecture | str]], NDArray[Any]]
+    from autobuild.search.result import Search
+
+CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
+FRONT_ENDS = 20  # networks built for each target alone that a front begins with
 
 __all__ = [
     "Built",
@@ -62,10 +65,11 @@ __all__ = [
     "rounds",
     "sample_design",
     "save_model",
+    "search",
 ]
 
 
-def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict[str, CostFunction]:
+def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> SpaceCosts:
     """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
 
     Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
@@ -79,25 +83,25 @@ def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict
     Raises:
         ConfigError: The hardware is unknown or badly described.
     """
-    described = read_hardware(hardware)
-    try:
-        return {**costs_of(space), **graph_costs(space, described)}
-    except SpaceError:
-        return {}
+    return SpaceCosts(space, hardware)
 
 
 @functools.wraps(_fit)
-def fit(labels: LabelledSet, target: str = "acc", **options: Any) -> FittedModel:
-    """See :func:`autobuild.fit.fit`; costs of the space (``cost.macs``...) may be named in the target."""
-    model = _fit(labels, target, **{"costs": costs(labels.space), **options})
+def fit(
+    labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
+) -> FittedModel:
+    """See :func:`autobuild.fit.fit`; costs (:func:`costs`, for ``hardware``) may be named in the target."""
+    model = _fit(labels, target, **{"costs": costs(labels.space, hardware), **options})
     model._cache["labels"] = labels  # for limits over its other columns; not written to disk
     return model
 
 
 @functools.wraps(_learning_curve)
-def learning_curve(labels: LabelledSet, target: str = "acc", **options: Any) -> pd.DataFrame:
+def learning_curve(
+    labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
+) -> pd.DataFrame:
     """See :func:`autobuild.fit.learning_curve`; costs as in :func:`fit`."""
-    return _learning_curve(labels, target, **{"costs": costs(labels.space), **options})
+    return _learning_curve(labels, target, **{"costs": costs(labels.space, hardware), **options})
 
 
 @functools.wraps(_rounds)
@@ -106,10 +110,18 @@ def rounds(
     target: str,
     evaluate: Callable[[Architecture], Mapping[str, float]],
     *args: Any,
+    hardware: str | Path | Hardware = DEFAULT,
     **options: Any,
 ) -> Iterator[Round]:
     """See :func:`autobuild.construct.rounds.rounds`; costs as in :func:`fit`."""
-    return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space), **options})
+    return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space, hardware), **options})
+
+
+def search(space: SearchSpace, evaluator: Any, *, hardware: str | Hardware = DEFAULT, **options: Any) -> Search:
+    """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
+    from autobuild.search.searching import search as _search
+
+    return _search(space, evaluator, **{"costs": costs(space, hardware), "load_model": load_model, **options})
 
 
 def build(
@@ -121,6 +133,7 @@ def build(
     by: str = "predicted",
     apart: int = 0,
     time_limit: float = 10.0,
+    hardware: str | Path | Hardware | None = None,
 ) -> Built:
     """Build the ``top`` best networks.
 
@@ -131,12 +144,16 @@ def build(
         scores: Candidate scores.
         top: How many.
         where: Limits such as ``"latency_gpu <= 8 and params < 6e6"`` over label columns (predicted by a Gaussian
-            process) and costs of the space (exact); ``label.params`` and ``cost.params`` say which, where both exist.
+            process) and costs (exact, see :func:`costs`); ``label.params`` and ``cost.params`` say which, where both
+            exist. A cost that is no sum over units, such as ``dram_bytes``, is enclosed by two: networks that certainly
+            satisfy the limit are proposed beside some that probably do, and those between are computed in full as they
+            come up among the best.
         labels: Where limited label columns come from; those that the model was fitted on by default.
         by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
             exploring.
         apart: In at least how many layers any two built networks differ.
         time_limit: Seconds for each search under limits.
+        hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
 
     Returns:
         A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted, lower, upper`` and the limited
@@ -155,12 +172,11 @@ def build(
         return Built(built.archs, built.scores / len(space.units), built.predicted)
     if by not in ("predicted", "lower", "upper"):
         raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
-    limited = _limited(scores, where, labels, time_limit) if where is not None else None
-    side = {"lower": 1, "upper": 2}
-
-    def judge(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        return model.predict_mean(archs) if by == "predicted" else model.intervals(archs, 0.8)[side[by]]
-
+    limited, judge = None, _judge(model, by)
+    if where is not None:
+        limited = _limited(scores, where, labels, time_limit, _costs_for(scores, hardware))
+    if isinstance(model, CostedModel) and not model.exact.cheap:
+        judge = Computed(space, _judge(model.learned, by), model.exact.on(space), model.best_exact)
     archs = build_refined(space, scores.unit_scores, judge, top, limited=limited, apart=apart)
     predicted, lower, upper = model.intervals(archs, 0.9)
     values = limited.values(archs) if limited else {}
@@ -168,7 +184,26 @@ def build(
     return Built(tuple(archs), scores.projection.sums(archs), predicted, lower, upper, values, prices)
 
 
-def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, time_limit: float) -> Limited:
+def _judge(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+    """What networks are ranked by."""
+    if by == "predicted":
+        return model.predict_mean
+    side = {"lower": 1, "upper": 2}[by]
+    return lambda archs: model.intervals(archs, 0.8)[side]
+
+
+def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceCosts:
+    """Costs of the space that is built in; those of the model's own target where no other hardware is asked for."""
+    model = scores.model
+    own = model.exact.on(scores.space).costs if isinstance(model, CostedModel) else None
+    if isinstance(own, SpaceCosts) and (hardware is None or read_hardware(hardware) == own.hardware):
+        return own
+    return costs(scores.space, DEFAULT if hardware is None else hardware)
+
+
+def _limited(
+    scores: AdditiveScores, where: str, labels: LabelledSet | None, time_limit: float, exact: SpaceCosts
+) -> Limited:
     limits = parse_where(where)
     known = labels if labels is not None else scores.model._cache.get("labels")
     if known is not None and not isinstance(known, LabelledSet):
@@ -176,7 +211,6 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     if known is not None and known.space.family != scores.space.family:
         raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
     found: dict[str, Metric] = {}
-    exact = costs(scores.space)
     columns = known.metrics if known is not None else []
     for limit in limits:
         for name in limit.expression.names:
@@ -186,13 +220,13 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
             except TargetError as error:
                 raise ConfigError(str(error).replace("target", "limit", 1)) from None
             if f"{kind}.{bare}" not in found:
-                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores.space, bare, exact[bare])
+                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
                 found[f"{kind}.{bare}"] = made
     score = Additive(scores.base, tuple(scores.unit_scores.values()))
     return Limited(scores.space, score, limits, found, time_limit)
 
 
-def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFunction]) -> bool:
+def _is_cost(column: str, labels: LabelledSet | None, exact: SpaceCosts) -> bool:
     """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
     if labels is None or column not in exact:
         return False
@@ -200,8 +234,19 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFu
     return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
-def _exact(space: SearchSpace, name: str, cost: CostFunction) -> Metric:
-    return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
+def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
+    """A cost, with its sums over units; where those only enclose it, one between them that fits known architectures."""
+
+    def evaluate(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        return cost(archs).astype(np.float64)
+
+    bounds, slow = cost.bounds(), not cost.cheap
+    if bounds is None or bounds.exact:
+        return Metric(evaluate, None if bounds is None else bounds.lower, slow=slow)
+    known = [arch for arch in scores.model.training_archs if arch in scores.space][:CALIBRATED]
+    known = known or scores.space.sample(CALIBRATED, seed=0, design="depth")
+    table, off = bounds.likely([scores.space.indices(arch) for arch in known], evaluate(known))
+    return Metric(evaluate, table, margin=off, bounds=bounds, slow=slow)
 
 
 def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
@@ -219,6 +264,10 @@ def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) ->
 
 def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     """The predicted Pareto front of two or three targets.
+
+    The exact front of additive scores and the networks built for each target alone are proposed; the full predictors
+    judge them, and the front climbs to its neighbours until nothing is gained
+    (:func:`~autobuild.construct.climb_front.climb_front`).
 
     Args:
         scores: Additive scores of two or three models on one space; every target is maximised.
@@ -241,46 +290,73 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
         tables.append(Additive(own.base, tuple(own.unit_scores.values())))
     front = _pareto(tables, max_front)
     space = scores[0].space
-    archs = [space.assemble(tuple(row)) for row in front.indices.tolist()]
-    distinct = list({space.key(arch): arch for arch in archs}.values())
-    values = np.column_stack([own.model.predict_mean(distinct) for own in scores])
-    kept = front_of(values)
-    kept = kept[np.argsort(-values[kept, 0], kind="stable")]
-    columns = {own.model.target: values[kept, place] for place, own in enumerate(scores)}
-    frame = pd.DataFrame({"arch": [distinct[row].text for row in kept], **columns})
+    models = [own.model for own in scores]
+    ends = [build_refined(space, own.unit_scores, own.model.predict_mean, FRONT_ENDS) for own in scores]
+    archs, values = climb_front(
+        space,
+        itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
+        lambda archs: np.column_stack([model.predict_mean(archs) for model in models]),
+    )
+    columns = {model.target: values[:, place] for place, model in enumerate(models)}
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})
     frame.attrs["additive_epsilon"] = front.epsilon.tolist()
     return frame
 
 
 def narrow(
-    scores: Scores, top: int | None = None, threshold: float | None = None, mass: float | None = None
+    scores: Scores,
+    top: int | None = None,
+    threshold: float | None = None,
+    mass: float | None = None,
+    share: float | None = None,
+    *,
+    where: str | None = None,
+    labels: LabelledSet | None = None,
+    hardware: str | Path | Hardware | None = None,
 ) -> SearchSpace:
     """Keep only the best candidates of every unit; the result is a search space, and its ``note`` tells both sizes.
+
+    ``mass`` and ``share`` judge whole networks: the model draws what all labels may be, jointly, and candidates are
+    dropped in the order in which least is lost of the networks that come out best, see
+    :func:`autobuild.construct.probable.narrow_probable`.
 
     Args:
         scores: Candidate scores.
         top: Keep this many of each unit.
         threshold: Keep candidates scored at least this much (at least one a unit stays).
-        mass: Keep the best fraction of each unit's candidates, 0 < mass <= 1.
+        mass: The smallest space found that holds the best network with this probability, e.g. 0.9.
+        share: At most this share of the space, e.g. 0.02, as probable to hold the best network as can be found.
+        where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
+            have. What is left still holds networks that break them, so a search has to limit them as well.
+        labels: Where limited label columns come from, as in :func:`build`.
+        hardware: What limited costs are computed for, as in :func:`build`.
 
     Raises:
-        ConfigError: Unless exactly one of the three is given.
+        ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
+            ``where``); or for an unusable one.
+        NoNetworkError: If no network satisfies the limits.
     """
-    given = {"top": top, "threshold": threshold, "mass": mass}
-    if sum(value is not None for value in given.values()) != 1:
-        raise ConfigError(f"narrow takes exactly one of top, threshold and mass; given: {given}")
-    if mass is not None:
-        if not isinstance(mass, numbers.Real) or not 0 < mass <= 1:
-            raise ConfigError(f"mass={mass!r}: a fraction above 0 and up to 1 is accepted")
-        kept = {
-            name: np.argsort(-values, kind="stable")[: max(1, math.ceil(mass * len(values)))]
-            for name, values in scores.unit_scores.items()
-        }
-        small = scores.space.restrict({name: np.sort(indices) for name, indices in kept.items()})
-    else:
-        small = _narrow(scores.space, scores.unit_scores, top=top, threshold=threshold)
-    small.note = narrowing_note(scores.space, small)
-    return small
+    given = {"top": top, "threshold": threshold, "mass": mass, "share": share}
+    count = sum(value is not None for value in given.values())
+    if count > 1 or (count == 0 and where is None):
+        raise ConfigError(f"narrow takes exactly one of top, threshold, mass and share; given: {given}")
+    space, tables, limited, said = scores.space, scores.unit_scores, None, ""
+    if where is not None:
+        if not isinstance(scores, AdditiveScores):
+            raise ConfigError(f"where needs additive scores, not those of scorer={scores.scorer}")
+        limited = _limited(scores, where, labels, 10.0, _costs_for(scores, hardware))
+        possible = limited.possible()
+        space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
+        tables = {name: tables[name][rows] for name, rows in zip(tables, possible, strict=True)}
+        said = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
+    if mass is not None or share is not None:
+        probable = probable_networks(scores.model, space, tables, seed=scores.model.seed, limited=limited)
+        space, held = narrow_probable(space, tables, probable, mass=mass, share=share, of=scores.space.size)
+        said += f"; holds the best network with a probability of {held:.2f}, as the model draws it"
+    elif count:
+        space = _narrow(space, tables, top=top, threshold=threshold)
+    space.note = narrowing_note(scores.space, space) + said
+    return space
 
 
 def _html_model(model: FittedModel) -> str:

@@ -59,7 +59,19 @@ class RunError(AutobuildError, RuntimeError):
 
 
 class EvaluationError(AutobuildError, RuntimeError):
-    """An architecture that could not be evaluated."""
+    """An architecture that could not be evaluated.
+
+    Args:
+        retry: Whether another try may well succeed: what evaluated it was killed from outside.
+    """
+
+    def __init__(self, *args: object, retry: bool = False) -> None:
+        super().__init__(*args)
+        self.retry = retry
+
+
+class Pruned(Exception):
+    """Ends an evaluation early; raised by the ``report`` that it calls, or by the evaluator itself."""
 
 
 def nearest(given: object, accepted: Iterable[object], *, limit: int = 20) -> str:

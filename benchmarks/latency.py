@@ -1,12 +1,13 @@
 """Latency by lookup and by prediction, against networks that were really measured on this machine.
 
-    python -m benchmarks.latency [--quick] [--rounds 5] [--table]
+    python -m benchmarks.latency [--quick] [--rounds 5] [--load 2.5] [--table]
 
 Of two spaces, 70 networks each are exported and timed with ONNX Runtime, one pinned thread, in the same rounds as the
 kernels that they consist of: a round goes over everything in a random order, whole networks three times as often, so
 that what disturbs the machine disturbs both, and drift shows. The first 20 networks of a space calibrate, the other 50
 judge. What was timed lies in ``runs/latency/`` and a killed benchmark goes on there; the results for each network are
-in ``latency_runs.csv``, from which the tables are made (``--table`` does only that).
+in ``latency_runs.csv``, from which the tables are made (``--table`` does only that). With ``--load`` it waits while the
+system's load average is above that, its own share of about one included.
 
 The latency of a network, and of a kernel, is over its rounds the lower quartile, of a round the 10 % quantile of its
 undisturbed passes: what it takes where nothing else wants the machine. Errors against plain medians stand beside it.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -67,12 +69,17 @@ def networks(space_name: str, n: int) -> tuple[list[Architecture], list[Operator
     return [arch for arch, _ in found.values()], [network for _, network in found.values()]
 
 
-def measure(n: int, rounds: int, quick: bool) -> None:
+def measure(n: int, rounds: int, load: float, quick: bool) -> None:
     """Time everything, and write the results for each network."""
+
+    def wait(done: int, total: int) -> None:
+        while os.getloadavg()[0] > load:
+            time.sleep(10)
+
     own = {name: networks(name, n) for name in SPACES}
     wholes = [network.whole for _, nets in own.values() for network in nets]
     table = LatencyTable(WORK / ("quick.json" if quick else "fragments.json"))
-    evidence = find_rules([network for _, nets in own.values() for network in nets[:TESTED]], table, rounds)
+    evidence = find_rules([network for _, nets in own.values() for network in nets[:TESTED]], table, rounds, wait)
     rules = rules_of(evidence)
     lookups = {count: Lookup(table, rules, count=count, rounds=rounds) for count in COUNTS}
     every = [network for _, nets in own.values() for network in nets]
@@ -81,8 +88,8 @@ def measure(n: int, rounds: int, quick: bool) -> None:
     print(f"rules: {', '.join(sorted(rules))}\nfragments: {len(fragments):,} ({sizes}), networks: {len(wholes)}")
     for number in range(1, rounds + 1):
         began = time.perf_counter()
-        table.measure(fragments.values(), number, seed=number)
-        table.measure(wholes, WHOLE_ROUNDS * number, seed=number)
+        table.measure(fragments.values(), number, wait, seed=number)
+        table.measure(wholes, WHOLE_ROUNDS * number, wait, seed=number)
         print(f"round {number}: {time.perf_counter() - began:.0f} s", flush=True)
     write("latency_rules", rules_frame(evidence), quick=quick)
     _drift(table, fragments, wholes, quick)
@@ -187,13 +194,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a version of about a minute; results are not written")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every kernel")
+    parser.add_argument("--load", type=float, default=float("inf"), help="measure only below this load average")
     parser.add_argument("--table", action="store_true", help="tables from results that are there, nothing is measured")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("autobuild").setLevel(logging.ERROR)
     calibrating, judged = (4, 6) if options.quick else (CALIBRATE, JUDGED)
     if not options.table:
-        measure(calibrating + judged, 1 if options.quick else options.rounds, options.quick)
+        measure(calibrating + judged, 1 if options.quick else options.rounds, options.load, options.quick)
     found = results(WORK / "quick.csv" if options.quick else RUNS)
     write("latency", lookup_table(found, calibrating), quick=options.quick)
     if not options.quick:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from autobuild.construct.acquire import ACQUISITIONS, acquire
+from autobuild.construct.acquire_front import acquire_front
 from autobuild.construct.assemblies import k_best
 from autobuild.construct.building import Built, build, build_refined
+from autobuild.construct.computed import Computed
 from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit, Verified, verified
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.limited import Limited, Metric, NoNetworkError
 from autobuild.construct.narrowing import narrow, narrow_rows, narrowing_note
 from autobuild.construct.pareto import Front, hypervolume, pareto, re_rank
+from autobuild.construct.probable import narrow_probable, probable_networks, widen
 from autobuild.construct.programme import Solution, solve
 from autobuild.construct.where import Limit, parse_where, split_limits
 from autobuild.spaces.additive import Additive, weighted_sum
@@ -19,6 +22,7 @@ __all__ = [
     "Additive",
     "Assemblies",
     "Built",
+    "Computed",
     "Constrained",
     "Front",
     "Infeasible",
@@ -30,19 +34,23 @@ __all__ = [
     "Solution",
     "Verified",
     "acquire",
+    "acquire_front",
     "build",
     "build_refined",
     "hypervolume",
     "k_best",
     "narrow",
+    "narrow_probable",
     "narrow_rows",
     "narrowing_note",
     "pareto",
     "parse_where",
+    "probable_networks",
     "re_rank",
     "solve",
     "split_limits",
     "verified",
     "weighted_sum",
     "why_infeasible",
+    "widen",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.building import check_top, distinct
+from autobuild.construct.limited import Limited
 from autobuild.construct.refine import Pool, layers_apart, refine
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace
@@ -23,6 +24,7 @@ LEVEL = 0.8  # of the interval whose upper bound is hoped for
 PROPOSALS = 3_000
 HOPEFUL = 200  # of the predicted best, from which the upper bound is climbed
 DRAWN = 800  # networks of a joint draw, whose cost grows with the cube of their number
+NORMAL_80 = 1.2816  # half-width of an 80 % interval in standard deviations
 APART = 2  # layers in which networks of a batch differ where nothing else keeps them apart
 
 
@@ -60,6 +62,7 @@ def acquire(
     known: Iterable[Architecture] = (),
     *,
     by: str = "balanced",
+    space: SearchSpace | None = None,
 ) -> list[Architecture]:
     """Choose ``count`` networks to evaluate next.
 
@@ -78,6 +81,7 @@ def acquire(
         known: Networks that need no evaluation, beside those that the model was fitted on.
         by: ``"balanced"``; ``"predicted"``: the predicted best only; ``"upper"``: the best by the upper bound of the
             80 % interval, apart as above.
+        space: Where to choose: the model's space (default), or one narrowed or joined from it, which ``scores`` are of.
 
     Returns:
         Distinct networks (by ``space.key``), none of them known, in order of choice; fewer than ``count`` where the
@@ -89,9 +93,9 @@ def acquire(
     if by not in ACQUISITIONS:
         raise ConfigError(f"acquisition={by!r}: {nearest(by, ACQUISITIONS)}")
     check_top(count)
-    space = model.space
+    space = space or model.space
     taken = {space.key(arch) for arch in itertools.chain(model.training_archs, known)}
-    pool = _pool(model, scores, len(taken) + max(PROPOSALS, count))
+    pool = pool_of(model, space, scores, len(taken) + max(PROPOSALS, count))
     archs = [arch for key, arch in pool.items() if key not in taken]
     if not archs:
         return []
@@ -115,36 +119,61 @@ def _explored(
     seed: int,
 ) -> list[int]:
     """Fill a batch that begins with ``places``: the best of one draw each, or the best upper bounds."""
-    likely = [*_order(upper, archs)[: DRAWN // 2], *_order(predicted, archs)[: DRAWN // 2]]
-    likely = list(dict.fromkeys([*places, *likely]))
-    wanted = min(count, len(likely)) - len(places)
-    draws = model.draw([archs[place] for place in likely], wanted, seed) if wanted > 0 else None
+    hopeful = list(dict.fromkeys([*places, *likely(archs, predicted, upper, DRAWN)]))
+    wanted = min(count, len(hopeful)) - len(places)
+    draws = model.draw([archs[place] for place in hopeful], wanted, seed) if wanted > 0 else None
     if draws is None:
         return _apart(archs, _order(upper, archs), places, count)
     chosen = list(places)
-    free = np.ones(len(likely), dtype=bool)
+    free = np.ones(len(hopeful), dtype=bool)
     free[: len(places)] = False
     for draw in draws:
         best = int(np.where(free, draw, -np.inf).argmax())
         free[best] = False
-        chosen.append(likely[best])
+        chosen.append(hopeful[best])
     return chosen
 
 
-def _pool(model: Uncertain, scores: Mapping[str, FloatArray], most: int) -> dict[str, Architecture]:
-    """Networks worth a look, by key."""
-    space = model.space
+def pool_of(
+    model: Uncertain,
+    space: SearchSpace,
+    scores: Mapping[str, FloatArray],
+    most: int,
+    *,
+    limited: Limited | None = None,
+) -> dict[str, Architecture]:
+    """Networks worth a look, by key: the ``most`` best sums, and climbs from there by prediction and bound.
+
+    With limits, only networks that satisfy them.
+    """
     tables = [scores[unit.name] if unit.name in scores else _missing(unit.name) for unit in space.units]
-    proposed = refine(space, (arch for _, arch in distinct(space, tables)), model.predict_mean, most=most)
+    proposals = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
+    feasible = limited.feasible if limited else None
+    proposed = refine(space, proposals, model.predict_mean, feasible=feasible, most=most)
 
     def upper(archs: Sequence[Architecture]) -> FloatArray:
         predicted, _, bound = model.intervals(list(archs), LEVEL)
         return np.where(np.isfinite(bound), bound, predicted)
 
-    hopeful = Pool(space, upper)
+    hopeful = Pool(space, upper, feasible)
     hopeful.add(proposed.archs[key] for key in proposed.best(HOPEFUL))
     hopeful.climb()
     return proposed.archs | hopeful.archs
+
+
+def likely(archs: Sequence[Architecture], predicted: FloatArray, upper: FloatArray, most: int) -> list[int]:
+    """Places of the networks that may be the best, at most ``most``: half by upper bound, half by prediction."""
+    return list(dict.fromkeys([*_order(upper, archs)[: most // 2], *_order(predicted, archs)[: most // 2]]))
+
+
+def joint_draws(model: Uncertain, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
+    """Joint draws, or independent ones within the interval of a model that draws nothing. Shape ``(count, n)``."""
+    drawn = model.draw(archs, count, seed)
+    if drawn is not None:
+        return drawn
+    predicted, _, upper = model.intervals(archs, LEVEL)
+    sd = np.where(np.isfinite(upper), upper - predicted, 0) / NORMAL_80
+    return predicted + sd * np.random.default_rng(seed).normal(size=(count, len(archs)))
 
 
 def _missing(name: str) -> FloatArray:

@@ -1,10 +1,11 @@
-"""Evaluators: training a network for real, measuring its latency, and labelling many in parallel."""
+"""Evaluators: what gives architectures their labels, and where evaluations run."""
 
 from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
-from autobuild.evaluate.parallel import Result, evaluate_many
-from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, evaluator_for
+from autobuild.evaluate.making import as_evaluator
+from autobuild.evaluate.parallel import Place, Result, evaluate_many
+from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, Report, SteppedEvaluator, evaluator_for
 from autobuild.evaluate.training import TrainingEvaluator
 
 __all__ = [
@@ -14,9 +15,13 @@ __all__ = [
     "LatencyMeter",
     "NetworkEvaluator",
     "Pictures",
+    "Place",
     "Progress",
+    "Report",
     "Result",
+    "SteppedEvaluator",
     "TrainingEvaluator",
+    "as_evaluator",
     "digit_pictures",
     "evaluate_many",
     "evaluator_for",

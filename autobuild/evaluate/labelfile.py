@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import io
 import json
 import math
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import LabelError, RunError
+from autobuild.evaluate.checked import source_of
 
 Key = tuple[str, int]
 
@@ -144,10 +144,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def recipe(family: str, evaluator: object) -> dict[str, Any]:
     """What labels come from, as JSON-ready data: the space and the evaluator with all its settings."""
-    settings: dict[str, Any] = {}
-    if dataclasses.is_dataclass(evaluator) and not isinstance(evaluator, type):
-        settings = dataclasses.asdict(evaluator)
-    whole = {"space": family, "evaluator": type(evaluator).__name__, "settings": settings}
+    whole = {"space": family, **source_of(evaluator)}
     read_back: dict[str, Any] = json.loads(json.dumps(whole, default=str))
     return read_back
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from autobuild.errors import EvaluationError
 from autobuild.evaluate.labelfile import LabelFile, locked
 from autobuild.evaluate.latency import LatencyMeter
-from autobuild.evaluate.parallel import Result, evaluate_many, run_tasks
+from autobuild.evaluate.parallel import Place, Result, evaluate_many, run_tasks
 from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def label_architectures(
     workers: int = 2,
     latency: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    *,
+    place: Place | None = None,
 ) -> Path:
     """Evaluate every architecture with every seed into ``out_csv``, then measure latencies; continues where it stopped.
 
@@ -69,9 +71,10 @@ def label_architectures(
         out_csv: The file; its folder is made. A ``.lock`` beside it keeps a second labeller out, a ``.recipe.json``
             holds what its labels come from, so that labels of two recipes never mix.
         seeds: Seeds for each architecture.
-        workers: Parallel processes, one thread each.
+        workers: Parallel processes of this machine, one thread each.
         latency: Whether to measure latencies; needs a :class:`~autobuild.evaluate.protocol.NetworkEvaluator`.
         on_progress: Called at the start of a phase and after each evaluation.
+        place: Where the evaluations run, instead of ``workers`` processes here. Latencies are measured here.
 
     Returns:
         The path of the file.
@@ -89,7 +92,8 @@ def label_architectures(
         )
     with locked(path):
         file = LabelFile.open(path, space.family, evaluator)
-        failures = _train(file, space, evaluator, texts, seeds, workers, LATENCY if latency else None, on_progress)
+        where = place or Place(workers=workers)
+        failures = _train(file, space, evaluator, texts, seeds, where, LATENCY if latency else None, on_progress)
         if latency and isinstance(evaluator, NetworkEvaluator):
             failures += _measure(file, space, evaluator, texts, on_progress)
     if failures:
@@ -125,7 +129,7 @@ def _train(
     evaluator: Evaluator,
     texts: list[str],
     seeds: Sequence[int],
-    workers: int,
+    place: Place,
     blank: str | None,
     report: Callable[[Progress], None] | None,
 ) -> list[Result]:
@@ -143,7 +147,7 @@ def _train(
             failures.append(result)
         clock.tell(result)
 
-    run_tasks(space, evaluator, missing, workers, finished)
+    run_tasks(space, evaluator, missing, place, finished)
     return failures
 
 
@@ -174,11 +178,11 @@ def _measure(
         clock.tell(result)
 
     try:
-        run_tasks(space, LatencyMeter(evaluator), [(arch, 0) for arch in blank], 1, finished)
+        run_tasks(space, LatencyMeter(evaluator), [(arch, 0) for arch in blank], Place(workers=1), finished)
     finally:
         if unsaved:
             file.rewrite()
     return failures
 
 
-__all__ = ["Progress", "Result", "evaluate_many", "label_architectures"]
+__all__ = ["Place", "Progress", "Result", "evaluate_many", "label_architectures"]

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from autobuild.cost.latency.runtimes import prepare, torch_threads
 from autobuild.cost.latency.timing import time_call
-from autobuild.errors import CostError, EvaluationError
+from autobuild.errors import CostError, EvaluationError, SpaceError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from autobuild.evaluate.protocol import NetworkEvaluator
+    from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
     from autobuild.spaces import Architecture, SearchSpace
 
 BATCH, REPEATS, WARM_UP = 64, 40, 10
+SMALL = 32  # pixels; of such inputs a batch is measured, so that arithmetic outweighs the launching of operations
 
 
 def measure_latency(
@@ -66,8 +67,69 @@ class LatencyMeter:
     repeats: int = REPEATS
     warmup: int = WARM_UP
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics."""
+        return ("latency_ms",)
+
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
         """Median latency in milliseconds; see :func:`measure_latency`."""
         net = self.networks.network(space, arch, seed)
         measured = measure_latency(net, self.networks.input_shape, self.batch, self.repeats, self.warmup)
         return {"latency_ms": measured["latency_ms"]}
+
+
+@dataclass(frozen=True)
+class DeclaredLatency:
+    """An evaluator of one metric, ``latency_ms``, for the networks that a space's file declares, with fresh weights.
+
+    Args:
+        input_shape: Channels, height and width of an input, where the space does not choose its size.
+        batch, repeats, warmup: As in :func:`measure_latency`.
+    """
+
+    input_shape: tuple[int, int, int]
+    batch: int = 1
+    repeats: int = REPEATS
+    warmup: int = WARM_UP
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics."""
+        return ("latency_ms",)
+
+    def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
+        """Median latency in milliseconds; see :func:`measure_latency`."""
+        import torch
+
+        channels, *size = self.input_shape
+        chosen = space.layers(space.parse(str(arch)))[0][0].get("resolution")
+        shape = (channels, int(chosen), int(chosen)) if chosen else (channels, *size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = space.realise(arch, in_channels=channels)
+        return {"latency_ms": measure_latency(net, shape, self.batch, self.repeats, self.warmup)["latency_ms"]}
+
+
+def latency_meter(space: SearchSpace) -> Evaluator:
+    """What measures the latency of a space's networks: those of its own evaluator, else as its file declares them.
+
+    Inputs come in batches of 64 where they are small (up to 32 pixels high), else one at a time.
+
+    Raises:
+        EvaluationError: The space builds no networks, or does not say how large their inputs are.
+    """
+    from autobuild.evaluate.protocol import EVALUATORS, NetworkEvaluator, evaluator_for
+    from autobuild.spaces.registry import declared_by, realiser
+
+    if space.family in EVALUATORS and isinstance(own := evaluator_for(space), NetworkEvaluator):
+        return LatencyMeter(own)
+    try:
+        realiser(space)
+    except SpaceError as error:
+        raise EvaluationError(f"latency: {error}") from error
+    shape = getattr(declared_by(space), "INPUT_SHAPE", None)
+    if shape is None:
+        raise EvaluationError(f"latency: space {space.name!r} does not say how large the inputs of its networks are")
+    channels, height, width = map(int, shape)
+    return DeclaredLatency((channels, height, width), BATCH if height <= SMALL else 1)

@@ -1,25 +1,20 @@
-"""Evaluating many architectures in parallel processes, one result at a time."""
+"""Evaluating many architectures in parallel, one result at a time."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import AutobuildError, ConfigError
+from autobuild.evaluate.executors import Event, Executor, Failed, Finished, Reported, make_executor
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
     from autobuild.spaces import Architecture, SearchSpace
 
 Task = tuple[str, int]
+WAIT_S = 60.0  # nothing is done in between, so the length does not matter
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,25 @@ class Result:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where evaluations run, and what happens to those that do not end well.
+
+    Args:
+        executor: A name of :data:`autobuild.evaluate.executors.EXECUTORS`.
+        workers: How many run at the same time.
+        time_limit_s: An evaluation that runs longer is ended, and has failed. None: no limit.
+        retries: How often an evaluation whose worker died is tried again.
+        options: Further settings of the executor.
+    """
+
+    executor: str = "local"
+    workers: int = 2
+    time_limit_s: float | None = None
+    retries: int = 1
+    options: Mapping[str, Any] | None = None
+
+
 def evaluate_many(
     space: SearchSpace,
     evaluator: Evaluator,
@@ -39,6 +53,8 @@ def evaluate_many(
     seeds: Sequence[int] = (0,),
     workers: int = 2,
     on_result: Callable[[Result], None] | None = None,
+    *,
+    place: Place | None = None,
 ) -> list[Result]:
     """Evaluate every architecture with every seed.
 
@@ -47,117 +63,69 @@ def evaluate_many(
         evaluator: Called as ``evaluator(space, arch, seed)`` in the workers; must pickle.
         archs: Architectures or their texts; the same one twice is evaluated once.
         seeds: Seeds for each architecture.
-        workers: Parallel processes (spawned, one thread each).
+        workers: Parallel processes of this machine (spawned, one thread each).
         on_result: Called in this process as each evaluation ends, in order of ending.
+        place: Where the evaluations run, instead of ``workers`` processes here.
 
     Returns:
         One :class:`Result` for each (architecture, seed), architectures first, in the order given. An evaluation
-        that fails, and one whose process dies, is a result with a reason; the others go on.
+        that fails, and one whose process dies again and again, is a result with a reason; the others go on.
 
     Raises:
-        ConfigError: For fewer than one worker.
+        ConfigError: For fewer than one worker, and whatever else no executor can be made of.
         SpaceError: For an architecture outside the space, before anything is evaluated.
     """
     texts = [str(space.parse(str(arch))) for arch in archs]
-    return run_tasks(space, evaluator, [(text, int(seed)) for text in texts for seed in seeds], workers, on_result)
+    tasks = [(text, int(seed)) for text in texts for seed in seeds]
+    return run_tasks(space, evaluator, tasks, place or Place(workers=workers), on_result)
 
 
 def run_tasks(
     space: SearchSpace,
     evaluator: Evaluator,
     tasks: Iterable[Task],
-    workers: int = 2,
+    place: Place,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """As :func:`evaluate_many`, for a list of (canonical text, seed) pairs."""
-    if workers < 1:
-        raise ConfigError(f"workers={workers}: give at least 1 parallel process")
     order = list(dict.fromkeys(tasks))
-    waiting, results = deque(order), dict[Task, Result]()
-    pool: list[_Worker] = []
-    try:
-        while len(results) < len(order):
-            while waiting and len(pool) < workers:
-                pool.append(_Worker(space, evaluator))
-                pool[-1].give(waiting.popleft())
-            ready = connection.wait([worker.pipe for worker in pool])
-            for worker in [w for w in pool if w.pipe in ready]:
-                result = worker.take()
-                results[(result.arch, result.seed)] = result
-                if worker.alive and waiting:
-                    worker.give(waiting.popleft())
-                else:
-                    worker.kill()  # idle or dead: nothing is lost
-                    pool.remove(worker)
-                if on_result is not None:
-                    on_result(result)
-    finally:
-        for worker in pool:
-            worker.kill()
+    results: dict[Task, Result] = {}
+    with make_executor(
+        place.executor,
+        space,
+        evaluator,
+        workers=place.workers,
+        time_limit_s=place.time_limit_s,
+        reports=False,
+        options=place.options,
+    ) as executor:
+        for number, event in _ends(executor, order, place.retries):
+            if isinstance(event, Finished):
+                result = Result(*order[number], event.metrics)
+            else:
+                reason = event.reason if isinstance(event, Failed) else "the evaluator gave it up"
+                result = Result(*order[number], None, reason)
+            results[order[number]] = result
+            if on_result is not None:
+                on_result(result)
     return [results[task] for task in order]
 
 
-class _Worker:
-    """One child process and the task it is at."""
-
-    def __init__(self, space: SearchSpace, evaluator: Evaluator) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, space, evaluator), daemon=True)
-        self.task: Task = ("", 0)
-        self.alive = True
-        self.process.start()
-        theirs.close()
-
-    def give(self, task: Task) -> None:
-        self.task = task
-        try:
-            self.pipe.send(task)
-        except OSError:
-            self.alive = False  # it died before its first task; take() reports it
-
-    def take(self) -> Result:
-        try:
-            metrics, reason = self.pipe.recv()
-        except (EOFError, OSError):
-            self.alive = False
-            self.process.join()
-            metrics, reason = None, f"its process ended with exit code {self.process.exitcode}"
-        return Result(*self.task, metrics, reason)
-
-    def kill(self) -> None:
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.pipe.close()
-
-
-def _serve(pipe: Any, space: SearchSpace, evaluator: Evaluator) -> None:
-    """Life of a worker: evaluate what comes through the pipe until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, and the parent ends its workers
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        while True:
-            text, seed = pipe.recv()
-            pipe.send(_evaluate(space, evaluator, text, seed))
-    except (EOFError, OSError):
-        return
-
-
-def _evaluate(space: SearchSpace, evaluator: Evaluator, text: str, seed: int) -> tuple[dict[str, float] | None, str]:
-    try:
-        return {name: float(value) for name, value in evaluator(space, text, seed).items()}, ""
-    except AutobuildError as error:
-        return None, str(error)
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return None, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, so each watches the parent and goes with it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def _ends(executor: Executor, order: Sequence[Task], retries: int) -> Iterator[tuple[int, Event]]:
+    """How every task ends, by its number; one whose worker dies is submitted again up to ``retries`` times."""
+    waiting, tries = deque(range(len(order))), [0] * len(order)
+    running = 0
+    while waiting or running:
+        while waiting and running < executor.capacity:
+            number = waiting.popleft()
+            executor.submit(number, *order[number])
+            running += 1
+        for event in executor.wait(WAIT_S):
+            if isinstance(event, Reported):
+                continue
+            running -= 1
+            if isinstance(event, Failed) and event.retry and tries[event.task_id] < retries:
+                tries[event.task_id] += 1
+                waiting.append(event.task_id)
+            else:
+                yield event.task_id, event

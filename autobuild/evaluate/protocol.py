@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from autobuild.errors import EvaluationError
@@ -24,6 +24,25 @@ class Evaluator(Protocol):
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
         """Evaluate once: metric name -> value, in base units (percent, counts, seconds)."""
+        ...
+
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+@runtime_checkable
+class SteppedEvaluator(Evaluator, Protocol):
+    """An evaluator that can say after each step (an epoch, a fold) how far it has come.
+
+    Called directly it goes through all steps; :meth:`steps` is what executors call.
+    """
+
+    def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, float]:
+        """As calling it, with ``report(step, metrics)`` after every step; steps count from 1.
+
+        Raises:
+            Pruned: ``report`` raised it, since the evaluation has shown enough; let it pass.
+        """
         ...
 
 

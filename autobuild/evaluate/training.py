@@ -14,6 +14,7 @@ from autobuild.evaluate.digits import DigitTask, digit_pictures
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from autobuild.evaluate.protocol import Report
     from autobuild.spaces import Architecture, SearchSpace
 
 
@@ -47,6 +48,11 @@ class TrainingEvaluator:
         """Channels, height, width of one picture."""
         return (1, self.task.canvas, self.task.canvas)
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics."""
+        return ("acc", "params", "macs", "train_seconds")
+
     def network(self, space: SearchSpace, arch: Architecture | str, seed: int = 0) -> nn.Module:
         """The freshly initialised network, the same for the same seed.
 
@@ -72,6 +78,19 @@ class TrainingEvaluator:
         Raises:
             EvaluationError: If the network cannot be built or its loss stops being finite.
         """
+        return self._evaluate(space, arch, seed, None)
+
+    def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, float]:
+        """As calling it, with the same numbers; ``report(epoch, {"acc": ...})`` after every epoch but the last.
+
+        What is finished cannot be given up any more, so the last epoch is not reported. Testing after each epoch takes
+        its time, which ``train_seconds`` does not count.
+        """
+        return self._evaluate(space, arch, seed, report)
+
+    def _evaluate(
+        self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report | None
+    ) -> dict[str, float]:
         import torch
 
         before = torch.get_num_threads()
@@ -80,18 +99,20 @@ class TrainingEvaluator:
             net = self.network(space, arch, seed)
             params, macs = count_params(net), count_macs(net, self.input_shape)
             digit_pictures(self.task)  # made outside the clock, once in a process
-            start = time.perf_counter()
-            acc = self._train_and_test(net, arch, seed)
-            seconds = time.perf_counter() - start
+            acc, seconds = self._train_and_test(net, arch, seed, report)
         finally:
             torch.set_num_threads(before)
         return {"acc": acc, "params": params, "macs": macs, "train_seconds": seconds}
 
-    def _train_and_test(self, net: nn.Module, arch: Architecture | str, seed: int) -> float:
+    def _train_and_test(
+        self, net: nn.Module, arch: Architecture | str, seed: int, report: Report | None
+    ) -> tuple[float, float]:
+        """Accuracy in percent, and the seconds of training and one test."""
         import torch
         from torch.nn.functional import cross_entropy
 
         train, test = digit_pictures(self.task)
+        seconds, start = 0.0, time.perf_counter()
         images, classes = _tensors(train.images, train.classes)
         steps = len(images) // self.batch_size
         if steps < 1:
@@ -104,8 +125,8 @@ class TrainingEvaluator:
             optimiser, self.learning_rate, total_steps=max(2, self.epochs * steps), pct_start=self.warm_up
         )
         order = torch.Generator().manual_seed(seed)
-        net.train()
         for epoch in range(self.epochs):
+            net.train()
             rows = torch.randperm(len(images), generator=order)[: steps * self.batch_size].view(steps, -1)
             for batch in rows:
                 x = images[batch].contiguous(memory_format=torch.channels_last)
@@ -116,7 +137,13 @@ class TrainingEvaluator:
                 cycle.step()
             if not math.isfinite(float(loss.detach())):
                 raise EvaluationError(f"{arch}, seed {seed}: the loss is not finite after epoch {epoch + 1}")
-        return _accuracy(net, *_tensors(test.images, test.classes))
+            if report is not None and epoch + 1 < self.epochs:
+                seconds += time.perf_counter() - start
+                report(epoch + 1, {"acc": _accuracy(net, *_tensors(test.images, test.classes))})
+                start = time.perf_counter()
+        acc = _accuracy(net, *_tensors(test.images, test.classes))
+        seconds += time.perf_counter() - start
+        return acc, seconds
 
 
 def _tensors(images: object, classes: object) -> tuple[Tensor, Tensor]:

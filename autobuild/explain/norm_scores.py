@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,27 @@ from autobuild.explain.scores import Scores
 from autobuild.fit import GraphModel
 from autobuild.graphs import pack_architectures
 from autobuild.spaces import Architecture
+
+
+def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """How far each hop is to be believed, from how well its norms rank rows that were held out.
+
+    A hop weighs the product of its held-out SRCC and NDCG@10, nothing where its SRCC is not positive; all hops weigh
+    the same where nothing was held out, or none ranks better than chance.
+
+    Args:
+        report: ``FittedModel.report`` of a graph encoder, with ``hop_srcc`` and ``hop_ndcg``.
+        hops: Number of hops, hop 0 included.
+
+    Returns:
+        Weights that add up to 1. Shape ``(hops,)``.
+    """
+    found = [report.get(name) or [] for name in ("hop_srcc", "hop_ndcg")]
+    if any(len(values) != hops for values in found):
+        return np.full(hops, 1 / hops)
+    srcc, ndcg = (np.array([np.nan if value is None else value for value in values], dtype=float) for values in found)
+    weight = np.nan_to_num(np.maximum(srcc, 0) * ndcg)
+    return weight / weight.sum() if weight.sum() > 0 else np.full(hops, 1 / hops)
 
 
 @dataclass
@@ -56,7 +78,8 @@ class NormScores(Scores):
         """``unit, layer, <features>, score, hop0, ..., n_seen``: every operation at every place that the labels show.
 
         ``hopM`` is the calibrated norm at hop M, averaged over the training nodes with this operation in this place
-        (units of the target); ``score`` is their mean over hops. Best first within a unit and layer.
+        (units of the target); ``score`` is their mean over hops, weighted by :func:`hop_weights`. Best first within a
+        unit and layer.
         """
         graphs, norms = training_norms(self.model)
         z = self.calibrate(norms)
@@ -67,7 +90,7 @@ class NormScores(Scores):
         keys = ["unit", "layer", *(f.name for f in self.model.space.features)]
         grouped = frame.groupby(keys, sort=True)
         table = grouped[hops].mean()
-        table.insert(0, "score", table.mean(axis=1))
+        table.insert(0, "score", table.to_numpy() @ hop_weights(self.model.report, len(hops)))
         table["n_seen"] = grouped.size()
         table = table.reset_index()
         for feature in self.model.space.node_features:

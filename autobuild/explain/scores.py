@@ -50,7 +50,15 @@ class Scores:
             """See :func:`autobuild.api.build`."""
 
         def narrow(
-            self, top: int | None = None, threshold: float | None = None, mass: float | None = None
+            self,
+            top: int | None = None,
+            threshold: float | None = None,
+            mass: float | None = None,
+            share: float | None = None,
+            *,
+            where: str | None = None,
+            labels: LabelledSet | None = None,
+            hardware: str | Path | Hardware | None = None,
         ) -> SearchSpace:
             """See :func:`autobuild.api.narrow`."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, GraphError, nearest
 from autobuild.graphs.drafts import Draft, Value, Weight, clipping, convolution, finish, linear, matmul
+from autobuild.graphs.onnx_axes import Call, fill_axes
 from autobuild.graphs.operations import OperationGraph, Shape
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def from_onnx(path: str | Path, *, shapes: Shapes | None = None, name: str = "",
     model = _load(path)
     given = {key: tuple(int(size) for size in shape) for key, shape in (shapes or {}).items()}
     model = _with_shapes(model, given, path)
-    reader = _Reader(model.graph, given, path)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 17)
+    reader = _Reader(model.graph, given, path, opset)
     outputs = reader.run()
     return finish(reader.drafts, outputs, name or path.stem, fold=fold)
 
@@ -139,8 +141,8 @@ def _with_shapes(model: onnx.ModelProto, given: dict[str, Shape], path: Path) ->
 class _Reader:
     """Walks the nodes: a tensor is a value that depends on the inputs, or weights that do not."""
 
-    def __init__(self, graph: onnx.GraphProto, given: dict[str, Shape], path: Path) -> None:
-        self.graph, self.given, self.path = graph, given, path
+    def __init__(self, graph: onnx.GraphProto, given: dict[str, Shape], path: Path, opset: int) -> None:
+        self.graph, self.given, self.path, self.opset = graph, given, path, opset
         self.drafts: list[Draft] = []
         self.known: dict[str, Value | tuple[Weight, ...]] = {"": ()}
         self.scalars: dict[str, Any] = {}
@@ -191,6 +193,8 @@ class _Reader:
         if not custom and not _fill(draft, node, attributes, inputs, self.scalars):
             self.drafts.pop()
             self.known[node.output[0]] = data[0]
+        if not custom:
+            fill_axes(draft, Call(node.op_type, node.input, inputs, attributes, self.scalars, self.opset))
         if draft.type not in WEIGHTED:  # axes, sizes, bounds and factors are settings, no weights
             draft.weights = [w for w in draft.weights if draft.type in MAPS and w.numel > (1 if w.learnt else 8)]
 

@@ -22,8 +22,8 @@ _KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>.*?))?(?:  #
 _DEFAULT_LINE = re.compile(r"^  - /?(?P<group>[\w/]+)(?:: (?P<choice>\w+))?$")
 _BOUND = re.compile(r"(>=|>|<=|<)(-?[\d.]+)")
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-_ORDER = ("demo", "label", "fit", "explain", "build", "rounds", "predict", "sample", "cost",
-          "verify", "export", "spaces")  # fmt: skip
+_ORDER = ("demo", "label", "fit", "explain", "build", "search", "rounds", "predict", "sample", "cost", "fuse",
+          "verify", "export", "report", "spaces")  # fmt: skip
 
 
 @dataclass(frozen=True)

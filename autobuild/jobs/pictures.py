@@ -19,21 +19,21 @@ def draw_fit(folder: Run) -> None:
 
     heldout, numbers = folder.read_frame("heldout.csv"), folder.metrics
     if len(heldout):
-        _save(folder, "predicted.png", plot.predicted_vs_measured(heldout, numbers["target"]))
+        save_picture(folder, "predicted.png", plot.predicted_vs_measured(heldout, numbers["target"]))
     if numbers.get("hop_srcc"):
-        _save(folder, "hops.png", plot.hop_correlation(numbers))
+        save_picture(folder, "hops.png", plot.hop_correlation(numbers))
     if folder.has("history.csv"):
-        _save(folder, "history.png", plot.history(folder.read_frame("history.csv")))
+        save_picture(folder, "history.png", plot.history(folder.read_frame("history.csv")))
     if folder.has("curve.csv"):
-        _save(folder, "learning_curve.png", plot.learning_curve(folder.read_frame("curve.csv")))
+        save_picture(folder, "learning_curve.png", plot.learning_curve(folder.read_frame("curve.csv")))
 
 
 def draw_scores(folder: Run, scores: Scores) -> None:
     """What every feature value is worth, and the best candidates of every unit."""
     from autobuild import plot
 
-    _save(folder, "features.png", plot.feature_scores(scores))
-    _save(folder, "candidates.png", plot.top_candidates(scores))
+    save_picture(folder, "features.png", plot.feature_scores(scores))
+    save_picture(folder, "candidates.png", plot.top_candidates(scores))
 
 
 def draw_best(folder: Run, scores: Scores) -> None:
@@ -41,16 +41,16 @@ def draw_best(folder: Run, scores: Scores) -> None:
     from autobuild import plot
 
     built = folder.read_frame("built.csv")
-    _save(folder, "best.png", plot.architecture(scores, built["arch"][0]))
+    save_picture(folder, "best.png", plot.architecture(scores, built["arch"][0]))
     labels = scores.model.training["target"].to_numpy()
-    _save(folder, "built.png", plot.built(built, labels, target=scores.model.target))
+    save_picture(folder, "built.png", plot.built(built, labels, target=scores.model.target))
 
 
 def draw_pareto(folder: Run) -> None:
     """The predicted front."""
     from autobuild import plot
 
-    _save(folder, "pareto.png", plot.pareto_front(folder.read_frame("pareto.csv")))
+    save_picture(folder, "pareto.png", plot.pareto_front(folder.read_frame("pareto.csv")))
 
 
 def draw_verified(folder: Run, labels: Any) -> None:
@@ -71,17 +71,18 @@ def draw_verified(folder: Run, labels: Any) -> None:
         target=folder.metrics["target"],
         retrained=folder.metrics["labelled_best_retrained"],
     )
-    _save(folder, "built.png", drawn)
+    save_picture(folder, "built.png", drawn)
 
 
 def draw_space(folder: Run, space: SearchSpace) -> None:
     """The space itself: its units and what they choose."""
     from autobuild import plot
 
-    _save(folder, "space.png", plot.space(space))
+    save_picture(folder, "space.png", plot.space(space))
 
 
-def _save(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
+def save_picture(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
+    """Write what a plot function returned into the run folder."""
     from autobuild import plot
 
     with folder.writing(name) as path:

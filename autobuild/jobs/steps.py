@@ -234,14 +234,32 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
 
 
 def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
-    """The labels that a job fits; with a saved model those of ``labels=``, if limits or a front need them."""
-    if saved_model(config) is None:
-        return read_labels(config)
-    if config["labels"] is None or all(config["build"].get(key) is None for key in ("where", "pareto")):
-        return None
-    import autobuild as ab
+    """The labels that a job fits; with a saved model those of ``labels=``, if limits or a front need them.
 
-    return ab.LabelledSet.read(config["labels"], ab.FittedModel.load(str(saved_model(config))).space, n=config["n"])
+    Targets of a front and the text of limits are read here, so that a mistake is told before anything is fitted.
+    """
+    import autobuild as ab
+    from autobuild.construct import parse_where
+
+    how = config["build"]
+    if saved_model(config) is None:
+        labels = read_labels(config)
+    elif config["labels"] is None or all(how.get(key) is None for key in ("where", "pareto")):
+        return None
+    else:
+        space = ab.FittedModel.load(str(saved_model(config))).space
+        labels = ab.LabelledSet.read(config["labels"], space, n=config["n"])
+    if how.get("where") is not None:
+        parse_where(how["where"])
+    for text in _other_targets(config):
+        labels.target(text, ab.costs(labels.space))
+    return labels
+
+
+def _other_targets(config: Mapping[str, Any]) -> list[str]:
+    """Those of ``build.pareto``."""
+    pareto = config["build"].get("pareto")
+    return [] if pareto is None else [text.strip() for text in str(pareto).split(";")]
 
 
 def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: LabelledSet | None = None) -> None:
@@ -273,7 +291,7 @@ def _pareto(folder: Run, config: Mapping[str, Any], scores: Scores, labels: Labe
 
     if labels is None:
         raise ConfigError("build.pareto fits the other targets, and needs labels= beside a saved model")
-    others = [text.strip() for text in str(config["build"]["pareto"]).split(";")]
+    others = _other_targets(config)
     models = [ab.fit(labels, text, model="gp", seed=config["seed"]) for text in others]
     front = ab.pareto([scores, *(model.explain(scores.space) for model in models)])
     folder.write_frame("pareto.csv", front)

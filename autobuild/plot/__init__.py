@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from autobuild.plot.drawing import architecture
     from autobuild.plot.feature_bars import feature_scores
     from autobuild.plot.fit_history import history
+    from autobuild.plot.fusion_bars import fusion_traffic
+    from autobuild.plot.fusion_map import fusion_groups
+    from autobuild.plot.fusion_sweep import buffer_sweep
     from autobuild.plot.hop_bars import hop_correlation
     from autobuild.plot.labels_curve import learning_curve, learning_hint
     from autobuild.plot.outcome import built
@@ -27,8 +30,11 @@ if TYPE_CHECKING:
 _FROM = {
     "architecture": "drawing",
     "best_label": "best_curve",
+    "buffer_sweep": "fusion_sweep",
     "built": "outcome",
     "feature_scores": "feature_bars",
+    "fusion_groups": "fusion_map",
+    "fusion_traffic": "fusion_bars",
     "history": "fit_history",
     "hop_correlation": "hop_bars",
     "learning_curve": "labels_curve",
@@ -43,8 +49,11 @@ _FROM = {
 __all__ = [
     "architecture",
     "best_label",
+    "buffer_sweep",
     "built",
     "feature_scores",
+    "fusion_groups",
+    "fusion_traffic",
     "history",
     "hop_correlation",
     "learning_curve",

@@ -99,6 +99,43 @@ class Bounds:
         """Whether the sum is the number itself."""
         return self.lower is self.upper
 
+    def scaled(self, factor: float) -> Bounds:
+        """The number times a factor."""
+        lower = self.lower.scaled(factor)
+        upper = lower if self.exact else self.upper.scaled(factor)
+        return Bounds(lower, upper) if factor >= 0 else Bounds(upper, lower)
+
+    def likely(self, indices: ArrayLike, values: ArrayLike) -> tuple[Additive, float]:
+        """The sum between the two that comes nearest to known values, and the deviation of what it leaves.
+
+        ``lower + share * (upper - lower)``, the share by least squares within 0 and 1.
+
+        Args:
+            indices: Candidate of every unit of known architectures, ``(n, units)``.
+            values: Their numbers, ``(n,)``; missing ones are left out.
+        """
+        if self.exact:
+            return self.lower, 0.0
+        low, high, known = self.lower.totals(indices), self.upper.totals(indices), np.asarray(values, dtype=np.float64)
+        there = np.isfinite(known)
+        width, above = (high - low)[there], (known - low)[there]
+        share = float(np.clip(width @ above / max(float(width @ width), 1e-300), 0, 1)) if there.any() else 0.5
+        table = weighted_sum([(1 - share, self.lower), (share, self.upper)])
+        return table, float(np.sqrt(np.mean((above - share * width) ** 2))) if there.any() else 0.0
+
+
+def bounded_sum(terms: Sequence[tuple[float, Bounds]], constant: float = 0.0) -> Bounds:
+    """``constant + sum of weight * number``, enclosed.
+
+    Raises:
+        ConfigError: As :func:`weighted_sum`.
+    """
+    scaled = [bounds.scaled(weight) for weight, bounds in terms]
+    lower = weighted_sum([(1.0, bounds.lower) for bounds in scaled], constant)
+    if all(bounds.exact for bounds in scaled):
+        return Bounds(lower, lower)
+    return Bounds(lower, weighted_sum([(1.0, bounds.upper) for bounds in scaled], constant))
+
 
 def weighted_sum(terms: Sequence[tuple[float, Additive]], constant: float = 0.0) -> Additive:
     """``constant + sum of weight * additive``: additive again.

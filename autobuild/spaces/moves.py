@@ -15,7 +15,7 @@ from autobuild.spaces.unit import Unit
 if TYPE_CHECKING:
     from autobuild.spaces.space import Architecture, SearchSpace
 
-LEVELS = ("layer", "unit")
+LEVELS = ("layer", "unit", "candidate")
 
 
 def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]:
@@ -24,12 +24,17 @@ def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]
     A step changes one feature of one layer, or adds or removes a stage's last layer; in a tied stage it changes one
     feature of all layers, or the depth to the next one.
     """
-    for unit, part in zip(space.units, space._unit_stages, strict=True):
-        for s in range(part.start, part.stop):
-            for run in _steps(space.stages[s], arch.runs[s]):
-                runs = (*arch.runs[:s], run, *arch.runs[s + 1 :])
-                if _holds(unit, runs[part]):
-                    yield _architecture(space, runs)
+    for number in range(len(space.units)):
+        yield from _unit_neighbours(space, arch, number)
+
+
+def _unit_neighbours(space: SearchSpace, arch: Architecture, number: int) -> Iterator[Architecture]:
+    unit, part = space.units[number], space._unit_stages[number]
+    for s in range(part.start, part.stop):
+        for run in _steps(space.stages[s], arch.runs[s]):
+            runs = (*arch.runs[:s], run, *arch.runs[s + 1 :])
+            if _holds(unit, runs[part]):
+                yield _architecture(space, runs)
 
 
 def _steps(stage: Stage, run: Digits) -> Iterator[Digits]:
@@ -78,8 +83,10 @@ def mutate(
         space: The space to stay in.
         arch: An architecture of it.
         seed: Seed or generator.
-        level: ``"layer"``: a random neighbour (where a narrowed space leaves none, a change of a whole unit).
-            ``"unit"``: one unit, drawn among those with a choice, takes another of its candidates.
+        level: ``"layer"``: a random neighbour. ``"unit"``: two or more random steps inside one unit, as many as it has
+            layers at the most. ``"candidate"``: one unit takes another of its candidates, whichever. Where a narrowed
+            space leaves no single step, the first two change a whole candidate. Units are drawn among those with a
+            choice.
     """
     if level not in LEVELS:
         raise SpaceError(f"unknown mutation level {level!r}: {nearest(level, LEVELS)}")
@@ -88,11 +95,27 @@ def mutate(
         steps = list(neighbours(space, arch))
         if steps:
             return steps[int(rng.integers(len(steps)))]
-    indices = list(space.indices(arch))
     free = [u for u, unit in enumerate(space.units) if unit.size > 1]
     if not free:
         return arch
     u = free[int(rng.integers(len(free)))]
+    if level == "unit":
+        changed = _wander(space, arch, u, rng)
+        if changed != arch:
+            return changed
+    indices = list(space.indices(arch))
     pick = big_integer(rng, space.units[u].size - 1)
     indices[u] = pick + (pick >= indices[u])
     return space.assemble(indices)
+
+
+def _wander(space: SearchSpace, arch: Architecture, number: int, rng: np.random.Generator) -> Architecture:
+    """A few random steps inside one unit."""
+    layers = sum(len(run) for run in arch.runs[space._unit_stages[number]])
+    here = arch
+    for _ in range(int(rng.integers(2, max(2, layers) + 1))):
+        steps = list(_unit_neighbours(space, here, number))
+        if not steps:
+            break
+        here = steps[int(rng.integers(len(steps)))]
+    return here

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autobuild.errors import SpaceError, nearest
+from autobuild.spaces.parameters import Trial, parameters
 from autobuild.spaces.sizes import readable_count
 from autobuild.spaces.stage import Digits, Feature, Stage, Value
 from autobuild.spaces.unit import Candidate, Unit
@@ -355,6 +356,36 @@ class SearchSpace:
             pattern=self.pattern,
             options=self.options,
         )
+
+    # --- parameters of a search engine ------------------------------------------------------------------------
+
+    def suggest(self, trial: Trial, grain: str = "layer") -> Architecture:
+        """The architecture that an Optuna trial suggests; always one of the space.
+
+        Args:
+            trial: Anything with ``suggest_categorical(name, choices)``.
+            grain: ``"layer"`` or ``"unit"``: see :mod:`autobuild.spaces.parameters`.
+
+        Raises:
+            SpaceError: An unknown grain, or a unit of more than 512 candidates at grain ``"unit"``.
+        """
+        return parameters(self, grain).suggest(trial)
+
+    def params(self, arch: Architecture, grain: str = "layer") -> dict[str, Value | None]:
+        """The parameters that ``suggest`` would have to be given to come to ``arch``, in its order."""
+        return {choice.name: value for choice, value in parameters(self, grain).items(arch)}
+
+    def from_params(self, params: Mapping[str, Any], grain: str = "layer") -> Architecture:
+        """The architecture of these parameters: the inverse of :meth:`params`. Names of others are passed over.
+
+        Raises:
+            SpaceError: A parameter is missing, or its value is none of its choices.
+        """
+        return parameters(self, grain).read(params)
+
+    def choices(self, arch: Architecture, grain: str = "layer") -> dict[str, tuple[Value | None, ...]]:
+        """What each of ``params(arch)`` was chosen from."""
+        return {choice.name: choice.values for choice, _ in parameters(self, grain).items(arch)}
 
     # --- storage and networks ---------------------------------------------------------------------------------
 

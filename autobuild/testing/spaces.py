@@ -106,12 +106,31 @@ class SearchSpaceConformance:
             assert arch in set(space.neighbours(other))
 
     def test_mutations_stay_inside(self, space: SearchSpace) -> None:
-        """Mutations differ (where the space has a choice) and stay in the space."""
-        for level in ("layer", "unit"):
+        """Mutations differ (where the space has a choice), stay in the space and change one unit."""
+        for level in ("layer", "unit", "candidate"):
             for seed, arch in enumerate(space.sample(10, seed=8)):
                 changed = space.mutate(arch, seed, level)
                 assert changed in space
                 assert changed != arch or space.size == 1
+                differing = sum(a != b for a, b in zip(space.indices(arch), space.indices(changed), strict=True))
+                assert differing == (space.size > 1)
+
+    def test_parameters_are_inverse_at_both_grains(self, space: SearchSpace) -> None:
+        """``from_params(params(arch))`` is ``arch``; one name never stands for two sets of choices."""
+        known: dict[str, tuple[object, ...]] = {}
+        for arch in [*space.sample(DRAWS, seed=14), *space.sample(DRAWS, seed=14, design="depth")]:
+            for grain in ("layer", "unit"):
+                if grain == "unit" and max(unit.size for unit in space.units) > 512:
+                    with pytest.raises(SpaceError, match="narrow"):
+                        space.params(arch, grain)
+                    continue
+                params, choices = space.params(arch, grain), space.choices(arch, grain)
+                assert space.from_params(params, grain) == arch
+                assert list(params) == list(choices)
+                for name, values in choices.items():
+                    assert params[name] in values
+                    assert len(values) > 1
+                    assert known.setdefault(f"{grain} {name}", values) == values
 
     def test_a_narrowed_space_is_a_space(self, space: SearchSpace) -> None:
         """Restricting keeps exactly the chosen candidates; what falls outside is refused."""

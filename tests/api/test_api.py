@@ -45,11 +45,39 @@ def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
     best = scores.candidates.groupby("unit").head(3)
     assert sorted(best["candidate"]) == sorted(c.text for unit in small.units for c in unit)
     assert small_model.explain(small, scorer="hopnorm").build(top=1)[0] == scores.build(top=1)[0]
-    assert scores.narrow(mass=0.5).size == 100
+    assert 1 <= scores.narrow(mass=0.5).size <= scores.narrow(mass=0.99).size < 400
+    assert scores.narrow(share=0.1).size <= 40
+    assert "probability of" in scores.narrow(share=0.1).note
     assert scores.narrow(threshold=-1e9).size == 400
-    for wrong in ({}, {"top": 3, "mass": 0.5}, {"mass": 2.0}, {"mass": "half"}, {"top": 0}):
-        with pytest.raises(ConfigError, match=r"narrow|mass|top"):
+    for wrong in (
+        {},
+        {"top": 3, "mass": 0.5},
+        {"mass": 2.0},
+        {"mass": "half"},
+        {"share": 0},
+        {"share": True},
+        {"top": 0},
+    ):
+        with pytest.raises(ConfigError, match=r"narrow|mass|share|top"):
             scores.narrow(**wrong)
+
+
+def test_limits_drop_what_no_network_within_them_can_have(small_model, small_labels):
+    gp = ab.fit(small_labels, "acc", model="gp", seed=0)
+    scores = gp.explain()
+    cheap = scores.narrow(where="latency <= 6")
+    assert cheap.size < 400
+    assert "networks that break latency <= 6" in cheap.note
+    held = [arch for arch, value in zip(small_labels.archs, small_labels.frame["latency"], strict=True) if value <= 6]
+    assert held
+    assert all(arch in cheap for arch in held)
+    both = scores.narrow(share=0.05, where="latency <= 6")
+    assert both.size <= 20
+    assert scores.build(top=1, where="latency <= 6")[0] in both
+    with pytest.raises(NoNetworkError, match="latency"):
+        scores.narrow(where="latency <= -50")
+    with pytest.raises(ConfigError, match="additive"):
+        small_model.explain(scorer="hopnorm").narrow(where="latency <= 6")
 
 
 def test_identity_twins_are_built_once():

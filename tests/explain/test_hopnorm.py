@@ -7,6 +7,7 @@ import torch
 import autobuild as ab
 from autobuild.errors import ConfigError
 from autobuild.explain import SCORERS, hopnorm, norm_moments, register_scorer
+from autobuild.explain.norm_scores import hop_weights
 from autobuild.fit import FitConfig
 from autobuild.graphs import pack_architectures, pack_candidates
 from autobuild.testing import ScorerConformance
@@ -149,3 +150,18 @@ def test_joined_units_are_scored_at_the_hop_of_their_whole_depth(small_model):
         expected = own.mean() + own.std() * (float(root.abs().sum()) - moments.mean[hop]) / moments.sd[hop]
         assert scored.hops[i] == hop
         assert scored.score[i] == pytest.approx(expected, rel=1e-4)
+
+
+def test_hops_weigh_by_how_well_they_rank_what_was_held_out():
+    weights = hop_weights({"hop_srcc": [0.5, -0.2, 1.0], "hop_ndcg": [0.8, 1.0, 0.6]}, 3)
+    assert weights.tolist() == pytest.approx([0.4, 0.0, 0.6])
+    for unknown in ({}, {"hop_srcc": None, "hop_ndcg": None}, {"hop_srcc": [-1.0, None, -0.1], "hop_ndcg": [1, 1, 1]}):
+        assert hop_weights(unknown, 3).tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_scores_of_operations_are_the_weighted_mean_of_their_hops(small_model):
+    table = small_model.explain(scorer="hopnorm").operations
+    hops = table[[name for name in table if name.startswith("hop")]]
+    weights = hop_weights(small_model.report, hops.shape[1])
+    assert weights.sum() == pytest.approx(1)
+    assert table["score"].to_numpy() == pytest.approx(hops.to_numpy() @ weights)

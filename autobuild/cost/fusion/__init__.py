@@ -1,7 +1,19 @@
 """Layer fusion: which operations an accelerator runs as one, and the DRAM bytes that this saves."""
 
 from autobuild.cost.fusion.fold import fold
+from autobuild.cost.fusion.fusing import Fused, buffer_sweep, fuse
 from autobuild.cost.fusion.graph import FusedOperation, FusionGraph, Tensor
 from autobuild.cost.fusion.groups import SCHEMES, GroupCost, GroupCosts
 
-__all__ = ["SCHEMES", "FusedOperation", "FusionGraph", "GroupCost", "GroupCosts", "Tensor", "fold"]
+__all__ = [
+    "SCHEMES",
+    "Fused",
+    "FusedOperation",
+    "FusionGraph",
+    "GroupCost",
+    "GroupCosts",
+    "Tensor",
+    "buffer_sweep",
+    "fold",
+    "fuse",
+]

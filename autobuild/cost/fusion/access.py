@@ -67,7 +67,7 @@ def reduced(num: int, den: int, low: int, high: int) -> Access:
 
 
 def composed(outer: Access, inner: Access) -> Access:
-    """Windows of rows that are windows themselves. Exact unless both step by fractions; then it may name rows too many.
+    """Rows of rows that are windows themselves. Exact unless both step by fractions; then it may name rows too many.
 
     Args:
         outer: Which rows j of a view an operation reads.
@@ -76,6 +76,8 @@ def composed(outer: Access, inner: Access) -> Access:
     slack = (outer.den - 1) * inner.num if outer.den > 1 and inner.num > 1 else 0
     low = outer.low * inner.num - slack + inner.low * outer.den
     high = outer.high * inner.num + inner.high * outer.den
+    if outer.kind != WINDOW:  # rows low to high, whichever row of the reader
+        return outer._replace(low=low // inner.den, high=high // inner.den)
     found = reduced(outer.num * inner.num, outer.den * inner.den, low, high)
     shifts = inner.num == inner.den == 1 and inner.low == inner.high
     return found._replace(step=outer.step) if shifts else found

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from autobuild.cost.fusion.access import REDUCE, Access
+from autobuild.cost.fusion.access import BARRIER, REDUCE, Access
 from autobuild.cost.fusion.graph import FusedOperation, FusionGraph, Tensor
 from autobuild.cost.fusion.rules import FOLDED, LAYOUT, PRODUCERS, accumulators, rule, usual_axis
 from autobuild.cost.fusion.views import Base, Touch, View, joined, padded
 from autobuild.errors import GraphError
-from autobuild.graphs.operations import Operation, OperationGraph, channels
+from autobuild.graphs.operations import Operation, OperationGraph
 
 ACCUMULATOR_BYTES = 4
 IN_PLACE = (*FOLDED, "add", "sub", "mul", "div", "elementwise", "batch_norm")
@@ -58,7 +58,7 @@ class _Draft:
     members: list[str]
     weights: int
     rows: int
-    barrier: str
+    barrier: bool
     folded: int = 0
     activated: bool = False
 
@@ -93,6 +93,10 @@ class _Folding:
             if any(not isinstance(size, int) or size < 1 for size in shape):
                 raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} has a tensor of shape {shape}; "
                                  "accepted: positive whole sizes (a fusion graph needs static shapes)")  # fmt: skip
+        if node.kernel and node.input_shapes and len(node.input_shapes[0]) != len(node.kernel) + 2:
+            raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} ({node.type}) has the input shape "
+                             f"{node.input_shapes[0]}; accepted: batch, channels and {len(node.kernel)} more (for one "
+                             "picture a batch of one)")  # fmt: skip
         if node.type == "input":
             axis = self._input_axis(number, node)
             self.views[number, 0] = self._tensor(node.name, -1, node.output_shape, axis, self.activation_bytes)
@@ -147,7 +151,7 @@ class _Folding:
         return True
 
     def _activation_folds(self, node: Operation, values: Sequence[Value]) -> bool:
-        if node.type not in FOLDED or (draft := self._sole(values)) is None or draft.barrier == "unknown":
+        if node.type not in FOLDED or (draft := self._sole(values)) is None or draft.barrier:
             return False
         draft.weights += node.weight_elements
         draft.members.append(node.name)
@@ -200,10 +204,8 @@ class _Folding:
         one_row = axis is None or out[axis] == 1
         touched = [touch for view, (own, access) in zip(views, readings, strict=True)
                    for touch in view.touches(own, access, one_row)]  # fmt: skip
-        barrier = ""
-        if any(access.kind == "barrier" for _, access in readings):
-            barrier = "layout" if node.type in LAYOUT else "unknown"
-        if barrier == "unknown":
+        barrier = any(access.kind == BARRIER for _, access in readings)
+        if barrier:
             warnings.warn(f"{self.graph.name!r}: operation {node.name!r} ({node.op or node.type}) is not known to the "
                           "fusion rules; it is a barrier that never fuses", stacklevel=4)  # fmt: skip
         sums = any(access.kind == REDUCE for _, access in readings)
@@ -218,6 +220,11 @@ class _Folding:
         weights = 2 * out[1] if node.type == "batch_norm" and len(out) > 1 else _elements(node)
         self.drafts.append(_Draft(node, touched, outputs, [node.name], weights, 1 if axis is None else out[axis],
                                   barrier))  # fmt: skip
+
+
+def _features(node: Operation) -> int:
+    """Output channels, each of which has weights of its own."""
+    return node.output_shape[-1 if node.type == "linear" else 1]
 
 
 def _elements(node: Operation) -> int:
@@ -273,10 +280,11 @@ def _fused(folding: _Folding, draft: _Draft, operands: tuple[tuple[int, Access],
         outputs=outputs,
         rows=draft.rows,
         weight_bytes=draft.weights * folding.weight_bytes,
-        weight_tiles=channels(node.output_shape) if node.type in PRODUCERS else 1,
+        weight_tiles=_features(node) if node.type in PRODUCERS else 1,
         macs=node.macs or 0,
         accumulator_bytes=accumulators(node) * ACCUMULATOR_BYTES,
         pointwise=node.type in IN_PLACE,
         barrier=draft.barrier,
+        moves=node.type in LAYOUT,
         folded_bytes=draft.folded,
     )

@@ -54,8 +54,8 @@ class FusedOperation:
         macs: Multiply-accumulates; 0 where there is no rule.
         accumulator_bytes: Sums over rows that it holds beside its output.
         pointwise: Whether its output may take the place of an operand.
-        barrier: ``""``; ``"layout"`` where numbers are moved in a way that no schedule by rows is known for;
-            ``"unknown"`` for operators that are not known, which never fuse.
+        moves: Whether it only moves numbers.
+        barrier: Whether it is an operator that is not known: it never fuses.
         folded_bytes: Bytes that its folded activations would move if they were operations of their own.
     """
 
@@ -70,7 +70,8 @@ class FusedOperation:
     macs: int = 0
     accumulator_bytes: int = 0
     pointwise: bool = False
-    barrier: str = ""
+    moves: bool = False
+    barrier: bool = False
     folded_bytes: int = 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cached_property
 from typing import NamedTuple
 
 from autobuild.cost.fusion.alone import alone
@@ -13,6 +15,7 @@ from autobuild.cost.fusion.whole import WholeTensors
 from autobuild.errors import ConfigError, nearest
 
 SCHEMES = ("mixed", "lbdf", "brr")
+GROUP_SCHEMES = ("lbdf", "brr", "two_pass")
 
 
 class GroupCost(NamedTuple):
@@ -21,8 +24,8 @@ class GroupCost(NamedTuple):
     Attributes:
         dram_bytes: What it moves between chip and memory; for a group that is not valid, what it would move.
         buffer_bytes: What it needs on chip; for a group that is not valid, what it needs at least.
-        scheme: ``lbdf``, ``brr``, ``two_pass``; ``resident``, ``weight_tiles`` or ``row_bands`` for an operation that
-            fits by none of them; empty where nothing fits.
+        scheme: ``lbdf``, ``brr``, ``two_pass``; ``resident``, ``weight_tiles``, ``row_bands`` or ``twice`` for an
+            operation that fits by none of them; empty where nothing fits.
         valid: Whether it can run.
         extra_macs: Multiply-accumulates that are computed twice.
         reason: Why it is not valid.
@@ -57,8 +60,9 @@ class GroupCosts:
         preds: For each operation the mask of those that it reads from.
         succs: For each operation the mask of those that read from it.
         neighbours: For each operation the mask of those that share a tensor with it.
-        fallback: Mask of the operations that fit by no scheme of groups: they run as ``resident``, ``weight_tiles`` or
-            ``row_bands``, or not at all, and never fuse.
+        tensors: Those of the graph.
+        weights: For each operation the bytes of its weights.
+        hereditary: Whether every connected convex part of a valid group is valid.
     """
 
     def __init__(self, graph: FusionGraph, buffer_bytes: int, scheme: str = "mixed", recompute: bool = False) -> None:
@@ -68,14 +72,45 @@ class GroupCosts:
             raise ConfigError(f"scheme {scheme!r}: {nearest(scheme, SCHEMES)}")
         self.graph, self.buffer_bytes, self.scheme, self.recompute = graph, int(buffer_bytes), scheme, recompute
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
-        self.traffic, self.passes = Traffic(graph), Passes(graph)
-        self.line_buffers, self.whole_tensors = LineBuffers(graph), WholeTensors(graph)
+        self.tensors, self.weights = graph.tensors, tuple(op.weight_bytes for op in graph.ops)
+        # An order of a group in whole tensors orders its parts, too. Line buffers follow one of two schedules, and both
+        # can be unlucky with a part.
+        self.hereditary = scheme == "brr" and not recompute
+        self.traffic = Traffic(graph)
         self._costs: dict[int, GroupCost] = {}
         self._dram: dict[int, int] = {}
-        self.fallback = 0
-        for i in range(self.n):
-            if self(1 << i).scheme not in ("lbdf", "brr", "two_pass"):
-                self.fallback |= 1 << i
+        self._lines: dict[int, int] = {}
+
+    @cached_property
+    def line_buffers(self) -> LineBuffers:
+        """What LBDF needs."""
+        return LineBuffers(self.graph)
+
+    @cached_property
+    def whole_tensors(self) -> WholeTensors:
+        """What BRR needs."""
+        return WholeTensors(self.graph)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """Ways to cut groups into passes."""
+        return Passes(self.graph)
+
+    @cached_property
+    def fallback(self) -> int:
+        """Mask of the operations that fit by no scheme of groups, and so never fuse: they run as ``resident``,
+        ``weight_tiles``, ``row_bands`` or ``twice``, or not at all."""
+        return sum(1 << i for i in range(self.n) if self(1 << i).scheme not in GROUP_SCHEMES)
+
+    @cached_property
+    def _never(self) -> tuple[int, int]:
+        """Operations that fit alone neither by LBDF nor by BRR: so does no group with them."""
+        lines, whole = self.line_buffers, self.whole_tensors
+        ops = [1 << i for i in range(self.n)]
+        return (
+            sum(op for op in ops if lines.refusal(op) or lines.required_bytes(op) > self.buffer_bytes),
+            sum(op for op in ops if whole.refusal(op) or whole.least[op.bit_length() - 1] > self.buffer_bytes),
+        )
 
     def __call__(self, mask: int) -> GroupCost:
         """Cost of a group, given as a mask of operations; it need not be connected."""
@@ -88,56 +123,78 @@ class GroupCosts:
         """DRAM bytes of a group, -1 where it is not valid."""
         found = self._dram.get(mask)
         if found is None:
+            found = self._dram[mask] = self._dram_bytes(mask)
+        return found
+
+    def _dram_bytes(self, mask: int) -> int:
+        """The first scheme that fits will do: they move the same bytes, but for two passes, which move more."""
+        if not mask & (mask - 1):
             cost = self(mask)
-            found = self._dram[mask] = cost.dram_bytes if cost.valid else -1
+            return cost.dram_bytes if cost.valid else -1
+        buffer = self.buffer_bytes
+        by_lines, by_whole = self._never
+        if self.scheme != "brr" and not mask & by_lines and self._by_lines(mask) <= buffer:
+            return self.traffic.dram_bytes(mask)
+        if self.scheme != "lbdf" and not mask & by_whole and self.whole_tensors.required_bytes(mask, buffer) <= buffer:
+            return self.traffic.dram_bytes(mask)
+        twice = self._two_passes(mask)
+        return -1 if twice is None else twice.dram_bytes
+
+    def _by_lines(self, mask: int) -> int:
+        """Buffer that LBDF needs; more than any where it has no schedule. Passes of many groups are the same."""
+        found = self._lines.get(mask)
+        if found is None:
+            lines = self.line_buffers
+            refused = mask & lines.doubtful and lines.refusal(mask)
+            found = sys.maxsize if refused else lines.required_bytes(mask, self.buffer_bytes)
+            self._lines[mask] = found
         return found
 
     def _cost(self, mask: int) -> GroupCost:
-        graph, buffer = self.graph, self.buffer_bytes
-        if not 0 < mask <= graph.full:
-            raise ConfigError(f"group {mask}: accepted: masks from 1 to {graph.full}")
-        moved = self.traffic.dram_bytes(mask)
-        ways: list[tuple[int, str]] = []
+        if not 0 < mask <= self.graph.full:
+            raise ConfigError(f"group {mask}: accepted: masks from 1 to {self.graph.full}")
+        moved, buffer = self.traffic.dram_bytes(mask), self.buffer_bytes
+        needs: list[tuple[int, str]] = []
         reasons: list[str] = []
-        single = not mask & (mask - 1)
-        barrier = single and bool(graph.ops[mask.bit_length() - 1].barrier)
         for name, way in (("lbdf", self.line_buffers), ("brr", self.whole_tensors)):
-            if self.scheme not in ("mixed", name) or barrier:
+            if self.scheme not in ("mixed", name):
                 continue
             if refusal := way.refusal(mask):
                 reasons.append(f"{name}: {refusal}")
             else:
-                ways.append((way.required_bytes(mask, buffer), name))
-        fitting = [way for way in ways if way[0] <= buffer]
-        if fitting:
-            needed, name = min(fitting)
-            return GroupCost(moved, needed, name, True)
-        if self.recompute and mask & self.passes.sums and (twice := self._two_passes(mask, moved)) is not None:
+                needs.append((way.required_bytes(mask, buffer), name))
+        least = min(needs, key=lambda need: need[0], default=(0, ""))
+        if needs and least[0] <= buffer:
+            return GroupCost(moved, *least, True)
+        if (twice := self._two_passes(mask)) is not None:
             return twice
-        reasons += [f"{name}: needs at least {needed:,} bytes, the buffer has {buffer:,}" for needed, name in ways]
-        if single:
-            return self._alone(mask.bit_length() - 1, reasons)
-        needed = min(ways)[0] if ways else 0
-        return GroupCost(moved, needed, "", False, 0, "; ".join(reasons))
+        if not mask & (mask - 1):
+            return self._alone(mask.bit_length() - 1)
+        reasons += [f"{name}: needs at least {needed:,} bytes, the buffer has {buffer:,}" for needed, name in needs]
+        return GroupCost(moved, least[0], "", False, 0, "; ".join(reasons))
 
-    def _two_passes(self, mask: int, moved: int) -> GroupCost | None:
-        """The cheapest cut into two passes that fits."""
+    def _two_passes(self, mask: int) -> GroupCost | None:
+        """The cheapest cut into two passes that fits; None where none does or none is wanted."""
+        if not self.recompute or self.scheme == "brr" or mask & self._never[0] or not mask & self.passes.sums:
+            return None
         found = []
         for way in self.passes.ways(mask):
-            if not self.line_buffers.refusal(way.first) and not self.line_buffers.refusal(way.second):
-                needed = max(self.line_buffers.required_bytes(part, self.buffer_bytes) for part in way[:2])
-                if needed <= self.buffer_bytes:
-                    found.append(GroupCost(moved + way.extra_bytes, needed, "two_pass", True, way.extra_macs))
+            needed = self._by_lines(way.first)
+            if needed > self.buffer_bytes:
+                break  # later cuts have longer first passes
+            needed = max(needed, self._by_lines(way.second))
+            if needed <= self.buffer_bytes:
+                moved = self.traffic.dram_bytes(mask) + self.passes.read_twice(mask, way)
+                found.append(GroupCost(moved, needed, "two_pass", True, self.passes.macs(way.first & way.second)))
         return min(found, default=None)
 
-    def _alone(self, i: int, reasons: list[str]) -> GroupCost:
+    def _alone(self, i: int) -> GroupCost:
         op = self.graph.ops[i]
         lines = 0 if op.barrier else self.line_buffers.required_bytes(1 << i) - op.weight_bytes
         found = alone(self.graph, i, lines, self.buffer_bytes)
         if found.scheme:
             return GroupCost(found.dram_bytes, found.required_bytes, found.scheme, True)
-        reason = f"{op.name} cannot be scheduled: needs {found.required_bytes:,} bytes, the buffer has " \
-                 f"{self.buffer_bytes:,}"  # fmt: skip
+        reason = f"{op.name} cannot be scheduled: needs {found.required_bytes:,} bytes, has {self.buffer_bytes:,}"
         return GroupCost(found.dram_bytes, found.required_bytes, "", False, 0, reason)
 
     def unschedulable(self) -> dict[str, str]:

@@ -67,12 +67,13 @@ class LineBuffers:
         self.edges = _edges(graph, range(len(graph)), strides)
         self.constant = [op.weight_bytes + op.accumulator_bytes for op in graph.ops]
         self.barriers = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
+        self.doubtful = self.barriers | self.conflicting  # groups without any of these have a schedule
         self.row_bytes = [tensor.row_bytes for tensor in graph.tensors]
         self.outputs = [op.outputs for op in graph.ops]
 
     def refusal(self, mask: int) -> str:
         """Why a group has no schedule by rows; empty where it has one."""
-        if mask & self.barriers and mask & (mask - 1):
+        if mask & self.barriers:
             return f"{self.graph.ops[next(bits(mask & self.barriers))].name} is a barrier"
         if mask & self.conflicting:
             found = _Strides(self.graph, mask).conflicts
@@ -239,7 +240,7 @@ def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[
 @lru_cache(maxsize=4096)
 def _oldest(access: Access, rows: int, out: int) -> list[int]:
     """For each row of the reader the oldest row that it or a later one reads."""
-    found = []
+    found: list[int] = []
     for r in reversed(range(out)):
         first, last = rows_read(access, r, rows)
         found.append(min(first if first <= last else rows - 1, found[-1] if found else rows - 1))

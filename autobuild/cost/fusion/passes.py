@@ -21,14 +21,10 @@ class TwoPasses(NamedTuple):
     Attributes:
         first: Operations of the first pass, which ends with sums over rows and what is computed from them alone.
         second: Operations of the second pass; those in both are computed twice.
-        extra_bytes: Of the tensors from outside that both passes read: read a second time.
-        extra_macs: Multiply-accumulates of the operations in both.
     """
 
     first: int
     second: int
-    extra_bytes: int
-    extra_macs: int
 
 
 class Passes:
@@ -58,7 +54,7 @@ class Passes:
                 first = self._first(order, mask, kept)
                 second = self._second(order, mask, first)
                 if second:
-                    yield TwoPasses(first, second, self._read_twice(mask, first, second), self._macs(first & second))
+                    yield TwoPasses(first, second)
 
     def _first(self, order: list[int], mask: int, sums: int) -> int:
         """What sums need, and operations on single rows that have all that they need then."""
@@ -79,12 +75,13 @@ class Passes:
                 found |= (self.many[i] | self.single[i] & ~first) & mask
         return found
 
-    def _read_twice(self, mask: int, first: int, second: int) -> int:
-        """Bytes of the tensors from outside that both passes read."""
+    def read_twice(self, mask: int, way: TwoPasses) -> int:
+        """Bytes of the tensors from outside that both passes of a group read."""
         tensors = self.graph.tensors
-        in_first, in_second = ({t for i in bits(part) for t, _ in self.graph.ops[i].operands} for part in (first, second))
+        in_first, in_second = ({t for i in bits(part) for t, _ in self.graph.ops[i].operands} for part in way)
         outside = (t for t in in_first & in_second if tensors[t].producer < 0 or not mask >> tensors[t].producer & 1)
         return sum(tensors[t].dram_bytes for t in outside)
 
-    def _macs(self, mask: int) -> int:
+    def macs(self, mask: int) -> int:
+        """Multiply-accumulates of some operations."""
         return sum(self.graph.ops[i].macs for i in bits(mask))

@@ -46,7 +46,10 @@ def usual_axis(shape: Shape) -> int | None:
 
 
 def _unknown(node: Operation, views: Sequence[View]) -> Rule:
-    return usual_axis(node.output_shape), [STOP for _ in views]
+    """Numbers that are moved in a way not known may come from any row; of other operators nothing is known."""
+    own = views[0].rows()[0] if views else None
+    axis = own if node.input_shapes[:1] == (node.output_shape,) else usual_axis(node.output_shape)
+    return axis, [ALL if node.type in LAYOUT else STOP for _ in views]
 
 
 def _same(node: Operation, views: Sequence[View]) -> Rule:
@@ -153,11 +156,12 @@ def _moved(node: Operation, views: Sequence[View]) -> Rule:
 
 
 def accumulators(node: Operation) -> int:
-    """Numbers of four bytes that an operation sums up over rows, beside its output."""
-    if node.type != "group_norm" or not node.input_shapes:
-        return 0
-    shape = node.input_shapes[0]
-    return 2 * math.prod(shape[:2])  # a mean and a variance for each channel, or for fewer groups of them
+    """Numbers of four bytes that an operation sums up over rows, or needs for one row, beside its output."""
+    if node.type == "group_norm" and node.input_shapes:
+        return 2 * math.prod(node.input_shapes[0][:2])  # a mean and a variance of every channel, or of fewer groups
+    if node.type == "attention" and len(node.input_shapes) > 1:
+        return math.prod(node.output_shape[:-2]) * node.input_shapes[1][-2]  # scores of one query in every head
+    return 0
 
 
 RULES: dict[str, Callable[[Operation, Sequence[View]], Rule]] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from autobuild.cost.fusion.access import BARRIER, FULL, REDUCE, VECTOR, WINDOW, Access, composed
+from autobuild.cost.fusion.access import BARRIER, FULL, POINTWISE, REDUCE, VECTOR, WINDOW, Access, composed
 from autobuild.graphs.operations import Shape, Span
 
 Touch = tuple[int, Access, int, int]  # tensor, how, first and last number of a row that is read
@@ -47,11 +47,19 @@ class Base:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One view inside a joined base: its row j is row ``first + j`` there; it fills numbers low to high of a row."""
+    """One view inside a joined base.
+
+    Attributes:
+        view: The view.
+        axis: Its dimension that the base's rows run along; None where the base has one row.
+        rows: Which rows of the view row j of the base is made of.
+        low: First number of a row of the base that it fills.
+        high: Last number.
+    """
 
     view: View
     axis: int | None
-    first: int
+    rows: Access
     low: int
     high: int
 
@@ -76,12 +84,9 @@ class View:
         if strides is not None:
             return replace(self, shape=shape, strides=strides)
         axis, _ = self.rows()
-        after = None if axis is None else math.prod(self.shape[axis + 1 :])
-        fits = (b for b in range(len(shape)) if axis is not None and shape[b] == self.shape[axis]
-                and math.prod(shape[b + 1 :]) == after)  # fmt: skip
-        found = next(fits, None)
+        found, rows = (None, POINTWISE) if axis is None else _rows_again(self.shape, axis, shape)
         base = Base(shape, found)
-        part = Part(self, axis if found is not None else None, 0, 0, base.width - 1)
+        part = Part(self, axis if found is not None else None, rows, 0, base.width - 1)
         return View.whole(replace(base, parts=(part,)))
 
     def expanded(self, shape: Shape) -> View:
@@ -161,14 +166,14 @@ def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]
     parts = []
     for view, (start, stop, _) in zip(views, spans, strict=True):
         if axis == rows:
-            parts.append(Part(view, rows, start, 0, base.width - 1))
+            parts.append(Part(view, rows, Access(WINDOW, 1, 1, -start, -start), 0, base.width - 1))
             continue
         # numbers of one row are counted without the dimension of the rows
         sizes = [1 if i == rows else size for i, size in enumerate(shape)]
         single = math.prod(sizes[:axis]) == 1
         after = math.prod(sizes[axis + 1 :])
         low, high = (start * after, stop * after - 1) if single else (0, base.width - 1)
-        parts.append(Part(view, rows, 0, low, high))
+        parts.append(Part(view, rows, POINTWISE, low, high))
     return View.whole(replace(base, parts=tuple(parts)))
 
 
@@ -177,7 +182,8 @@ def padded(view: View, shape: Shape, padding: Sequence[tuple[int, int]]) -> View
     rows = view.rows()[0]
     base = Base(shape, rows)
     first = 0 if rows is None else padding[rows][0]
-    return View.whole(replace(base, parts=(Part(view, rows, first, 0, base.width - 1),)))
+    above = Access(WINDOW, 1, 1, -first, -first)
+    return View.whole(replace(base, parts=(Part(view, rows, above, 0, base.width - 1),)))
 
 
 def contiguous(shape: Shape) -> Shape:
@@ -210,19 +216,30 @@ def _beneath(base: Base, access: Access, low: int, high: int, one_row: bool) -> 
         return
     fixed = access.kind in (FULL, REDUCE) or (access.kind == WINDOW and one_row)  # the same rows for every reader's row
     for part in base.parts:
+        shifted = composed(access, part.rows) if access.kind in (WINDOW, FULL, REDUCE) else access
         rows = 1 if part.axis is None else part.view.shape[part.axis]
-        unread = fixed and (access.high < part.first or access.low >= part.first + rows) and base.rows > 1
+        unread = fixed and base.rows > 1 and (shifted.high < 0 or shifted.low >= rows)
         if part.high < low or part.low > high or unread:
             continue
-        shifted = access
-        if access.kind == WINDOW:
-            by = part.first * access.den
-            shifted = access._replace(low=access.low - by, high=access.high - by)
         first, last = part.view.span()
         inside = part.view.base
         if part.view.shape == inside.shape and part.view.strides == contiguous(inside.shape) and not part.view.offset:
             first, last = max(first, low - part.low), min(last, high - part.low)
         yield from _beneath(inside, _through(shifted, part.axis, part.view, one_row), first, last, one_row)
+
+
+def _rows_again(shape: Shape, axis: int, wanted: Shape) -> tuple[int | None, Access]:
+    """Where the rows of a shape lie in another one in the same order, and which of them row j there is made of."""
+    rows, after = shape[axis], math.prod(shape[axis + 1 :])
+    for there, size in enumerate(wanted):
+        behind = math.prod(wanted[there + 1 :])
+        if size > 1 and size * behind == rows * after:
+            if size % rows == 0:  # several to one row
+                return there, Access(WINDOW, 1, size // rows)
+            if rows % size == 0:
+                many = rows // size
+                return there, Access(WINDOW, many, 1, 0, many - 1)
+    return None, POINTWISE
 
 
 def _reshaped(shape: Shape, strides: Shape, wanted: Shape) -> Shape | None:

@@ -20,8 +20,10 @@ class WholeTensors:
     """Requirements of groups of one graph."""
 
     def __init__(self, graph: FusionGraph) -> None:
-        self.graph, self.preds = graph, graph.preds
-        self.unknown = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier == "unknown")
+        self.graph, self.preds, self.succs = graph, graph.preds, graph.succs
+        self.unknown = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
+        self.outputs = [op.outputs for op in graph.ops]
+        self.replaces = [op.pointwise and len(op.outputs) == 1 for op in graph.ops]
         self.inputs = [tuple(dict.fromkeys(tensor for tensor, _ in op.operands)) for op in graph.ops]
         self.resident = [weight_tile(op.weight_bytes, op.weight_tiles) + op.accumulator_bytes for op in graph.ops]
         self.held = [tensor.held_bytes for tensor in graph.tensors]
@@ -32,7 +34,7 @@ class WholeTensors:
 
     def refusal(self, mask: int) -> str:
         """Why a group cannot run in this way; empty where it can."""
-        if mask & self.unknown and mask & (mask - 1):
+        if mask & self.unknown:
             return f"{self.graph.ops[next(bits(mask & self.unknown))].name} is a barrier"
         return ""
 
@@ -46,15 +48,27 @@ class WholeTensors:
         Returns:
             The requirement; where it is above ``at_most``, some lower bound of it above ``at_most``.
         """
-        floor = max(self.least[i] for i in bits(mask))
+        floor = 0
+        ready, left = 0, mask
+        while left:
+            bit = left & -left
+            left ^= bit
+            i = bit.bit_length() - 1
+            if self.least[i] > floor:
+                floor = self.least[i]
+            if not self.preds[i] & mask:
+                ready |= bit
         if at_most is not None and floor > at_most:
             return floor
-        # minimax path over down-sets; with equal peaks the state with most operations done goes first
-        heap = [(floor, 0, 0, 0)]
+        return self._least_peak(mask, floor, ready, at_most)
+
+    def _least_peak(self, mask: int, floor: int, ready: int, at_most: int | None) -> int:
+        """Minimax path over down-sets; with equal peaks the state with most operations done goes first."""
+        heap = [(floor, 0, 0, 0, ready)]  # peak, -operations done, which, bytes that stay, which can run next
         settled: set[int] = set()
         beyond = None
         while heap:
-            peak, _, done, live = heapq.heappop(heap)
+            peak, count, done, live, ready = heapq.heappop(heap)
             if done == mask:
                 return peak
             if done in settled:
@@ -62,26 +76,36 @@ class WholeTensors:
             settled.add(done)
             if len(settled) > MAX_STATES:
                 return self._greedy(mask)
-            left = mask & ~done
+            left = ready
             while left:
                 bit = left & -left
                 left ^= bit
-                i = bit.bit_length() - 1
-                if self.preds[i] & mask & ~done or done | bit in settled:
+                after = done | bit
+                if after in settled:
                     continue
-                step, after = self._step(mask, done, i, live)
+                i = bit.bit_length() - 1
+                step, stays = self._step(mask, done, i, live)
                 if at_most is None or step <= at_most:
-                    heapq.heappush(heap, (max(peak, step), -(done | bit).bit_count(), done | bit, after))
+                    following = self._freed(mask, after, i) | ready ^ bit
+                    heapq.heappush(heap, (step if step > peak else peak, count - 1, after, stays, following))
                 elif beyond is None or step < beyond:
                     beyond = step
         return floor if beyond is None else beyond
 
+    def _freed(self, mask: int, done: int, i: int) -> int:
+        """Operations that operation i was the last to keep from running."""
+        found, left = 0, self.succs[i] & mask
+        while left:
+            bit = left & -left
+            left ^= bit
+            if not self.preds[bit.bit_length() - 1] & mask & ~done:
+                found |= bit
+        return found
+
     def _least(self, i: int) -> int:
         """What an operation needs in every group."""
         inputs = sum(self.held[tensor] for tensor in self.inputs[i])
-        outputs = self.graph.ops[i].outputs
-        replaced = self.graph.ops[i].pointwise and len(outputs) == 1
-        return inputs + self.resident[i] + (0 if replaced else sum(self.row[tensor] for tensor in outputs))
+        return inputs + self.resident[i] + (0 if self.replaces[i] else sum(self.row[t] for t in self.outputs[i]))
 
     def _step(self, mask: int, done: int, i: int, live: int) -> tuple[int, int]:
         """Bytes on chip while operation i runs behind those in ``done``, and after it."""
@@ -99,14 +123,13 @@ class WholeTensors:
                 if held[tensor] > largest:
                     largest = held[tensor]
         written = stays = 0
-        outputs = self.graph.ops[i].outputs
-        for tensor in outputs:
+        for tensor in self.outputs[i]:
             if readers[tensor] & later:
                 stays += held[tensor]
                 written += held[tensor]
             else:
                 written += self.row[tensor]
-        in_place = self.graph.ops[i].pointwise and len(outputs) == 1 and written <= largest
+        in_place = self.replaces[i] and written <= largest
         return live + self.resident[i] + (0 if in_place else written), live - gone + stays
 
     def _greedy(self, mask: int) -> int:

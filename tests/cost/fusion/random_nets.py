@@ -86,8 +86,10 @@ class RandomNet(nn.Module):
 
     def _grow(self):
         v = self.draw.choice(self._maps())
-        kinds = {"conv": 6, "pool": 1, "up": 1, "transposed": 1, "act": 3, "join": 6, "concat": 3, "slice": 2, "gate": 2,
-                 "softmax": 0.5, "norm": 0.5, "pad": 1, "crop": 1, "rows": 0.5, "head": 1, "batch_norm": 1}  # fmt: skip
+        # fmt: off
+        kinds = {"conv": 6, "pool": 1, "up": 1, "transposed": 1, "act": 3, "join": 6, "concat": 3, "slice": 2,
+                 "gate": 2, "softmax": 0.5, "norm": 0.5, "pad": 1, "crop": 1, "rows": 0.5, "head": 1, "batch_norm": 1}
+        # fmt: on
         kind = self.draw.choices(list(kinds), list(kinds.values()))[0]
         getattr(self, f"_{kind}")(v)
 

@@ -112,8 +112,8 @@ class Simulator:
     def _late(self, members, soon):
         delta = dict(soon)
         for i in reversed(members):
-            limits = [delta[reader] - self._lead(reader, tensor, reads)
-                      for reader, tensor, reads in self._pairs(members) if self._inner(members, tensor) == i]  # fmt: skip
+            inner = (pair for pair in self._pairs(members) if self._inner(members, pair[1]) == i)
+            limits = [delta[reader] - self._lead(reader, tensor, reads) for reader, tensor, reads in inner]
             delta[i] = min(limits, default=delta[i])
         return delta
 

@@ -7,15 +7,19 @@ import time
 
 import pytest
 
+from autobuild.cost.fusion import GroupCosts, fold
 from autobuild.cost.fusion.partition.bounded import branch_and_bound, operation_prices
 from autobuild.cost.fusion.partition.brute import all_partitions, brute_partition
 from autobuild.cost.fusion.partition.exact import exact_partition, shortest_path
 from autobuild.cost.fusion.partition.feasible import connected_convex, feasible_groups, is_hereditary
 from autobuild.cost.fusion.partition.interval import interval_partition
+from autobuild.cost.fusion.partition.lazy import best_first
 from autobuild.cost.fusion.partition.masks import Order, bits
-from autobuild.cost.fusion.partition.partition import flaw, partition_of
+from autobuild.cost.fusion.partition.partition import flaw, floor_bytes, partition_of
 from autobuild.cost.fusion.partition.parts import Choices, parts
 from autobuild.errors import GraphError
+from autobuild.graphs import graph_of
+from tests.cost.fusion.random_nets import RandomNet
 from tests.cost.fusion.synthetic import Chosen, SyntheticCosts
 
 
@@ -152,6 +156,40 @@ def test_prices_undercut_every_group():
     prices = operation_prices(Choices.of(order, order.everything, groups))
     assert all(sum(prices[i] for i in bits(group)) <= dram for group, dram in groups.items())
     assert sum(prices.values()) <= exact_partition(costs).dram_bytes
+
+
+@pytest.mark.parametrize("scheme", ["lbdf", "brr", "mixed", "recompute"])
+def test_exact_equals_brute_force_on_real_costs(scheme):
+    """Twelve random networks with kernels, strides, gates, skips, joins, at buffers where some groups fit."""
+    seen = 0
+    for seed in range(40):
+        graph = fold(graph_of(net := RandomNet(seed, steps=7), net.shape))
+        if not 3 <= len(graph) <= 9:
+            continue
+        largest = GroupCosts(graph, 2**40)(graph.full).buffer_bytes
+        recompute = scheme == "recompute"
+        costs = GroupCosts(graph, max(largest // 3, 1), "lbdf" if recompute else scheme, recompute=recompute)
+        best = brute_partition(costs)
+        for max_lazy in (0, 1000):
+            found = exact_partition(costs, max_lazy=max_lazy)
+            assert (found.dram_bytes, found.status) == (best.dram_bytes, "optimal"), (seed, max_lazy)
+        if (seen := seen + 1) == 12:
+            return
+    pytest.fail(f"only {seen} networks of three to nine operations")
+
+
+def test_a_stopped_best_first_search_gives_a_bound():
+    costs = SyntheticCosts(30, 4, density=0.15, buffer=220)
+    order = Order.of(costs)
+    best = exact_partition(costs)
+    stopped = best_first(costs, order, 100_000, deadline=0.0, hereditary=True)
+    assert not stopped.groups
+    assert 0 < stopped.bound <= best.dram_bytes
+    assert best_first(costs, order, 2, deadline=0.0, hereditary=True).bound == floor_bytes(costs, order)
+    costs.hereditary = False
+    late = exact_partition(costs, time_limit_s=1e-3)
+    assert late.status == "bounded"
+    assert late.lower_bound <= best.dram_bytes <= late.dram_bytes
 
 
 def test_a_limit_gives_a_bound():

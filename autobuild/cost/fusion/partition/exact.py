@@ -11,7 +11,14 @@ from autobuild.cost.fusion.partition.feasible import TooManyGroups, feasible_gro
 from autobuild.cost.fusion.partition.interval import interval_partition
 from autobuild.cost.fusion.partition.lazy import best_first
 from autobuild.cost.fusion.partition.masks import Order, bits
-from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, Status, follows_rule, partition_of
+from autobuild.cost.fusion.partition.partition import (
+    GroupCosts,
+    Partition,
+    Status,
+    floor_bytes,
+    follows_rule,
+    partition_of,
+)
 from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
 
 MAX_LAZY = 3_000  # down-sets that are searched best first
@@ -24,6 +31,7 @@ def exact_partition(
     max_lazy: int = MAX_LAZY,
     max_states: int = MAX_STATES,
     max_groups: int = 500_000,
+    hereditary: bool | None = None,
 ) -> Partition:
     """The partition with the fewest DRAM bytes.
 
@@ -34,15 +42,17 @@ def exact_partition(
     could be in a best partition are computed (:func:`~autobuild.cost.fusion.partition.lazy.best_first`). Otherwise all
     feasible groups are listed, the network is taken apart at operations that none joins to others
     (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
-    ``max_states`` down-sets by branch and bound.
+    ``max_states`` down-sets by branch and bound. Where neither ends in half the time, the best partition of groups
+    that grow from valid groups only is the answer, or that of one topological order.
 
     Args:
         costs: The network and the cost of its groups.
-        time_limit_s: Seconds for listing the groups and for branch and bound together.
+        time_limit_s: Seconds.
         max_lazy: Down-sets up to which it is searched best first; each is held against each.
         max_states: Down-sets of one part that are held.
-        max_groups: Groups that are looked at. Where there are more, the answer is the best of one topological order,
-            and the bound that of the whole network as one group.
+        max_groups: Groups that are looked at where all are listed.
+        hereditary: Whether no valid group has invalid parts, so that an invalid one refuses all that hold it; faster.
+            Default: what the costs say of themselves.
 
     Returns:
         ``optimal``, or ``bounded`` where a limit was met.
@@ -51,20 +61,32 @@ def exact_partition(
     order = Order.of(costs)
     if not len(order):
         return Partition((), 0, "optimal", 0)
-    if follows_rule(costs) and (lazily := best_first(costs, order, max_lazy)) is not None:
-        return _partition(costs, order, lazily, None, start)
-    deadline = start + time_limit_s
-    try:
-        groups = feasible_groups(costs, order, max_groups, deadline)
-    except TooManyGroups:
-        floor = max(costs(order.everything).dram_bytes, 0)
-        return _partition(costs, order, interval_partition(costs, order).groups, floor, start)
+    strict = not (getattr(costs, "hereditary", True) if hereditary is None else hereditary)
+    half, deadline = start + time_limit_s / 2, start + time_limit_s
+    floor = floor_bytes(costs, order)
+    if follows_rule(costs):
+        lazily = best_first(costs, order, max_lazy, half, not strict)
+        if lazily.groups:
+            return _partition(costs, order, lazily.groups, None, start)
+        floor = max(floor, lazily.bound)
+    for assumed in (False, True) if strict else (True,):
+        try:
+            groups = feasible_groups(costs, order, max_groups, deadline if assumed else half, assumed)
+        except TooManyGroups:
+            continue
+        chosen, bound = _by_parts(order, groups, max_states, deadline)
+        return _partition(costs, order, chosen, floor if assumed and strict else bound, start)
+    return _partition(costs, order, interval_partition(costs, order).groups, floor, start)
+
+
+def _by_parts(order: Order, groups: dict[int, int], max_states: int, deadline: float) -> tuple[list[int], int | None]:
+    """The best of all feasible groups, and a bound where that is not sure."""
     solved = []
     for part in parts(order, groups):
         choices = Choices.of(order, part, groups)
         solved.append(shortest_path(choices, max_states) or branch_and_bound(choices, deadline))
     bound = None if all(one.optimal for one in solved) else sum(one.lower_bound for one in solved)
-    return _partition(costs, order, [group for one in solved for group in one.groups], bound, start)
+    return [group for one in solved for group in one.groups], bound
 
 
 def _partition(costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, start: float) -> Partition:

@@ -13,19 +13,24 @@ class TooManyGroups(Exception):
 
 
 def feasible_groups(
-    costs: GroupCosts, order: Order, limit: int = 500_000, deadline: float | None = None
+    costs: GroupCosts,
+    order: Order,
+    limit: int = 500_000,
+    deadline: float | None = None,
+    hereditary: bool | None = None,
 ) -> dict[int, int]:
     """DRAM bytes of every group that may be in a partition.
 
     Every connected convex group of two operations or more has a source or a sink that can be taken away so that the
     rest is connected and convex (an end block of the group has a source and a sink, and at most one of them joins it
-    to the other blocks). So groups are grown by one operation at a time, and, where validity is hereditary, only from
-    valid ones. Lone operations are always grown, whether they fit or not.
+    to the other blocks). So groups are grown by one operation at a time, and, where validity is hereditary (default:
+    what the costs say of themselves), only from valid ones. Lone operations are always grown, whether they fit or not.
 
     Raises:
         TooManyGroups: Beyond ``limit`` groups looked at, or past ``deadline`` (of :func:`time.perf_counter`).
     """
-    hereditary = getattr(costs, "hereditary", True)
+    if hereditary is None:
+        hereditary = getattr(costs, "hereditary", True)
     ancestors, descendants, neighbours = order.ancestors, order.descendants, order.neighbours
     found = {1 << i: group_dram(costs, 1 << i) for i in range(len(order))}
     seen = set(found)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from autobuild.cost.fusion.partition.masks import Order, bits
-from autobuild.cost.fusion.partition.partition import Tensor, TrafficCosts, group_dram
+from autobuild.cost.fusion.partition.partition import Minimum, Tensor, TrafficCosts, group_dram
 
 MAX_REFUSED = 16  # invalid groups that are remembered for each first operation
 
@@ -84,18 +86,36 @@ class Borders:
         return again + sum(self.first_costs[t] for t in bits(on & ~before))
 
 
-def best_first(costs: TrafficCosts, order: Order, limit: int) -> list[int] | None:
-    """Groups of the partition with the fewest DRAM bytes; None where there are more than ``limit`` down-sets.
+class Lazily(NamedTuple):
+    """What a best-first search found.
+
+    Attributes:
+        groups: Of the best partition; empty where it did not end.
+        bound: Bytes that no partition stays under.
+    """
+
+    groups: list[int]
+    bound: int
+
+
+def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, hereditary: bool) -> Lazily:
+    """Groups of the partition with the fewest DRAM bytes.
 
     Dijkstra's algorithm on the bytes above the floor. A step is first tried at what it must cost, and the group's own
-    cost asked for only when it is the cheapest left, so that most groups are never computed. Where validity is
-    hereditary, an invalid group refuses all that hold it.
+    cost asked for only when it is the cheapest left, so that most groups are never computed.
+
+    Args:
+        costs: The network and the cost of its groups.
+        order: Its order.
+        limit: Down-sets beyond which it is not tried.
+        deadline: When to stop, of :func:`time.perf_counter`.
+        hereditary: Whether an invalid group refuses all that hold it.
     """
+    minimum = Minimum(costs, order)
+    floor = minimum.of(order.everything)
     borders = Borders(order, costs.tensors, limit)
     if not borders.full:
-        return None
-    floor = _Floor(costs, order)
-    hereditary = getattr(costs, "hereditary", True)
+        return Lazily([], floor)
     known = {0: (0, 0)}  # down-set -> bytes above the floor, last group
     closed: set[int] = set()
     steps: dict[int, Iterator[tuple[int, int, int]]] = {}
@@ -109,20 +129,19 @@ def best_first(costs: TrafficCosts, order: Order, limit: int) -> list[int] | Non
                 continue
             if target == order.everything:
                 break
+            if time.perf_counter() > deadline:
+                return Lazily([], floor + spent)
             closed.add(target)
             steps[target] = iter(borders.after(target))
-        else:
-            group = target & ~source
-            if target not in closed and not refused.within(group):
-                dram = group_dram(costs, group) if order.connected(group) else None
-                if dram is not None and dram < 0:
-                    if hereditary:
-                        refused.add(group)
-                elif dram is not None:
-                    total = spent + floor.above(group, dram)
-                    if target not in known or total < known[target][0]:
-                        known[target] = (total, group)
-                        heapq.heappush(heap, (total, -target.bit_count(), target, target))
+        elif target not in closed and not refused.within(group := target & ~source) and order.connected(group):
+            dram = group_dram(costs, group)
+            if dram >= 0:
+                total = spent + dram - minimum.of(group)
+                if target not in known or total < known[target][0]:
+                    known[target] = (total, group)
+                    heapq.heappush(heap, (total, -target.bit_count(), target, target))
+            elif hereditary:
+                refused.add(group)
         for more, fewer, onward in steps[source]:
             if onward not in closed and (onward not in known or known[source][0] + more < known[onward][0]):
                 heapq.heappush(heap, (known[source][0] + more, fewer, onward, source))
@@ -132,7 +151,7 @@ def best_first(costs: TrafficCosts, order: Order, limit: int) -> list[int] | Non
     while done:
         groups.append(known[done][1])
         done ^= known[done][1]
-    return groups[::-1]
+    return Lazily(groups[::-1], floor + known[order.everything][0])
 
 
 class _Refused:
@@ -159,27 +178,3 @@ class _Refused:
                     return True
             left ^= first
         return False
-
-
-class _Floor:
-    """What a group must move, from the tensors alone."""
-
-    def __init__(self, costs: TrafficCosts, order: Order) -> None:
-        self.tensors = tensors = costs.tensors
-        self.weights = costs.weights
-        touched: list[list[int]] = [[] for _ in range(len(order))]
-        for t, tensor in enumerate(tensors):
-            for i in bits(tensor.consumers | (1 << tensor.producer if tensor.producer >= 0 else 0)):
-                touched[i].append(t)
-        self.touched = touched
-
-    def above(self, group: int, dram: int) -> int:
-        """Bytes that it moves beyond that: operations that fit only in several passes."""
-        moved = sum(self.weights[i] for i in bits(group))
-        for t in {t for i in bits(group) for t in self.touched[i]}:
-            tensor = self.tensors[t]
-            if tensor.producer >= 0 and group >> tensor.producer & 1:
-                moved += tensor.dram_bytes * bool(tensor.output or tensor.consumers & ~group)
-            else:
-                moved += tensor.dram_bytes
-        return dram - moved

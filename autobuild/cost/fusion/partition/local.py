@@ -70,10 +70,7 @@ def _step(links: Links, groups: tuple[int, ...], rng: random.Random) -> list[int
         cuts = cuts_at(order, group, rng.choice(list(bits(group))))
         return [*(g for g in groups if g != group), *rng.choice(cuts)] if cuts else None
     (i, one), (_, other) = rng.choice(across)
-    if kind < 0.5:
-        changed = [one | other]
-    else:
-        changed = [other | 1 << i, *order.pieces(one & ~(1 << i))]
+    changed = [one | other] if kind < 0.5 else [other | 1 << i, *order.pieces(one & ~(1 << i))]
     stepped = [*(g for g in groups if g not in (one, other)), *changed]
     return stepped if order.order_groups(stepped) is not None else None
 

@@ -84,6 +84,35 @@ def follows_rule(costs: GroupCosts) -> TypeGuard[TrafficCosts]:
     return hasattr(costs, "tensors") and hasattr(costs, "weights")
 
 
+class Minimum:
+    """What a group must move: known from the tensors alone, wherever it fits."""
+
+    def __init__(self, costs: TrafficCosts, order: Order) -> None:
+        self.tensors = tensors = costs.tensors
+        self.weights = costs.weights
+        touched: list[list[int]] = [[] for _ in range(len(order))]
+        for t, tensor in enumerate(tensors):
+            for i in bits(tensor.consumers | (1 << tensor.producer if tensor.producer >= 0 else 0)):
+                touched[i].append(t)
+        self.touched = touched
+
+    def of(self, group: int) -> int:
+        """Its bytes; more are moved by operations that fit only in several passes."""
+        moved = sum(self.weights[i] for i in bits(group))
+        for t in {t for i in bits(group) for t in self.touched[i]}:
+            tensor = self.tensors[t]
+            if tensor.producer >= 0 and group >> tensor.producer & 1:
+                moved += tensor.dram_bytes * bool(tensor.output or tensor.consumers & ~group)
+            else:
+                moved += tensor.dram_bytes
+        return moved
+
+
+def floor_bytes(costs: GroupCosts, order: Order) -> int:
+    """DRAM bytes that no partition stays under: those of the whole network as one group that fits."""
+    return Minimum(costs, order).of(order.everything) if follows_rule(costs) else costs(order.everything).dram_bytes
+
+
 @dataclass(frozen=True)
 class Partition:
     """Every operation in one group.

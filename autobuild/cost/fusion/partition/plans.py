@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from autobuild.cost.fusion.partition.masks import Order, bits
-from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, group_dram, partition_of
+from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, floor_bytes, group_dram, partition_of
 from autobuild.cost.fusion.partition.split import Splitter, split_tree
 
 PROPOSALS = 20  # a search gives up after this many proposals for each distinct plan it may look at
@@ -18,12 +18,12 @@ PROPOSALS = 20  # a search gives up after this many proposals for each distinct 
 class Links:
     """Pairs of operations that a group may join; a plan says of each whether it is fused.
 
-    Every partition is a plan: the links inside its groups are fused.
+    Every partition is a plan: the links inside its groups are fused, unless they are cut off.
 
     Attributes:
         order: The network's order.
-        pairs: Connected operations, the first before the second. Pairs that never fit are cut off: they are invalid
-            together, and validity is hereditary.
+        pairs: Connected operations, the first before the second. Pairs that do not even fit by themselves are cut off:
+            no group should hold them (where validity is hereditary, none can).
     """
 
     order: Order
@@ -33,12 +33,11 @@ class Links:
     @staticmethod
     def of(costs: GroupCosts, order: Order) -> Links:
         """All links of a network that may be fused."""
-        hereditary = getattr(costs, "hereditary", True)
         pairs = []
         for j in range(len(order)):
             for i in bits(order.neighbours[j] & ((1 << j) - 1)):
                 pair = 1 << i | 1 << j
-                if not (hereditary and order.convex(pair) and costs.dram(pair) < 0):
+                if not (order.convex(pair) and costs.dram(pair) < 0):
                     pairs.append((i, j))
         into: list[list[tuple[int, int]]] = [[] for _ in range(len(order))]
         for number, (i, j) in enumerate(pairs):
@@ -144,7 +143,7 @@ class Trial:
     def result(self) -> Partition:
         """The best partition that was looked at."""
         assert self.best is not None
-        floor = self.costs(self.order.everything).dram_bytes
+        floor = floor_bytes(self.costs, self.order)
         return partition_of(self.costs, self.best[1], self.order, lower_bound=min(floor, self.best[0]),
                             seconds=time.perf_counter() - self.start, plans=len(self.seen),
                             trace=tuple(self.trace))  # fmt: skip

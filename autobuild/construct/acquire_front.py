@@ -1,0 +1,187 @@
+"""Which networks to evaluate next for several targets at once, or under constraints that only evaluations tell."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.construct.acquire import DRAWN, EXPLOIT, Uncertain, joint_draws
+from autobuild.construct.building import check_top, distinct
+from autobuild.construct.dominance import undominated
+from autobuild.construct.refine import Pool
+from autobuild.spaces import Architecture, SearchSpace
+
+FloatArray = NDArray[np.float64]
+
+DIRECTIONS = 8  # scalarisations that propose
+PROPOSED = 200  # networks of each
+STEPS = 12  # of climbing on each
+AROUND = 12  # networks of the front whose neighbours are looked at
+SCALARISATIONS = 256  # over which hypervolume is averaged
+
+
+def acquire_front(
+    models: Sequence[Uncertain],
+    scores: Sequence[Mapping[str, FloatArray]],
+    count: int,
+    seed: int = 0,
+    known: Iterable[Architecture] = (),
+    *,
+    space: SearchSpace,
+    measured: FloatArray,
+    best: Sequence[Architecture] = (),
+    constraints: Sequence[Uncertain] = (),
+) -> list[Architecture]:
+    """Choose ``count`` networks that may widen the Pareto front most.
+
+    Weighted sums of the additive scores propose, with the neighbours of the best networks so far. Every place of the
+    batch goes to the network that adds most hypervolume in one joint draw of what all its targets may be (a share of
+    0.3: in their predictions), what was chosen before counting as predicted: Thompson sampling by hypervolume
+    (Bradford et al., TSEMO, 2018). Hypervolume is averaged over random scalarisations (Golovin and Zhang, ICML 2020),
+    which holds for any number of targets. A network whose constraints are broken in the draw comes after all others.
+
+    Args:
+        models: One a target; all targets are maximised.
+        scores: For each model, unit name -> additive scores of the candidates of ``space``.
+        count: How many.
+        seed: Seed of everything random.
+        known: Networks that need no evaluation.
+        space: Where to choose.
+        measured: Targets of the feasible networks measured so far, shape ``(n, targets)``, n >= 1.
+        best: Networks on the front so far.
+        constraints: Models of numbers that have to be 0 or less.
+
+    Returns:
+        Distinct networks, none known, in order of choice; fewer where no more are found.
+    """
+    check_top(count)
+    rng = np.random.default_rng(seed)
+    taken = {space.key(arch) for arch in known}
+    low, span = measured.min(axis=0), np.maximum(np.ptp(measured, axis=0), 1e-12)
+    pool = _pool(models, scores, space, best, constraints, low, span, rng)
+    archs = [arch for key, arch in pool.items() if key not in taken]
+    if not archs:
+        return []
+    predicted = _predictions(models, archs)
+    likely = _likely((predicted - low) / span, rng)
+    archs, predicted = [archs[place] for place in likely], predicted[likely]
+    wanted = min(count, len(archs))
+    drawn = np.stack([joint_draws(model, archs, wanted, int(rng.integers(2**31))) for model in models], axis=2)
+    broken = _broken(constraints, archs, wanted, rng)
+    gain = _Gain((measured - low) / span, rng)
+    free, chosen = np.ones(len(archs), dtype=bool), []
+    for place in range(wanted):
+        by_mean = int((place + 1) * EXPLOIT) > int(place * EXPLOIT)
+        values = ((predicted if by_mean else drawn[place]) - low) / span
+        excess = broken[0] if by_mean else broken[1 + place]
+        order = np.lexsort((-gain(values, rng), excess, ~free))
+        pick = int(order[0])
+        free[pick] = False
+        chosen.append(archs[pick])
+        if excess[pick] <= 0:
+            gain.add((predicted[pick] - low) / span)
+    return chosen
+
+
+class _Gain:
+    """Hypervolume that a point would add to a front, above the point 0.1 below the worst of all that was measured.
+
+    Args:
+        front: Normalised targets, maximised. Shape ``(n, targets)``.
+    """
+
+    def __init__(self, front: FloatArray, rng: np.random.Generator) -> None:
+        directions = np.abs(rng.normal(size=(SCALARISATIONS, front.shape[1])))
+        self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        self.reached = self._scalarised(front).max(axis=0)
+
+    def _scalarised(self, points: FloatArray) -> FloatArray:
+        """Shapes: ``(n, targets)`` -> ``(n, directions)``."""
+        lengths: FloatArray = (np.maximum(points + 0.1, 0)[:, None] / self.directions[None]).min(axis=2)
+        volumes: FloatArray = lengths ** points.shape[1]
+        return volumes
+
+    def __call__(self, points: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Shapes: ``(n, targets)`` -> ``(n,)``. One target: its value; nothing gained anywhere: by one direction."""
+        if points.shape[1] == 1:
+            return points[:, 0]
+        lengths = self._scalarised(points)
+        gained: FloatArray = np.maximum(lengths - self.reached, 0).mean(axis=1)
+        return gained if gained.max() > 0 else lengths[:, int(rng.integers(SCALARISATIONS))]
+
+    def add(self, point: FloatArray) -> None:
+        """Count a point as reached."""
+        self.reached = np.maximum(self.reached, self._scalarised(point[None])[0])
+
+
+def _pool(
+    models: Sequence[Uncertain],
+    scores: Sequence[Mapping[str, FloatArray]],
+    space: SearchSpace,
+    best: Sequence[Architecture],
+    constraints: Sequence[Uncertain],
+    low: FloatArray,
+    span: FloatArray,
+    rng: np.random.Generator,
+) -> dict[str, Architecture]:
+    """Networks worth a look, by key."""
+    weights = [*np.eye(len(models)), *rng.dirichlet(np.ones(len(models)), DIRECTIONS)][: DIRECTIONS + len(models)]
+    found: dict[str, Architecture] = {}
+    for weight in weights if len(models) > 1 else [np.ones(1)]:
+
+        def judge(archs: Sequence[Architecture], weight: FloatArray = weight) -> FloatArray:
+            value: FloatArray = ((_predictions(models, archs) - low) / span) @ weight
+            for constraint in constraints:
+                value -= 10 * np.maximum(constraint.predict_mean(list(archs)), 0) / _scale(constraint)
+            return value
+
+        tables = [
+            np.sum([w * own[unit.name] / s for w, s, own in zip(weight, span, scores, strict=True)], axis=0)
+            for unit in space.units
+        ]
+        pool = Pool(space, judge)
+        pool.add(arch for _, arch in itertools.islice(distinct(space, tables), PROPOSED))
+        pool.climb(climbers=2, steps=STEPS)
+        found |= pool.archs
+    near = itertools.chain.from_iterable(space.neighbours(arch) for arch in list(best)[:AROUND])
+    return found | {space.key(arch): arch for arch in near}
+
+
+def _scale(model: Uncertain) -> float:
+    return float(np.std(model.predict_mean(list(model.training_archs)))) or 1.0
+
+
+def _predictions(models: Sequence[Uncertain], archs: Sequence[Architecture]) -> FloatArray:
+    """Shape ``(len(archs), targets)``."""
+    return np.stack([model.predict_mean(list(archs)) for model in models], axis=1)
+
+
+def _likely(values: FloatArray, rng: np.random.Generator) -> list[int]:
+    """Places of up to 800 points: front after front (one target: the best), the last one cut at random."""
+    if values.shape[1] == 1:
+        return [int(place) for place in np.argsort(-values[:, 0], kind="stable")[:DRAWN]]
+    left = np.arange(len(values))
+    chosen: list[int] = []
+    while len(left) and len(chosen) < DRAWN:
+        front = undominated(values[left])
+        chosen += rng.permutation(left[front]).tolist()
+        left = np.delete(left, front)
+    return chosen[:DRAWN]
+
+
+def _broken(
+    constraints: Sequence[Uncertain], archs: Sequence[Architecture], count: int, rng: np.random.Generator
+) -> FloatArray:
+    """Summed violations, in standard deviations of each constraint: predicted (first row), then drawn ones.
+
+    Shape ``(1 + count, n)``.
+    """
+    total = np.zeros((1 + count, len(archs)))
+    for constraint in constraints:
+        drawn = joint_draws(constraint, archs, count, int(rng.integers(2**31)))
+        both = np.concatenate([constraint.predict_mean(list(archs))[None], drawn])
+        total += np.maximum(both, 0) / _scale(constraint)
+    return total

@@ -1,0 +1,198 @@
+"""From a network and a buffer to its fusion groups: what is asked, what came out, as frames and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from autobuild.cost.fusion.fold import fold
+from autobuild.cost.fusion.graph import FusionGraph, bits
+from autobuild.cost.fusion.groups import GroupCost, GroupCosts
+from autobuild.cost.fusion.partition.partition import Partition
+from autobuild.cost.fusion.partition.solve import solve
+from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
+from autobuild.graphs.operations import OperationGraph
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FALLBACKS = ("resident", "weight_tiles", "row_bands")
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A network cut into fusion groups.
+
+    Attributes:
+        graph: The folded network.
+        costs: What its groups cost in the buffer.
+        partition: The groups, in an order in which they can run.
+        hardware: What it was computed for.
+        algorithm: How the partition was found.
+    """
+
+    graph: FusionGraph
+    costs: GroupCosts
+    partition: Partition
+    hardware: Hardware
+    algorithm: str
+
+    @cached_property
+    def group_costs(self) -> list[GroupCost]:
+        """Cost of every group, in order."""
+        return [self.costs(mask) for mask in self.partition.groups]
+
+    @cached_property
+    def group_of(self) -> list[int]:
+        """For each operation the number of its group, from 0."""
+        found = [0] * len(self.graph)
+        for number, mask in enumerate(self.partition.groups):
+            for i in bits(mask):
+                found[i] = number
+        return found
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """``group, ops, scheme, dram_bytes, buffer_bytes, valid``: one row a group, in order of execution."""
+        import pandas as pd
+
+        rows = [
+            (number, " ".join(self.graph.names(mask)), cost.scheme, cost.dram_bytes, cost.buffer_bytes, cost.valid)
+            for number, (mask, cost) in enumerate(zip(self.partition.groups, self.group_costs, strict=True), start=1)
+        ]
+        return pd.DataFrame(rows, columns=["group", "ops", "scheme", "dram_bytes", "buffer_bytes", "valid"])
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Bytes before and after, how good the partition is known to be, and what it costs beside.
+
+        ``dram_bytes``, ``unfused_dram_bytes`` (every folded operation alone) and ``reduction`` (1 - their ratio);
+        ``separate_dram_bytes`` (activations as operations of their own, for comparison only); ``floor_dram_bytes``
+        (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and ``fusable_unfused_dram_bytes`` (without
+        operations that fit in the buffer by no scheme of groups, as the paper counts); ``status``, ``lower_bound``,
+        ``optimum_gap``, ``seconds``; ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
+        """
+        graph, partition = self.graph, self.partition
+        unfused = graph.unfused_bytes
+        alone = [i for i in range(len(graph)) if self.costs.fallback >> i & 1]
+        left_out = sum(self.costs(1 << i).dram_bytes for i in alone)
+        fused_left_out = sum(
+            cost.dram_bytes
+            for mask, cost in zip(partition.groups, self.group_costs, strict=True)
+            if mask & self.costs.fallback
+        )
+        return {
+            "dram_bytes": partition.dram_bytes,
+            "unfused_dram_bytes": unfused,
+            "reduction": 1 - partition.dram_bytes / unfused if unfused else 0.0,
+            "separate_dram_bytes": graph.separate_bytes,
+            "floor_dram_bytes": graph.floor_bytes,
+            "fusable_dram_bytes": partition.dram_bytes - fused_left_out,
+            "fusable_unfused_dram_bytes": sum(
+                self.costs(1 << i).dram_bytes for i in range(len(graph)) if i not in set(alone)
+            ),
+            "fallback_dram_bytes": left_out,
+            "groups": len(partition.groups),
+            "operations": len(graph),
+            "status": partition.status,
+            "lower_bound": partition.lower_bound,
+            "optimum_gap": partition.gap,
+            "seconds": partition.seconds,
+            "plans": partition.plans,
+            "macs": graph.macs,
+            "extra_macs": sum(cost.extra_macs for cost in self.group_costs),
+            "largest_buffer_bytes": max((cost.buffer_bytes for cost in self.group_costs), default=0),
+            "unschedulable": [graph.ops[i].name for i in partition.unschedulable],
+        }
+
+    def __repr__(self) -> str:
+        told = self.metrics
+        return (
+            f"Fused({self.graph.name or 'network'}: {told['operations']} operations in {told['groups']} groups, "
+            f"{told['dram_bytes'] / 1e6:,.2f} MB of DRAM traffic instead of {told['unfused_dram_bytes'] / 1e6:,.2f}, "
+            f"{told['status']})"
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        table: str = self.groups.to_html(index=False, max_rows=30)
+        return f"<p>{html.escape(repr(self))}</p>{table}"
+
+
+def fuse(
+    graph: OperationGraph | FusionGraph,
+    hardware: str | Hardware = DEFAULT,
+    *,
+    buffer_bytes: int | None = None,
+    scheme: str = "mixed",
+    recompute: bool = False,
+    algorithm: str = "exact",
+    split: str = "random",
+    seed: int = 0,
+    time_limit_s: float = 60.0,
+    budget: int = 5000,
+) -> Fused:
+    """Cut a network into fusion groups, so that the least crosses to DRAM.
+
+    >>> fuse(ab.graph_of(network, (1, 3, 224, 224)), "edge_npu").metrics["reduction"]
+
+    Args:
+        graph: Operations (:func:`autobuild.graph_of`), or a graph that is folded already.
+        hardware: A description, the name of a preset, or the path of a YAML file.
+        buffer_bytes: On-chip buffer, where it is not that of the hardware.
+        scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`~autobuild.cost.fusion.GroupCosts`).
+        recompute: Also allow groups in two passes over their inputs.
+        algorithm: ``exact``, ``interval``, ``random``, ``local`` or ``nsga2``.
+        split: For searches: how invalid groups are split.
+        seed: For searches.
+        time_limit_s: Seconds.
+        budget: For searches: distinct partitions.
+
+    Raises:
+        ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
+        GraphError: For a graph that cannot be folded (shapes that are open).
+    """
+    described = read_hardware(hardware)
+    if isinstance(graph, OperationGraph):
+        graph = fold(graph, described.weight_bytes, described.activation_bytes)
+    size = described.buffer_bytes if buffer_bytes is None else buffer_bytes
+    costs = GroupCosts(graph, size, scheme, recompute)
+    partition = solve(costs, algorithm, split, seed=seed, time_limit_s=time_limit_s, budget=budget)
+    return Fused(graph, costs, partition, described, algorithm)
+
+
+def buffer_sweep(
+    graph: OperationGraph | FusionGraph,
+    buffers: Sequence[int],
+    hardware: str | Hardware = DEFAULT,
+    *,
+    schemes: Sequence[str] = ("lbdf", "brr", "mixed"),
+    time_limit_s: float = 10.0,
+) -> pd.DataFrame:
+    """DRAM bytes of the best partition against the size of the buffer.
+
+    Args:
+        graph: As for :func:`fuse`.
+        buffers: Sizes, bytes.
+        hardware: For the bytes of a number.
+        schemes: Which schemes.
+        time_limit_s: Of each partition.
+
+    Returns:
+        ``buffer_bytes, scheme, dram_bytes, status, unfused_dram_bytes, floor_dram_bytes``, sorted.
+    """
+    import pandas as pd
+
+    described = read_hardware(hardware)
+    if isinstance(graph, OperationGraph):
+        graph = fold(graph, described.weight_bytes, described.activation_bytes)
+    rows = []
+    for buffer in sorted(set(buffers)):
+        for scheme in schemes:
+            found = fuse(graph, described, buffer_bytes=buffer, scheme=scheme, time_limit_s=time_limit_s).partition
+            rows.append((buffer, scheme, found.dram_bytes, found.status, graph.unfused_bytes, graph.floor_bytes))
+    columns = ["buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,47 @@
+"""What executors tell of the evaluations they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An evaluation has ended well; ``metrics`` as the evaluator gave them, all numbers."""
+
+    task_id: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An evaluation has ended without metrics.
+
+    Attributes:
+        task_id: Which.
+        reason: Why, in words for people.
+        retry: Whether another try may well succeed: its worker died, which says nothing about the architecture.
+    """
+
+    task_id: int
+    reason: str
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """An evaluation has given up early, since it was pruned."""
+
+    task_id: int
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Intermediate values of an evaluation that goes on, e.g. after ``step`` epochs."""
+
+    task_id: int
+    step: int
+    metrics: dict[str, float]
+
+
+Event = Finished | Failed | Stopped | Reported

@@ -1,0 +1,46 @@
+"""One evaluation, as every worker of every executor does it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from autobuild.errors import AutobuildError, EvaluationError, Pruned
+from autobuild.evaluate.executors.events import Failed, Finished, Stopped
+from autobuild.evaluate.metrics import checked_metrics
+from autobuild.evaluate.protocol import SteppedEvaluator
+
+if TYPE_CHECKING:
+    from autobuild.evaluate.protocol import Evaluator, Report
+    from autobuild.spaces import SearchSpace
+
+
+def perform(
+    task_id: int, space: SearchSpace, evaluator: Evaluator, arch: str, seed: int, report: Report | None
+) -> Finished | Failed | Stopped:
+    """Evaluate once; whatever the evaluator does, an event comes of it.
+
+    Args:
+        task_id: What the event is called.
+        space: Where ``arch`` belongs.
+        evaluator: Called as ``evaluator(space, arch, seed)``, or its ``steps`` with ``report``.
+        arch: Canonical text.
+        seed: Seed of the evaluation.
+        report: Receives intermediate values; may raise :class:`autobuild.errors.Pruned`. None: nobody asks for them,
+            so that the evaluator need not take the trouble.
+    """
+    try:
+        if report is not None and isinstance(evaluator, SteppedEvaluator):
+            metrics = evaluator.steps(space, arch, seed, report)
+        else:
+            metrics = evaluator(space, arch, seed)
+        return Finished(task_id, checked_metrics(metrics))
+    except Pruned:
+        return Stopped(task_id)
+    except EvaluationError as error:
+        return Failed(task_id, str(error), retry=error.retry)
+    except AutobuildError as error:
+        return Failed(task_id, str(error))
+    except (Exception, SystemExit) as error:  # SystemExit: an evaluator written as a program
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Failed(task_id, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})")

@@ -1,0 +1,114 @@
+"""One way to name any evaluator: an object, a function, or a text of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError, EvaluationError, nearest
+from autobuild.evaluate.callables import from_callable, from_name
+from autobuild.evaluate.checked import JoinedEvaluator, checked
+from autobuild.evaluate.command import CommandEvaluator
+from autobuild.evaluate.latency import latency_meter
+from autobuild.evaluate.lookup import SurrogateEvaluator, TableEvaluator, surrogate
+from autobuild.evaluate.protocol import Evaluator, evaluator_for
+
+if TYPE_CHECKING:
+    from autobuild.labels import LabelledSet
+    from autobuild.spaces import SearchSpace
+
+KINDS = (
+    "train",
+    "latency",
+    "train+latency",
+    "table",
+    "table:FILE",
+    "surrogate:MODEL_FOLDER",
+    "python:package.module:function",
+    "command:PROGRAM ARGUMENTS",
+)
+
+
+def as_evaluator(
+    what: Any,
+    space: SearchSpace,
+    *,
+    needs: Sequence[str] = (),
+    labels: LabelledSet | None = None,
+    load_model: Callable[[str], Any] | None = None,
+) -> Evaluator:
+    """An evaluator from whatever names one; what it gives is checked at every evaluation.
+
+    Args:
+        what: One of
+
+            - ``"train"``: the space's own training; ``"latency"``: the measured latency of its networks
+              (``latency_ms``); ``"train+latency"``: both;
+            - ``"table:FILE"``, ``"table"`` (looks ``labels`` up), or a :class:`~autobuild.labels.LabelledSet`;
+            - ``"surrogate:FOLDER"``, several folders separated by commas, or a fitted model: predictions;
+            - ``"python:package.module:function"``, or a function ``arch -> metrics``; it may have parameters ``seed``
+              and ``report``, see :mod:`autobuild.evaluate.callables`;
+            - ``"command:PROGRAM ARGUMENTS"``, see :mod:`autobuild.evaluate.command`;
+            - an :class:`~autobuild.evaluate.protocol.Evaluator`.
+        space: The space, possibly narrowed.
+        needs: Names of the metrics that the target needs: they must be there as finite numbers. Where it is one name,
+            an evaluator may give a bare number.
+        labels: What ``"table"`` looks up.
+        load_model: Reads a model's folder, for ``"surrogate:FOLDER"``.
+
+    Raises:
+        ConfigError: An unknown kind, a function that takes other arguments or cannot be found, a missing program.
+        EvaluationError: The space has no evaluator or networks of its own, or a metric that is needed is never given.
+        LabelError, ModelError: A table or model that cannot be read.
+    """
+    evaluator, source = _make(what, space, labels, load_model)
+    given = getattr(evaluator, "metrics", None)
+    if given is not None:
+        for name in needs:
+            if name not in given:
+                raise EvaluationError(f"{source} gives no {name!r}, which the target needs: {nearest(name, given)}")
+    return checked(evaluator, needs, source)
+
+
+def _make(
+    what: Any, space: SearchSpace, labels: LabelledSet | None, load_model: Callable[[str], Any] | None
+) -> tuple[Evaluator, str]:
+    """The evaluator, and what messages call it."""
+    from autobuild.labels import LabelledSet  # it brings pandas, which workers that are only told a name can spare
+
+    if isinstance(what, str):
+        return _named(what.strip(), space, labels, load_model), f"evaluator={what.strip()}"
+    if isinstance(what, LabelledSet):
+        return TableEvaluator.of(what), what.source
+    if hasattr(what, "predict") and hasattr(what, "target") and not callable(what):
+        return SurrogateEvaluator((what,), (type(what).__name__,)), type(what).__name__
+    called = getattr(what, "__name__", type(what).__name__)
+    return from_callable(what, called), called
+
+
+def _named(
+    text: str, space: SearchSpace, labels: LabelledSet | None, load_model: Callable[[str], Any] | None
+) -> Evaluator:
+    kind, colon, rest = text.partition(":")
+    if not colon and "+" in kind:
+        return JoinedEvaluator(tuple(_named(part.strip(), space, labels, load_model) for part in kind.split("+")))
+    if kind == "table" and rest:
+        return TableEvaluator.read(rest, space)
+    if kind == "surrogate" and colon:
+        return surrogate(rest, load_model)
+    if kind == "python" and colon:
+        return from_name(rest)
+    if kind == "command" and colon:
+        return CommandEvaluator.parse(rest)
+    if text == "table" and labels is not None:
+        return TableEvaluator.of(labels)
+    if text == "train":
+        return evaluator_for(space)
+    if text == "latency":
+        return latency_meter(space)
+    if text == "table":
+        raise ConfigError("evaluator=table: there are no labels to look up; give labels=, or write table:FILE")
+    heads = {known.partition(":")[0]: known for known in KINDS if (":" in known) == bool(colon)}
+    meant = get_close_matches(kind, heads, n=1, cutoff=0.5)  # a path behind the colon must not blur the likeness
+    raise ConfigError(f"evaluator={text}: unknown evaluator {nearest(heads[meant[0]] if meant else text, KINDS)}")

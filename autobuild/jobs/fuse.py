@@ -1,0 +1,154 @@
+"""``autobuild fuse``: a network in fusion groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.jobs.console import heading, say, table
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    from autobuild.graphs.operations import OperationGraph
+    from autobuild.jobs.run import Run
+
+KINDS = ("onnx", "torchvision", "timm", "space")
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "KIB": 2**10, "MIB": 2**20}
+SIZE = 224
+SHOWN = 12
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Read the network, fold it, find its groups; frames, numbers and pictures."""
+    from autobuild.jobs.run import Run, use_threads
+
+    kind, rest = _model(config["model"])
+    files = input_files({key: value for key, value in config.items() if key != "model"})
+    if kind == "onnx":
+        files["model"] = Path(rest)
+    if Path(config["hardware"]).is_file():
+        files["hardware"] = Path(config["hardware"])
+    buffer = bytes_of(config["buffer"]) if config["buffer"] is not None else None
+    with Run.open("fuse", config, files) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            _compute(folder, config, read_network(kind, rest, config), buffer)
+        _show(folder)
+    return 0
+
+
+def _model(given: str | None) -> tuple[str, str]:
+    """The kind of network and what it is called."""
+    if given is None:
+        raise ConfigError("fuse needs model=, one of onnx:PATH, torchvision:NAME, timm:NAME and space:ARCH")
+    kind, colon, rest = given.partition(":")
+    if not colon or kind not in KINDS or not rest:
+        raise ConfigError(f"model={given}: {nearest(kind, KINDS)}, each followed by a colon and a path or name")
+    return kind, rest
+
+
+def bytes_of(text: str) -> int:
+    """A size such as ``1048576``, ``512KiB`` or ``2 MiB`` in bytes.
+
+    Raises:
+        ConfigError: It is none, or not positive.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = found[2].upper() if found else None
+    size = float(found[1]) * UNITS[unit] if found and unit in UNITS else 0
+    if size < 1 or size != int(size):
+        raise ConfigError(f"buffer={text}: a positive whole number of bytes is accepted, or such as 512KiB or 2MiB")
+    return int(size)
+
+
+def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> OperationGraph:
+    """The operations of the network that ``model=`` names."""
+    import autobuild as ab
+    from autobuild.graphs import zoo
+    from autobuild.graphs.of_architecture import graph_of_architecture
+
+    shape = tuple(config["shape"]) if config["shape"] is not None else None
+    if shape is not None and len(shape) != 3:
+        raise ConfigError(f"shape={list(shape)}: channels, height and width are accepted")
+    if kind == "space":
+        return graph_of_architecture(ab.space(config["space"]), rest, input_shape=shape)
+    if kind == "onnx":
+        return ab.graph_of(rest, shapes=_onnx_shapes(rest, shape))
+    network = zoo.load_zoo(f"{kind}/{rest}")
+    own = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
+    return ab.graph_of(network.eval(), (1, *(shape or own)), name=rest)
+
+
+def _onnx_shapes(path: str, shape: tuple[int, ...] | None) -> dict[str, tuple[int, ...]] | None:
+    """Shapes of a file's inputs for a batch of one: the one given, or the file's own where only the batch is open."""
+    try:
+        import onnx
+
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # not there, damaged, or no package to read it: graph_of says so in its own words
+        return None
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [node for node in model.graph.input if node.name not in held]
+    if shape is not None:
+        if len(inputs) != 1:
+            names = ", ".join(node.name for node in inputs)
+            raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted")
+        return {inputs[0].name: (1, *shape)}
+    sizes = {node.name: [size.dim_value for size in node.type.tensor_type.shape.dim] for node in inputs}
+    return {name: (own[0] or 1, *own[1:]) for name, own in sizes.items() if own and all(own[1:])} or None
+
+
+def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buffer: int | None) -> None:
+    from autobuild import plot
+    from autobuild.cost.fusion.fusing import buffer_sweep, fuse
+    from autobuild.jobs.pictures import save_picture
+
+    keys = ("scheme", "recompute", "algorithm", "split", "seed", "budget")
+    fused = fuse(
+        graph, config["hardware"], buffer_bytes=buffer, time_limit_s=config["time_limit"],
+        **{key: config[key] for key in keys},
+    )  # fmt: skip
+    folder.write_frame("groups.csv", fused.groups)
+    folder.record(
+        network=fused.graph.name, hardware=fused.hardware.name, buffer_bytes=fused.costs.buffer_bytes,
+        **{**fused.metrics, "scheme": config["scheme"], "algorithm": config["algorithm"]},
+    )  # fmt: skip
+    if config["plots"]:
+        save_picture(folder, "groups.png", plot.fusion_groups(fused))
+        save_picture(folder, "traffic.png", plot.fusion_traffic(fused))
+    if config["sweep"]:
+        sizes = [fused.costs.buffer_bytes * 2**power // 4 for power in range(5)]
+        swept = buffer_sweep(fused.graph, sizes, fused.hardware)
+        folder.write_frame("sweep.csv", swept)
+        if config["plots"]:
+            save_picture(folder, "sweep.png", plot.buffer_sweep(swept))
+
+
+def _show(folder: Run) -> None:
+    told = folder.metrics
+    heading(f"{told['network'] or 'The network'} on {told['hardware']}, buffer {told['buffer_bytes']:,} bytes")
+    say(f"  {told['operations']:,} operations in {told['groups']:,} groups move {told['dram_bytes']:,} bytes of DRAM")
+    say(f"  unfused {told['unfused_dram_bytes']:,} (activations apart {told['separate_dram_bytes']:,}); floor "
+        f"{told['floor_dram_bytes']:,}; {told['reduction']:.1%} less than unfused")  # fmt: skip
+    gap = told["optimum_gap"]
+    known = {"optimal": "no partition moves less", "heuristic": "how far from the best is not known"}
+    say(f"  {told['status']}: {known.get(told['status'], f'at most {gap or 0:.2%} above the best')}; "
+        f"{told['seconds']:.2f} s")  # fmt: skip
+    if told["extra_macs"]:
+        say(f"  {told['extra_macs']:,} multiply-accumulates are computed twice, of {told['macs']:,}")
+    for name in told["unschedulable"]:
+        say(f"  {name} fits in no way; its bytes are in the totals")
+    frame = folder.read_frame("groups.csv")
+    frame["ops"] = [_short(ops) for ops in frame["ops"]]
+    table(frame.nlargest(SHOWN, "dram_bytes").sort_index())
+    if len(frame) > SHOWN:
+        say(f"  the {SHOWN} groups that move most, of {len(frame)}")
+    say(f"\n{folder.dir}")
+
+
+def _short(ops: str) -> str:
+    names = ops.split(" ")
+    return ops if len(names) <= 2 else f"{names[0]} ... {names[-1]} ({len(names)})"

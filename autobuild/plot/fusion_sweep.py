@@ -1,0 +1,52 @@
+"""DRAM bytes against the size of the on-chip buffer."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from autobuild.plot.style import BLUE, GREEN, GREY, ORANGE, VERMILLION, check_columns, message, own_axes, styled
+
+COLOURS = {"mixed": BLUE, "lbdf": ORANGE, "brr": GREEN}
+
+
+@styled
+def buffer_sweep(sweep: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the DRAM bytes of the best partition against the buffer, a line a scheme, between unfused and floor.
+
+    Args:
+        sweep: What :func:`autobuild.cost.fusion.buffer_sweep` gave.
+        ax: Where to draw; a new figure by default.
+
+    Raises:
+        ConfigError: If a column is missing.
+    """
+    needed = ("buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes")
+    check_columns(sweep, needed, "the sweep")
+    ax = own_axes(ax, 5.6, 3.8)
+    title = "DRAM traffic against the buffer"
+    if sweep.empty:
+        return message(ax, title, "There are no sizes to draw.")
+    for scheme, part in sweep.groupby("scheme", sort=False):
+        part = part.sort_values("buffer_bytes")
+        ax.plot(
+            part["buffer_bytes"] / 1024, part["dram_bytes"] / 1e6, marker="o", markersize=4,
+            color=COLOURS.get(str(scheme), VERMILLION), label=str(scheme),
+        )  # fmt: skip
+    for column, name, side in (
+        ("unfused_dram_bytes", "unfused", "bottom"),
+        ("floor_dram_bytes", "weights, inputs and outputs", "top"),
+    ):
+        level = sweep[column].iloc[0] / 1e6
+        ax.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
+        ax.text(1, level, name, transform=ax.get_yaxis_transform(), ha="right", va=side, fontsize=8, color=GREY)
+    ax.set_xscale("log", base=2)
+    sizes = sorted(set(sweep["buffer_bytes"] / 1024))
+    ax.set_xticks(sizes, [f"{size:,.0f}" if size < 1024 else f"{size / 1024:g} Mi" for size in sizes])
+    ax.minorticks_off()
+    ax.set_ylim(0, 1.1 * sweep["unfused_dram_bytes"].max() / 1e6)
+    ax.set_xlabel("on-chip buffer (KiB)")
+    ax.set_ylabel("DRAM traffic (MB)")
+    ax.legend()
+    ax.set_title(title)
+    return ax

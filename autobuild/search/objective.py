@@ -1,0 +1,167 @@
+"""What a search maximises, and the limits it keeps: expressions over measured metrics and exact costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autobuild.construct.where import Limit, parse_where
+from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
+from autobuild.labels.target import TargetExpression, find_name
+from autobuild.spaces import Architecture
+
+Cost = Callable[[Sequence[Architecture]], np.ndarray]  # n architectures -> shape (n,)
+Metrics = Mapping[str, float]
+Predict = Callable[[str, Architecture], float | None]  # a metric's prediction; None where nothing predicts it
+
+MAX_TARGETS = 4
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Targets and limits, read once.
+
+    A name means a cost of the space where there is one of that name, unless ``labelled`` has it as a column too (then
+    ``label.NAME`` or ``cost.NAME`` says which); every other name is a metric that the evaluator gives.
+
+    Attributes:
+        targets: Expressions, each maximised.
+        limits: What every network is to satisfy.
+        costs: Cost name -> function of architectures.
+        labelled: Metric columns of the prior labels.
+        predict: Predicts a limited metric that an evaluation does not measure.
+    """
+
+    targets: tuple[TargetExpression, ...]
+    limits: tuple[Limit, ...] = ()
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    labelled: tuple[str, ...] = ()
+    predict: Predict = field(default=lambda name, arch: None)
+
+    @classmethod
+    def read(
+        cls,
+        target: str | Sequence[str],
+        where: str | None = None,
+        costs: Mapping[str, Cost] | None = None,
+        labelled: Sequence[str] = (),
+        predict: Predict = lambda name, arch: None,
+    ) -> Objective:
+        """Parse the texts.
+
+        Raises:
+            ConfigError: No target, or more than four.
+            TargetError: A text that cannot be read, or a name that is a label column and a cost.
+        """
+        texts = [target] if isinstance(target, str) else list(target)
+        if not 1 <= len(texts) <= MAX_TARGETS:
+            raise ConfigError(f"target={target!r}: one to {MAX_TARGETS} expressions are accepted")
+        parsed = tuple(TargetExpression.parse(text) for text in texts)
+        for expression in parsed:
+            if not expression.names:
+                raise TargetError(f"target {expression.text!r} names no metric, so every network is as good")
+        if len({expression.text for expression in parsed}) < len(parsed):
+            raise ConfigError(f"target={texts}: one of them is there twice")
+        limits = parse_where(where) if where is not None else ()
+        objective = cls(parsed, limits, dict(costs or {}), tuple(labelled), predict)
+        for expression in (*parsed, *(limit.expression for limit in limits)):
+            for name in expression.names:
+                objective.source(name, expression.text)
+        return objective
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The targets as written."""
+        return tuple(expression.text for expression in self.targets)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Metrics that every evaluation has to give."""
+        named = [self.source(name, target.text) for target in self.targets for name in target.names]
+        return tuple(dict.fromkeys(name for kind, name in named if kind == "label"))
+
+    def source(self, name: str, text: str) -> tuple[str, str]:
+        """``("cost", name)`` or ``("label", name)``.
+
+        Raises:
+            TargetError: It is both, or ``cost.NAME`` names no cost.
+        """
+        base, _, bare = name.rpartition(".")
+        if base == "cost" or (not base and bare in self.costs):
+            return find_name(name, [column for column in self.labelled if column == bare], self.costs, text)
+        return ("label", bare)
+
+    def values(self, arch: Architecture, metrics: Metrics) -> list[float]:
+        """The targets of an evaluated network.
+
+        Raises:
+            EvaluationError: A metric is missing, or a target is not finite.
+        """
+        values = []
+        for target in self.targets:
+            value = self._value(target, target.text, arch, metrics, predicted=False)
+            if not math.isfinite(value):
+                raise EvaluationError(f"target {target.text!r} of {arch} is {value}")
+            values.append(value)
+        return values
+
+    def constraints(self, arch: Architecture, metrics: Metrics) -> dict[str, float]:
+        """By how much each limit is broken, in shares of its bound; 0 or less where it is kept. Keys: the limits.
+
+        Raises:
+            EvaluationError: A limited metric is neither measured nor predicted, or is NaN.
+        """
+        return {limit.text: self._broken(limit, arch, metrics) for limit in self.limits}
+
+    def _broken(self, limit: Limit, arch: Architecture, metrics: Metrics) -> float:
+        value = self._value(limit.expression, limit.text, arch, metrics, predicted=True)
+        if math.isnan(value):
+            raise EvaluationError(f"limit {limit.text!r} of {arch} cannot be checked: the value is NaN")
+        beyond = value - limit.bound if limit.sense == "<=" else limit.bound - value
+        if limit.strict and beyond == 0:
+            beyond = np.finfo(float).tiny
+        return beyond / (abs(limit.bound) or 1.0) if math.isfinite(beyond) else math.copysign(1e9, beyond)
+
+    @property
+    def exact_limits(self) -> tuple[Limit, ...]:
+        """Limits over costs alone: known before anything is evaluated."""
+        return tuple(
+            limit
+            for limit in self.limits
+            if all(self.source(name, limit.text)[0] == "cost" for name in limit.expression.names)
+        )
+
+    def allows(self, archs: Sequence[Architecture]) -> np.ndarray:
+        """Which networks keep the limits that are known beforehand. Shape ``(len(archs),)``."""
+        allowed = np.ones(len(archs), dtype=bool)
+        for limit in self.exact_limits if len(archs) else ():
+            columns = {name: self.costs[self.source(name, limit.text)[1]](archs) for name in limit.expression.names}
+            allowed &= limit.holds(limit.evaluate(columns.__getitem__))
+        return allowed
+
+    def exact_excess(self, arch: Architecture) -> dict[str, float]:
+        """:meth:`constraints` of the limits over costs alone."""
+        return {limit.text: self._broken(limit, arch, {}) for limit in self.exact_limits}
+
+    def _value(
+        self, expression: TargetExpression, text: str, arch: Architecture, metrics: Metrics, *, predicted: bool
+    ) -> float:
+        return float(expression.evaluate(lambda name: self._column(name, text, arch, metrics, predicted))[0])
+
+    def _column(self, name: str, text: str, arch: Architecture, metrics: Metrics, predicted: bool) -> list[float]:
+        kind, bare = self.source(name, text)
+        if kind == "cost":
+            return [float(np.asarray(self.costs[bare]([arch]))[0])]
+        if bare in metrics:
+            return [float(metrics[bare])]
+        value = self.predict(bare, arch) if predicted else None
+        if value is None:
+            known: Collection[str] = [*metrics, *self.costs]
+            what = "limit" if predicted else "target"
+            raise EvaluationError(
+                f"{what} {text!r}: {bare!r} is neither measured by the evaluation nor a cost: {nearest(bare, known)}"
+            )
+        return [value]

@@ -1,0 +1,248 @@
+"""Layer fusion: how many DRAM bytes the best partition saves, for every network, scheme and buffer, and how fast.
+
+python -m benchmarks.fusion [--quick]          all three tables; what is in results/fusion_runs.csv is not run again
+python -m benchmarks.fusion --part exact       the exact optimum: networks x buffers x schemes
+python -m benchmarks.fusion --part searches    random, local search and NSGA-II with every split, beside the optimum
+python -m benchmarks.fusion --part speed       group costs a second, seconds to the optimum
+python -m benchmarks.fusion --part table       remake the tables from the runs
+
+8 bit weights and activations, batch norms and activations folded, batch of one. Networks are architectures of
+torchvision and timm (extra ``zoo``), and one of the space ``ofa_mbv3``. MB are 10^6 bytes, KiB 1,024.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+import warnings
+from functools import cache
+
+import pandas as pd
+
+import autobuild as ab
+from autobuild.cost.fusion import FusionGraph, GroupCosts, fold
+from autobuild.cost.fusion.partition.masks import Order
+from autobuild.cost.fusion.partition.solve import SEARCHES, solve
+from autobuild.cost.fusion.partition.split import SPLITTERS
+from benchmarks.report import RESULTS, arguments, machine, write
+from benchmarks.runs import Run, Runs
+
+OFA = "e3k3-e4k5-e6k3-e3k7|e6k5-e6k5-e4k3-e3k3|e3k3-e6k7-e4k5-e6k3|e4k7-e4k7-e6k5-e3k3|e6k3-e6k3-e4k5-e6k7"
+NETWORKS = {
+    "resnet18": 224, "resnet34": 224, "resnet50": 224, "resnet101": 224, "timm/mobilenetv1_100": 224,
+    "mobilenet_v2": 224, "mobilenet_v3_small": 224, "mobilenet_v3_large": 224, "efficientnet_b0": 224,
+    "efficientnet_b1": 240,
+    "efficientnet_b2": 260, "efficientnet_b3": 300, "squeezenet1_1": 224, "inception_v3": 299, "densenet121": 224,
+    "deeplabv3_resnet50": 520, "timm/vit_tiny_patch16_224": 224, "ofa_mbv3": 224,
+}  # fmt: skip
+BUFFERS = tuple(2**power for power in range(18, 23))
+SCHEMES = {"lbdf": ("lbdf", False), "brr": ("brr", False), "mixed": ("mixed", False), "recompute": ("mixed", True)}
+LIMIT_S, BUDGET, SEEDS = 60.0, 1000, 3
+SEARCHED, SEARCH_BUFFERS = ("resnet50", "mobilenet_v2", "efficientnet_b3"), (2**18, 2**20, 2**21)
+FILE = RESULTS / "fusion_runs.csv"
+
+
+@cache
+def network(name: str) -> FusionGraph:
+    """A network, folded."""
+    size = NETWORKS[name]
+    if name == "ofa_mbv3":
+        return fold(ab.graph_of(ab.space(name), OFA))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fold(ab.graph_of(ab.load_zoo(name).eval(), (1, 3, size, size), name=name))
+
+
+def exact(runs: Runs, names: list[str], buffers: tuple[int, ...]) -> None:
+    """The optimum of every network, buffer and scheme that the runs lack."""
+    done = runs.done()
+    for name in names:
+        for buffer in buffers:
+            for label, (scheme, recompute) in SCHEMES.items():
+                run = Run(f"{name} {buffer}", 0, label, "exact")
+                if run in done:
+                    continue
+                graph = network(name)
+                start = time.perf_counter()
+                costs = GroupCosts(graph, buffer, scheme, recompute)
+                found = solve(costs, time_limit_s=LIMIT_S)
+                seconds = time.perf_counter() - start
+                extra = sum(costs(group).extra_macs for group in found.groups)
+                fallback = sum(
+                    costs(group).dram_bytes for group in found.groups if group & costs.fallback
+                )  # what the paper leaves out
+                runs.add(
+                    run,
+                    {
+                        "dram": found.dram_bytes, "bound": found.lower_bound, "optimal": found.status == "optimal",
+                        "groups": len(found.groups), "seconds": seconds, "extra_macs": extra, "macs": graph.macs,
+                        "unfused": graph.unfused_bytes, "floor": graph.floor_bytes, "separate": graph.separate_bytes,
+                        "fallback": fallback, "unschedulable": len(found.unschedulable), "operations": len(graph),
+                    },
+                )  # fmt: skip
+                print(
+                    f"{name} {buffer} {label}: {found.dram_bytes / 1e6:.2f} MB {found.status} {seconds:.2f} s",
+                    flush=True,
+                )
+
+
+def searches(runs: Runs, names: tuple[str, ...], buffers: tuple[int, ...], seeds: int, budget: int) -> None:
+    """Every search with every split on the line-buffer scheme, which groups may fail to fit."""
+    done = runs.done()
+    for name in names:
+        for buffer in buffers:
+            for seed in range(seeds):
+                for algorithm in SEARCHES:
+                    for split in SPLITTERS:
+                        run = Run(f"{name} {buffer}", seed, f"{algorithm}/{split}", f"lbdf {budget}")
+                        if run in done:
+                            continue
+                        start = time.perf_counter()
+                        costs = GroupCosts(network(name), buffer, "lbdf")
+                        found = solve(costs, algorithm, split, seed=seed, budget=budget, time_limit_s=600)
+                        seconds = time.perf_counter() - start
+                        runs.add(run, {"dram": found.dram_bytes, "plans": found.plans, "seconds": seconds})
+                        print(
+                            f"{run.cell} {run.method} {seed}: {found.dram_bytes / 1e6:.2f} MB {seconds:.1f} s",
+                            flush=True,
+                        )
+
+
+def exact_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a network and buffer."""
+    own = frame[frame["options"] == "exact"]
+    rows = []
+    for cell, part in own.groupby("cell", sort=False):
+        name, buffer = str(cell).rsplit(" ", 1)
+        wide = part.pivot(index="method", columns="metric", values="value")
+        first = wide.iloc[0]
+        row = {
+            "network": f"{name}, {NETWORKS[name]} px", "buffer (KiB)": int(buffer) // 1024,
+            "unfused (MB)": first["unfused"] / 1e6, "floor (MB)": first["floor"] / 1e6,
+        }  # fmt: skip
+        for label in SCHEMES:
+            if label in wide.index:
+                got = wide.loc[label]
+                open_gap = "" if got["optimal"] else f" (bound {got['bound'] / 1e6:.2f})"
+                row[f"{label} (MB)"] = f"{got['dram'] / 1e6:.2f}{open_gap}, -{1 - got['dram'] / got['unfused']:.1%}"
+                row[f"{label} (s)"] = f"{got['seconds']:.2f}"
+        if "recompute" in wide.index:
+            row["MACs computed twice"] = f"{wide.loc['recompute', 'extra_macs'] / first['macs']:.1%}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def searches_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Median DRAM bytes over seeds of every search and split, and how far above the optimum."""
+    best = frame[(frame["options"] == "exact") & (frame["method"] == "lbdf") & (frame["metric"] == "dram")]
+    optimum = dict(zip(best["cell"], best["value"], strict=True))
+    own = frame[frame["options"].astype(str).str.startswith("lbdf ") & frame["method"].str.contains("/")]
+    rows = []
+    for (cell, method), part in own.groupby(["cell", "method"], sort=False):
+        name, buffer = str(cell).rsplit(" ", 1)
+        values = part.pivot(index="split", columns="metric", values="value")
+        least = optimum.get(cell, float("nan"))
+        rows.append(
+            (name, int(buffer) // 1024, *str(method).split("/"), len(values), values["dram"].median() / 1e6,
+             least / 1e6,
+             f"{values['dram'].median() / least - 1:.2%}", values["plans"].median(), values["seconds"].median())
+        )  # fmt: skip
+    columns = ["network", "buffer (KiB)", "search", "split", "seeds", "median (MB)", "optimum (MB)",
+               "above the optimum", "plans", "seconds"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def random_groups(costs: GroupCosts, count: int, seed: int) -> list[int]:
+    """Distinct connected groups that a partition may hold, of one to thirty operations."""
+    rng, order, graph = random.Random(seed), Order.of(costs), costs.graph
+    found: dict[int, None] = {}
+    while len(found) < count:
+        first, size = rng.randrange(len(graph)), rng.randint(1, 30)
+        mask = 0
+        for piece in order.pieces(((1 << size) - 1) << first & graph.full):
+            mask = piece
+            found[mask] = None
+            if len(found) == count:
+                break
+    return list(found)
+
+
+def speed(quick: bool) -> pd.DataFrame:
+    """Group costs a second, cold and known, and seconds to the optimum; medians of several runs."""
+    rows = []
+    repeats = 3 if quick else 5
+    for name in ("resnet50", "efficientnet_b3"):
+        graph = network(name)
+        # A network has only so many groups that are runs of operations: all that are drawn are distinct.
+        masks = random_groups(GroupCosts(graph, 2**20), 1500 if name == "resnet50" else 4000, seed=0)
+        for scheme in ("lbdf", "mixed"):
+            cold, warm = [], []
+            for _ in range(repeats):
+                costs = GroupCosts(graph, 2**20, scheme)
+                start = time.perf_counter()
+                for mask in masks:
+                    costs.dram(mask)
+                cold.append(len(masks) / (time.perf_counter() - start))
+                many = masks * 50
+                start = time.perf_counter()
+                for mask in many:
+                    costs.dram(mask)
+                warm.append(len(many) / (time.perf_counter() - start))
+            rows.append((f"{name}, {scheme}: group costs a second, cold", statistics.median(cold), ">= 10,000"))
+            rows.append((f"{name}, {scheme}: group costs a second, known", statistics.median(warm), ">= 500,000"))
+    for name in ("resnet50", "efficientnet_b3"):
+        for scheme, wanted in (("lbdf", "<= 1"), ("mixed", "<= 5")):
+            took = [_solved(network(name), 2**20, scheme) for _ in range(repeats)]
+            rows.append((f"{name}, {scheme}, 1 MiB: seconds to the optimum", statistics.median(took), wanted))
+    graph = network("ofa_mbv3")
+    for scheme in ("lbdf", "mixed"):
+        cold_ms, warm_ms = [], []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            costs = GroupCosts(graph, 2**20, scheme)
+            solve(costs)
+            middle = time.perf_counter()
+            solve(costs)
+            cold_ms.append(1000 * (middle - start))
+            warm_ms.append(1000 * (time.perf_counter() - middle))
+        rows.append((f"20-layer OFA network, {scheme}, 1 MiB: ms, cold", statistics.median(cold_ms), "<= 100"))
+        rows.append(
+            (f"20-layer OFA network, {scheme}, 1 MiB: ms, group costs known", statistics.median(warm_ms), "<= 20")
+        )
+    return pd.DataFrame(rows, columns=["what", "value", "aim"])
+
+
+def _solved(graph: FusionGraph, buffer: int, scheme: str) -> float:
+    start = time.perf_counter()
+    solve(GroupCosts(graph, buffer, scheme))
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Run what is missing, and print the tables."""
+    given = arguments(__doc__ or "")
+    quick, part = given.quick, given.part
+    runs = Runs(FILE if not quick else RESULTS / ".fusion_quick.csv")
+    if part in (None, "exact"):
+        exact(runs, list(NETWORKS)[:2] if quick else list(NETWORKS), BUFFERS[2:3] if quick else BUFFERS)
+    if part in (None, "searches"):
+        if quick:
+            searches(runs, ("resnet18",), (2**20,), 1, 50)
+        else:
+            searches(runs, SEARCHED, SEARCH_BUFFERS, SEEDS, BUDGET)
+    frame = runs.read()
+    if quick:
+        runs.path.unlink(missing_ok=True)
+    if part in (None, "exact", "table"):
+        write(
+            "fusion", exact_table(frame), quick=quick, note=f"8 bit, folded; at most {LIMIT_S:.0f} s each. {machine()}"
+        )
+    if part in (None, "searches", "table"):
+        write("fusion_searches", searches_table(frame), quick=quick, note=f"Line buffers (lbdf), 8 bit. {machine()}")
+    if part in (None, "speed"):
+        write("fusion_speed", speed(quick), quick=quick, note=f"Medians of several runs. {machine()}")
+
+
+if __name__ == "__main__":
+    main()
