@@ -141,6 +141,6 @@ def prepare_lookup(
     wholes = [network.whole for network in networks]
     table.measure([*lookup.fragments(networks), *wholes], rounds, on_progress)
     measured = [table.time_ms(whole.key) for whole in wholes]
-    lookup = replace(lookup, calibration=calibrate(lookup.sums(networks), measured))
+    lookup = replace(lookup, calibration=calibrate(lookup.sums(networks), [n.weights_mb for n in networks], measured))
     lookup.write(place / LOOKUP)
     return lookup

@@ -65,7 +65,7 @@ class _Writer:
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
         self.constants: list[Any] = []
-        self._draw = np.random.default_rng(0)
+        self._numbers = np.random.default_rng(0).normal(0, 0.02, 4093).astype(np.float32)
 
     def add(self, number: int) -> None:
         """Write one operation."""
@@ -91,8 +91,8 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
 
     def weight(self, *shape: int) -> str:
-        """A constant of small random numbers."""
-        return self.constant(self._draw.normal(0, 0.02, shape).astype(np.float32))
+        """A constant of small random numbers: a few thousand, over and over, since drawing millions takes longer."""
+        return self.constant(np.resize(self._numbers, shape))
 
     def constant(self, values: Any) -> str:
         """A constant; its name."""

@@ -9,7 +9,7 @@ Three ways to count a kernel, from coarse to fine:
   so the sum over a network telescopes to the network's own time; work that a runtime shares (two equal poolings of one
   tensor) is counted once.
 
-A sum is calibrated on other networks that were timed as wholes: ``latency = intercept + factor * sum``.
+A sum is calibrated on other networks that were timed as wholes: see :class:`Calibration`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,34 +49,39 @@ class Entry:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How sums become latencies: ``intercept_ms + factor * sum``.
+    """How sums become latencies: ``intercept_ms + factor * sum + ms_per_mb * weights``.
 
     Attributes:
         intercept_ms: What a network takes besides its kernels.
         factor: Of the sum.
+        ms_per_mb: What bringing a MiB of weights takes: a fragment that is timed finds its weights in the core's own
+            caches, a network of more weights than these hold does not.
         networks: How many networks it was fitted on; 0 for one that was not fitted.
         error: Median relative error on them.
     """
 
     intercept_ms: float = 0.0
     factor: float = 1.0
+    ms_per_mb: float = 0.0
     networks: int = 0
     error: float = float("nan")
 
-    def apply(self, sums: ArrayLike) -> NDArray[np.float64]:
-        """Shapes: sums in milliseconds ``(n,)`` -> ``(n,)``."""
-        return self.intercept_ms + self.factor * np.asarray(sums, dtype=np.float64)
+    def apply(self, sums: ArrayLike, weights_mb: ArrayLike) -> NDArray[np.float64]:
+        """Shapes: sums in milliseconds ``(n,)`` and weights in MiB ``(n,)`` -> ``(n,)``."""
+        x, w = (np.asarray(values, dtype=np.float64) for values in (sums, weights_mb))
+        return self.intercept_ms + self.factor * x + self.ms_per_mb * w
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
         return asdict(self)
 
 
-def calibrate(sums: ArrayLike, latency_ms: ArrayLike) -> Calibration:
-    """Fit a calibration by least squares of relative errors, both numbers at least zero.
+def calibrate(sums: ArrayLike, weights_mb: ArrayLike, latency_ms: ArrayLike) -> Calibration:
+    """Fit a calibration by least squares of relative errors, all numbers at least zero.
 
     Args:
-        sums: Sums over the kernels of some networks, shape ``(n,)``.
+        sums: Sums over the kernels of some networks in milliseconds, shape ``(n,)``.
+        weights_mb: Their weights in MiB, shape ``(n,)``.
         latency_ms: Their measured latencies, shape ``(n,)``.
 
     Raises:
@@ -84,12 +89,12 @@ def calibrate(sums: ArrayLike, latency_ms: ArrayLike) -> Calibration:
     """
     from scipy.optimize import nnls
 
-    x, y = np.asarray(sums, dtype=np.float64), np.asarray(latency_ms, dtype=np.float64)
-    if len(y) < 3 or len(x) != len(y) or not (y > 0).all() or not (x > 0).all():
+    x, w, y = (np.asarray(values, dtype=np.float64) for values in (sums, weights_mb, latency_ms))
+    if len(y) < 3 or len(x) != len(y) or len(w) != len(y) or not ((y > 0) & (x > 0) & (w >= 0)).all():
         raise CostError(f"calibration: {len(x)} sums and {len(y)} latencies given; accepted: 3 or more, all positive")
-    (intercept, factor), _ = nnls(np.column_stack([np.ones(len(x)), x]) / y[:, None], np.ones(len(y)))
-    error = float(np.median(np.abs((intercept + factor * x) / y - 1)))
-    return Calibration(float(intercept), float(factor), len(y), error)
+    (intercept, factor, per_mb), _ = nnls(np.column_stack([np.ones(len(x)), x, w]) / y[:, None], np.ones(len(y)))
+    fitted = Calibration(float(intercept), float(factor), float(per_mb), len(y))
+    return replace(fitted, error=float(np.median(np.abs(fitted.apply(x, w) / y - 1))))
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class Lookup:
 
     def latency_ms(self, networks: Sequence[Operators]) -> NDArray[np.float64]:
         """Latencies in milliseconds, shape ``(n,)``. Errors as :meth:`sums`."""
-        return self.calibration.apply(self.sums(networks))
+        return self.calibration.apply(self.sums(networks), [network.weights_mb for network in networks])
 
     def explain(self, network: Operators) -> pd.DataFrame:
         """One row a kernel: its pattern, what it was looked up as, its time, and its part of the latency, in ms."""

@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,13 +42,18 @@ class Fragment:
         key: Stands for operators, attributes, shapes and wiring.
         text: The same for people, e.g. ``"Conv 24x48x48 3x3/1 g24 -> 24x48x48 + Relu"``.
         inputs: Shapes of the inputs by name.
-        model: The serialised ONNX model.
+        make: Makes the ONNX model; a table that knows the key never asks for it.
     """
 
     key: str
     text: str
     inputs: Mapping[str, Shape]
-    model: bytes
+    make: Callable[[], bytes] = field(repr=False, compare=False)
+
+    @property
+    def model(self) -> bytes:
+        """The serialised ONNX model."""
+        return self.make()
 
 
 class Operators:
@@ -118,6 +123,11 @@ class Operators:
         """Bytes of what an operator writes, 4 a number."""
         return sum(4 * math.prod(self.shapes[name]) for name in self.nodes[number].output if name)
 
+    @cached_property
+    def weights_mb(self) -> float:
+        """MiB of all constants, 4 bytes a number."""
+        return float(sum(4 * math.prod(tensor.dims) for tensor in self._constants.values()) / 2**20)
+
     def read_bytes(self, number: int) -> int:
         """Bytes of what an operator reads: what flows in, and weights."""
         total = 0
@@ -153,13 +163,14 @@ class Operators:
         read = set(reads)
         shown = self.outputs | {out for number in expose for out in self.nodes[number].output}
         outputs = [out for node in nodes for out in node.output if out and (out not in read or out in shown)]
-        making, held = self._constants_of(reads)
-        return Fragment(
-            self._key(nodes, inputs, outputs),
-            self._text(chosen),
-            {name: self.shapes[name] for name in inputs},
-            self._model(making + nodes, inputs, outputs, held).SerializeToString(),
-        )
+
+        def make() -> bytes:
+            making, held = self._constants_of(reads)
+            model: bytes = self._model(making + nodes, inputs, outputs, held).SerializeToString()
+            return model
+
+        shapes = {name: self.shapes[name] for name in inputs}
+        return Fragment(self._key(nodes, inputs, outputs), self._text(chosen), shapes, make)
 
     def _is_data(self, name: str) -> bool:
         return name in self._writer or (name not in self._constants and name not in self._made)

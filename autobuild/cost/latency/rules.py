@@ -122,7 +122,7 @@ def empty_call() -> Fragment:
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "call", value[:1], value[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return Fragment("call", "the cost of a call", {"x": (1, 1)}, model.SerializeToString())
+    return Fragment("call", "the cost of a call", {"x": (1, 1)}, model.SerializeToString)
 
 
 def _places(networks: Sequence[Operators], rules: frozenset[str], tested: set[str]) -> dict[str, list[Place]]:

@@ -25,6 +25,7 @@ from autobuild.errors import AutobuildError, CostError
 FORMAT = 1
 ROUNDS = 5
 PASS_BUDGET_MS, PASSES = 8.0, (12, 60)  # time for the passes of a round, and how many there are at least and at most
+SAVE_EVERY = 500  # timings
 KEPT = ("q10", "median")  # of every round, in milliseconds
 QUARTILE = 0.25  # over rounds: contention only ever adds
 
@@ -114,7 +115,7 @@ class LatencyTable:
         on_progress: Callable[[int, int], None] | None = None,
         seed: int = 0,
     ) -> None:
-        """Time fragments until each was in ``rounds`` rounds; the file is written after every round.
+        """Time fragments until each was in ``rounds`` rounds; the file is written now and then.
 
         Args:
             fragments: Which; those with enough rounds are passed over.
@@ -143,6 +144,8 @@ class LatencyTable:
                     done += 1
                     if on_progress is not None:
                         on_progress(done, total)
+                    if done % SAVE_EVERY == 0:
+                        self.save()
                 self.save()
 
     def time(self, fragment: Fragment) -> Timing:

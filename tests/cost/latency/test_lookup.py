@@ -77,18 +77,21 @@ def test_an_unknown_kernel_is_refused_and_never_zero(tiny):
 
 def test_a_calibration_is_found_again_and_does_not_go_below_zero():
     sums = np.array([1.0, 2.0, 5.0, 9.0])
-    fitted = calibrate(sums, 0.3 + 1.2 * sums)
-    assert (fitted.intercept_ms, fitted.factor, fitted.networks) == (pytest.approx(0.3), pytest.approx(1.2), 4)
+    weights = np.array([3.0, 1.0, 2.0, 2.5])
+    fitted = calibrate(sums, weights, 0.3 + 1.2 * sums + 0.05 * weights)
+    assert (fitted.intercept_ms, fitted.factor, fitted.ms_per_mb) == pytest.approx((0.3, 1.2, 0.05))
+    assert fitted.networks == 4
     assert fitted.error == pytest.approx(0, abs=1e-9)
-    assert calibrate(sums, 2 * sums - 0.5).intercept_ms == 0
+    assert fitted.apply([1.0], [2.0]) == pytest.approx(1.6)
+    assert calibrate(sums, weights, 2 * sums - 0.5).intercept_ms == 0
     for bad in ([1.0, 2.0], [1.0, 2.0, 0.0]):
         with pytest.raises(CostError, match="3 or more, all positive"):
-            calibrate(bad, bad)
+            calibrate(bad, bad, bad)
 
 
 def test_a_lookup_is_written_and_read(tmp_path):
     table = SimulatedTable()
-    lookup = Lookup(table, frozenset({"Conv+Relu"}), Calibration(0.1, 1.1, 20, 0.02), "kernels", 2, rounds=3)
+    lookup = Lookup(table, frozenset({"Conv+Relu"}), Calibration(0.1, 1.1, 0.0, 20, 0.02), "kernels", 2, rounds=3)
     lookup.write(tmp_path / "lookup.json")
     assert Lookup.read(tmp_path / "lookup.json", table) == lookup
     for text in ("{", json.dumps({"format": 99}), json.dumps({"format": 1})):

@@ -110,4 +110,4 @@ def test_an_operator_that_the_runtime_lacks_is_named(tiny):
     graph = helper.make_graph([helper.make_node("Frobnicate", ["x"], ["y"], domain="mine")], "g", value[:1], value[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("mine", 1)], ir_version=8)
     with pytest.raises(CostError, match="refuses the operators 'Frobnicate'"):
-        LatencyTable().measure([Fragment("f", "Frobnicate", {"x": (1, 4)}, model.SerializeToString())], 1)
+        LatencyTable().measure([Fragment("f", "Frobnicate", {"x": (1, 4)}, model.SerializeToString)], 1)
