@@ -37,7 +37,7 @@ def test_an_architecture_in_groups(capsys):
 
 
 def test_an_onnx_file_is_its_architecture():
-    """The exporter leaves out biases that are zero, as those of fresh batch norms are: four bytes a channel are missing."""
+    """The exporter leaves out biases that are zero, as those of fresh batch norms are: four bytes a channel."""
     pytest.importorskip("onnx")
     assert main(["export", f"arch={ARCH}", "format=onnx", "out=net"]) == 0
     assert main(["fuse", "model=onnx:net/network.onnx", "buffer=4KiB", "scheme=lbdf", "plots=false", "out=file"]) == 0
