@@ -55,14 +55,20 @@ class Fused:
 
     @cached_property
     def groups(self) -> pd.DataFrame:
-        """``group, ops, scheme, dram_bytes, buffer_bytes, valid``: one row a group, in order of execution."""
+        """``group, ops, scheme, dram_bytes, buffer_bytes, valid``: one row a group, in order of execution.
+
+        ``ops`` are names with a space between; spaces within one are written ``_``.
+        """
         import pandas as pd
 
         rows = [
-            (number, " ".join(self.graph.names(mask)), cost.scheme, cost.dram_bytes, cost.buffer_bytes, cost.valid)
+            (number, self._ops(mask), cost.scheme, cost.dram_bytes, cost.buffer_bytes, cost.valid)
             for number, (mask, cost) in enumerate(zip(self.partition.groups, self.group_costs, strict=True), start=1)
         ]
         return pd.DataFrame(rows, columns=["group", "ops", "scheme", "dram_bytes", "buffer_bytes", "valid"])
+
+    def _ops(self, mask: int) -> str:
+        return " ".join("_".join(name.split()) for name in self.graph.names(mask))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -161,10 +167,10 @@ def fuse(
 
     Raises:
         ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
-        GraphError: For a graph that cannot be folded (shapes that are open).
+        GraphError: For a graph that cannot be folded (shapes that are open), or something else than a graph.
     """
     described = read_hardware(hardware)
-    if isinstance(graph, OperationGraph):
+    if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     size = described.buffer_bytes if buffer_bytes is None else buffer_bytes
     costs = GroupCosts(graph, size, scheme, recompute)
@@ -195,7 +201,7 @@ def buffer_sweep(
     import pandas as pd
 
     described = read_hardware(hardware)
-    if isinstance(graph, OperationGraph):
+    if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     rows = []
     for buffer in sorted(set(buffers)):
