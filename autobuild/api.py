@@ -121,7 +121,8 @@ def search(space: SearchSpace, evaluator: Any, *, hardware: str | Hardware = DEF
     """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
     from autobuild.search.searching import search as _search
 
-    return _search(space, evaluator, **{"costs": costs(space, hardware), "load_model": load_model, **options})
+    given = {"costs": costs(space, hardware), "load_model": load_model, "narrower": narrow}
+    return _search(space, evaluator, **{**given, **options})
 
 
 def build(

@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("document", ["build.md", "fusion.md", "own_space.md", "transfer.md"])
+@pytest.mark.parametrize("document", ["build.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"])
 def test_every_block_runs_in_order(document, folder, capsys):
     names: dict[str, object] = {}
     ran = 0

@@ -146,7 +146,10 @@ class Limited:
         return replace(limit, linear=renamed)
 
     def decide(self, archs: Sequence[Architecture]) -> NDArray[np.int64]:
-        """Which architectures satisfy all limits (1), do not (-1), or have to be evaluated in full (0)."""
+        """Which architectures satisfy all limits (1), have to be evaluated in full (0), or are out (-1).
+
+        Out is what cannot satisfy a limit, and what is unlikely to: by the likely sum it misses it by over a margin.
+        """
         out = np.ones(len(archs), dtype=np.int64)
         quick: dict[str, FloatArray] = {}
         indices = None
@@ -167,6 +170,8 @@ class Limited:
                     self._at(limit, pessimistic=way).additive(self.tables).totals(indices) for way in (True, False)
                 )
                 surely, possibly = limit.holds(hard + slack), limit.holds(easy - slack)
+                wide = self._widened(limit, enclosed=True)
+                possibly &= wide.holds(wide.additive(self.tables).totals(indices))
                 verdict = np.where(surely, 1, np.where(possibly, 0, -1))
             out = np.where((out < 0) | (verdict < 0), -1, np.minimum(out, verdict))
         return out
@@ -228,9 +233,11 @@ class Limited:
         used = [self.metrics[self.names[name]] for name in limit.expression.names]
         return limit.linear is not None and all(own.table is not None or own.bounds is not None for own in used)
 
-    def _widened(self, limit: Limit, margins: float = 1.0) -> Limit:
+    def _widened(self, limit: Limit, margins: float = 1.0, *, enclosed: bool = False) -> Limit:
+        """The limit, moved by the margins of predictions, or of enclosed metrics."""
         margin = margins * sum(
-            abs(weight) * self.metrics[find_metric(name, self.metrics, limit.text)].margin
+            abs(weight) * self.metrics[self.names[name]].margin
             for name, weight in (limit.linear or {}).items()
+            if (self.metrics[self.names[name]].bounds is not None) == enclosed
         )
         return limit.with_bound(limit.bound + (margin if limit.sense == "<=" else -margin)) if margin else limit

@@ -76,6 +76,7 @@ def verify_step(
         if not todo:
             return
         import autobuild as ab
+        from autobuild.evaluate import Place
         from autobuild.jobs import measuring, pictures
         from autobuild.labels import TargetExpression
 
@@ -87,7 +88,7 @@ def verify_step(
         first = _FIRST_FRESH_SEED + 1_000 * int(config["seed"])
         seeds = list(range(first, first + how["seeds"]))
         latency = any(name.endswith("latency_ms") for name in expression.names)
-        trained = measuring.train(folder, space, [*archs, *best], seeds, how["workers"], latency=latency)
+        trained = measuring.train(folder, space, [*archs, *best], seeds, Place(workers=how["workers"]), latency=latency)
         label_of = dict(zip(usable.labels.keys, usable.values, strict=True))
         predicted = dict(zip(map(str, archs), top["predicted"], strict=True)) if "predicted" in top else {}
         frame = _table(space, expression, trained, archs, best, label_of, predicted)
