@@ -2,8 +2,8 @@
 
 Row r of a tensor t exists from the moment ``sigma_t r + delta_t`` on. ``sigma`` is the product of the strides on the
 way, ``delta`` the delay that windows and sums over rows cause. A tensor keeps the rows between the oldest that a reader
-still needs and the newest. (Issue of the names: Mills et al., "Applying Graph Explanation to Operator Fusion", arXiv
-2501.00636; the formulas are written out in docs/fusion.md.)
+still needs and the newest. The name is that of Mills et al., "Applying Graph Explanation to Operator Fusion", arXiv
+2501.00636; docs/fusion.md has the formulas.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import NamedTuple
 from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
-Leads = list[tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
-Held = list[tuple[tuple[int, int, int, int, "tuple[Moment, ...]"], ...]]  # tensor, source, sigma, last, moments
 Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
+Leads = list[tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
+Held = list[tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
 
 
 class Edge(NamedTuple):
