@@ -117,6 +117,8 @@ def write_tables(frame: pd.DataFrame, quick: bool) -> None:
             "3,000 rows, reference (1.1, 1.1). Mean and standard deviation; differences with a 95 % bootstrap interval."
         )
         write("search_front", front, quick=quick, note=note)
-    overhead = search_overhead.table(frame, fingerprint(search_overhead.OPTIONS), of_cell)
+    options = fingerprint(search_overhead.OPTIONS)
+    overhead = search_overhead.table(frame, options, of_cell)
     if len(overhead):
-        write("search_overhead", overhead, quick=quick, note=f"{search_overhead.NOTE} {machine()}")
+        said = search_overhead.workers_said(frame, options, of_cell)
+        write("search_overhead", overhead, quick=quick, note=f"{search_overhead.NOTE} {said} {machine()}")
