@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct import Built, Limited, Metric, build_refined, narrowing_note, parse_where
+from autobuild.construct import Built, Computed, Limited, Metric, build_refined, judge_of, narrowing_note, parse_where
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
@@ -28,12 +28,12 @@ from autobuild.construct.climb_front import climb_front
 from autobuild.construct.probable import narrow_probable, probable_networks
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
-from autobuild.cost import Hardware, additive_costs, costs_of, read_hardware
-from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import graph_costs
-from autobuild.errors import ConfigError, SpaceError, TargetError, nearest
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT, read_hardware
+from autobuild.cost.of_space import CountOf, MetricOf, SpaceCosts
+from autobuild.errors import ConfigError, TargetError, nearest
 from autobuild.explain import AdditiveScores, Scores, explain, project
-from autobuild.fit import FittedModel, load_model, save_model
+from autobuild.fit import CostedModel, FittedModel, load_model, save_model
 from autobuild.fit import fit as _fit
 from autobuild.fit import learning_curve as _learning_curve
 from autobuild.labels import LabelledSet, sample_design
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 
     from autobuild.search.result import Search
 
+CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
+SLOW_FRONT = 3_000  # networks judged for a front where each takes a graph of its own
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
-CostFunction = Callable[[Sequence[Architecture | str]], NDArray[Any]]
 
 __all__ = [
     "Built",
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 
-def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict[str, CostFunction]:
+def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> SpaceCosts:
     """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
 
     Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
@@ -83,25 +84,25 @@ def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> dict
     Raises:
         ConfigError: The hardware is unknown or badly described.
     """
-    described = read_hardware(hardware)
-    try:
-        return {**costs_of(space), **graph_costs(space, described)}
-    except SpaceError:
-        return {}
+    return SpaceCosts(space, hardware)
 
 
 @functools.wraps(_fit)
-def fit(labels: LabelledSet, target: str = "acc", **options: Any) -> FittedModel:
-    """See :func:`autobuild.fit.fit`; costs of the space (``cost.macs``...) may be named in the target."""
-    model = _fit(labels, target, **{"costs": costs(labels.space), **options})
+def fit(
+    labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
+) -> FittedModel:
+    """See :func:`autobuild.fit.fit`; costs (:func:`costs`, for ``hardware``) may be named in the target."""
+    model = _fit(labels, target, **{"costs": costs(labels.space, hardware), **options})
     model._cache["labels"] = labels  # for limits over its other columns; not written to disk
     return model
 
 
 @functools.wraps(_learning_curve)
-def learning_curve(labels: LabelledSet, target: str = "acc", **options: Any) -> pd.DataFrame:
+def learning_curve(
+    labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
+) -> pd.DataFrame:
     """See :func:`autobuild.fit.learning_curve`; costs as in :func:`fit`."""
-    return _learning_curve(labels, target, **{"costs": costs(labels.space), **options})
+    return _learning_curve(labels, target, **{"costs": costs(labels.space, hardware), **options})
 
 
 @functools.wraps(_rounds)
@@ -110,17 +111,19 @@ def rounds(
     target: str,
     evaluate: Callable[[Architecture], Mapping[str, float]],
     *args: Any,
+    hardware: str | Path | Hardware = DEFAULT,
     **options: Any,
 ) -> Iterator[Round]:
     """See :func:`autobuild.construct.rounds.rounds`; costs as in :func:`fit`."""
-    return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space), **options})
+    return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space, hardware), **options})
 
 
-def search(space: SearchSpace, evaluator: Any, **options: Any) -> Search:
+def search(space: SearchSpace, evaluator: Any, *, hardware: str | Hardware = DEFAULT, **options: Any) -> Search:
     """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
     from autobuild.search.searching import search as _search
 
-    return _search(space, evaluator, **{"costs": costs(space), "load_model": load_model, **options})
+    given = {"costs": costs(space, hardware), "load_model": load_model, "narrower": narrow}
+    return _search(space, evaluator, **{**given, **options})
 
 
 def build(
@@ -132,6 +135,7 @@ def build(
     by: str = "predicted",
     apart: int = 0,
     time_limit: float = 10.0,
+    hardware: str | Path | Hardware | None = None,
 ) -> Built:
     """Build the ``top`` best networks.
 
@@ -142,12 +146,16 @@ def build(
         scores: Candidate scores.
         top: How many.
         where: Limits such as ``"latency_gpu <= 8 and params < 6e6"`` over label columns (predicted by a Gaussian
-            process) and costs of the space (exact); ``label.params`` and ``cost.params`` say which, where both exist.
+            process) and costs (exact, see :func:`costs`); ``label.params`` and ``cost.params`` say which, where both
+            exist. A cost that is no sum over units, such as ``dram_bytes``, is enclosed by two: networks that certainly
+            satisfy the limit are proposed beside some that probably do, and those between are computed in full as they
+            come up among the best.
         labels: Where limited label columns come from; those that the model was fitted on by default.
         by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
             exploring.
         apart: In at least how many layers any two built networks differ.
         time_limit: Seconds for each search under limits.
+        hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
 
     Returns:
         A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted, lower, upper`` and the limited
@@ -166,12 +174,10 @@ def build(
         return Built(built.archs, built.scores / len(space.units), built.predicted)
     if by not in ("predicted", "lower", "upper"):
         raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
-    limited = _limited(scores, where, labels, time_limit) if where is not None else None
-    side = {"lower": 1, "upper": 2}
-
-    def judge(archs: Sequence[Architecture]) -> NDArray[np.float64]:
-        return model.predict_mean(archs) if by == "predicted" else model.intervals(archs, 0.8)[side[by]]
-
+    limited = None
+    if where is not None:
+        limited = _limited(scores, where, labels, time_limit, _costs_for(scores, hardware))
+    judge = judge_of(model, space, lambda part: _predictor(part, by))
     archs = build_refined(space, scores.unit_scores, judge, top, limited=limited, apart=apart)
     predicted, lower, upper = model.intervals(archs, 0.9)
     values = limited.values(archs) if limited else {}
@@ -179,7 +185,26 @@ def build(
     return Built(tuple(archs), scores.projection.sums(archs), predicted, lower, upper, values, prices)
 
 
-def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, time_limit: float) -> Limited:
+def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+    """What networks are ranked by."""
+    if by == "predicted":
+        return model.predict_mean
+    side = {"lower": 1, "upper": 2}[by]
+    return lambda archs: model.intervals(archs, 0.8)[side]
+
+
+def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceCosts:
+    """Costs of the space that is built in; those of the model's own target where no other hardware is asked for."""
+    model = scores.model
+    own = model.exact.on(scores.space).costs if isinstance(model, CostedModel) else None
+    if isinstance(own, SpaceCosts) and (hardware is None or read_hardware(hardware) == own.hardware):
+        return own
+    return costs(scores.space, DEFAULT if hardware is None else hardware)
+
+
+def _limited(
+    scores: AdditiveScores, where: str, labels: LabelledSet | None, time_limit: float, exact: SpaceCosts
+) -> Limited:
     limits = parse_where(where)
     known = labels if labels is not None else scores.model._cache.get("labels")
     if known is not None and not isinstance(known, LabelledSet):
@@ -187,7 +212,6 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
     if known is not None and known.space.family != scores.space.family:
         raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
     found: dict[str, Metric] = {}
-    exact = costs(scores.space)
     columns = known.metrics if known is not None else []
     for limit in limits:
         for name in limit.expression.names:
@@ -197,13 +221,13 @@ def _limited(scores: AdditiveScores, where: str, labels: LabelledSet | None, tim
             except TargetError as error:
                 raise ConfigError(str(error).replace("target", "limit", 1)) from None
             if f"{kind}.{bare}" not in found:
-                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores.space, bare, exact[bare])
+                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
                 found[f"{kind}.{bare}"] = made
     score = Additive(scores.base, tuple(scores.unit_scores.values()))
     return Limited(scores.space, score, limits, found, time_limit)
 
 
-def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFunction]) -> bool:
+def _is_cost(column: str, labels: LabelledSet | None, exact: SpaceCosts) -> bool:
     """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
     if labels is None or column not in exact:
         return False
@@ -211,8 +235,20 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: Mapping[str, CostFu
     return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
-def _exact(space: SearchSpace, name: str, cost: CostFunction) -> Metric:
-    return Metric(lambda archs: cost(archs).astype(np.float64), additive_costs(space, [name])[0].get(name))
+def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
+    """A cost, with its sums over units; where those only enclose it, one between them that fits known architectures."""
+
+    def evaluate(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        return cost(archs).astype(np.float64)
+
+    bounds, slow = cost.bounds(), not cost.cheap
+    if bounds is None or bounds.exact:
+        return Metric(evaluate, None if bounds is None else bounds.lower, slow=slow)
+    known = [arch for arch in scores.model.training_archs if arch in scores.space][:CALIBRATED]
+    known = known or scores.space.sample(CALIBRATED, seed=0, design="depth")
+    indices, values = np.array([scores.space.indices(arch) for arch in known]), evaluate(known)
+    table, off = bounds.likely(indices, values)
+    return Metric(evaluate, table, margin=off, bounds=bounds, known=(indices, values), slow=slow)
 
 
 def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
@@ -257,11 +293,13 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     front = _pareto(tables, max_front)
     space = scores[0].space
     models = [own.model for own in scores]
-    ends = [build_refined(space, own.unit_scores, own.model.predict_mean, FRONT_ENDS) for own in scores]
+    judges = [judge_of(model, space, lambda part: part.predict_mean) for model in models]
+    ends = [build_refined(space, own.unit_scores, judge, FRONT_ENDS) for own, judge in zip(scores, judges, strict=True)]
     archs, values = climb_front(
         space,
         itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
-        lambda archs: np.column_stack([model.predict_mean(archs) for model in models]),
+        lambda archs: np.column_stack([np.nan_to_num(model.predict_mean(archs), nan=-np.inf) for model in models]),
+        **({"most": SLOW_FRONT} if any(isinstance(judge, Computed) for judge in judges) else {}),
     )
     columns = {model.target: values[:, place] for place, model in enumerate(models)}
     frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})
@@ -278,6 +316,7 @@ def narrow(
     *,
     where: str | None = None,
     labels: LabelledSet | None = None,
+    hardware: str | Path | Hardware | None = None,
 ) -> SearchSpace:
     """Keep only the best candidates of every unit; the result is a search space, and its ``note`` tells both sizes.
 
@@ -294,6 +333,7 @@ def narrow(
         where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
             have. What is left still holds networks that break them, so a search has to limit them as well.
         labels: Where limited label columns come from, as in :func:`build`.
+        hardware: What limited costs are computed for, as in :func:`build`.
 
     Raises:
         ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
@@ -308,7 +348,7 @@ def narrow(
     if where is not None:
         if not isinstance(scores, AdditiveScores):
             raise ConfigError(f"where needs additive scores, not those of scorer={scores.scorer}")
-        limited = _limited(scores, where, labels, 10.0)
+        limited = _limited(scores, where, labels, 10.0, _costs_for(scores, hardware))
         possible = limited.possible()
         space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
         tables = {name: tables[name][rows] for name, rows in zip(tables, possible, strict=True)}

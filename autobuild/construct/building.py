@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.assemblies import k_best
-from autobuild.construct.limited import Limited
-from autobuild.construct.refine import PROPOSALS, Judge, refine, spread
+from autobuild.construct.limited import Limited, NoNetworkError
+from autobuild.construct.refine import PROPOSALS, Judge, Lazy, refine, spread
 from autobuild.errors import ConfigError
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -101,7 +101,7 @@ def build(
 def build_refined(
     space: SearchSpace,
     scores_by_unit: Mapping[str, FloatArray],
-    judge: Judge,
+    judge: Judge | Lazy,
     top: int = 10,
     *,
     limited: Limited | None = None,
@@ -113,7 +113,8 @@ def build_refined(
     Args:
         space: The space.
         scores_by_unit: Unit name -> additive scores of its candidates.
-        judge: The full predictor, or a bound of it: architectures -> what is maximised.
+        judge: The full predictor, or a bound of it: architectures -> what is maximised; or one whose last word takes
+            long (:class:`~autobuild.construct.refine.Lazy`).
         top: How many to build.
         limited: Limits that every network has to satisfy.
         apart: In at least how many layers any two built networks differ.
@@ -128,13 +129,12 @@ def build_refined(
         raise ConfigError(f"apart={apart!r}: an integer of at least 0 is accepted")
     tables = _tables(space, scores_by_unit)
     source = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
-    feasible = limited.feasible if limited else None
-    pool = refine(space, source, judge, feasible=feasible, most=max(proposals, top))
-    if not pool.values:
-        assert limited is not None
-        raise limited.refuse()
-    archs = [pool.archs[key] for key in pool.best()]
-    return [archs[place] for place in spread(space, archs, top, apart)] if apart else archs[:top]
+    pool = refine(space, source, judge, feasible=limited, most=max(proposals, top))
+    ranked = (pool.archs[key] for key in pool.ranked())
+    archs = spread(ranked, top, apart) if apart else list(itertools.islice(ranked, top))
+    if not archs:
+        raise limited.refuse() if limited else NoNetworkError("no network was found that has a value", None, None)
+    return archs
 
 
 def check_top(top: object) -> None:

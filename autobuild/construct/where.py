@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from autobuild.errors import ConfigError, TargetError, nearest
 from autobuild.labels.target import MAX_LENGTH, TargetExpression
+from autobuild.labels.terms import linear_form, number_of
 from autobuild.spaces.additive import Additive, FloatArray, weighted_sum
 
 _ACCEPTED = "accepted: limits such as 'latency <= 8 and 2e6 <= params < 6e6', with < <= > >= joined by 'and'"
@@ -236,12 +237,12 @@ class _Reader:
             expression = TargetExpression.parse(f"({left}) - ({right})")
             bound = 0.0
         elif left.names:
-            expression, bound = left, _number(right)
+            expression, bound = left, number_of(right)
         else:
-            expression, bound, sense = right, _number(left), _FLIPPED[sense]
+            expression, bound, sense = right, number_of(left), _FLIPPED[sense]
         if not math.isfinite(bound):
             self.refuse(f"the bound of '{expression}' is {bound}")
-        linear, offset = _linear(expression)
+        linear, offset = linear_form(expression)
         text = _text(expression, sense, strict, bound)
         return Limit(expression, sense, bound, strict, text, linear, offset)
 
@@ -255,66 +256,3 @@ def _assigns(text: str) -> bool:
 
 def _text(expression: TargetExpression, sense: str, strict: bool, bound: float) -> str:
     return f"{expression} {sense[0] if strict else sense} {bound:.12g}"
-
-
-def _number(expression: TargetExpression) -> float:
-    return float(expression.evaluate(lambda name: math.nan))
-
-
-def _linear(expression: TargetExpression) -> tuple[dict[str, float] | None, float]:
-    """Coefficients by name and the constant; None where the expression is not linear, or not finite."""
-    form = _form(ast.parse(expression.text, mode="eval").body)  # the text has been checked already
-    if form is None or not all(map(math.isfinite, form.values())):
-        return None, 0.0
-    offset = form.pop("", 0.0)
-    return (form, offset) if any(form.values()) else (None, 0.0)
-
-
-def _form(node: ast.expr) -> dict[str, float] | None:
-    """Linear form of a checked expression: name -> coefficient, and the constant under the empty name."""
-    match node:
-        case ast.Name():
-            return {node.id: 1.0}
-        case ast.Attribute(value=ast.Name(id=base)):
-            return {f"{base}.{node.attr}": 1.0}
-        case ast.UnaryOp():
-            form = _form(node.operand)
-            return _times(form, -1.0 if isinstance(node.op, ast.USub) else 1.0)
-        case ast.BinOp(op=ast.Add() | ast.Sub()):
-            left, right = _form(node.left), _form(node.right)
-            right = _times(right, -1.0 if isinstance(node.op, ast.Sub) else 1.0)
-            if left is None or right is None:
-                return None
-            return {name: left.get(name, 0.0) + right.get(name, 0.0) for name in (*left, *right)}
-        case ast.BinOp(op=ast.Mult() | ast.Div()):
-            left, right = _form(node.left), _form(node.right)
-            if isinstance(node.op, ast.Mult) and _constant(left) is not None:
-                return _times(right, _constant(left) or 0.0)
-            factor = _constant(right)
-            if factor is None or (factor == 0 and isinstance(node.op, ast.Div)):
-                return None
-            # dividing by a number is not the same as multiplying by its rounded inverse
-            if isinstance(node.op, ast.Div):
-                return None if left is None else {name: value / factor for name, value in left.items()}
-            return _times(left, factor)
-    value = _number_of(node)
-    return None if value is None else {"": value}
-
-
-def _times(form: dict[str, float] | None, factor: float) -> dict[str, float] | None:
-    return None if form is None else {name: factor * value for name, value in form.items()}
-
-
-def _constant(form: dict[str, float] | None) -> float | None:
-    return form[""] if form is not None and set(form) == {""} else None
-
-
-def _number_of(node: ast.expr) -> float | None:
-    """Value of a part without names (a number, a power, a call), or None."""
-    if any(isinstance(part, ast.Name) and not _called(part, node) for part in ast.walk(node)):
-        return None
-    return _number(TargetExpression.parse(ast.unparse(node)))
-
-
-def _called(name: ast.Name, within: ast.expr) -> bool:
-    return any(isinstance(part, ast.Call) and part.func is name for part in ast.walk(within))

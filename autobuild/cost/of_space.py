@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.analytic import costs_of
+from autobuild.cost.analytic import Counter, Counts, costs_of
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
 from autobuild.cost.registry import all_costs
+from autobuild.cost.unit_tables import additive_costs
 from autobuild.errors import CostError, GraphError, SpaceError
 from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.spaces import Architecture, SearchSpace
@@ -104,6 +106,8 @@ class MetricOf:
         unit: Its unit.
     """
 
+    cheap = False  # a graph is made of every architecture
+
     def __init__(self, of: CostOf, metric: str) -> None:
         self.of, self.metric = of, metric
         self.unit = metric_units(of.cost)[metric]
@@ -120,17 +124,51 @@ class MetricOf:
         return self.of.bounds(self.metric)
 
 
-def graph_costs(space: SearchSpace, hardware: str | Hardware = DEFAULT) -> dict[str, MetricOf]:
-    """Every metric of every registered cost but what :func:`costs_of` counts; none where no network can be built."""
-    described = read_hardware(hardware)
-    try:
-        counted = costs_of(space)
-    except SpaceError:
-        return {}
-    shared: dict[int, CostOf] = {}
-    found: dict[str, MetricOf] = {}
-    for metric, cost in all_costs(described).items():
-        if metric not in counted:
-            of = shared.setdefault(id(cost), CostOf(cost, space))
-            found[metric] = MetricOf(of, metric)
-    return found
+class CountOf:
+    """A count of :func:`costs_of`, by name, with its sums over units."""
+
+    cheap = True
+    unit = "1"
+
+    def __init__(self, space: SearchSpace, name: str, count: Counter) -> None:
+        self.space, self.name, self.count = space, name, count
+
+    def __call__(self, archs: Sequence[Architecture | str]) -> Counts:
+        """Whole numbers, shape ``(n,)``."""
+        return self.count(archs)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of {self.space.name}>"
+
+    def bounds(self) -> Bounds | None:
+        """The exact sum over units; None where it is none."""
+        table = additive_costs(self.space, [self.name])[0].get(self.name)
+        return None if table is None else Bounds(table, table)
+
+
+class SpaceCosts(dict[str, "MetricOf | CountOf"]):
+    """Metric -> function of architectures, of all costs of a space.
+
+    Counts of :func:`costs_of` come from tables; those of every other registered cost are computed for ``hardware`` from
+    operation graphs, each architecture once. Empty where the space builds no networks.
+
+    Args:
+        space: The space.
+        hardware: What they are computed for.
+
+    Raises:
+        ConfigError: The hardware is unknown or badly described.
+    """
+
+    def __init__(self, space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> None:
+        super().__init__()
+        self.space, self.hardware = space, read_hardware(hardware)
+        try:
+            counts = costs_of(space)
+        except SpaceError:
+            return
+        self.update((name, CountOf(space, name, count)) for name, count in counts.items())
+        shared: dict[int, CostOf] = {}
+        for metric, cost in all_costs(self.hardware).items():
+            if metric not in self:
+                self[metric] = MetricOf(shared.setdefault(id(cost), CostOf(cost, space)), metric)

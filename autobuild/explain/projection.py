@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.explain.scorers import UnitScores
-from autobuild.fit import FittedModel
+from autobuild.fit import CostedModel, FittedModel
 from autobuild.fit.describe import Describer
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.stage import IntArray
@@ -72,9 +72,12 @@ def project(
 
     The sum is a kernel ridge regression with one squared-exponential kernel a unit; its ridge is picked by
     leave-one-out error. Draws of the model pass through the same map, which gives the intervals. Fewer architectures
-    in the ``background``, and no ``draws``, give scores in a moment, for those who only propose by them.
+    in the ``background``, and no ``draws``, give scores in a moment, for those who only propose by them. Cost terms of
+    a target are not decomposed so, but by the sums over units that they have.
     """
     space = space or model.space
+    if isinstance(model, CostedModel):
+        return _with_costs(project(model.learned, space, seed, background=background, draws=draws), model)
     archs = list(dict.fromkeys(space.sample(background + CHECKED, seed, "depth")))
     known = min(len(archs), background)
     decomposed, checked = archs[:known], archs[known:]
@@ -113,6 +116,40 @@ def project(
         share=1 - float((left**2).mean()) / variance,
         remainder_sd=float((left**2).mean() ** 0.5),
     )
+
+
+def _with_costs(learned: Projection, model: CostedModel) -> Projection:
+    """The projection of what is learned, and the sums over units of what is computed; without those, it is left out."""
+    found = model.likely(learned.space)
+    if found is None:
+        return learned
+    table, off = found
+    indices = np.array([learned.space.indices(arch) for arch in learned.background], dtype=np.int64)
+    base, units, added = table.constant, [], np.zeros(len(indices))
+    for place, (unit, own) in enumerate(zip(learned.units, table.tables, strict=True)):
+        usual = own[indices[:, place]]
+        middle = float(np.median(usual))
+        # a candidate that no hardware runs counts as more than anything: it must not move the centre
+        mean = middle if (np.abs(usual) > 1e3 * abs(middle) + 1e-12).any() else float(usual.mean())
+        base += mean
+        added += usual - mean
+        units.append(_moved(unit, own - mean))
+    predicted = learned.predicted + base + added
+    left = float(np.hypot(learned.remainder_sd, off))
+    return replace(
+        learned,
+        base=learned.base + base,
+        units=units,
+        predicted=predicted,
+        drawn=learned.drawn + base + added,
+        share=1 - left**2 / (float(predicted.var()) or 1.0),
+        remainder_sd=left,
+    )
+
+
+def _moved(unit: UnitScores, by: FloatArray) -> UnitScores:
+    lower, upper = (None if old is None else old + by for old in (unit.lower, unit.upper))
+    return replace(unit, score=unit.score + by, lower=lower, upper=upper)
 
 
 def additive(model: FittedModel, space: SearchSpace) -> list[UnitScores]:

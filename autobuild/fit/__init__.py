@@ -1,6 +1,7 @@
 """Fitting predictors on labelled architectures."""
 
 from autobuild.fit.config import FitConfig
+from autobuild.fit.costed import CostedModel
 from autobuild.fit.curve import learning_curve
 from autobuild.fit.describe import Describer, Description
 from autobuild.fit.ensemble import EnsembleModel
@@ -14,6 +15,7 @@ from autobuild.fit.store import load_model, save_model
 from autobuild.fit.training import train
 
 __all__ = [
+    "CostedModel",
     "FAMILIES",
     "Describer",
     "Description",

@@ -11,6 +11,7 @@ import pandas as pd
 from autobuild.encode import EncoderConfig
 from autobuild.fit.config import FitConfig
 from autobuild.fit.describe import Describer
+from autobuild.fit.exact import taken_apart
 from autobuild.fit.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
 from autobuild.fit.members import Inputs
 from autobuild.fit.process import fit_process
@@ -61,7 +62,9 @@ def learning_curve(
     if model == "graph":
         judge = _graph(usable.labels, usable.values, test_rows, seed, encoder, config)
     else:
-        judge = _process(usable.labels, usable.values, test_rows, seed)
+        exact = taken_apart(usable.expression, labels.metrics, costs or {})[1]
+        computed = np.zeros(len(usable.values)) if exact is None else exact.values(usable.labels.archs)
+        judge = _process(usable.labels, usable.values, computed, test_rows, seed)
     points = []
     for done, size in enumerate(sizes, start=1):
         points.append({"n": size, **judge(np.sort(order[:size]))})
@@ -90,15 +93,17 @@ def _graph(
     return judge
 
 
-def _process(labels: LabelledSet, values: FloatArray, test: Rows, seed: int) -> Callable[[Rows], dict[str, float]]:
+def _process(
+    labels: LabelledSet, values: FloatArray, computed: FloatArray, test: Rows, seed: int
+) -> Callable[[Rows], dict[str, float]]:
     from autobuild.fit.members import process_parts
 
     inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
     description, parts = inputs.description, process_parts("gp", inputs)
 
     def judge(rows: Rows) -> dict[str, float]:
-        process = fit_process(description.take(rows), values[rows], parts, seed=seed)
-        predicted = process.warp.label(process.predict_mean(description.take(test)))
+        process = fit_process(description.take(rows), (values - computed)[rows], parts, seed=seed)
+        predicted = process.warp.label(process.predict_mean(description.take(test))) + computed[test]
         return {"test_srcc": srcc(predicted, values[test]), "test_mae": mae(predicted, values[test])}
 
     return judge

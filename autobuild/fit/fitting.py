@@ -10,7 +10,10 @@ from typing import Any
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, nearest
 from autobuild.fit.config import FitConfig, check_seed
+from autobuild.fit.costed import CostedModel
+from autobuild.fit.ensemble import EnsembleModel
 from autobuild.fit.ensemble_fit import fit_ensemble
+from autobuild.fit.exact import taken_apart
 from autobuild.fit.graph_fit import check_device, fit_graph
 from autobuild.fit.members import Settings
 from autobuild.fit.model import FittedModel
@@ -41,7 +44,9 @@ def fit(
 
     Args:
         labels: The labelled set; no other label is ever seen.
-        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``.
+        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name
+            costs alone, as in ``"acc - 1e-9*dram_bytes"``, are not learned but computed (a
+            :class:`~autobuild.fit.costed.CostedModel`); ``"graph"`` learns all of it.
         model: ``"auto"`` weighs a Gaussian process, a linear one, boosted trees and the graph encoder by
             cross-validation inside these labels; ``report["picked"]`` says what came out, and ``report["members"]``
             what each adds. ``"gp"``, ``"linear"`` and ``"trees"`` are those members alone, ``"graph"`` the hop encoder
@@ -87,7 +92,17 @@ def fit(
     if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
     settings = Settings(encoder, config, seed, device, checkpoint)
-    fitted = fit_ensemble(usable.labels, usable.values, target, model, settings, folds=folds, on_progress=on_progress)
+    learned, exact = taken_apart(usable.expression, labels.metrics, costs or {})
+    values = usable.values if exact is None else usable.labels.target(learned, costs).values
+    fitted: FittedModel = fit_ensemble(
+        usable.labels, values, target if exact is None else learned.text, model, settings, folds=folds,
+        on_progress=on_progress,
+    )  # fmt: skip
+    if exact is not None:
+        assert isinstance(fitted, EnsembleModel)
+        computed = exact.values(usable.labels.archs)
+        fitted.training["exact"], fitted.heldout["exact"] = computed, computed
+        fitted = CostedModel.of(fitted, exact, target)
     fitted.report |= {
         "target": target,
         "model": model,

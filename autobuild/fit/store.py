@@ -6,20 +6,27 @@ import hashlib
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ModelError, RunError
+from autobuild.errors import ModelError, RunError, TargetError
 from autobuild.fit.config import FitConfig
+from autobuild.fit.costed import CostedModel
 from autobuild.fit.ensemble import EnsembleModel
+from autobuild.fit.exact import ExactPart
 from autobuild.fit.graph_model import GraphModel
 from autobuild.fit.model import FittedModel
 from autobuild.fit.network import Predictor
 from autobuild.fit.store_members import members_from_disk, members_to_disk
+from autobuild.labels.target import TargetExpression, find_name
 from autobuild.spaces import SearchSpace
 
 FORMAT = "autobuild.model/2"
@@ -35,8 +42,12 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
     from safetensors.torch import save
 
     path = Path(folder)
+    computed: dict[str, Any] = {}
+    if isinstance(model, CostedModel):
+        computed, model = {"exact": _exact_header(model), "whole_report": model.report}, model.learned
     header: dict[str, Any] = {
         "format": FORMAT,
+        **computed,
         "family": model.family,
         "target": model.target,
         "seed": model.seed,
@@ -64,6 +75,28 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
     except OSError as error:
         raise RunError(f"cannot write the model into {path}: {error.strerror or error}") from None
     return path
+
+
+def _exact_header(model: CostedModel) -> dict[str, Any]:
+    """What is needed to compute the cost terms again."""
+    costs = model.exact.costs
+    hardware = asdict(costs.hardware) if isinstance(costs, SpaceCosts) else None
+    return {"target": model.target, "expression": model.exact.expression.text, "hardware": hardware}
+
+
+def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
+    """The model that :func:`_exact_header` was written for. Raises ModelError where a cost of it is unknown here."""
+    told = header["exact"]
+    hardware = DEFAULT if told["hardware"] is None else Hardware(**told["hardware"])
+    part = ExactPart(TargetExpression.parse(told["expression"]), SpaceCosts(learned.space, hardware))
+    for name in part.expression.names:
+        try:
+            find_name(name, (), part.costs, told["target"])
+        except TargetError as error:
+            raise ModelError(f"the model's costs are not all known here: {error}") from None
+    model = CostedModel.of(learned, part, str(told["target"]))
+    model.report = dict(header["whole_report"])
+    return model
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -101,7 +134,10 @@ def load_model(folder: str | Path) -> FittedModel:
         raise
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {error}") from None
-    return GraphModel(**common, **parts) if graph else EnsembleModel(**common, **parts)
+    if graph:
+        return GraphModel(**common, **parts)
+    model = EnsembleModel(**common, **parts)
+    return model if "exact" not in header else _with_exact(model, header)
 
 
 def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:

@@ -29,8 +29,8 @@ _FLAGS = {
     "--info": 1,
     "--hydra-help": 0,
 }
-# Hydra takes a key that is called as a folder of conf/ (hardware) for a group, whose choices cannot be paths: it travels
-# under this one.
+# Hydra takes a key that is called as a folder of conf/ (hardware) for a group, whose choices cannot be paths: such a
+# key travels under this one.
 CHOSEN = "chosen"
 _OWN_FLAGS = ("--help", "-h", "--version")
 

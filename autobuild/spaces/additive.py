@@ -99,6 +99,57 @@ class Bounds:
         """Whether the sum is the number itself."""
         return self.lower is self.upper
 
+    def scaled(self, factor: float) -> Bounds:
+        """The number times a factor."""
+        lower = self.lower.scaled(factor)
+        upper = lower if self.exact else self.upper.scaled(factor)
+        return Bounds(lower, upper) if factor >= 0 else Bounds(upper, lower)
+
+    def likely(self, indices: ArrayLike, values: ArrayLike) -> tuple[Additive, float]:
+        """The sum between the two that comes nearest to known values, and the deviation of what it leaves.
+
+        ``lower + sum over units of share * (upper - lower)``: the constant and every unit have a share of their own, by
+        least squares within 0 and 1.
+
+        Args:
+            indices: Candidate of every unit of known architectures, ``(n, units)``.
+            values: Their numbers, ``(n,)``; missing ones are left out.
+        """
+        from scipy.optimize import lsq_linear
+
+        if self.exact:
+            return self.lower, 0.0
+        known = np.asarray(values, dtype=np.float64)
+        there = np.isfinite(known)
+        rows = np.asarray(indices, dtype=np.int64).reshape(len(known), -1)[there]
+        widths = [up - low for up, low in zip(self.upper.tables, self.lower.tables, strict=True)]
+        gap = self.upper.constant - self.lower.constant
+        columns = [np.full(len(rows), gap), *(width[rows[:, unit]] for unit, width in enumerate(widths))]
+        above = known[there] - self.lower.totals(rows)
+        shares = np.full(len(columns), 0.5)
+        if len(rows):
+            scale = float(np.abs(columns).max()) or 1.0
+            shares = np.clip(lsq_linear(np.stack(columns, axis=1) / scale, above / scale, bounds=(0, 1)).x, 0, 1)
+        left = above - shares @ np.array(columns)
+        tables = tuple(
+            low + share * width for low, width, share in zip(self.lower.tables, widths, shares[1:], strict=True)
+        )
+        off = float(np.sqrt((left**2).sum() / max(len(left) - len(shares), 1))) if len(left) else 0.0
+        return Additive(self.lower.constant + float(shares[0]) * gap, tables), off
+
+
+def bounded_sum(terms: Sequence[tuple[float, Bounds]], constant: float = 0.0) -> Bounds:
+    """``constant + sum of weight * number``, enclosed.
+
+    Raises:
+        ConfigError: As :func:`weighted_sum`.
+    """
+    scaled = [bounds.scaled(weight) for weight, bounds in terms]
+    lower = weighted_sum([(1.0, bounds.lower) for bounds in scaled], constant)
+    if all(bounds.exact for bounds in scaled):
+        return Bounds(lower, lower)
+    return Bounds(lower, weighted_sum([(1.0, bounds.upper) for bounds in scaled], constant))
+
 
 def weighted_sum(terms: Sequence[tuple[float, Additive]], constant: float = 0.0) -> Additive:
     """``constant + sum of weight * additive``: additive again.

@@ -1,0 +1,130 @@
+"""Target expressions taken apart: linear forms, and sums split by where their terms come from."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterator
+
+from autobuild.errors import TargetError
+from autobuild.labels.target import TargetExpression
+
+
+def split_terms(
+    expression: TargetExpression, exact: Callable[[str], bool]
+) -> tuple[TargetExpression | None, TargetExpression | None]:
+    """A sum as two: the terms whose names are all exact, last, and the others, first; None where there are none.
+
+    >>> split_terms(TargetExpression.parse("2*(acc - log(macs)) + 1"), {"macs"}.__contains__)
+    (TargetExpression(text='2*acc + 1', ...), TargetExpression(text='2*-log(macs)', ...))
+
+    Numbers multiply into sums; a term without names stays with the others, and so does one that mixes both kinds, as
+    ``acc/macs`` does. The two add up to the expression, but for rounding.
+
+    Args:
+        expression: The expression.
+        exact: Name, as in ``expression.names`` -> whether it is exact.
+    """
+    parts: tuple[list[str], list[str]] = ([], [])
+    for text, names in _terms(_tree(expression), lambda text: text):
+        parts[bool(names) and all(map(exact, names))].append(text)
+    if not parts[1]:
+        return expression, None
+    try:
+        mixed, alone = (TargetExpression.parse(" + ".join(part)) if part else None for part in parts)
+    except TargetError:  # longer, or deeper, than an expression may be
+        return expression, None
+    return mixed, alone
+
+
+def _tree(expression: TargetExpression) -> ast.expr:
+    return ast.parse(expression.text, mode="eval").body  # the text has been checked already
+
+
+def _terms(node: ast.expr, within: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
+    """Terms of a checked expression, each as text, with its names."""
+    match node:
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            yield from _terms(left, within)
+            yield from _terms(right, within)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            yield from _terms(left, within)
+            yield from _terms(right, lambda text: within(f"-({text})"))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            yield from _terms(operand, lambda text: within(f"-({text})"))
+        case ast.BinOp(left=left, op=ast.Mult(), right=right) if not _names(left):
+            yield from _terms(right, lambda text: within(f"({ast.unparse(left)})*({text})"))
+        case ast.BinOp(left=left, op=ast.Mult() | ast.Div() as op, right=right) if not _names(right):
+            sign = "*" if isinstance(op, ast.Mult) else "/"
+            yield from _terms(left, lambda text: within(f"({text}){sign}({ast.unparse(right)})"))
+        case _:
+            text = within(ast.unparse(node))
+            yield ast.unparse(ast.parse(text, mode="eval").body), _names(node)
+
+
+def _names(node: ast.expr) -> list[str]:
+    return list(TargetExpression.parse(ast.unparse(node)).names)
+
+
+def number_of(expression: TargetExpression) -> float:
+    """Value of an expression without names; NaN where it has some."""
+    return float(expression.evaluate(lambda name: math.nan))
+
+
+def linear_form(expression: TargetExpression) -> tuple[dict[str, float] | None, float]:
+    """Coefficients by name and the constant; None where the expression is not linear, or not finite."""
+    form = _form(_tree(expression))
+    if form is None or not all(map(math.isfinite, form.values())):
+        return None, 0.0
+    offset = form.pop("", 0.0)
+    return (form, offset) if any(form.values()) else (None, 0.0)
+
+
+def _form(node: ast.expr) -> dict[str, float] | None:
+    """Linear form of a checked expression: name -> coefficient, and the constant under the empty name."""
+    match node:
+        case ast.Name():
+            return {node.id: 1.0}
+        case ast.Attribute(value=ast.Name(id=base)):
+            return {f"{base}.{node.attr}": 1.0}
+        case ast.UnaryOp():
+            form = _form(node.operand)
+            return _times(form, -1.0 if isinstance(node.op, ast.USub) else 1.0)
+        case ast.BinOp(op=ast.Add() | ast.Sub()):
+            left, right = _form(node.left), _form(node.right)
+            right = _times(right, -1.0 if isinstance(node.op, ast.Sub) else 1.0)
+            if left is None or right is None:
+                return None
+            return {name: left.get(name, 0.0) + right.get(name, 0.0) for name in (*left, *right)}
+        case ast.BinOp(op=ast.Mult() | ast.Div()):
+            left, right = _form(node.left), _form(node.right)
+            if isinstance(node.op, ast.Mult) and _constant(left) is not None:
+                return _times(right, _constant(left) or 0.0)
+            factor = _constant(right)
+            if factor is None or (factor == 0 and isinstance(node.op, ast.Div)):
+                return None
+            # dividing by a number is not the same as multiplying by its rounded inverse
+            if isinstance(node.op, ast.Div):
+                return None if left is None else {name: value / factor for name, value in left.items()}
+            return _times(left, factor)
+    value = _number_of(node)
+    return None if value is None else {"": value}
+
+
+def _times(form: dict[str, float] | None, factor: float) -> dict[str, float] | None:
+    return None if form is None else {name: factor * value for name, value in form.items()}
+
+
+def _constant(form: dict[str, float] | None) -> float | None:
+    return form[""] if form is not None and set(form) == {""} else None
+
+
+def _number_of(node: ast.expr) -> float | None:
+    """Value of a part without names (a number, a power, a call), or None."""
+    if any(isinstance(part, ast.Name) and not _called(part, node) for part in ast.walk(node)):
+        return None
+    return number_of(TargetExpression.parse(ast.unparse(node)))
+
+
+def _called(name: ast.Name, within: ast.expr) -> bool:
+    return any(isinstance(part, ast.Call) and part.func is name for part in ast.walk(within))
