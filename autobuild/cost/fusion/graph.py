@@ -83,7 +83,7 @@ class FusionGraph:
         ops: The operations; every operand comes from an operation before it or from outside.
         tensors: The tensors.
         name: Of the network.
-        weight_bytes: Bytes of one weight.
+        weight_bytes: Bytes of one weight; biases have at least four.
         activation_bytes: Bytes of one activation.
     """
 
