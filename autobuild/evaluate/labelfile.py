@@ -94,6 +94,9 @@ class LabelFile:
 
         Returns:
             Why the row cannot be taken, or an empty text.
+
+        Raises:
+            RunError: If it cannot be written, as on a full disk; half a row is dropped when it is opened next.
         """
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
@@ -109,7 +112,7 @@ class LabelFile:
         row = {name: texts.get(name, "") for name in self.columns} | {"arch": arch, "seed": str(seed)}
         lines = [self.columns] if first else []
         lines.append([row[name] for name in self.columns])
-        with self.path.open("ab") as handle:
+        with _written(self.path), self.path.open("ab") as handle:
             handle.write(_csv(lines))
             handle.flush()
             os.fsync(handle.fileno())
@@ -127,9 +130,24 @@ class LabelFile:
                 row[column] = _number(value)
 
     def rewrite(self) -> None:
-        """Write everything to a new file and rename it over the old one: a reader sees one or the other, whole."""
+        """Write everything to a new file and rename it over the old one: a reader sees one or the other, whole.
+
+        Raises:
+            RunError: If it cannot be written; the old one is as it was.
+        """
         lines = [self.columns, *([row[name] for name in self.columns] for row in self.rows.values())]
-        write_whole(self.path, _csv(lines))
+        with _written(self.path):
+            write_whole(self.path, _csv(lines))
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}; what it holds stays, and the same command goes on from there"
+        ) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

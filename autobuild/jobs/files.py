@@ -34,11 +34,22 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
             path = resource_dir("conf") / "hardware" / f"{value}.yaml"
         if _exists(path):
             found[key] = path
+    evaluates = _evaluators_file(config.get("evaluator"))
+    if evaluates is not None:
+        found["evaluator"] = evaluates
     if config.get("labels", "") is None and isinstance(config.get("space"), str):
         embedded = embedded_labels(str(config["space"]))
         if embedded is not None:
             found["labels"] = embedded
     return found
+
+
+def _evaluators_file(evaluator: Any) -> Path | None:
+    """The table or the model that ``evaluator=`` names."""
+    kind, _, name = evaluator.partition(":") if isinstance(evaluator, str) else ("", "", "")
+    if kind in ("table", "surrogate") and name and _exists(Path(name)):
+        return Path(name)
+    return None
 
 
 def embedded_labels(space: str) -> Path | None:

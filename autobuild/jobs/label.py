@@ -18,6 +18,7 @@ def run(config: Mapping[str, Any]) -> int:
     """Choose the architectures, train each with each seed, measure latencies, write the labels."""
     import autobuild as ab
     from autobuild.jobs.measuring import train
+    from autobuild.jobs.places import evaluator_of, place_of
     from autobuild.jobs.run import Run, use_threads
 
     space = ab.space(config["space"])
@@ -25,7 +26,10 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             use_threads(config["threads"])
             archs, seeds = _chosen(config, space), list(dict.fromkeys(config["seeds"]))
-            trained = train(folder, space, archs, seeds, config["workers"], latency=config["latency"])
+            own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
+            latency = config["latency"] if config["latency"] is not None else own
+            evaluator = None if own else evaluator_of(config, space)
+            trained = train(folder, space, archs, seeds, place_of(config), latency=latency, evaluator=evaluator)
             frame = means(trained)
             folder.write_frame("labels.csv", frame)
             folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))

@@ -10,6 +10,7 @@ from autobuild.jobs.console import Phases
 if TYPE_CHECKING:
     import pandas as pd
 
+    from autobuild.evaluate import Evaluator, Place
     from autobuild.evaluate.labelling import Progress, Result
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
@@ -22,11 +23,21 @@ def train(
     space: SearchSpace,
     archs: Sequence[Architecture],
     seeds: Sequence[int],
-    workers: int,
+    place: Place,
     *,
     latency: bool,
+    evaluator: Evaluator | None = None,
 ) -> pd.DataFrame:
     """Train every architecture with every seed; those that an earlier process has finished are not repeated.
+
+    Args:
+        folder: Where the rows go.
+        space: The space of the architectures.
+        archs: What is trained.
+        seeds: Seeds for each architecture.
+        place: Where the evaluations run.
+        latency: Whether to measure latencies afterwards, on this machine.
+        evaluator: What trains them (None: the space's own).
 
     Returns:
         ``arch, seed`` and the metrics, a row a training, in the order of ``archs`` and ``seeds``. The same rows are in
@@ -35,7 +46,7 @@ def train(
     Raises:
         EvaluationError: The space has no evaluator, or some trainings failed; all others are kept.
     """
-    _train(folder, space, archs, seeds, workers, latency, lambda result: None)
+    _train(folder, space, archs, seeds, place, latency, evaluator, lambda result: None)
     frame = _read(folder)
     wanted = [(str(arch), int(seed)) for arch in archs for seed in seeds]
     return frame.loc[list(dict.fromkeys(wanted))].reset_index()
@@ -46,9 +57,10 @@ def train_some(
     space: SearchSpace,
     archs: Sequence[Architecture],
     seeds: Sequence[int],
-    workers: int,
+    place: Place,
     *,
     latency: bool,
+    evaluator: Evaluator | None = None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """As :func:`train`, and go on where trainings fail.
 
@@ -68,7 +80,7 @@ def train_some(
         reasons.setdefault(result.arch, result.reason)
 
     try:
-        _train(folder, space, archs, seeds, workers, latency, failed)
+        _train(folder, space, archs, seeds, place, latency, evaluator, failed)
     except EvaluationError:
         if not reasons:
             raise
@@ -85,8 +97,9 @@ def _train(
     space: SearchSpace,
     archs: Sequence[Architecture],
     seeds: Sequence[int],
-    workers: int,
+    place: Place,
     latency: bool,
+    evaluator: Evaluator | None,
     on_failure: Callable[[Result], None],
 ) -> None:
     from autobuild.evaluate.labelling import label_architectures
@@ -95,7 +108,7 @@ def _train(
     path = folder.path(TRAINED)
     for beside in (f"{TRAINED}.lock", "trained.recipe.json"):
         folder.path(beside)
-    evaluator = evaluator_for(space)
+    chosen = evaluator if evaluator is not None else evaluator_for(space)
     with Phases() as phases:
 
         def show(progress: Progress) -> None:
@@ -106,7 +119,7 @@ def _train(
             failed = f" {progress.failed} failed" if progress.failed else ""
             phases.show(progress.phase, progress.done, progress.total, note + failed)
 
-        label_architectures(space, evaluator, archs, path, seeds, workers, latency, show)
+        label_architectures(space, chosen, archs, path, seeds, latency=latency, on_progress=show, place=place)
 
 
 def _read(folder: Run) -> pd.DataFrame:

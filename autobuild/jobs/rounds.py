@@ -43,12 +43,12 @@ def run(config: Mapping[str, Any]) -> int:
 
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
-    import autobuild as ab
     from autobuild.construct.rounds import Rounds
+    from autobuild.jobs import steps
 
     labels = _labels(config)
     outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels.space)
-    exact = ab.costs(labels.space)
+    exact = steps.costs(config, labels.space)
     how = {key: config[key] for key in ("model", "acquisition", "seed")}
     asking = Rounds(labels, config["target"], costs=exact, **how)
     start = labels.target(config["target"], exact)
@@ -143,24 +143,27 @@ def _looked_up(config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
 
 
 def _trained(folder: Run, config: Mapping[str, Any], space: SearchSpace) -> Outcomes:
-    """Evaluation by the space's own evaluator, in parallel processes.
+    """Evaluation by what ``evaluator=`` names, here or on a cluster.
 
     Raises:
-        EvaluationError: The space has none.
+        EvaluationError: It is the space's own, and the space has none.
     """
-    from autobuild.evaluate.protocol import evaluator_for
     from autobuild.jobs.measuring import train_some
+    from autobuild.jobs.places import evaluator_of, place_of
     from autobuild.labels import TargetExpression
 
+    own = config["evaluator"] == "train"
     try:
-        evaluator_for(space)
+        evaluator = evaluator_of(config, space)
     except EvaluationError as error:
-        raise EvaluationError(f"{error}; or give table=, labelled networks to look them up in") from None
-    latency = any(name.endswith("latency_ms") for name in TargetExpression.parse(config["target"]).names)
+        hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if own else ""
+        raise EvaluationError(f"{error}{hint}") from None
+    how: dict[str, Any] = {"evaluator": None if own else evaluator}
+    how["latency"] = own and any(name.endswith("latency_ms") for name in TargetExpression.parse(config["target"]).names)
     seeds = list(dict.fromkeys(config["seeds"]))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
-        trained, reasons = train_some(folder, space, archs, seeds, config["workers"], latency=latency)
+        trained, reasons = train_some(folder, space, archs, seeds, place_of(config), **how)
         means = {arch: own.drop(columns=["arch", "seed"]).mean() for arch, own in trained.groupby("arch", sort=False)}
         found: list[Metrics | str] = []
         for text in map(str, archs):

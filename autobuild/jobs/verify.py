@@ -75,19 +75,19 @@ def verify_step(
     with folder.step("verify") as todo:
         if not todo:
             return
-        import autobuild as ab
-        from autobuild.jobs import measuring, pictures
+        from autobuild.evaluate import Place
+        from autobuild.jobs import measuring, pictures, steps
         from autobuild.labels import TargetExpression
 
         space, expression = labels.space, TargetExpression.parse(config["target"])
-        usable = labels.target(expression, ab.costs(space))
+        usable = labels.target(expression, steps.costs(config, space))
         best = [usable.labels.archs[row] for row in usable.values.argsort(kind="stable")[::-1][:_LABELLED]]
         top = built.head(how["top"])
         archs = [space.parse(text) for text in top["arch"]]
         first = _FIRST_FRESH_SEED + 1_000 * int(config["seed"])
         seeds = list(range(first, first + how["seeds"]))
         latency = any(name.endswith("latency_ms") for name in expression.names)
-        trained = measuring.train(folder, space, [*archs, *best], seeds, how["workers"], latency=latency)
+        trained = measuring.train(folder, space, [*archs, *best], seeds, Place(workers=how["workers"]), latency=latency)
         label_of = dict(zip(usable.labels.keys, usable.values, strict=True))
         predicted = dict(zip(map(str, archs), top["predicted"], strict=True)) if "predicted" in top else {}
         frame = _table(space, expression, trained, archs, best, label_of, predicted)

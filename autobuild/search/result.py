@@ -68,7 +68,7 @@ class Search:
     def feasible(self) -> pd.DataFrame:
         """The complete rows of :attr:`trials` that keep all limits, labels included; each network once."""
         frame = self.trials
-        kept = frame[(frame["state"] == "COMPLETE") & ~(frame["broken"] > 0)]
+        kept = feasible(frame)
         return kept.drop_duplicates("arch", keep="first").reset_index(drop=True)
 
     @property
@@ -126,6 +126,17 @@ class Search:
         if len(self.studies) > 1:
             parts.append(self.chain.to_html(index=False))
         return "".join(parts)
+
+
+def feasible(trials: pd.DataFrame) -> pd.DataFrame:
+    """Complete rows that keep all limits."""
+    return trials[(trials["state"] == "COMPLETE") & ~(trials["broken"] > 0)]
+
+
+def best_value(trials: pd.DataFrame, targets: Sequence[str]) -> float | None:
+    """The best of a single target, labels included; None where there is none, or with several targets."""
+    values = feasible(trials)[targets[0]]
+    return float(values.max()) if len(targets) == 1 and len(values) else None
 
 
 def trials_of(studies: Sequence[optuna.Study], targets: Sequence[str]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 ACCEPTED = "accepted: sqlite:///PATH, journal:PATH, postgresql+psycopg://USER@HOST/DATABASE"
 JOURNAL = "journal:"
+_OPENING_SECONDS = 5.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = ("disk is full", "No space left", "could not extend file", "database or disk")
 
@@ -118,7 +119,8 @@ def _relational(
         with contextlib.suppress(OSError):
             Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
     grace = max(2, round(lease_s))
-    try:
+
+    def make() -> tuple[Any, TableStore]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = optuna.storages.RDBStorage(
@@ -129,10 +131,14 @@ def _relational(
                 heartbeat_stale_trial_callback=on_stale,
             )
         _tune(storage.engine)
-        claims = TableStore(storage.engine)
+        return storage, TableStore(storage.engine)
+
+    try:
+        # Workers that start at once all make the tables, and all but one fail at first.
+        storage, claims = Patience(shown(address), _OPENING_SECONDS).call(make)
     except ImportError as error:
         raise ConfigError(_driver_missing(url, error)) from error
-    except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except sa.exc.SQLAlchemyError as error:
         raise RunError(f"storage {shown(address)} cannot be used: {_reason(error)}") from error
     except RuntimeError as error:  # Optuna's word on the tables of another version
         raise RunError(f"storage {shown(address)}: {error}") from error

@@ -83,16 +83,18 @@ def open_study(
     return study, dict(known)
 
 
-def read_facts(storage: Storage, name: str) -> dict[str, Any] | None:
-    """The facts of a study; None where there is none."""
+def load_stage(storage: Storage, name: str) -> tuple[optuna.Study, SearchSpace] | None:
+    """A study and its space, as it was opened; None where there is none."""
     import optuna
+
+    from autobuild.spaces import SearchSpace
 
     try:
         study = optuna.load_study(storage=storage.optuna, study_name=name)
     except KeyError:
         return None
-    found = study.user_attrs.get(FACTS)
-    return None if found is None else dict(found)
+    attrs = study.user_attrs
+    return (study, SearchSpace.from_json(attrs["space_json"])) if FACTS in attrs else None
 
 
 def _refuse_foreign(study: optuna.Study, storage: Storage) -> None:

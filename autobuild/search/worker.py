@@ -69,7 +69,8 @@ class Task:
         claims: Its claims.
         objective: Targets and limits.
         proposer: Where the next architecture comes from.
-        limit: Slots spent at which the search ends.
+        limit: Slots spent at which this study ends.
+        total: Slots of the whole search.
         seed: Seed of the evaluations.
         retries: How often an evaluation is begun again after its worker was lost.
         predict: Predicts the targets of an architecture, for the trial's attribute; None: nothing does.
@@ -84,6 +85,7 @@ class Task:
     objective: Objective
     proposer: Proposer
     limit: int
+    total: int
     seed: int
     retries: int
     patience: Patience
@@ -95,7 +97,7 @@ class Task:
 class Worker:
     """Runs a :class:`Task` on an executor; :meth:`run` returns when all slots are spent or nothing free is left."""
 
-    def __init__(self, task: Task, executor: Executor) -> None:
+    def __init__(self, task: Task, executor: Executor, best: float | None = None) -> None:
         self.task, self.executor = task, executor
         self.running: dict[int, Proposal] = {}
         self.failed = self._failed_in_a_row = 0
@@ -103,7 +105,7 @@ class Worker:
         self._tended = self._counted = 0.0
         self._began, self._done_before = time.monotonic(), -1
         self._done = 0
-        self._best: float | None = None
+        self._best = best
 
     def run(self, pulse: Pulse) -> None:
         """Search, with the signs of life of ``pulse``.
@@ -331,9 +333,9 @@ class Worker:
 
     def _show(self, arch: str, values: tuple[float, ...]) -> None:
         ended = self._done - max(self._done_before, 0)
-        left = max(self.task.limit - self._done, 0)
+        left = max(self.task.total - self._done, 0)
         eta = (time.monotonic() - self._began) / ended * left if ended > 0 else float("nan")
-        self.task.on_progress(Progress(self._done, self.task.limit, self.failed, self._best, eta, arch, values))
+        self.task.on_progress(Progress(self._done, self.task.total, self.failed, self._best, eta, arch, values))
 
 
 class Pulse(threading.Thread):

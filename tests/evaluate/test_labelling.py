@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import multiprocessing
+import os
+from pathlib import Path
 
 import pytest
 from quick_evaluators import Quick, QuickNetwork, Troubled, truth
@@ -10,7 +13,7 @@ from quick_evaluators import Quick, QuickNetwork, Troubled, truth
 import autobuild as ab
 from autobuild.errors import ConfigError, EvaluationError, LabelError, RunError, SpaceError
 from autobuild.evaluate import evaluate_many, label_architectures
-from autobuild.evaluate.labelfile import locked
+from autobuild.evaluate.labelfile import LabelFile, locked
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,32 @@ def test_a_folder_that_cannot_be_made(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         label_architectures(tiny, Quick(str(tmp_path)), tiny.sample(1), tmp_path / "file" / "l.csv", latency=False)
+
+
+def test_a_full_disk_stops_the_run_and_loses_no_row(tiny, tmp_path, monkeypatch):
+    (tmp_path / "t").mkdir()
+    archs, out, real, written = tiny.sample(5, seed=11), tmp_path / "l.csv", os.fsync, []
+
+    def full(handle):
+        written.append(handle)
+        if len(written) == 4:  # the recipe, two rows, and then half a row
+            os.ftruncate(handle, os.fstat(handle).st_size - 5)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    evaluator = Quick(str(tmp_path / "t"))
+    with pytest.raises(RunError, match=r"l\.csv cannot be written: No space left on device; what it holds stays"):
+        label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+    monkeypatch.setattr(os, "fsync", real)
+    assert not multiprocessing.active_children()
+    kept = out.read_bytes().splitlines(keepends=True)[:3]
+    label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+    assert out.read_bytes().startswith(b"".join(kept))
+    assert len(read(out)) == 5
+    assert 6 <= len(calls(tmp_path / "t")) <= 7  # the row that was lost, and perhaps the one behind it
+    with pytest.raises(RunError, match="/dev/full cannot be written: No space left on device"):
+        LabelFile(Path("/dev/full"), [], {}).append("a", 0, {"acc": 1.0})
 
 
 def test_bad_requests_are_refused_before_any_work(tiny, tmp_path):

@@ -217,6 +217,8 @@ def test_unusable_settings(space, tmp_path, monkeypatch):
         make_executor("slurm", space, faulty, options={"cluster": "lokal"})
     with pytest.raises(ConfigError, match=r"executor\.extra=exclude n1: write options of sbatch as key=value"):
         make_executor("slurm", space, faulty, options={"cluster": "local", "extra": "exclude n1"})
+    with pytest.raises(ConfigError, match=r"executor\.gpus=0\.5: a Slurm job takes whole ones"):
+        make_executor("slurm", space, faulty, options={"cluster": "local", "gpus": 0.5})
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"there is no Slurm on this machine .*executor\.cluster=local"):
         make_executor("slurm", space, faulty, options={"folder": str(tmp_path / "jobs")})
@@ -237,7 +239,13 @@ def test_a_job_that_cannot_be_submitted_stops_the_run(space, archs, tmp_path, lo
             executor.submit(0, archs[0], 0)
 
 
-@pytest.mark.skipif(shutil.which("sbatch") is None, reason="there is no Slurm on this machine")
+def slurm_runs():
+    if shutil.which("sinfo") is None:
+        return False
+    return subprocess.run(["sinfo"], capture_output=True, timeout=20).returncode == 0
+
+
+@pytest.mark.skipif(not slurm_runs(), reason="no Slurm runs on this machine")
 def test_a_real_slurm(space, archs, tmp_path):
     """Ends well, raises, is killed by scancel, hangs: as jobs of a Slurm that runs on this machine."""
     options = {"folder": str(tmp_path / "jobs"), "minutes": 5}

@@ -39,6 +39,9 @@ def fold(graph: OperationGraph, weight_bytes: int = 1, activation_bytes: int = 1
     Raises:
         GraphError: For sizes that are not positive, shapes that are not known, or bytes per number below one.
     """
+    if not isinstance(graph, OperationGraph):
+        raise GraphError(f"fold: given a {type(graph).__name__}, accepted: an OperationGraph (autobuild.graph_of reads "
+                         "networks, ONNX files and architectures)")  # fmt: skip
     for name, given in (("weight_bytes", weight_bytes), ("activation_bytes", activation_bytes)):
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             raise GraphError(f"{name}: given {given!r}, accepted: a positive whole number of bytes per element")

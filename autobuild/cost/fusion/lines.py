@@ -61,7 +61,7 @@ class LineBuffers:
 
     def __init__(self, graph: FusionGraph) -> None:
         self.graph = graph
-        strides = _Strides(graph)
+        strides = Strides(graph)
         conflicts = strides.conflicts
         self.conflicting = sum(1 << i for i in conflicts)
         self.edges = _edges(graph, range(len(graph)), strides)
@@ -76,7 +76,7 @@ class LineBuffers:
         if mask & self.barriers:
             return f"{self.graph.ops[next(bits(mask & self.barriers))].name} is a barrier"
         if mask & self.conflicting:
-            found = _Strides(self.graph, mask).conflicts
+            found = Strides(self.graph, mask).conflicts
             if found:
                 name = self.graph.ops[min(found)].name
                 return f"paths to {name} have different strides"
@@ -102,7 +102,7 @@ class LineBuffers:
 
     def _tables(self, mask: int) -> list[tuple[Edge, ...]]:
         if mask & self.conflicting:
-            return _edges(self.graph, bits(mask), _Strides(self.graph, mask))
+            return _edges(self.graph, bits(mask), Strides(self.graph, mask))
         return self.edges
 
     def _smaller(self, mask: int) -> tuple[int, dict[int, int]]:
@@ -157,7 +157,7 @@ class LineBuffers:
         return total
 
 
-class _Strides:
+class Strides:
     """sigma of every tensor: rows of tensors that are joined by windows step in fixed ratios."""
 
     def __init__(self, graph: FusionGraph, mask: int | None = None) -> None:
@@ -203,7 +203,7 @@ class _Strides:
             self.conflicts |= {node for node in part if node >= 0}
 
 
-def _edges(graph: FusionGraph, members: Iterable[int], strides: _Strides) -> list[tuple[Edge, ...]]:
+def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list[tuple[Edge, ...]]:
     found: list[tuple[Edge, ...]] = [()] * len(graph)
     for i in members:
         edges = []

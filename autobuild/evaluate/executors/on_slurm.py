@@ -50,7 +50,7 @@ class SlurmExecutor:
         cluster: ``slurm``, or ``local``: submitit's processes of this machine, to try things out.
         folder: Where the jobs' files lie; jobs must see it under the same path. Each executor makes a folder in it.
         minutes: Slurm's own limit for a job.
-        cpus, gpus: What one job occupies.
+        cpus, gpus: What one job occupies; whole numbers.
         memory_gb: Memory of a job; None: the partition's default.
         partition, account, qos, constraint: As of ``sbatch``.
         extra: Further options of ``sbatch``, ``key=value`` separated by commas.
@@ -72,8 +72,8 @@ class SlurmExecutor:
         cluster: str = "slurm",
         folder: str = "slurm_jobs",
         minutes: int = 240,
-        cpus: int = 1,
-        gpus: int = 0,
+        cpus: float = 1,
+        gpus: float = 0,
         memory_gb: float | None = None,
         partition: str | None = None,
         account: str | None = None,
@@ -96,7 +96,12 @@ class SlurmExecutor:
             named["slurm_setup"] = [setup]
         self._submitit = _submitit(self._folder, cluster)
         self._submitit.update_parameters(
-            timeout_min=minutes, cpus_per_task=cpus, gpus_per_node=gpus, mem_gb=memory_gb, name="autobuild", **named
+            timeout_min=minutes,
+            cpus_per_task=_whole("cpus", cpus),
+            gpus_per_node=_whole("gpus", gpus),
+            mem_gb=memory_gb,
+            name="autobuild",
+            **named,
         )
         self._waiting: deque[tuple[int, str, int]] = deque()
         self._running: dict[int, _Job] = {}
@@ -227,6 +232,9 @@ class SlurmExecutor:
             job.clear()
         self._ended.clear()
         with contextlib.suppress(OSError):  # not empty, or gone
+            for link in self._folder.glob(".submission_file_*"):  # submitit leaves links to what is removed by now
+                if not link.exists():
+                    link.unlink()
             self._folder.rmdir()
             self._folder.parent.rmdir()
 
@@ -317,6 +325,12 @@ def _queue() -> set[str] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return set(done.stdout.split())
+
+
+def _whole(name: str, number: float) -> int:
+    if number != int(number):
+        raise ConfigError(f"executor.{name}={number:g}: a Slurm job takes whole ones")
+    return int(number)
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 from autobuild.cost.fusion.partition.exact import exact_partition
@@ -59,8 +60,11 @@ def solve(
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
     if isinstance(split, str) and split not in SPLITS:
         raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITS)}")
-    if not time_limit_s > 0 or budget < 1:
-        raise ConfigError(f"given time_limit_s={time_limit_s}, budget={budget}; accepted: numbers above zero")
+    for key, value in (("time_limit_s", time_limit_s), ("budget", budget)):
+        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+            raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
+    if not costs.n:
+        return Partition((), 0, "optimal", 0)
     if algorithm == "exact":
         return exact_partition(costs, time_limit_s=time_limit_s, **options)
     if algorithm == "interval":

@@ -1,0 +1,101 @@
+"""From one study of a chain to the next: a model of everything that is known narrows the space that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from autobuild.construct import widen
+from autobuild.errors import ConfigError
+from autobuild.explain import AdditiveScores, explain
+from autobuild.search.history import known_from
+from autobuild.search.models import Models, joined
+from autobuild.search.study import ARCH, FROM, METRICS
+
+if TYPE_CHECKING:
+    import optuna
+
+    from autobuild.labels import LabelledSet
+    from autobuild.search.settings import Settings
+    from autobuild.spaces import Architecture, SearchSpace
+
+Narrow = Callable[..., "SearchSpace"]  # as autobuild.api.narrow
+ROOM = 3  # networks of a narrowed space for each one that is to be evaluated in it, those known already beside them
+
+
+def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, narrow: Narrow | None) -> SearchSpace:
+    """The space of the next study.
+
+    The given space is narrowed anew by a model of all labels and finished trials. Two rules keep it from cutting off
+    what is sought: the best network known and whatever is one step from it and scores as well come back, and a space
+    with too few networks for ``slots`` evaluations grows round the best networks known until it has enough.
+
+    Args:
+        settings: The search.
+        studies: The studies so far.
+        slots: How many networks are to be evaluated in the next one.
+        narrow: :func:`autobuild.api.narrow`.
+
+    Raises:
+        ConfigError: There is too little to fit a model on.
+    """
+    assert settings.narrowing is not None
+    assert narrow is not None
+    how = settings.narrowing.how
+    finished = measured(studies)
+    labels = joined(settings, finished)
+    if len(finished) and not isinstance(settings.model, str):
+        settings = replace(settings, model="gp")  # the model that was given does not know the trials
+    models = Models(settings, labels).fitted()
+    if not models:
+        raise ConfigError("narrow: too few labels and finished trials to fit a model on; raise n_trials or give prior=")
+    space, scores = settings.space, explain(models[0], settings.space)
+    additive = isinstance(scores, AdditiveScores)
+    limits = {"where": settings.where, "labels": labels} if settings.where and additive else {}
+    small = narrow(scores, **how, **limits)
+    best = _best_first(settings, labels)
+    told = [small.note]
+    if best:
+        wider = widen(space, small, best[:1], scores.unit_scores)
+        if wider is not small:
+            told.append("widened round the best network, which lay on the rim")
+        small = wider
+    needed = ROOM * slots + sum(arch in small for arch in best)
+    if small.size < min(needed, space.size):
+        small = _roomy(space, small, best, needed)
+        told.append("widened for as many evaluations")
+    small.note = "; ".join(told)
+    return small
+
+
+def _roomy(space: SearchSpace, small: SearchSpace, best: Sequence[Architecture], needed: int) -> SearchSpace:
+    """Add what is a step from the best networks, of ever more of them, until ``needed`` networks are there."""
+    centres = list(best) or space.sample(64, seed=0)
+    count = 1
+    while small.size < min(needed, space.size) and count < 2 * len(centres):
+        small = widen(space, small, centres[:count])
+        count *= 2
+    return small if small.size >= min(needed, space.size) else space
+
+
+def _best_first(settings: Settings, labels: LabelledSet | None) -> list[Architecture]:
+    """The networks known of the given space that keep the limits, best first."""
+    if labels is None:
+        return []
+    known = known_from(labels, settings.space, settings.objective)
+    inside = [one for one in known if all(broken <= 0 for broken in one.constraints.values())]
+    return [one.arch for one in sorted(inside, key=lambda one: -one.values[0])]
+
+
+def measured(studies: Sequence[optuna.Study]) -> pd.DataFrame:
+    """``arch`` and the metrics of the complete trials that these studies have evaluated themselves."""
+    rows = [
+        {"arch": trial.user_attrs[ARCH], **trial.user_attrs[METRICS]}
+        for study in studies
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE" and FROM not in trial.user_attrs and METRICS in trial.user_attrs
+    ]
+    return pd.DataFrame(rows)

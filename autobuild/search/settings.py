@@ -1,0 +1,108 @@
+"""What a search was asked for, checked before anything is opened."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.fit import FittedModel
+from autobuild.search.objective import Objective
+from autobuild.spaces import SearchSpace
+from autobuild.spaces.parameters import GRAINS, default_grain
+
+if TYPE_CHECKING:
+    import optuna
+
+    from autobuild.labels import LabelledSet
+
+FEWEST = 20  # labels that a model is fitted on
+_HOW = ("top", "threshold", "mass", "share")
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """How a search narrows its space on the way.
+
+    Attributes:
+        how: Exactly one of ``top``, ``threshold``, ``mass`` and ``share``, as of ``scores.narrow``.
+        rounds: How often; the evaluations are shared out equally.
+    """
+
+    how: Mapping[str, float]
+    rounds: int = 1
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any] | None) -> Narrowing | None:
+        """From a mapping such as ``{"share": 0.02, "rounds": 3}``; entries that are None are none.
+
+        Raises:
+            ConfigError: An unknown entry, none or several of the four ways, or an unusable number of rounds.
+        """
+        if given is None or not any(value is not None for value in given.values()):
+            return None
+        for name in given:
+            if name not in (*_HOW, "rounds"):
+                raise ConfigError(f"narrow has no {name!r}: {nearest(name, (*_HOW, 'rounds'))}")
+        how = {name: given[name] for name in _HOW if given.get(name) is not None}
+        if len(how) != 1:
+            raise ConfigError(f"narrow takes exactly one of {', '.join(_HOW)}; given: {dict(given)}")
+        rounds = given.get("rounds") if given.get("rounds") is not None else 1
+        if isinstance(rounds, bool) or not isinstance(rounds, numbers.Integral) or rounds < 1:
+            raise ConfigError(f"narrow: rounds={rounds!r}: an integer of at least 1 is accepted")
+        return cls(how, int(rounds))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :func:`autobuild.search.searching.search` was asked for; see there."""
+
+    space: SearchSpace
+    objective: Objective
+    n_trials: int
+    sampler: str | optuna.samplers.BaseSampler
+    grain: str
+    name: str
+    seed: int
+    retries: int
+    pruner: optuna.pruners.BasePruner
+    prunes: bool
+    prior: LabelledSet | None = None
+    model: str | FittedModel | Sequence[FittedModel] | None = "gp"
+    narrowing: Narrowing | None = None
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    lease_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.space, SearchSpace):
+            raise ConfigError(
+                f"space={self.space!r}: a search space is accepted, as ab.space(...) or scores.narrow(...) gives"
+            )
+        for name, least in {"n_trials": 1, "retries": 0, "seed": 0}.items():
+            check_integer(name, getattr(self, name), least)
+        if self.grain not in ("auto", *GRAINS):
+            raise ConfigError(f"grain={self.grain!r}: {nearest(self.grain, ('auto', *GRAINS))}")
+        if self.narrowing is not None and len(self.objective.targets) > 1:
+            raise ConfigError(
+                f"narrow: {len(self.objective.targets)} targets are given, and a space is narrowed for a single one; "
+                "narrow it beforehand, scores.narrow(...)"
+            )
+        if self.narrowing is not None and self.model is None:
+            raise ConfigError("narrow needs a model: model=None was given")
+
+    def grain_of(self, space: SearchSpace) -> str:
+        """The grain for a space, which may be narrower than the one given."""
+        return default_grain(space) if self.grain == "auto" else self.grain
+
+    @property
+    def where(self) -> str | None:
+        """The limits in their canonical form."""
+        return " and ".join(limit.text for limit in self.objective.limits) or None
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    """Raise a ConfigError unless ``value`` is an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ConfigError(f"{name}={value!r}: an integer of at least {least} is accepted")
