@@ -32,8 +32,7 @@ from benchmarks.report import RESULTS, arguments, machine, write
 from benchmarks.runs import Run, Runs
 
 NETWORK, SCHEME = "efficientnet_b3", "lbdf"
-PLANS = {2**18: 5000, 2**20: 1000, 2**21: 1000}  # buffer -> distinct plans of a search
-SEEDS = 10
+PLANS = {2**20: (1000, 10), 2**21: (1000, 10), 2**18: (5000, 5)}  # buffer -> distinct plans of a search, seeds
 SECONDS, SECONDS_BUFFER, SECONDS_SEEDS = 10.0, 2**20, 3
 TRAINING_S, GROUPS = 30.0, 200
 # Searches and splits of the paper: MB without and with explanation. Its accounting leaves out what can never fuse.
@@ -113,13 +112,13 @@ def possible(costs: GroupCosts, groups: tuple[int, ...]) -> float:
     )
 
 
-def plans(runs: Runs, budgets: dict[int, int], seeds: int) -> None:
+def plans(runs: Runs, budgets: dict[int, tuple[int, int]]) -> None:
     """Equal numbers of distinct plans."""
     splits = [split for split in SPLITS if split not in SLOW]
     wanted = (
         Run(f"{NETWORK} {buffer}", seed, f"{search}/{split}", f"plans {budget}")
+        for buffer, (budget, seeds) in budgets.items()
         for seed in range(seeds)
-        for buffer, budget in budgets.items()
         for search in SEARCHES
         for split in splits
     )
@@ -199,10 +198,10 @@ def main() -> None:
     quick, part = given.quick, given.part
     torch.set_num_threads(1)
     runs = Runs(FILE if not quick else RESULTS / ".fusion_guidance_quick.csv")
-    budgets = {2**20: 30} if quick else PLANS
+    budgets = {2**20: (30, 1)} if quick else PLANS
     steps: dict[str, Callable[[], None]] = {
         "explainers": lambda: explainers(runs, list(budgets), 20 if quick else GROUPS),
-        "plans": lambda: plans(runs, budgets, 1 if quick else SEEDS),
+        "plans": lambda: plans(runs, budgets),
         "seconds": lambda: seconds(runs, SECONDS_BUFFER, *((1.0, 1) if quick else (SECONDS, SECONDS_SEEDS))),
     }
     for name, step in steps.items():
