@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct import Built, Computed, Limited, Metric, build_refined, narrowing_note, parse_where
+from autobuild.construct import Built, Computed, Limited, Metric, build_refined, judge_of, narrowing_note, parse_where
 from autobuild.construct import build as _build
 from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from autobuild.search.result import Search
 
 CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
+SLOW_FRONT = 3_000  # networks judged for a front where each takes a graph of its own
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
 
 __all__ = [
@@ -173,11 +174,10 @@ def build(
         return Built(built.archs, built.scores / len(space.units), built.predicted)
     if by not in ("predicted", "lower", "upper"):
         raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
-    limited, judge = None, _judge(model, by)
+    limited = None
     if where is not None:
         limited = _limited(scores, where, labels, time_limit, _costs_for(scores, hardware))
-    if isinstance(model, CostedModel) and not model.exact.cheap:
-        judge = Computed(space, _judge(model.learned, by), model.exact.on(space), model.best_exact)
+    judge = judge_of(model, space, lambda part: _predictor(part, by))
     archs = build_refined(space, scores.unit_scores, judge, top, limited=limited, apart=apart)
     predicted, lower, upper = model.intervals(archs, 0.9)
     values = limited.values(archs) if limited else {}
@@ -185,7 +185,7 @@ def build(
     return Built(tuple(archs), scores.projection.sums(archs), predicted, lower, upper, values, prices)
 
 
-def _judge(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
     """What networks are ranked by."""
     if by == "predicted":
         return model.predict_mean
@@ -246,8 +246,9 @@ def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
         return Metric(evaluate, None if bounds is None else bounds.lower, slow=slow)
     known = [arch for arch in scores.model.training_archs if arch in scores.space][:CALIBRATED]
     known = known or scores.space.sample(CALIBRATED, seed=0, design="depth")
-    table, off = bounds.likely([scores.space.indices(arch) for arch in known], evaluate(known))
-    return Metric(evaluate, table, margin=off, bounds=bounds, slow=slow)
+    indices, values = np.array([scores.space.indices(arch) for arch in known]), evaluate(known)
+    table, off = bounds.likely(indices, values)
+    return Metric(evaluate, table, margin=off, bounds=bounds, known=(indices, values), slow=slow)
 
 
 def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
@@ -292,11 +293,13 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     front = _pareto(tables, max_front)
     space = scores[0].space
     models = [own.model for own in scores]
-    ends = [build_refined(space, own.unit_scores, own.model.predict_mean, FRONT_ENDS) for own in scores]
+    judges = [judge_of(model, space, lambda part: part.predict_mean) for model in models]
+    ends = [build_refined(space, own.unit_scores, judge, FRONT_ENDS) for own, judge in zip(scores, judges, strict=True)]
     archs, values = climb_front(
         space,
         itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
-        lambda archs: np.column_stack([model.predict_mean(archs) for model in models]),
+        lambda archs: np.column_stack([np.nan_to_num(model.predict_mean(archs), nan=-np.inf) for model in models]),
+        **({"most": SLOW_FRONT} if any(isinstance(judge, Computed) for judge in judges) else {}),
     )
     columns = {model.target: values[:, place] for place, model in enumerate(models)}
     frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})

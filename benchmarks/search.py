@@ -5,9 +5,9 @@
     python -m benchmarks.search --table                   remake the tables from the runs file
 
 Three tables: NAS-Bench-Macro against ground truth (:mod:`benchmarks.search_macro`), a front of accuracy and latency of
-OFA-MobileNetV3 (:mod:`benchmarks.search_front`), and the time that the toolkit adds to bare Optuna
-(:mod:`benchmarks.search_overhead`). Every result is appended to ``results/search_runs.csv`` as soon as it is there; a
-killed benchmark goes on, and several processes may share the work.
+OFA-MobileNetV3 (:mod:`benchmarks.search_front`), and the time that the toolkit adds to bare Optuna, with what four
+workers are worth (:mod:`benchmarks.search_overhead`). Every result is appended to ``results/search_runs.csv`` as soon
+as it is there; a killed benchmark goes on, and several processes may share the work.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import search_front, search_macro, search_overhead
 from benchmarks.cells import problem
+from benchmarks.construct import matches
 from benchmarks.methods import fingerprint
 from benchmarks.report import RESULTS
 from benchmarks.runs import Run, Runs
@@ -74,6 +75,11 @@ def _overhead(seed: int, quick: bool) -> Iterator[Job]:
                 Run(f"overhead_{trials}", seed, name, options),
                 lambda n=name, t=trials: search_overhead.measure(n, t, seed),  # type: ignore[misc]
             )
+    for count in search_overhead.WORKERS:
+        yield (
+            Run("workers", seed, f"{count} workers", options),
+            lambda c=count: search_overhead.measure_workers(c),  # type: ignore[misc]
+        )
 
 
 def run_all(runs: Runs, asked: Iterator[Job]) -> int:
@@ -102,6 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few methods; results are not kept")
     parser.add_argument("--only", default=",".join(TABLES), help=f"of {', '.join(TABLES)}, joined by commas")
+    parser.add_argument("--methods", default="*", help="patterns, joined by commas; '!random' leaves one out")
     parser.add_argument("--seeds", help="e.g. 0-4: these only")
     parser.add_argument("--table", action="store_true", help="remake the tables only")
     options = parser.parse_args()
@@ -113,7 +120,8 @@ def main() -> int:
     only = [name for name in TABLES if name in options.only.split(",")]
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         runs = Runs(Path(folder) / "runs.csv" if options.quick else RUNS)
-        failed = 0 if options.table else run_all(runs, jobs(only, seeds, options.quick))
+        asked = (job for job in jobs(only, seeds, options.quick) if matches(job[0].method, options.methods))
+        failed = 0 if options.table else run_all(runs, asked)
         write_tables(runs.read(), options.quick)
     return min(failed, 1)
 

@@ -1,12 +1,19 @@
-"""What the toolkit's samplers add to a trial of bare Optuna: same sampler, same storage, same parameters.
+"""What the toolkit adds to a trial of bare Optuna, and what four workers of one study are worth.
 
-A study on SQLite is filled with finished trials of OFA-MobileNetV3 at layer grain; then trials are asked for, suggested
-and told, one way and the other in turn, and the medians are compared. Bare: Optuna's sampler and a user's own objective
-that suggests the same parameters.
+Overhead: a study of OFA-MobileNetV3 at layer grain is filled with finished trials; then trials are asked for,
+suggested, evaluated (at once) and told. Bare: Optuna's own sampler in a loop of three lines. Toolkit: ``ab.search``
+with the sampler of that name, with its claims, attributes and distinct networks. Both on storages that the toolkit has
+opened.
+
+Workers: one and then four processes run ``ab.search`` on a PostgreSQL server of their own; an evaluation sleeps 0.5 s.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -16,19 +23,30 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+from numpy.typing import NDArray
 
 import autobuild as ab
-from autobuild.search.samplers import make_sampler
-from autobuild.spaces import SearchSpace
+from autobuild.search.storage import open_storage
+from autobuild.spaces import Architecture
 
 TRIALS = (1_000, 10_000)
-MEASURED = 12  # trials of each kind
+MEASURED = 15  # trials of each kind; the first, which reads the whole study, is left out
 SAMPLERS = ("random", "tpe", "nsga2")
-OPTIONS = {"revision": 1}
+SPACE, NAME = "ofa_mbv3", "s"
+FILLED = Path("runs") / "search_filled"  # databases with trials: filling one takes minutes, once
+WORKERS = (1, 4)
+PER_WORKER = 30  # evaluations
+SLEEP_S = 0.5
+OPTIONS = {"revision": 2}
 NOTE = (
-    "One trial of OFA-MobileNetV3 with layer-wise parameters on SQLite, asked for, suggested and told, in "
-    "milliseconds: medians of 12 trials in turn with bare Optuna on the same study, then the median over repetitions."
+    "One trial of OFA-MobileNetV3 with layer-wise parameters on SQLite, as this toolkit opens it: milliseconds on the "
+    "clock and of the process's CPU, medians of 14 trials, then the median over repetitions."
 )
+
+
+def value(arch: Architecture) -> float:
+    """An evaluation that takes no time."""
+    return float(len(arch.text)) + arch.text.count("6")
 
 
 def bare_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -42,49 +60,146 @@ def bare_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.RandomSampler(seed=seed)
 
 
-def filled(url: str, space: SearchSpace, trials: int, seed: int) -> optuna.Study:
-    """A study with so many finished trials."""
-    study = optuna.create_study(storage=url, study_name="s", direction="maximize")
-    rng = np.random.default_rng(seed)
-    made = []
-    for arch in space.sample(trials, rng, "depth"):
-        choices = {n: optuna.distributions.CategoricalDistribution(c) for n, c in space.choices(arch).items()}
-        made.append(
-            optuna.create_trial(
-                params=space.params(arch), distributions=choices, values=[len(arch.text) + rng.normal()]
-            )
-        )
-    study.add_trials(made)
-    return study
+def filled(kind: str, trials: int) -> Path:
+    """A database with so many finished trials, made once: by Optuna alone, or by ``ab.search`` from labels."""
+    FILLED.mkdir(parents=True, exist_ok=True)
+    path = FILLED / f"{kind}_{trials}.db"
+    if path.exists():
+        return path
+    space = ab.space(SPACE)
+    archs = list(dict.fromkeys(space.sample(trials + 50, 0, "depth")))[:trials]
+    passing = path.with_suffix(".passing")
+    passing.unlink(missing_ok=True)
+    if kind == "bare":
+        study = optuna.create_study(study_name=NAME, storage=_storage(passing), direction="maximize")
+        for arch in archs:
+            choices = {n: optuna.distributions.CategoricalDistribution(c) for n, c in space.choices(arch).items()}
+            study.add_trial(optuna.create_trial(params=space.params(arch), distributions=choices, values=[value(arch)]))
+    else:
+        frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": [value(arch) for arch in archs]})
+        _search(passing, 1, "random", 0, ab.LabelledSet.from_frame(frame, space))
+    _copied(passing, path)
+    passing.unlink()
+    return path
 
 
-def timed(study: optuna.Study, sampler: optuna.samplers.BaseSampler, space: SearchSpace) -> tuple[float, float]:
-    """Milliseconds of one trial: on the clock, and of this process."""
-    study.sampler = sampler
-    began = time.perf_counter(), time.process_time()
-    trial = study.ask()
-    arch = space.suggest(trial)
-    study.tell(trial, float(len(arch.text)))
-    return 1e3 * (time.perf_counter() - began[0]), 1e3 * (time.process_time() - began[1])
+def _copied(source: Path, target: Path) -> None:
+    """Copy a database as a whole, what still lies in its log included."""
+    with (
+        contextlib.closing(sqlite3.connect(source)) as own,
+        contextlib.closing(sqlite3.connect(target.with_suffix(".copy"))) as copy,
+    ):
+        own.backup(copy)
+    target.with_suffix(".copy").rename(target)
+
+
+def _storage(path: Path) -> optuna.storages.BaseStorage:
+    return open_storage(f"sqlite:///{path}").optuna
+
+
+def bare(path: Path, name: str, seed: int) -> NDArray[np.float64]:
+    """Milliseconds of bare trials, on the clock and of the CPU. Shape ``(n, 2)``."""
+    space = ab.space(SPACE)
+    study = optuna.load_study(study_name=NAME, storage=_storage(path), sampler=bare_sampler(name, seed))
+    times = [_now()]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")
+        for _ in range(MEASURED):
+            trial = study.ask()
+            study.tell(trial, value(space.suggest(trial)))
+            times.append(_now())
+    return np.diff(times, axis=0)[1:] * 1e3
+
+
+def toolkit(path: Path, name: str, seed: int) -> NDArray[np.float64]:
+    """The same of ``ab.search``, which goes on with a search of one evaluation."""
+    return np.diff(_search(path, 1 + MEASURED, name, seed), axis=0) * 1e3
+
+
+def _search(
+    path: Path, trials: int, name: str, seed: int, prior: ab.LabelledSet | None = None
+) -> list[tuple[float, float]]:
+    """Search; the time at the end of every evaluation."""
+    times: list[tuple[float, float]] = []
+    ab.search(
+        ab.space(SPACE),
+        lambda arch: {"acc": value(arch)},
+        prior=prior,
+        model=None,
+        n_trials=trials,
+        sampler=name,
+        grain="layer",
+        storage=f"sqlite:///{path}",
+        name=NAME,
+        seed=seed,
+        on_progress=lambda progress: times.append(_now()),
+    )
+    return times
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def measure(name: str, trials: int, seed: int) -> dict[str, float]:
-    """Of a trial ``bare_ms`` and ``ours_ms``, ``bare_cpu_ms`` and ``ours_cpu_ms``; ``added_ms`` and ``added_cpu_ms``.
-
-    The first trial of each kind, which reads the whole study, stands apart: ``first_bare_ms`` and ``first_ours_ms``.
-    """
-    space = ab.space("ofa_mbv3")
+    """``bare_ms``, ``ours_ms`` and ``added_ms`` of a trial, and the same of the CPU: ``bare_cpu_ms``..."""
+    own = {}
     with tempfile.TemporaryDirectory() as folder:
-        study = filled(f"sqlite:///{Path(folder) / 'study.db'}", space, trials, seed)
-        ours, bare = make_sampler(name, space, seed=seed), bare_sampler(name, seed)
-        first = np.array([timed(study, sampler, space) for sampler in (bare, ours)])
-        times = np.array([[timed(study, sampler, space) for sampler in (bare, ours)] for _ in range(MEASURED)])
-    found = {"first_bare_ms": float(first[0, 0]), "first_ours_ms": float(first[1, 0])}
+        for kind, run in (("bare", bare), ("ours", toolkit)):
+            path = Path(folder) / f"{kind}.db"
+            _copied(filled(kind, trials), path)
+            own[kind] = run(path, name, seed)
+    found = {}
     for place, unit in enumerate(("ms", "cpu_ms")):
-        middle = np.median(times[:, :, place], axis=0)
-        found |= {f"bare_{unit}": float(middle[0]), f"ours_{unit}": float(middle[1])}
-        found[f"added_{unit}"] = float(np.median(times[:, 1, place] - times[:, 0, place]))
+        middle = {kind: float(np.median(times[:, place])) for kind, times in own.items()}
+        found |= {f"{kind}_{unit}": number for kind, number in middle.items()}
+        found[f"added_{unit}"] = middle["ours"] - middle["bare"]
     return found
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def asleep(arch: Architecture) -> dict[str, float]:
+    """An evaluation that waits, as one does that runs elsewhere."""
+    time.sleep(SLEEP_S)
+    return {"acc": value(arch)}
+
+
+def work(address: str, count: int) -> None:
+    """One worker."""
+    ab.search(
+        ab.space("ofa_mbv3"),
+        asleep,
+        model=None,
+        n_trials=count,
+        sampler="tpe",
+        grain="layer",
+        storage=address,
+        name=f"w{count}",
+    )
+
+
+def measure_workers(count: int) -> dict[str, float]:
+    """``per_second``: evaluations told between the first and the last, by so many workers of one study."""
+    from tests.search import postgres
+
+    trials = PER_WORKER * count
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # the server runs as another user
+        with postgres.server(Path(folder) / "server") as server:
+            command = [sys.executable, "-m", "benchmarks.search_overhead", server.address, str(trials)]
+            running = [subprocess.Popen(command) for _ in range(count)]
+            codes = [process.wait() for process in running]
+            study = optuna.load_study(study_name=f"w{trials}", storage=server.address)
+            told = sorted(trial.datetime_complete for trial in study.trials if trial.state.name == "COMPLETE")
+    if any(codes) or len(told) != trials:
+        raise RuntimeError(f"workers ended with {codes}; {len(told)} of {trials} trials are complete")
+    seconds = (told[-1] - told[0]).total_seconds()
+    return {"per_second": (trials - 1) / seconds, "trials": float(trials), "seconds": seconds}
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
 
 
 def table(frame: pd.DataFrame, options: str, of_cell: Callable[..., pd.DataFrame]) -> pd.DataFrame:
@@ -103,6 +218,22 @@ def table(frame: pd.DataFrame, options: str, of_cell: Callable[..., pd.DataFrame
                     ("added, CPU", "added_cpu_ms"),
                 )
                 row |= {said: round(float(own[column].median()), 1) for said, column in named}
-                row["first trial added"] = round(float((own["first_ours_ms"] - own["first_bare_ms"]).median()), 0)
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def workers_said(frame: pd.DataFrame, options: str, of_cell: Callable[..., pd.DataFrame]) -> str:
+    """How much faster four workers are."""
+    own = {count: of_cell(frame, "workers", f"{count} workers", options) for count in WORKERS}
+    if any(found.empty for found in own.values()):
+        return ""
+    one, four = (float(own[count]["per_second"].median()) for count in WORKERS)
+    return (
+        f"Evaluations that sleep {SLEEP_S} s, on PostgreSQL: one worker ends {one:.2f} a second, four workers "
+        f"{four:.2f}: {four / one:.2f} times as many (TPE, layer-wise; medians of "
+        f"{min(map(len, own.values()))} repetitions)."
+    )
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], int(sys.argv[2]))

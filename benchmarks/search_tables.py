@@ -100,8 +100,8 @@ def write_tables(frame: pd.DataFrame, quick: bool) -> None:
         f"NAS-Bench-Macro, `mean_acc`, {search_macro.LABELS} labels, none of the true top 3 among them: distinct "
         "networks evaluated after the labels, median and quartiles over seeds; searches end after "
         f"{search_macro.MOST:,}. Ratios: median over seeds with a 95 % bootstrap interval. `TPE, none twice`, "
-        "evolution and random are this toolkit's samplers, which never repeat a network; what Optuna's own TPE repeats costs it "
-        "nothing."
+        "evolution and random are this toolkit's samplers, which never repeat a network; what Optuna's own TPE repeats "
+        "costs it nothing."
     )
     warm, cold = macro_table(frame, True), macro_table(frame, False)
     if len(warm):
@@ -117,6 +117,8 @@ def write_tables(frame: pd.DataFrame, quick: bool) -> None:
             "3,000 rows, reference (1.1, 1.1). Mean and standard deviation; differences with a 95 % bootstrap interval."
         )
         write("search_front", front, quick=quick, note=note)
-    overhead = search_overhead.table(frame, fingerprint(search_overhead.OPTIONS), of_cell)
+    options = fingerprint(search_overhead.OPTIONS)
+    overhead = search_overhead.table(frame, options, of_cell)
     if len(overhead):
-        write("search_overhead", overhead, quick=quick, note=f"{search_overhead.NOTE} {machine()}")
+        said = search_overhead.workers_said(frame, options, of_cell)
+        write("search_overhead", overhead, quick=quick, note=f"{search_overhead.NOTE} {said} {machine()}")

@@ -6,7 +6,7 @@ from autobuild.construct.acquire import ACQUISITIONS, acquire
 from autobuild.construct.acquire_front import acquire_front
 from autobuild.construct.assemblies import k_best
 from autobuild.construct.building import Built, build, build_refined
-from autobuild.construct.computed import Computed
+from autobuild.construct.computed import Computed, judge_of
 from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit, Verified, verified
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.limited import Limited, Metric, NoNetworkError
@@ -38,6 +38,7 @@ __all__ = [
     "build",
     "build_refined",
     "hypervolume",
+    "judge_of",
     "k_best",
     "narrow",
     "narrow_probable",

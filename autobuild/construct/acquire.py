@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.building import check_top, distinct
+from autobuild.construct.computed import Computed, judge_of
 from autobuild.construct.limited import Limited
 from autobuild.construct.refine import Pool, layers_apart, refine
 from autobuild.errors import ConfigError, nearest
@@ -149,16 +150,22 @@ def pool_of(
     tables = [scores[unit.name] if unit.name in scores else _missing(unit.name) for unit in space.units]
     proposals = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
     feasible = limited.feasible if limited else None
-    proposed = refine(space, proposals, model.predict_mean, feasible=feasible, most=most)
+    judge = judge_of(model, space, lambda part: part.predict_mean)
+    proposed = refine(space, proposals, judge, feasible=feasible, most=most)
+    hopeful = Pool(space, judge_of(model, space, _upper), feasible)
+    hopeful.add(proposed.archs[key] for key in proposed.best(HOPEFUL))
+    hopeful.climb()
+    if isinstance(judge, Computed):  # what is not settled is not looked at any further
+        return {key: pool.archs[key] for pool in (proposed, hopeful) for key in pool.best(HOPEFUL)}
+    return proposed.archs | hopeful.archs
 
+
+def _upper(model: Uncertain) -> Callable[[Sequence[Architecture]], FloatArray]:
     def upper(archs: Sequence[Architecture]) -> FloatArray:
         predicted, _, bound = model.intervals(list(archs), LEVEL)
         return np.where(np.isfinite(bound), bound, predicted)
 
-    hopeful = Pool(space, upper, feasible)
-    hopeful.add(proposed.archs[key] for key in proposed.best(HOPEFUL))
-    hopeful.climb()
-    return proposed.archs | hopeful.archs
+    return upper
 
 
 def likely(archs: Sequence[Architecture], predicted: FloatArray, upper: FloatArray, most: int) -> list[int]:

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from autobuild.fit import CostedModel
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds, FloatArray
+
+Predict = Callable[[Sequence[Architecture]], FloatArray]
+
+
+def judge_of(model: Any, space: SearchSpace, predict: Callable[[Any], Predict]) -> Predict | Computed:
+    """What networks are judged by: a model's prediction; lazily where the cost terms of its target take long.
+
+    Args:
+        model: The model.
+        space: Where networks are judged: the model's space, or one narrowed or joined from it.
+        predict: Model -> its prediction, or a bound of it.
+    """
+    if isinstance(model, CostedModel) and not model.exact.cheap:
+        return Computed(space, predict(model.learned), model.exact.on(space), model.best_exact)
+    return predict(model)
 
 
 class Terms(Protocol):
@@ -37,7 +53,7 @@ class Computed:
     def __init__(
         self,
         space: SearchSpace,
-        predict: Callable[[Sequence[Architecture]], FloatArray],
+        predict: Predict,
         terms: Terms,
         known: float,
     ) -> None:

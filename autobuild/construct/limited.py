@@ -20,6 +20,9 @@ from autobuild.spaces.additive import Additive, Bounds, FloatArray
 if TYPE_CHECKING:
     import pandas as pd
 
+SHARPENED = 4  # times at most that likely sums are fitted to what would be proposed
+FEW = 24  # networks computed each time
+UNLIKELY = 3  # deviations of an enclosed metric from its likely sum
 LOWER, UPPER = "@lower", "@upper"  # behind a metric's name: the sums that enclose it
 
 
@@ -33,6 +36,7 @@ class Metric:
         margin: How far the sum may be from the value: 0 for exact sums, the deviation of what a sum leaves.
         exact: Whether values are exact rather than predicted.
         bounds: Sums over units that enclose the value, where it is not a sum itself.
+        known: Architectures whose values ``table`` was fitted to: their candidates ``(n, units)``, and values ``(n,)``.
         slow: Whether a value takes so long that networks are only evaluated as they come up.
     """
 
@@ -41,6 +45,7 @@ class Metric:
     margin: float = 0.0
     exact: bool = True
     bounds: Bounds | None = None
+    known: tuple[NDArray[np.int64], FloatArray] | None = None
     slow: bool = False
 
 
@@ -74,29 +79,72 @@ class Limited:
         metrics: Mapping[str, Metric],
         time_limit: float = 10.0,
     ) -> None:
-        self.space, self.limits, self.metrics = space, tuple(limits), metrics
+        self.space, self.limits, self.metrics = space, tuple(limits), dict(metrics)
+        self.score, self.time_limit = score, time_limit
         self.names = {name: find_metric(name, metrics, lim.text) for lim in limits for name in lim.expression.names}
-        tables = {name: metric.table for name, metric in metrics.items() if metric.table is not None}
-        for name, metric in metrics.items():
+        self._pose()
+
+    def _pose(self) -> None:
+        """The problem on the tables of the metrics as they are."""
+        tables = {name: metric.table for name, metric in self.metrics.items() if metric.table is not None}
+        for name, metric in self.metrics.items():
             if metric.bounds is not None:
                 tables |= {f"{name}{LOWER}": metric.bounds.lower, f"{name}{UPPER}": metric.bounds.upper}
         self.tables = tables
         self.solvable, self.only_verified = split_limits(self.limits, tables)
-        self.problem = Constrained(score, tables, time_limit=time_limit)
+        self.problem = Constrained(self.score, tables, time_limit=self.time_limit)
 
     def proposals(self) -> Iterator[Architecture]:
         """Architectures in descending order of their scores that satisfy the limits but for the metrics' margins.
 
         Where a metric is enclosed by sums, two such orders take turns: networks that certainly satisfy the limits, and
-        networks that probably do.
+        networks that probably do. What else may satisfy them comes last.
         """
-        likely = self._assembled([self._widened(limit) for limit in self.solvable])
-        if not any(self.metrics[self.names[name]].bounds for limit in self.solvable for name in limit.expression.names):
-            yield from likely
+        if not self._enclosed:
+            yield from self._assembled([self._widened(limit) for limit in self.solvable])
             return
+        self._sharpen()
+        likely = self._assembled([self._widened(limit) for limit in self.solvable])
         certain = [self._at(limit, pessimistic=True) for limit in self.solvable]
         for pair in itertools.zip_longest(self._assembled(certain), likely):
             yield from (arch for arch in pair if arch is not None)
+        yield from self._assembled([self._widened(self._widened(limit), enclosed=True) for limit in self.solvable])
+
+    @property
+    def _enclosed(self) -> list[str]:
+        """Metrics in the limits that are enclosed by sums."""
+        used = dict.fromkeys(self.names[name] for limit in self.solvable for name in limit.expression.names)
+        return [key for key in used if self.metrics[key].bounds is not None]
+
+    def _sharpen(self) -> None:
+        """Fit the likely sums to the networks that matter: some of those that would be proposed are computed.
+
+        What fits networks in general may be off for the best ones near a limit, and then all proposals break it.
+        """
+        for _ in range(SHARPENED):
+            found = self.problem.k_best([self._widened(limit) for limit in self.solvable], FEW**2)
+            if not len(found):
+                return
+            rows = found.indices[np.unique(np.linspace(0, len(found) - 1, FEW).astype(np.int64))]
+            archs = [self.space.assemble(tuple(row)) for row in rows.tolist()]
+            right = [self._refit(key, rows, archs) for key in self._enclosed]
+            self._pose()
+            if all(right):
+                return
+
+    def _refit(self, key: str, rows: NDArray[np.int64], archs: Sequence[Architecture]) -> bool:
+        """Fit one likely sum to what was known and some more; whether it was right about those already."""
+        metric = self.metrics[key]
+        assert metric.bounds is not None
+        assert metric.table is not None
+        values = metric.evaluate(archs)
+        off = values - metric.table.totals(rows)
+        there = np.isfinite(off)
+        indices, known = metric.known or (rows[:0], values[:0])
+        indices, known = np.concatenate([indices, rows[there]]), np.concatenate([known, values[there]])
+        table, margin = metric.bounds.likely(indices, known)
+        self.metrics[key] = replace(metric, table=table, margin=margin, known=(indices, known))
+        return bool(there.any() and abs(off[there].mean()) <= metric.margin / 2)
 
     def _assembled(self, limits: Sequence[Limit]) -> Iterator[Architecture]:
         try:
@@ -146,7 +194,10 @@ class Limited:
         return replace(limit, linear=renamed)
 
     def decide(self, archs: Sequence[Architecture]) -> NDArray[np.int64]:
-        """Which architectures satisfy all limits (1), do not (-1), or have to be evaluated in full (0)."""
+        """Which architectures satisfy all limits (1), have to be evaluated in full (0), or are out (-1).
+
+        Out is what cannot satisfy a limit, and what is unlikely to: by the likely sum it is off by three deviations.
+        """
         out = np.ones(len(archs), dtype=np.int64)
         quick: dict[str, FloatArray] = {}
         indices = None
@@ -167,6 +218,8 @@ class Limited:
                     self._at(limit, pessimistic=way).additive(self.tables).totals(indices) for way in (True, False)
                 )
                 surely, possibly = limit.holds(hard + slack), limit.holds(easy - slack)
+                wide = self._widened(limit, enclosed=True)
+                possibly &= wide.holds(wide.additive(self.tables).totals(indices))
                 verdict = np.where(surely, 1, np.where(possibly, 0, -1))
             out = np.where((out < 0) | (verdict < 0), -1, np.minimum(out, verdict))
         return out
@@ -228,9 +281,11 @@ class Limited:
         used = [self.metrics[self.names[name]] for name in limit.expression.names]
         return limit.linear is not None and all(own.table is not None or own.bounds is not None for own in used)
 
-    def _widened(self, limit: Limit, margins: float = 1.0) -> Limit:
+    def _widened(self, limit: Limit, margins: float = 1.0, *, enclosed: bool = False) -> Limit:
+        """The limit, moved by the margins of predictions, or of enclosed metrics."""
         margin = margins * sum(
-            abs(weight) * self.metrics[find_metric(name, self.metrics, limit.text)].margin
+            abs(weight) * self.metrics[self.names[name]].margin * (UNLIKELY if enclosed else 1)
             for name, weight in (limit.linear or {}).items()
+            if (self.metrics[self.names[name]].bounds is not None) == enclosed
         )
         return limit.with_bound(limit.bound + (margin if limit.sense == "<=" else -margin)) if margin else limit

@@ -20,7 +20,7 @@ PROPOSALS = 10_000
 CLIMBERS = 8
 STEPS = 40
 BATCH = 2_000
-CHECKS = 3_000  # of networks whose last word takes long
+CHECKS = 1_000  # of networks whose last word takes long
 
 
 class Lazy(Protocol):

@@ -79,6 +79,9 @@ def read_hardware(given: str | Path | Hardware) -> Hardware:
     """
     if isinstance(given, Hardware):
         return given
+    if not isinstance(given, str | Path):
+        raise ConfigError(f"hardware={given!r}: a preset ({', '.join(hardware_names())}), the path of a YAML file or a "
+                          "Hardware is accepted")  # fmt: skip
     path = Path(given)
     if path.suffix not in SUFFIXES:
         if str(given) not in hardware_names():
@@ -96,7 +99,7 @@ def _loaded(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"hardware={path}: no such file; presets: {', '.join(hardware_names())}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"hardware={path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"hardware={path}: given a {type(data).__name__}, accepted: keys {', '.join(_NUMBERS)}")

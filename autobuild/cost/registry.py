@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from autobuild.cost.counted import Macs, Params
 from autobuild.cost.dram import DramBytes
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
+from autobuild.cost.latency import LookupLatency, MeasuredLatency
 from autobuild.cost.memory import ActivationPeak
 from autobuild.cost.protocol import Cost, metric_units
 from autobuild.cost.roofline import Roofline
@@ -26,7 +27,10 @@ BUILT_IN: dict[str, Factory] = {
     "activation_peak_bytes": ActivationPeak,
     "roofline": Roofline,
     "dram_bytes": DramBytes,
+    "latency": MeasuredLatency,
+    "latency_lookup": LookupLatency,
 }
+TIMED = ("latency", "latency_lookup")  # they run networks, on this machine: computed only where they are asked for
 _REGISTERED: dict[str, Factory] = {}
 _log = logging.getLogger(__name__)
 

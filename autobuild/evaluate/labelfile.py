@@ -96,7 +96,7 @@ class LabelFile:
             Why the row cannot be taken, or an empty text.
 
         Raises:
-            RunError: If it cannot be written, as on a full disk; what it left of a row is dropped when it is opened next.
+            RunError: If it cannot be written, as on a full disk; half a row is dropped when it is opened next.
         """
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:

@@ -1,15 +1,13 @@
-"""Measuring how long a network takes on this machine's CPU."""
+"""Measuring how long a network takes on this machine's CPU, as a label."""
 
 from __future__ import annotations
 
-import copy
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from autobuild.errors import EvaluationError, SpaceError
+from autobuild.cost.latency.runtimes import prepare, torch_threads
+from autobuild.cost.latency.timing import time_call
+from autobuild.errors import CostError, EvaluationError, SpaceError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,13 +26,14 @@ def measure_latency(
     repeats: int = REPEATS,
     warmup: int = WARM_UP,
 ) -> dict[str, float]:
-    """Wall time of a forward pass, in milliseconds.
+    """Time of a forward pass, in milliseconds.
 
     What is timed: ``net(x)`` in PyTorch eager mode under ``inference_mode``, one thread, batch norms folded into the
     convolutions before them, float32, channels-last memory, ``x`` a fixed random batch of ``batch`` inputs; each pass
-    is timed on its own after ``warmup`` passes that are not. With the default batch of 64 small pictures the arithmetic
-    outweighs the cost of launching operations, so the number tells architectures apart. It is the time of the whole
-    batch, and it belongs to the machine that measured it.
+    is timed on its own after ``warmup`` passes that are not, and those that were preempted are left out
+    (:func:`autobuild.cost.latency.time_call`). With the default batch of 64 small pictures the arithmetic outweighs the
+    cost of launching operations, so the number tells architectures apart. It is the time of the whole batch, and it
+    belongs to the machine that measured it.
 
     Args:
         net: The network; it is left as it is.
@@ -49,51 +48,14 @@ def measure_latency(
     Raises:
         EvaluationError: If the network does not accept such inputs, or a number is not positive.
     """
-    import torch
-
     if batch < 1 or repeats < 1 or warmup < 0:
         raise EvaluationError(f"batch={batch}, repeats={repeats}, warmup={warmup}: at least 1, 1 and 0 are accepted")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        ready = fold_batch_norms(copy.deepcopy(net).eval())
-        x = torch.randn((batch, *input_shape), generator=torch.Generator().manual_seed(0))
-        if x.dim() == 4:
-            ready = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            x = x.contiguous(memory_format=torch.channels_last)
-        times = np.empty(repeats)
-        with torch.inference_mode():
-            for _ in range(warmup):
-                ready(x)
-            for i in range(repeats):
-                start = time.perf_counter()
-                ready(x)
-                times[i] = time.perf_counter() - start
-    except (RuntimeError, ValueError, IndexError) as error:
+        with torch_threads(1):
+            timing = time_call(prepare(net, (batch, *input_shape), "eager"), repeats, warmup)
+    except CostError as error:
         raise EvaluationError(f"the network does not accept inputs of shape {tuple(input_shape)}: {error}") from error
-    finally:
-        torch.set_num_threads(threads)
-    low, median, high = 1000 * np.quantile(times, (0.1, 0.5, 0.9))
-    return {"latency_ms": float(median), "latency_ms_q10": float(low), "latency_ms_q90": float(high)}
-
-
-def fold_batch_norms(net: nn.Module) -> nn.Module:
-    """Fold each batch norm that directly follows a convolution in an ``nn.Sequential`` into it, in place.
-
-    Args:
-        net: A network in evaluation mode.
-    """
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    for module in net.modules():
-        if not isinstance(module, nn.Sequential):
-            continue
-        for i in range(len(module) - 1):
-            conv, norm = module[i], module[i + 1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module[i], module[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    return net
+    return {"latency_ms": timing.median, "latency_ms_q10": timing.q10, "latency_ms_q90": timing.q90}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ from autobuild.fit import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from autobuild.construct import Built
+    from autobuild.cost import Hardware
     from autobuild.labels import LabelledSet
 
 
@@ -46,6 +49,7 @@ class Scores:
             by: str = "predicted",
             apart: int = 0,
             time_limit: float = 10.0,
+            hardware: str | Path | Hardware | None = None,
         ) -> Built:
             """See :func:`autobuild.api.build`."""
 

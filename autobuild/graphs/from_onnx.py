@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +72,23 @@ def from_onnx(path: str | Path, *, shapes: Shapes | None = None, name: str = "",
     """
     path = Path(path)
     model = _load(path)
-    given = {key: tuple(int(size) for size in shape) for key, shape in (shapes or {}).items()}
+    given = _checked(shapes, path)
     model = _with_shapes(model, given, path)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 17)
     reader = _Reader(model.graph, given, path, opset)
     outputs = reader.run()
     return finish(reader.drafts, outputs, name or path.stem, fold=fold)
+
+
+def _checked(shapes: Shapes | None, path: Path) -> dict[str, Shape]:
+    """The shapes given, if they are some. Raises ConfigError."""
+    if not isinstance(shapes, Mapping | None):
+        raise ConfigError(f"{path}: shapes={shapes!r}: accepted is such as {{'x': (1, 3, 224, 224)}}")
+    for name, shape in (shapes or {}).items():
+        listed = isinstance(shape, tuple | list)
+        if not listed or not all(isinstance(size, Integral) and size > 0 for size in shape):
+            raise ConfigError(f"{path}: shapes={{{name!r}: {shape!r}}}: a tuple of positive whole sizes is accepted")
+    return {name: tuple(int(size) for size in shape) for name, shape in (shapes or {}).items()}
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -115,6 +127,10 @@ def _with_shapes(model: onnx.ModelProto, given: dict[str, Shape], path: Path) ->
         if value.name in weights:
             continue
         if value.name in given:
+            said = _open(value) or _sizes(value)
+            if said and len(said) != len(given[value.name]):
+                raise ConfigError(f"{path}: shapes={{{value.name!r}: {given[value.name]}}}: the file says "
+                                  f"{_words(said)}: {len(said)} sizes are accepted")  # fmt: skip
             _set(value, given[value.name])
         if (open_shape := _open(value)) is not None:
             sizes = tuple(size if isinstance(size, int) else 1 for size in open_shape) or ("...",)
@@ -159,7 +175,9 @@ class _Reader:
                 self.drafts.append(draft)
         for number, node in enumerate(self.graph.node):
             self._node(node, node.name or f"{node.op_type}_{number}")
-        outputs = [self.known.get(value.name) for value in self.graph.output]
+        if lacking := [value.name for value in self.graph.output if value.name not in self.known]:
+            raise GraphError(f"{self.path}: its output {lacking[0]!r} is written by no node")
+        outputs = [self.known[value.name] for value in self.graph.output]
         return [value for value in outputs if isinstance(value, Value)]
 
     def _node(self, node: onnx.NodeProto, name: str) -> None:
@@ -190,7 +208,7 @@ class _Reader:
         draft = Draft("other", op, data, weights=weights, name=name, module=_module(node), macs=None)
         self._outputs(draft, list(node.output), name)
         self.drafts.append(draft)
-        if not custom and not _fill(draft, node, attributes, inputs, self.scalars):
+        if not custom and not _fill(draft, node, attributes, inputs, self):
             self.drafts.pop()
             self.known[node.output[0]] = data[0]
         if not custom:
@@ -205,6 +223,8 @@ class _Reader:
 
     def _outputs(self, draft: Draft, names: list[str], node: str) -> None:
         written = [name for name in names if name]
+        if again := [name for name in written if name in self.known]:
+            raise GraphError(f"{self.path}: node {node!r} writes {again[0]!r}, which was written before")
         draft.outputs = [self.shapes[name] for name in written]
         draft.itemsize = _itemsize(self.kinds.get(written[0], 1))
         self.known |= {name: Value(draft, place) for place, name in enumerate(written)}
@@ -246,11 +266,17 @@ class _Reader:
         )
 
 
-def _fill(draft: Draft, node: onnx.NodeProto, attributes: dict[str, Any], inputs: list[Any], scalars: Any) -> bool:
+def _fill(draft: Draft, node: onnx.NodeProto, attributes: dict[str, Any], inputs: list[Any], read: _Reader) -> bool:
     """Say what a node is, and its numbers; False where it does nothing to its input."""
-    kind, x = node.op_type, draft.inputs[0].shape
+    kind, x, scalars = node.op_type, draft.inputs[0].shape, read.scalars
     if kind in ("Conv", "ConvTranspose"):
-        weight = inputs[1].shape if isinstance(inputs[1], Value) else inputs[1][0].shape
+        weight = inputs[1].shape if isinstance(inputs[1], Value) else read.shapes.get(node.input[1], inputs[1][0].shape)
+        taken = (
+            weight[:1] if kind == "ConvTranspose" else tuple(size * attributes.get("group", 1) for size in weight[1:2])
+        )
+        if len(weight) != len(x) or taken != x[1:2]:
+            raise GraphError(f"{read.path}: node {draft.name!r} ({kind}): its input has the shape {x}, its weights "
+                             f"{weight}, which accept {taken[0] if taken else 'no'} channels")  # fmt: skip
         convolution(draft, weight, len(inputs) > 2 and inputs[2] != (), transposed=kind == "ConvTranspose")
         _window(draft, attributes, weight[2:])
         draft.groups = int(attributes.get("group", 1))
@@ -338,8 +364,12 @@ def _inferred(graph: onnx.GraphProto) -> tuple[dict[str, Shape], dict[str, int]]
     for value in (*graph.input, *graph.value_info, *graph.output):
         kinds[value.name] = value.type.tensor_type.elem_type
         if _open(value) is None:
-            shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            shapes[value.name] = _sizes(value)
     return shapes, kinds
+
+
+def _sizes(value: onnx.ValueInfoProto) -> Shape:
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
 def _open(value: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:

@@ -18,13 +18,14 @@ _TEXTS = (".txt", ".list")
 _SHOWN = 20
 
 
-def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Architecture]]:
+def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.DataFrame, list[Architecture]]:
     """Read architectures of ``space``.
 
     Args:
         given: The path of a table (CSV, TSV, Parquet, JSON Lines) with a column ``arch``, the path of a text file with
             one architecture a line, or the text of one architecture.
         space: Where they have to lie.
+        key: What the messages call it.
 
     Returns:
         The table with all its columns (``arch`` alone for texts), ``arch`` in canonical text, and the architectures.
@@ -52,7 +53,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"archs={given}: cannot be read: {error}") from error
+            raise ConfigError(f"{key}={given}: cannot be read: {error}") from error
         numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
         frame, rows = pd.DataFrame({"arch": [line for _, line in numbered]}), [number for number, _ in numbered]
     else:
@@ -61,7 +62,7 @@ def read_archs(given: str, space: SearchSpace) -> tuple[pd.DataFrame, list[Archi
         except SpaceError as error:
             endings = ", ".join((*_TABLES, *_TEXTS))
             raise ConfigError(
-                f"archs={given}: no file ending in {endings}, and no architecture either: {error}"
+                f"{key}={given}: no file ending in {endings}, and no architecture either: {error}"
             ) from error
         return pd.DataFrame({"arch": [str(arch)]}), [arch]
     return _parsed(given, frame, rows, space)

@@ -41,8 +41,12 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _costs(config: Mapping[str, Any]) -> list[Cost]:
     from autobuild.cost import cost_names, make_cost
+    from autobuild.cost.registry import TIMED
 
-    names = [name.strip() for name in config["cost"].split(",")] if config["cost"] else cost_names()
+    computed = [name for name in cost_names() if name not in TIMED]
+    names = [name.strip() for name in config["cost"].split(",")] if config["cost"] else computed
+    if not any(names):
+        raise ConfigError(f"cost={config['cost']}: names none of {', '.join(cost_names())}")
     return [make_cost(name, config["hardware"]) for name in dict.fromkeys(names) if name]
 
 
@@ -65,7 +69,7 @@ def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
     from autobuild.jobs.archs import read_archs
 
     if config["arch"] is not None:
-        return read_archs(config["arch"], space)[1]
+        return read_archs(config["arch"], space, "arch")[1]
     return space.sample(config["n"], seed=config["seed"], design="depth")
 
 

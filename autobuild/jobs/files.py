@@ -34,8 +34,9 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
             path = resource_dir("conf") / "hardware" / f"{value}.yaml"
         if _exists(path):
             found[key] = path
-    if (path := _evaluators_file(config.get("evaluator"))) is not None:
-        found["evaluator"] = path
+    evaluates = _evaluators_file(config.get("evaluator"))
+    if evaluates is not None:
+        found["evaluator"] = evaluates
     if config.get("labels", "") is None and isinstance(config.get("space"), str):
         embedded = embedded_labels(str(config["space"]))
         if embedded is not None:

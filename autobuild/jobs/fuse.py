@@ -23,14 +23,16 @@ SHOWN = 12
 
 def run(config: Mapping[str, Any]) -> int:
     """Read the network, fold it, find its groups; frames, numbers and pictures."""
+    from autobuild.cost import read_hardware
     from autobuild.jobs.run import Run, use_threads
 
+    read_hardware(config["hardware"])  # refused before a folder is made and a network read
     kind, rest = _model(config["model"])
     files = input_files({key: value for key, value in config.items() if key != "model"})
     if kind == "onnx":
+        if not Path(rest).is_file():
+            raise ConfigError(f"model=onnx:{rest}: there is no such file")
         files["model"] = Path(rest)
-    if Path(config["hardware"]).is_file():
-        files["hardware"] = Path(config["hardware"])
     buffer = bytes_of(config["buffer"]) if config["buffer"] is not None else None
     with Run.open("fuse", config, files) as folder:
         if not folder.finished:
@@ -71,8 +73,8 @@ def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> OperationGr
     from autobuild.graphs.of_architecture import graph_of_architecture
 
     shape = tuple(config["shape"]) if config["shape"] is not None else None
-    if shape is not None and len(shape) != 3:
-        raise ConfigError(f"shape={list(shape)}: channels, height and width are accepted")
+    if shape is not None and (len(shape) != 3 or min(shape) < 1):
+        raise ConfigError(f"shape={list(shape)}: channels, height and width are accepted, each above 0")
     if kind == "space":
         return graph_of_architecture(ab.space(config["space"]), rest, input_shape=shape)
     if kind == "onnx":
@@ -83,7 +85,10 @@ def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> OperationGr
 
 
 def _onnx_shapes(path: str, shape: tuple[int, ...] | None) -> dict[str, tuple[int, ...]] | None:
-    """Shapes of a file's inputs for a batch of one: the one given, or the file's own where only the batch is open."""
+    """Shapes of a file's inputs for a batch of one: the one given, or the file's own where only the batch is open.
+
+    None where the file says all: shapes that are given make the reader forget those that it holds of tensors inside.
+    """
     try:
         import onnx
 
@@ -98,7 +103,11 @@ def _onnx_shapes(path: str, shape: tuple[int, ...] | None) -> dict[str, tuple[in
             raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted")
         return {inputs[0].name: (1, *shape)}
     sizes = {node.name: [size.dim_value for size in node.type.tensor_type.shape.dim] for node in inputs}
-    return {name: (own[0] or 1, *own[1:]) for name, own in sizes.items() if own and all(own[1:])} or None
+    if len(inputs) == 1 and len(own := sizes[inputs[0].name]) == 4 and not all(own[1:]):
+        said = ", ".join(size.dim_param or str(size.dim_value or "?") for size in inputs[0].type.tensor_type.shape.dim)
+        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({said}): give the open "
+                          f"sizes, for example shape=[{own[1] or 3},{own[2] or SIZE},{own[3] or SIZE}]")  # fmt: skip
+    return {name: (1, *own[1:]) for name, own in sizes.items() if own and not own[0] and all(own[1:])} or None
 
 
 def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buffer: int | None) -> None:
@@ -120,7 +129,7 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
         save_picture(folder, "groups.png", plot.fusion_groups(fused))
         save_picture(folder, "traffic.png", plot.fusion_traffic(fused))
     if config["sweep"]:
-        sizes = [fused.costs.buffer_bytes * 2**power // 4 for power in range(5)]
+        sizes = [max(1, fused.costs.buffer_bytes * 2**power // 4) for power in range(5)]
         swept = buffer_sweep(fused.graph, sizes, fused.hardware)
         folder.write_frame("sweep.csv", swept)
         if config["plots"]:
@@ -139,11 +148,15 @@ def _show(folder: Run) -> None:
         f"{told['seconds']:.2f} s")  # fmt: skip
     if told["extra_macs"]:
         say(f"  {told['extra_macs']:,} multiply-accumulates are computed twice, of {told['macs']:,}")
-    for name in told["unschedulable"]:
-        say(f"  {name} fits in no way; its bytes are in the totals")
     frame = folder.read_frame("groups.csv")
+    unfit = frame[~frame["valid"].astype(bool)]
+    for ops, needed in unfit[["ops", "buffer_bytes"]].head(SHOWN).itertuples(index=False):
+        say(f"  {ops} fits in no way: it needs {needed:,} bytes of buffer; its traffic is in the totals")
+    if len(unfit) > SHOWN:
+        say(f"  nor do {len(unfit) - SHOWN:,} more")
     frame["ops"] = [_short(ops) for ops in frame["ops"]]
-    table(frame.nlargest(SHOWN, "dram_bytes").sort_index())
+    if len(frame):
+        table(frame.nlargest(SHOWN, "dram_bytes").sort_index())
     if len(frame) > SHOWN:
         say(f"  the {SHOWN} groups that move most, of {len(frame)}")
     say(f"\n{folder.dir}")

@@ -43,12 +43,12 @@ def run(config: Mapping[str, Any]) -> int:
 
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
-    import autobuild as ab
     from autobuild.construct.rounds import Rounds
+    from autobuild.jobs import steps
 
     labels = _labels(config)
     outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels.space)
-    exact = ab.costs(labels.space)
+    exact = steps.costs(config, labels.space)
     how = {key: config[key] for key in ("model", "acquisition", "seed")}
     asking = Rounds(labels, config["target"], costs=exact, **how)
     start = labels.target(config["target"], exact)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, LabelError
+from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
 from autobuild.labels.embedded_sets import embedded_sets
+from autobuild.labels.target import find_name
 
 if TYPE_CHECKING:
+    from autobuild.cost.of_space import SpaceCosts
     from autobuild.explain import Scores
     from autobuild.fit import FitConfig, FittedModel
     from autobuild.jobs.run import Run
@@ -69,6 +71,14 @@ def _check_test(config: Mapping[str, Any]) -> None:
         find(test)
 
 
+def costs(config: Mapping[str, Any], space: SearchSpace) -> SpaceCosts:
+    """Costs that targets may name, for the hardware of this job."""
+    import autobuild as ab
+    from autobuild.cost.hardware import DEFAULT
+
+    return ab.costs(space, config.get("hardware") or DEFAULT)
+
+
 def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None) -> FittedModel:
     """Fit a model, or load the one that ``model=`` names or that an earlier process of this run has fitted."""
     import autobuild as ab
@@ -83,7 +93,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     with folder.step("fit") as todo:
         if todo:
             if config.get("test") is not None:  # refused before the fit rather than after it
-                trained = labels.target(config["target"], ab.costs(labels.space)).labels.keys
+                trained = labels.target(config["target"], costs(config, labels.space)).labels.keys
                 _fresh_tests(config, labels.space, labels, config["target"], set(trained))
             model = _fit(folder, config, labels)
             model.save(folder.path("model"))
@@ -110,6 +120,7 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
             checkpoint=checkpoint,
             on_progress=phases.show,
             device=config["fit"]["device"],
+            costs=costs(config, labels.space),
         )
     if not any(checkpoint.iterdir()):
         checkpoint.rmdir()
@@ -177,13 +188,11 @@ def _fresh_tests(
         ConfigError: ``test=rest``, and no row is left after the first n.
         LabelError: Fewer than 20 rows are usable.
     """
-    import autobuild as ab
-
     tests = _test_labels(config, space, labels)
     fresh = tests.subset([row for row, key in enumerate(tests.keys) if key not in seen])
     repeated = len(tests) - len(fresh)
     try:
-        return fresh.target(target, ab.costs(space)), repeated
+        return fresh.target(target, costs(config, space)), repeated
     except LabelError as error:
         among = f"; {repeated:,} of its {len(tests):,} networks are among the training rows" if repeated else ""
         raise LabelError(f"test={config['test']}: {error}{among}") from None
@@ -249,10 +258,16 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     else:
         space = ab.FittedModel.load(str(saved_model(config))).space
         labels = ab.LabelledSet.read(config["labels"], space, n=config["n"])
-    if how.get("where") is not None:
-        parse_where(how["where"])
+    exact = costs(config, labels.space)
+    for limit in parse_where(how["where"]) if how.get("where") is not None else ():
+        for name in limit.expression.names:
+            columns = labels.metrics if "." in name else [own for own in labels.metrics if own not in exact]
+            try:
+                find_name(name, columns, exact, limit.text)
+            except TargetError as error:
+                raise ConfigError(str(error).replace("target", "limit", 1)) from None
     for text in _other_targets(config):
-        labels.target(text, ab.costs(labels.space))
+        labels.target(text, exact)
     return labels
 
 
@@ -272,7 +287,7 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
         start = time.perf_counter()
         how = dict(config["build"])
         options = {key: how[key] for key in ("where", "by", "apart", "time_limit") if how.get(key) is not None}
-        built = scores.build(top=how["top"], labels=labels, **options)
+        built = scores.build(top=how["top"], labels=labels, hardware=config.get("hardware"), **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
         folder.write_frame("built.csv", built.frame)
         if built.prices is not None:
@@ -292,7 +307,8 @@ def _pareto(folder: Run, config: Mapping[str, Any], scores: Scores, labels: Labe
     if labels is None:
         raise ConfigError("build.pareto fits the other targets, and needs labels= beside a saved model")
     others = _other_targets(config)
-    models = [ab.fit(labels, text, model="gp", seed=config["seed"]) for text in others]
+    exact = costs(config, labels.space)
+    models = [ab.fit(labels, text, model="gp", seed=config["seed"], costs=exact) for text in others]
     front = ab.pareto([scores, *(model.explain(scores.space) for model in models)])
     folder.write_frame("pareto.csv", front)
     folder.record(n_pareto=len(front), pareto_targets=[scores.model.target, *others])
@@ -315,6 +331,7 @@ def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> N
                 holdout=config["holdout"],
                 encoder=EncoderConfig(**config["encoder"]),
                 config=fit_config(config),
+                costs=costs(config, labels.space),
                 on_point=lambda done, total: advance(f"{done} of {total}"),
             )
         folder.write_frame("curve.csv", frame)

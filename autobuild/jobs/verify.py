@@ -75,13 +75,12 @@ def verify_step(
     with folder.step("verify") as todo:
         if not todo:
             return
-        import autobuild as ab
         from autobuild.evaluate import Place
-        from autobuild.jobs import measuring, pictures
+        from autobuild.jobs import measuring, pictures, steps
         from autobuild.labels import TargetExpression
 
         space, expression = labels.space, TargetExpression.parse(config["target"])
-        usable = labels.target(expression, ab.costs(space))
+        usable = labels.target(expression, steps.costs(config, space))
         best = [usable.labels.archs[row] for row in usable.values.argsort(kind="stable")[::-1][:_LABELLED]]
         top = built.head(how["top"])
         archs = [space.parse(text) for text in top["arch"]]

@@ -33,13 +33,14 @@ def buffer_sweep(sweep: pd.DataFrame, ax: Axes | None = None) -> Axes:
             part["buffer_bytes"] / 1024, part["dram_bytes"] / 1e6, marker="o", markersize=4,
             color=COLOURS.get(str(scheme), VERMILLION), label=str(scheme),
         )  # fmt: skip
-    for column, name, side in (
-        ("unfused_dram_bytes", "unfused", "bottom"),
-        ("floor_dram_bytes", "weights, inputs and outputs", "top"),
-    ):
-        level = sweep[column].iloc[0] / 1e6
-        ax.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
-        ax.text(1, level, name, transform=ax.get_yaxis_transform(), ha="right", va=side, fontsize=8, color=GREY)
+    alone = sweep.groupby("buffer_bytes")["unfused_dram_bytes"].max() / 1e6
+    ax.plot(alone.index / 1024, alone, color=GREY, linewidth=0.9, linestyle="--", label="unfused")
+    floor = sweep["floor_dram_bytes"].iloc[0] / 1e6
+    ax.axhline(floor, color=GREY, linewidth=0.9, linestyle=":")
+    ax.text(
+        1, floor, "weights, inputs and outputs", transform=ax.get_yaxis_transform(), ha="right", va="top", fontsize=8,
+        color=GREY,
+    )  # fmt: skip
     ax.set_xscale("log", base=2)
     sizes = sorted(set(sweep["buffer_bytes"] / 1024))
     ax.set_xticks(sizes, [f"{size:,.0f}" if size < 1024 else f"{size / 1024:g} Mi" for size in sizes])

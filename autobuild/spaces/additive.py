@@ -108,20 +108,34 @@ class Bounds:
     def likely(self, indices: ArrayLike, values: ArrayLike) -> tuple[Additive, float]:
         """The sum between the two that comes nearest to known values, and the deviation of what it leaves.
 
-        ``lower + share * (upper - lower)``, the share by least squares within 0 and 1.
+        ``lower + sum over units of share * (upper - lower)``: the constant and every unit have a share of their own, by
+        least squares within 0 and 1.
 
         Args:
             indices: Candidate of every unit of known architectures, ``(n, units)``.
             values: Their numbers, ``(n,)``; missing ones are left out.
         """
+        from scipy.optimize import lsq_linear
+
         if self.exact:
             return self.lower, 0.0
-        low, high, known = self.lower.totals(indices), self.upper.totals(indices), np.asarray(values, dtype=np.float64)
+        known = np.asarray(values, dtype=np.float64)
         there = np.isfinite(known)
-        width, above = (high - low)[there], (known - low)[there]
-        share = float(np.clip(width @ above / max(float(width @ width), 1e-300), 0, 1)) if there.any() else 0.5
-        table = weighted_sum([(1 - share, self.lower), (share, self.upper)])
-        return table, float(np.sqrt(np.mean((above - share * width) ** 2))) if there.any() else 0.0
+        rows = np.asarray(indices, dtype=np.int64).reshape(len(known), -1)[there]
+        widths = [up - low for up, low in zip(self.upper.tables, self.lower.tables, strict=True)]
+        gap = self.upper.constant - self.lower.constant
+        columns = [np.full(len(rows), gap), *(width[rows[:, unit]] for unit, width in enumerate(widths))]
+        above = known[there] - self.lower.totals(rows)
+        shares = np.full(len(columns), 0.5)
+        if len(rows):
+            scale = float(np.abs(columns).max()) or 1.0
+            shares = np.clip(lsq_linear(np.stack(columns, axis=1) / scale, above / scale, bounds=(0, 1)).x, 0, 1)
+        left = above - shares @ np.array(columns)
+        tables = tuple(
+            low + share * width for low, width, share in zip(self.lower.tables, widths, shares[1:], strict=True)
+        )
+        off = float(np.sqrt((left**2).sum() / max(len(left) - len(shares), 1))) if len(left) else 0.0
+        return Additive(self.lower.constant + float(shares[0]) * gap, tables), off
 
 
 def bounded_sum(terms: Sequence[tuple[float, Bounds]], constant: float = 0.0) -> Bounds:

@@ -77,3 +77,9 @@ def test_made_in_python_it_is_checked_as_well():
     assert Hardware(**fields) == read_hardware("edge_npu")
     with pytest.raises(ConfigError, match=r"hardware 'edge_npu': mac_pj=-1"):
         dataclasses.replace(read_hardware("edge_npu"), mac_pj=-1)
+
+
+@pytest.mark.parametrize("given", [None, 5, {"buffer_bytes": 1}, "a\0.yaml"])
+def test_what_names_no_hardware_is_told(given):
+    with pytest.raises(ConfigError, match="hardware="):
+        read_hardware(given)

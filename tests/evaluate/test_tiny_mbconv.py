@@ -6,9 +6,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import autobuild as ab
 from autobuild.cost import count_macs, count_params
+from autobuild.cost.latency.runtimes import fold_batch_norms
 from autobuild.errors import EvaluationError, SpaceError
 from autobuild.evaluate import DigitTask, TrainingEvaluator, evaluator_for, measure_latency
-from autobuild.evaluate.latency import fold_batch_norms
 
 SHORT = TrainingEvaluator(task=DigitTask(n_train=320, n_test=250), epochs=1)
 SMALL, LARGE = "e1k1s0|e1k1s0|e1k1s0", "|".join(["e3k5s1-e3k5s1-e3k5s1"] * 3)

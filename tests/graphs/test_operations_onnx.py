@@ -1,6 +1,7 @@
 """ONNX files as operation graphs: the same as the network they were exported from, and clear refusals."""
 
 import logging
+import math
 import re
 import warnings
 
@@ -148,3 +149,45 @@ def test_control_flow_and_damage_are_refused(tmp_path):
             ab.graph_of(file)
     with pytest.raises(GraphError, match="takes shapes="):
         ab.graph_of(file, (1, 3))
+
+
+def convolution_file(path, *, inputs=(1, 3, 8, 8), weights=(8, 3, 3, 3), nodes=(), output="y"):
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])
+    held = helper.make_tensor("w", FLOAT, weights, [0.5] * math.prod(weights))
+    graph = helper.make_graph([conv, *nodes], "g", [helper.make_tensor_value_info("x", FLOAT, inputs)],
+                              [helper.make_tensor_value_info(output, FLOAT, (1, 8, 8, 8))], [held])  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ([(1, 3, 8, 8)], "accepted is such as {'x': (1, 3, 224, 224)}"),
+        ({"x": "1388"}, "shapes={'x': '1388'}: a tuple of positive whole sizes is accepted"),
+        ({"x": None}, "shapes={'x': None}: a tuple of positive whole sizes is accepted"),
+        ({"x": (1, 3, 0, 8)}, "shapes={'x': (1, 3, 0, 8)}: a tuple of positive whole sizes is accepted"),
+        ({"x": (3, 8, 8)}, "shapes={'x': (3, 8, 8)}: the file says (N, 3, H, W): 4 sizes are accepted"),
+    ],
+)
+def test_shapes_that_are_none_are_told(tmp_path, shapes, said):
+    file = convolution_file(tmp_path / "net.onnx", inputs=("N", 3, "H", "W"))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        ab.graph_of(file, shapes=shapes)
+
+
+def test_channels_that_the_weights_do_not_take_are_told(tmp_path):
+    wrong = convolution_file(tmp_path / "wrong.onnx", weights=(8, 4, 3, 3))
+    opened = convolution_file(tmp_path / "open.onnx", inputs=("N", "C", 8, 8))
+    assert ab.graph_of(opened, shapes={"x": (1, 3, 8, 8)}).macs == 8 * 64 * 27
+    for file, shapes, taken in ((wrong, None, 4), (opened, {"x": (1, 4, 8, 8)}, 3)):
+        with pytest.raises(GraphError, match=rf"node 'conv' \(Conv\): its input .* which accept {taken} channels"):
+            ab.graph_of(file, shapes=shapes)
+
+
+def test_tensors_written_twice_or_never_are_told(tmp_path):
+    twice = convolution_file(tmp_path / "twice.onnx", nodes=[helper.make_node("Relu", ["x"], ["y"], name="again")])
+    with pytest.raises(GraphError, match="node 'again' writes 'y', which was written before"):
+        ab.graph_of(twice)
+    with pytest.raises(GraphError, match="its output 'z' is written by no node"):
+        ab.graph_of(convolution_file(tmp_path / "never.onnx", output="z"))

@@ -70,3 +70,16 @@ def test_missing_operators_are_defined_and_said(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Linear(in_features=3" in done.stdout
     assert "no compiled operators for torch" in done.stderr
+
+
+@installed
+def test_segmentation_fetches_no_weights_for_the_network_inside(monkeypatch):
+    """torchvision's default would be trained weights of the backbone."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something is downloaded")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    net = ab.load_zoo("lraspp_mobilenet_v3_large", num_classes=5)
+    assert net.classifier.low_classifier.out_channels == 5

@@ -61,3 +61,10 @@ def test_what_has_no_number_says_why(capsys):
     assert "cost=latency: unknown name" in capsys.readouterr().err
     assert main(["cost", "cost=?"]) == 0
     assert "roofline_mj [mJ]" in capsys.readouterr().out
+
+
+def test_what_is_asked_for_is_named_as_it_was_given(capsys):
+    assert main(["cost", "cost=,"]) == 2
+    assert "cost=,: names none of params, macs" in capsys.readouterr().err
+    assert main(["cost", "arch=nothing"]) == 2
+    assert "error: arch=nothing: " in capsys.readouterr().err

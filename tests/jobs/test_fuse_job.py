@@ -37,7 +37,7 @@ def test_an_architecture_in_groups(capsys):
 
 
 def test_an_onnx_file_is_its_architecture():
-    """The exporter leaves out biases that are zero, as those of fresh batch norms are: a byte a channel is missing."""
+    """The exporter leaves out biases that are zero, as those of fresh batch norms are: four bytes a channel."""
     pytest.importorskip("onnx")
     assert main(["export", f"arch={ARCH}", "format=onnx", "out=net"]) == 0
     assert main(["fuse", "model=onnx:net/network.onnx", "buffer=4KiB", "scheme=lbdf", "plots=false", "out=file"]) == 0
@@ -46,7 +46,7 @@ def test_an_onnx_file_is_its_architecture():
     assert file["operations"] == arch["operations"]
     graph = ab.graph_of("net/network.onnx", shapes={"images": (1, 1, 20, 20)})
     zero = ab.graph_of(ab.space("tiny_mbconv"), ARCH).params - graph.params
-    assert arch["unfused_dram_bytes"] - file["unfused_dram_bytes"] == zero > 0
+    assert arch["unfused_dram_bytes"] - file["unfused_dram_bytes"] == 4 * zero > 0
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,52 @@ def test_sizes():
     for text in ("0", "-1", "1.5", "many", "2GiBB", ""):
         with pytest.raises(ConfigError, match="buffer="):
             bytes_of(text)
+
+
+def onnx_file(path, nodes, inputs, **given):
+    onnx = pytest.importorskip("onnx")
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    info = {name: [helper.make_tensor_value_info(*pair) for pair in pairs] for name, pairs in given.items()}
+    whole = helper.make_tensor_value_info("y", number, (1, 3, 8, 8))
+    graph = helper.make_graph([helper.make_node(*node[:3], name=node[0], **node[3]) for node in nodes], "g",
+                              [helper.make_tensor_value_info("x", number, inputs)], [whole], **info)  # fmt: skip
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("mine", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets), path)
+
+
+def test_an_open_file_is_told_by_the_key_that_closes_it(capsys):
+    onnx_file("open.onnx", [("Relu", ["x"], ["y"], {})], ("N", 3, "H", "W"))
+    assert main(["fuse", "model=onnx:open.onnx", "out=run"]) == 2
+    said = "its input 'x' has the shape (N, 3, H, W): give the open sizes, for example shape=[3,224,224]"
+    assert said in capsys.readouterr().err
+    assert main(["fuse", "model=onnx:open.onnx", "shape=[3,8,8]", "out=run"]) == 0
+    assert json.loads(Path("run/metrics.json").read_text())["dram_bytes"] == 2 * 3 * 8 * 8
+
+
+def test_shapes_that_a_file_says_of_custom_operators_are_kept():
+    nodes = [("Mine", ["x"], ["a"], {"domain": "mine"}), ("Relu", ["a"], ["y"], {})]
+    onnx_file("own.onnx", nodes, (1, 3, 8, 8), value_info=[("a", 1, (1, 3, 8, 8))])
+    with pytest.warns(UserWarning, match="operation 'Mine' .* is a barrier that never fuses"):
+        assert main(["fuse", "model=onnx:own.onnx", "out=run"]) == 0
+    assert list(pd.read_csv("run/groups.csv")["scheme"]) == ["resident", "lbdf"]
+
+
+def test_what_fits_in_no_way_is_told_with_what_it_needs(capsys):
+    onnx_file("tanh.onnx", [("Tanh", ["x"], ["y"], {})], (1, 3, 8, 8))
+    assert main(["fuse", "model=onnx:tanh.onnx", "buffer=1", "sweep=true", "plots=false", "out=run"]) == 0
+    assert "Tanh fits in no way: it needs 48 bytes of buffer" in capsys.readouterr().out  # a row in and a row out
+    assert pd.read_csv("run/sweep.csv")["buffer_bytes"].min() == 1
+
+
+def test_a_network_without_operations_moves_nothing(capsys):
+    onnx_file("same.onnx", [("Identity", ["x"], ["y"], {})], (1, 3, 8, 8))
+    assert main(["fuse", "model=onnx:same.onnx", "out=run"]) == 0
+    assert "0 operations in 0 groups move 0 bytes" in capsys.readouterr().out
+
+
+def test_unusable_hardware_and_files_leave_no_folder(capsys):
+    Path("folder").mkdir()
+    for word in ("model=onnx:folder", f"hardware=nix.yaml model=space:{ARCH}"):
+        assert main(["fuse", *word.split(" "), "out=run"]) == 2
+        assert "no such file" in capsys.readouterr().err
+    assert not Path("run").exists()

@@ -33,12 +33,15 @@ def fold(graph: OperationGraph, weight_bytes: int = 1, activation_bytes: int = 1
 
     Args:
         graph: Of static shapes.
-        weight_bytes: Bytes of one weight.
+        weight_bytes: Bytes of one weight. Biases, which are added to sums of four bytes, have at least four.
         activation_bytes: Bytes of one activation.
 
     Raises:
         GraphError: For sizes that are not positive, shapes that are not known, or bytes per number below one.
     """
+    if not isinstance(graph, OperationGraph):
+        raise GraphError(f"fold: given a {type(graph).__name__}, accepted: an OperationGraph (autobuild.graph_of reads "
+                         "networks, ONNX files and architectures)")  # fmt: skip
     for name, given in (("weight_bytes", weight_bytes), ("activation_bytes", activation_bytes)):
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             raise GraphError(f"{name}: given {given!r}, accepted: a positive whole number of bytes per element")
@@ -56,7 +59,7 @@ class _Draft:
     operands: list[Touch]
     outputs: list[int]
     members: list[str]
-    weights: int
+    weight_bytes: int
     rows: int
     barrier: bool
     folded: int = 0
@@ -79,6 +82,7 @@ class _Memory:
 class _Folding:
     def __init__(self, graph: OperationGraph, weight_bytes: int, activation_bytes: int) -> None:
         self.graph, self.weight_bytes, self.activation_bytes = graph, weight_bytes, activation_bytes
+        self.bias_bytes = max(weight_bytes, ACCUMULATOR_BYTES)
         self.operands = graph.operand_table()
         self.uses = Counter(value for operands in self.operands for value in operands)
         self.uses += Counter((node, place) for node in graph.outputs
@@ -146,14 +150,14 @@ class _Folding:
             return False
         if before.output_shape[1 : 2 if before.type != "linear" else None] != node.output_shape[1:2]:
             return False  # over another dimension than the features of a linear layer
-        draft.weights += 0 if before.bias else node.output_shape[1]
+        draft.weight_bytes += 0 if before.bias else node.output_shape[1] * self.bias_bytes
         draft.members.append(node.name)
         return True
 
     def _activation_folds(self, node: Operation, values: Sequence[Value]) -> bool:
         if node.type not in FOLDED or (draft := self._sole(values)) is None or draft.barrier:
             return False
-        draft.weights += node.weight_elements
+        draft.weight_bytes += node.weight_elements * self.weight_bytes
         draft.members.append(node.name)
         draft.activated = True
         moved = 2 * math.prod(node.output_shape) * self.activation_bytes
@@ -217,19 +221,22 @@ class _Folding:
             outputs.append(len(self.memory))
             self.views[number, place] = self._tensor(name, len(self.drafts), shape, where, self.activation_bytes, held)
             self.made[number, place] = len(self.drafts)
-        weights = 2 * out[1] if node.type == "batch_norm" and len(out) > 1 else _elements(node)
-        self.drafts.append(_Draft(node, touched, outputs, [node.name], weights, 1 if axis is None else out[axis],
-                                  barrier))  # fmt: skip
+        rows = 1 if axis is None else out[axis]
+        self.drafts.append(_Draft(node, touched, outputs, [node.name], self._weights(node), rows, barrier))
+
+    def _weights(self, node: Operation) -> int:
+        """Bytes of the weights of a node."""
+        if node.type == "batch_norm" and len(node.output_shape) > 1:
+            return node.output_shape[1] * (self.weight_bytes + self.bias_bytes)
+        # graphs written down before weights were counted say only bytes, of four each
+        numbers = node.weight_elements or node.weight_bytes // 4
+        biases = _features(node) if node.bias and node.type in PRODUCERS else 0
+        return (numbers - biases) * self.weight_bytes + biases * self.bias_bytes
 
 
 def _features(node: Operation) -> int:
     """Output channels, each of which has weights of its own."""
     return node.output_shape[-1 if node.type == "linear" else 1]
-
-
-def _elements(node: Operation) -> int:
-    """Weights of a node; graphs written down before they were counted say only bytes, of four each."""
-    return node.weight_elements or node.weight_bytes // 4
 
 
 def _split(folding: _Folding) -> FusionGraph:
@@ -279,7 +286,7 @@ def _fused(folding: _Folding, draft: _Draft, operands: tuple[tuple[int, Access],
         operands=operands,
         outputs=outputs,
         rows=draft.rows,
-        weight_bytes=draft.weights * folding.weight_bytes,
+        weight_bytes=draft.weight_bytes,
         weight_tiles=_features(node) if node.type in PRODUCERS else 1,
         macs=node.macs or 0,
         accumulator_bytes=accumulators(node) * ACCUMULATOR_BYTES,

@@ -55,27 +55,35 @@ class Fused:
 
     @cached_property
     def groups(self) -> pd.DataFrame:
-        """``group, ops, scheme, dram_bytes, buffer_bytes, valid``: one row a group, in order of execution."""
+        """``group, ops, scheme, dram_bytes, buffer_bytes, valid``: one row a group, in order of execution.
+
+        ``ops`` are names with a space between; spaces within one are written ``_``.
+        """
         import pandas as pd
 
         rows = [
-            (number, " ".join(self.graph.names(mask)), cost.scheme, cost.dram_bytes, cost.buffer_bytes, cost.valid)
+            (number, self._ops(mask), cost.scheme, cost.dram_bytes, cost.buffer_bytes, cost.valid)
             for number, (mask, cost) in enumerate(zip(self.partition.groups, self.group_costs, strict=True), start=1)
         ]
         return pd.DataFrame(rows, columns=["group", "ops", "scheme", "dram_bytes", "buffer_bytes", "valid"])
+
+    def _ops(self, mask: int) -> str:
+        return " ".join("_".join(name.split()) for name in self.graph.names(mask))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Bytes before and after, how good the partition is known to be, and what it costs beside.
 
-        ``dram_bytes``, ``unfused_dram_bytes`` (every folded operation alone) and ``reduction`` (1 - their ratio);
-        ``separate_dram_bytes`` (activations as operations of their own, for comparison only); ``floor_dram_bytes``
+        ``dram_bytes``, ``unfused_dram_bytes`` (every folded operation alone, in the same buffer) and ``reduction``
+        (1 - their ratio); ``unbounded_unfused_dram_bytes`` (every operation alone if each fitted, so that nothing is
+        read twice); ``separate_dram_bytes`` (activations as operations of their own, for comparison only);
+        ``floor_dram_bytes``
         (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and ``fusable_unfused_dram_bytes`` (without
         operations that fit in the buffer by no scheme of groups, as the paper counts); ``status``, ``lower_bound``,
         ``optimum_gap``, ``seconds``; ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
         """
         graph, partition = self.graph, self.partition
-        unfused = graph.unfused_bytes
+        unfused = unfused_in(self.costs)
         alone = [i for i in range(len(graph)) if self.costs.fallback >> i & 1]
         left_out = sum(self.costs(1 << i).dram_bytes for i in alone)
         fused_left_out = sum(
@@ -87,7 +95,8 @@ class Fused:
             "dram_bytes": partition.dram_bytes,
             "unfused_dram_bytes": unfused,
             "reduction": 1 - partition.dram_bytes / unfused if unfused else 0.0,
-            "separate_dram_bytes": graph.separate_bytes,
+            "unbounded_unfused_dram_bytes": graph.unfused_bytes,
+            "separate_dram_bytes": unfused + graph.separate_bytes - graph.unfused_bytes,
             "floor_dram_bytes": graph.floor_bytes,
             "fusable_dram_bytes": partition.dram_bytes - fused_left_out,
             "fusable_unfused_dram_bytes": sum(
@@ -122,6 +131,11 @@ class Fused:
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
+def unfused_in(costs: GroupCosts) -> int:
+    """DRAM bytes if every operation runs alone in the buffer; what does not fit is read several times."""
+    return sum(costs(1 << i).dram_bytes for i in range(costs.n))
+
+
 def fuse(
     graph: OperationGraph | FusionGraph,
     hardware: str | Hardware = DEFAULT,
@@ -153,10 +167,10 @@ def fuse(
 
     Raises:
         ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
-        GraphError: For a graph that cannot be folded (shapes that are open).
+        GraphError: For a graph that cannot be folded (shapes that are open), or something else than a graph.
     """
     described = read_hardware(hardware)
-    if isinstance(graph, OperationGraph):
+    if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     size = described.buffer_bytes if buffer_bytes is None else buffer_bytes
     costs = GroupCosts(graph, size, scheme, recompute)
@@ -187,12 +201,13 @@ def buffer_sweep(
     import pandas as pd
 
     described = read_hardware(hardware)
-    if isinstance(graph, OperationGraph):
+    if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     rows = []
     for buffer in sorted(set(buffers)):
         for scheme in schemes:
-            found = fuse(graph, described, buffer_bytes=buffer, scheme=scheme, time_limit_s=time_limit_s).partition
-            rows.append((buffer, scheme, found.dram_bytes, found.status, graph.unfused_bytes, graph.floor_bytes))
+            fused = fuse(graph, described, buffer_bytes=buffer, scheme=scheme, time_limit_s=time_limit_s)
+            found, alone = fused.partition, unfused_in(fused.costs)
+            rows.append((buffer, scheme, found.dram_bytes, found.status, alone, graph.floor_bytes))
     columns = ["buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes"]
     return pd.DataFrame(rows, columns=columns)

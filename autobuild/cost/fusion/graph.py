@@ -18,8 +18,7 @@ class Tensor:
         producer: Number of the operation that writes it; -1 for inputs of the network and constants.
         consumers: Bit i: operation i reads it.
         rows: How many rows.
-        row_bytes: Bytes of one row on chip.
-        held_bytes: Bytes of all of it on chip, accumulators of four bytes where it is a sum over rows.
+        row_bytes: Bytes of one row on chip: of four-byte accumulators where it is a sum over rows.
         dram_bytes: Bytes of all of it in memory.
         output: Whether it is an output of the network.
     """
@@ -83,7 +82,7 @@ class FusionGraph:
         ops: The operations; every operand comes from an operation before it or from outside.
         tensors: The tensors.
         name: Of the network.
-        weight_bytes: Bytes of one weight.
+        weight_bytes: Bytes of one weight; biases have at least four.
         activation_bytes: Bytes of one activation.
     """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from functools import cached_property
+from numbers import Real
 from typing import NamedTuple
 
 from autobuild.cost.fusion.alone import alone
@@ -12,7 +13,7 @@ from autobuild.cost.fusion.lines import LineBuffers
 from autobuild.cost.fusion.passes import Passes
 from autobuild.cost.fusion.traffic import Traffic
 from autobuild.cost.fusion.whole import WholeTensors
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError, GraphError, nearest
 
 SCHEMES = ("mixed", "lbdf", "brr")
 GROUP_SCHEMES = ("lbdf", "brr", "two_pass")
@@ -54,6 +55,7 @@ class GroupCosts:
 
     Raises:
         ConfigError: For a buffer that is not positive, or an unknown scheme.
+        GraphError: For a graph that is not folded.
 
     Attributes:
         n: Number of operations.
@@ -66,8 +68,11 @@ class GroupCosts:
     """
 
     def __init__(self, graph: FusionGraph, buffer_bytes: int, scheme: str = "mixed", recompute: bool = False) -> None:
-        if isinstance(buffer_bytes, bool) or int(buffer_bytes) != buffer_bytes or buffer_bytes < 1:
+        number = isinstance(buffer_bytes, Real) and not isinstance(buffer_bytes, bool)
+        if not number or not math.isfinite(buffer_bytes) or buffer_bytes < 1 or buffer_bytes != int(buffer_bytes):
             raise ConfigError(f"buffer_bytes: given {buffer_bytes!r}, accepted: a positive whole number of bytes")
+        if not isinstance(graph, FusionGraph):
+            raise GraphError(f"GroupCosts: given a {type(graph).__name__}, accepted: the FusionGraph that fold makes")
         if scheme not in SCHEMES:
             raise ConfigError(f"scheme {scheme!r}: {nearest(scheme, SCHEMES)}")
         self.graph, self.buffer_bytes, self.scheme, self.recompute = graph, int(buffer_bytes), scheme, recompute
@@ -141,12 +146,12 @@ class GroupCosts:
         return -1 if twice is None else twice.dram_bytes
 
     def _by_lines(self, mask: int) -> int:
-        """Buffer that LBDF needs; more than any where it has no schedule. Passes of many groups are the same."""
+        """Buffer that LBDF needs; more than there is where it has no schedule. Passes of many groups are the same."""
         found = self._lines.get(mask)
         if found is None:
             lines = self.line_buffers
             refused = mask & lines.doubtful and lines.refusal(mask)
-            found = sys.maxsize if refused else lines.required_bytes(mask, self.buffer_bytes)
+            found = self.buffer_bytes + 1 if refused else lines.required_bytes(mask, self.buffer_bytes)
             self._lines[mask] = found
         return found
 

@@ -67,6 +67,7 @@ class SyntheticCosts:
             self.tensors = [
                 Tensor(max(t, -1), readers[t], self.sizes[t], t >= 0 and not readers[t]) for t in range(-inputs, n)
             ]
+        self.buffer_bytes = buffer
         self.asked = 0
         self._cost = cache(self._compute)
 

@@ -45,7 +45,7 @@ def test_norms_and_activations_fold_into_a_producer_that_nothing_else_reads():
     kept = ab.graph_of(net, (1, 4, 8, 5), fold=False)
     for graph in (fold(kept), fold(ab.graph_of(net, (1, 4, 8, 5)))):
         assert [op.type for op in graph.ops] == ["conv", "conv"]
-        assert [op.weight_bytes for op in graph.ops] == [8 * 4 * 9 + 8, 8 * 8 + 8]
+        assert [op.weight_bytes for op in graph.ops] == [8 * 4 * 9 + 4 * 8, 8 * 8 + 4 * 8]  # biases of four bytes
         assert graph.separate_bytes - graph.unfused_bytes == 2 * 2 * 8 * 6 * 3
     assert fold(kept).ops[0].members == ("0/conv", "1/batch_norm", "2/relu")
 
@@ -56,7 +56,7 @@ def test_what_others_read_too_does_not_fold():
     )
     assert [op.type for op in graph.ops] == ["conv", "batch_norm", "add"]
     assert graph.ops[1].members == ("norm/batch_norm", "relu")
-    assert graph.ops[1].weight_bytes == 2 * 4  # a factor and an addend a channel
+    assert graph.ops[1].weight_bytes == 4 + 4 * 4  # a factor and an addend a channel
     both = folded(lambda m, x: (torch.relu(y := m.conv(x)), y), conv=nn.Conv2d(4, 4, 1))
     assert [op.type for op in both.ops] == ["conv", "relu"]  # an output of the network has a reader outside
     first = folded(lambda m, x: torch.relu(x))
@@ -66,13 +66,13 @@ def test_what_others_read_too_does_not_fold():
 def test_bytes_per_number_scale_weights_and_tensors():
     net = nn.Sequential(nn.Conv2d(4, 8, 1), nn.AdaptiveAvgPool2d(1))
     graph = fold(ab.graph_of(net, (1, 4, 8, 5)), weight_bytes=1, activation_bytes=2)
-    assert [(op.weight_bytes) for op in graph.ops] == [40, 0]
+    assert [op.weight_bytes for op in graph.ops] == [32 + 4 * 8, 0]
     image, maps, mean = graph.tensors
     assert (image.rows, image.row_bytes, image.dram_bytes) == (8, 2 * 20, 2 * 160)
     assert (maps.row_bytes, maps.dram_bytes) == (2 * 40, 2 * 320)
     assert (mean.rows, mean.row_bytes, mean.dram_bytes, mean.output) == (1, 4 * 8, 2 * 8, True)  # sums of four bytes
-    assert graph.unfused_bytes == 40 + 320 + 640 + 640 + 16
-    assert graph.floor_bytes == 40 + 320 + 16
+    assert graph.unfused_bytes == 64 + 320 + 640 + 640 + 16
+    assert graph.floor_bytes == 64 + 320 + 16
     with pytest.raises(GraphError, match=r"weight_bytes: given 0, accepted: a positive whole number"):
         fold(ab.graph_of(net, (1, 4, 8, 5)), weight_bytes=0)
 
@@ -89,8 +89,8 @@ def test_joins_are_read_from_beneath():
 def test_slices_of_channels_count_as_tensors_of_their_own():
     graph = folded(lambda m, x: m.a(x[:, :1]) + m.b(x[:, 1:]), a=nn.Conv2d(1, 4, 1), b=nn.Conv2d(3, 4, 1))
     assert [(t.name, t.dram_bytes) for t in graph.tensors[:2]] == [("x[0:5]", 40), ("x[5:20]", 120)]
-    assert [graph.dram_bytes(1), graph.dram_bytes(2)] == [8 + 40 + 160, 16 + 120 + 160]
-    assert graph.floor_bytes == 24 + 160 + 160
+    assert [graph.dram_bytes(1), graph.dram_bytes(2)] == [20 + 40 + 160, 28 + 120 + 160]
+    assert graph.floor_bytes == 48 + 160 + 160
 
 
 def test_rows_are_followed_through_borders_crops_and_joins_of_rows():

@@ -3,8 +3,9 @@
 import pytest
 
 import autobuild as ab
-from autobuild.cost.fusion import buffer_sweep, fold
-from autobuild.errors import ConfigError
+from autobuild.cost.fusion import GroupCosts, buffer_sweep, fold
+from autobuild.errors import ConfigError, GraphError
+from autobuild.graphs import Operation, OperationGraph
 from autobuild.resources import resource_dir
 
 
@@ -51,7 +52,8 @@ def test_bytes_of_a_number_come_from_the_hardware(graph, tmp_path):
         text.replace("\nweight_bytes: 1", "\nweight_bytes: 2").replace("\nactivation_bytes: 1", "\nactivation_bytes: 2")
     )
     wide = ab.fuse(graph, str(tmp_path / "wide.yaml"), buffer_bytes=2**24).metrics
-    assert wide["dram_bytes"] == 2 * fold(graph).floor_bytes
+    biases = sum(node.out_channels for node in graph.nodes if node.bias)  # of four bytes in either case
+    assert wide["dram_bytes"] == 2 * fold(graph).floor_bytes - 4 * biases
 
 
 def test_unusable_settings_are_refused(graph):
@@ -64,3 +66,52 @@ def test_unusable_settings_are_refused(graph):
     ):
         with pytest.raises(ConfigError, match=said):
             ab.fuse(graph, **options)
+
+
+@pytest.mark.parametrize("buffer", [float("nan"), float("inf"), "1MiB", [1], True, 0, 1.5])
+def test_a_buffer_that_is_no_whole_number_is_told(graph, buffer):
+    with pytest.raises(ConfigError, match=r"buffer_bytes: given .*, accepted: a positive whole number of bytes"):
+        ab.fuse(graph, buffer_bytes=buffer)
+
+
+@pytest.mark.parametrize("given", [{"time_limit_s": "1"}, {"time_limit_s": float("nan")}, {"budget": None}])
+def test_limits_that_are_no_numbers_are_told_by_name(graph, given):
+    with pytest.raises(ConfigError, match=f"{next(iter(given))}=.*: accepted: a number above zero"):
+        ab.fuse(graph, **given)
+
+
+@pytest.mark.parametrize("given", [None, 5, "net.onnx", {}, lambda: None])
+def test_what_is_no_graph_is_told(given):
+    for use in (ab.fuse, fold):
+        with pytest.raises(GraphError, match=f"given a {type(given).__name__}, accepted: an OperationGraph"):
+            use(given)
+    with pytest.raises(GraphError, match="accepted: the FusionGraph"):
+        GroupCosts(given, 1024)
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "interval", "random", "local", "nsga2"])
+def test_of_no_operations_nothing_moves(algorithm):
+    only = OperationGraph((Operation("x", "input", (), ((1, 3, 4, 4),)),), (), (0,))
+    fused = ab.fuse(only, algorithm=algorithm)
+    assert (fused.metrics["dram_bytes"], fused.metrics["groups"], fused.partition.status) == (0, 0, "optimal")
+
+
+def test_a_group_without_lines_has_none_in_the_largest_buffer(graph):
+    """Sums of paths whose strides disagree have no schedule, however much room there is."""
+    x = Operation("x", "input", (), ((1, 4, 8, 8),))
+    kernel = {"kernel": (1, 1), "dilation": (1, 1), "padding": ((0, 0), (0, 0)), "groups": 1, "weight_elements": 16}
+    halved = Operation("a", "conv", ((1, 4, 8, 8),), ((1, 4, 4, 4),), stride=(2, 2), **kernel)
+    cut = {"axes": (2, 3), "spans": (((0, 4, 1), (0, 4, 1)),)}
+    same = Operation("b", "conv", ((1, 4, 8, 8),), ((1, 4, 8, 8),), stride=(1, 1), **kernel)
+    corner = Operation("c", "slice", ((1, 4, 8, 8),), ((1, 4, 4, 4),), **cut)
+    both = Operation("d", "add", ((1, 4, 4, 4), (1, 4, 4, 4)), ((1, 4, 4, 4),))
+    net = OperationGraph((x, halved, same, corner, both), ((0, 1), (0, 2), (1, 4), (2, 3), (3, 4)), (4,))
+    costs = GroupCosts(fold(net), 10**30, "lbdf")
+    assert not costs(0b111).valid
+    assert costs.dram(0b111) == -1
+
+
+def test_names_with_spaces_stay_one_word(graph):
+    x = Operation("x", "input", (), ((1, 3, 4, 4),))
+    relu = Operation("the only\u2003one", "relu", ((1, 3, 4, 4),), ((1, 3, 4, 4),))
+    assert list(ab.fuse(OperationGraph((x, relu), ((0, 1),), (1,))).groups["ops"]) == ["the_only_one"]

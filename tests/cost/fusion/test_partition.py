@@ -178,6 +178,17 @@ def test_exact_equals_brute_force_on_real_costs(scheme):
     pytest.fail(f"only {seen} networks of three to nine operations")
 
 
+def test_best_first_computes_few_groups():
+    """Where few bytes are spent on borders, hardly any group is looked at: listing all of them asks for many more."""
+    asked = {}
+    for max_lazy in (0, 10_000):
+        costs = SyntheticCosts(40, 1, density=0.9, buffer=700)
+        found = exact_partition(costs, max_lazy=max_lazy)
+        asked[max_lazy] = (costs.asked, found.dram_bytes)
+    assert asked[10_000][1] == asked[0][1]
+    assert asked[10_000][0] < asked[0][0] / 2
+
+
 def test_a_stopped_best_first_search_gives_a_bound():
     costs = SyntheticCosts(30, 4, density=0.15, buffer=220)
     order = Order.of(costs)

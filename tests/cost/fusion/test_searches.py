@@ -13,10 +13,10 @@ from autobuild.cost.fusion.partition.plans import Links, Trial, chance_plans
 from autobuild.cost.fusion.partition.solve import SEARCHES, solve
 from autobuild.cost.fusion.partition.split import (
     SPLITTERS,
+    SplitAnywhere,
     best_cut,
     cuts_at,
     expected_bytes,
-    split_anywhere,
     split_randomly,
     split_tree,
 )
@@ -118,7 +118,7 @@ def test_searches_find_sound_partitions(algorithm, split):
 
 
 def test_initial_plans_are_the_same_for_all():
-    traces = {search(network(), split_anywhere, budget=40, seed=3).trace for search in SEARCHES.values()}
+    traces = {search(network(), SplitAnywhere(), budget=40, seed=3).trace for search in SEARCHES.values()}
     assert len(traces) == 1
 
 

@@ -45,7 +45,7 @@ def test_wiring_beyond_a_group_tells_it_from_another():
     plain = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1))
     skip = nn.Sequential(plain[0], Residual(plain[1]), plain[2])
     found = [SharedGroupCosts(fold(ab.graph_of(net, (1, 4, 8, 8))), 10_000)(0b11).dram_bytes for net in (plain, skip)]
-    weights = 2 * (4 * 4 * 9 + 4)
+    weights = 2 * (4 * 4 * 9 + 4 * 4)
     assert found == [weights + 2 * 256, weights + 3 * 256]
 
 

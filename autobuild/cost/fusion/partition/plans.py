@@ -115,6 +115,7 @@ class Trial:
         self.trace: list[int] = []  # fewest bytes after each distinct partition
         self.best: tuple[int, tuple[int, ...]] | None = None
         self.proposals = 0
+        self.cuts: dict[int, tuple[int, ...]] = {}
 
     @property
     def done(self) -> bool:
@@ -130,7 +131,7 @@ class Trial:
             if group_dram(self.costs, group) >= 0:
                 valid.append(group)
             else:
-                valid += split_tree(self.costs, self.order, group, self.splitter, self.rng)
+                valid += split_tree(self.costs, self.order, group, self.splitter, self.rng, self.cuts)
         dram = sum(group_dram(self.costs, group) for group in valid)
         found = dram, tuple(valid)
         if (key := frozenset(valid)) not in self.seen and not self.done:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 from autobuild.cost.fusion.partition.exact import exact_partition
@@ -21,6 +23,9 @@ SEARCHES: dict[str, Callable[..., Partition]] = {
     "nsga2": nsga2_partition,
 }
 ALGORITHMS = ("exact", "interval", *SEARCHES)
+TRAINING_S = 30.0  # the longest that a classifier and an explainer are fitted
+EXPLAINED = ("gnnexplainer", "pgexplainer", "rg", "occlusion")
+SPLITS = (*SPLITTERS, *EXPLAINED)
 
 
 def solve(
@@ -37,29 +42,43 @@ def solve(
     Args:
         costs: The network and the cost of its groups.
         algorithm: One of :data:`ALGORITHMS`. ``exact`` is the best, and the fastest but for ``interval``.
-        split: For searches: where invalid groups are cut; a splitter, or its name.
+        split: For searches: where invalid groups are cut; a splitter, or one of :data:`SPLITS`. Those of
+            :data:`EXPLAINED` fit a graph classifier to the network's groups first, for half of the time at most.
         seed: For searches.
         time_limit_s: Seconds; ``exact`` then says how far from the best it may be.
         budget: For searches: distinct partitions that are looked at.
         options: Passed on to the algorithm.
 
     Returns:
-        The partition; ``status``, ``lower_bound`` and ``gap`` say how good it is, ``seconds`` how long all took.
+        The partition; ``status``, ``lower_bound`` and ``gap`` say how good it is, ``seconds`` how long all took, the
+        fit of an explainer included.
 
     Raises:
         ConfigError: For an unknown algorithm or split, or a limit that is not positive.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
-    if isinstance(split, str) and split not in SPLITTERS:
-        raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITTERS)}")
-    if not time_limit_s > 0 or budget < 1:
-        raise ConfigError(f"given time_limit_s={time_limit_s}, budget={budget}; accepted: numbers above zero")
+    if isinstance(split, str) and split not in SPLITS:
+        raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITS)}")
+    for key, value in (("time_limit_s", time_limit_s), ("budget", budget)):
+        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+            raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
+    if not costs.n:
+        return Partition((), 0, "optimal", 0)
     if algorithm == "exact":
         return exact_partition(costs, time_limit_s=time_limit_s, **options)
     if algorithm == "interval":
         return interval_partition(costs, **options)
     start = time.perf_counter()
-    splitter = SPLITTERS[split] if isinstance(split, str) else split
+    splitter = _splitter(costs, split, seed, time_limit_s) if isinstance(split, str) else split
     left = max(time_limit_s - (time.perf_counter() - start), 0.0)
-    return SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=left, **options)
+    found = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=left, **options)
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+def _splitter(costs: GroupCosts, split: str, seed: int, time_limit_s: float) -> Splitter:
+    if split in SPLITTERS:
+        return SPLITTERS[split]
+    from autobuild.cost.fusion.explain import ExplainedSplitter  # needs torch, which takes a second to import
+
+    return ExplainedSplitter(costs, split, seed, training_s=min(TRAINING_S, time_limit_s / 2))

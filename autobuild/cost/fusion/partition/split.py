@@ -11,7 +11,10 @@ from autobuild.cost.fusion.partition.partition import GroupCosts, group_dram
 
 
 class Splitter(Protocol):
-    """Names the operations of an invalid group at which it may be cut, most responsible first."""
+    """Names the operations of an invalid group at which it may be cut, most responsible first.
+
+    One that says ``fixed = True`` always names the same ones for a group, so that each group is cut once.
+    """
 
     def __call__(self, costs: GroupCosts, mask: int, rng: random.Random, /) -> Sequence[int]:
         """Operations of the group, at least one.
@@ -28,14 +31,29 @@ def split_randomly(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence
     return [rng.choice(list(bits(mask)))]
 
 
-def split_anywhere(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+def split_randomly_of_three(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+    """Three operations by chance: as many as an explanation names, so that only what it knows is compared."""
+    members = list(bits(mask))
+    return rng.sample(members, min(3, len(members)))
+
+
+class SplitAnywhere:
     """Every operation, so that every cut is tried: as good as any explanation can be in this tree."""
-    return list(bits(mask))
+
+    fixed = True
+
+    def __call__(self, costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+        """All operations of the group."""
+        return list(bits(mask))
 
 
 STILL_TO_CUT = 0.25  # of what cutting an invalid group into its operations would add
 
-SPLITTERS: dict[str, Splitter] = {"random": split_randomly, "oracle": split_anywhere}
+SPLITTERS: dict[str, Splitter] = {
+    "random": split_randomly,
+    "random3": split_randomly_of_three,
+    "oracle": SplitAnywhere(),
+}
 
 
 def cuts_at(order: Order, group: int, operation: int) -> list[tuple[int, ...]]:
@@ -77,20 +95,41 @@ def expected_bytes(costs: GroupCosts, group: int) -> float:
     return whole + STILL_TO_CUT * (sum(group_dram(costs, 1 << i) for i in bits(group)) - whole)
 
 
-def split_tree(costs: GroupCosts, order: Order, group: int, splitter: Splitter, rng: random.Random) -> list[int]:
+def split_tree(
+    costs: GroupCosts,
+    order: Order,
+    group: int,
+    splitter: Splitter,
+    rng: random.Random,
+    known: dict[int, tuple[int, ...]] | None = None,
+) -> list[int]:
     """Cut an invalid group, and its pieces, until all are valid.
 
     Each time the splitter names operations, and the cut at one of them with the fewest DRAM bytes is kept.
 
+    Args:
+        costs: The network and the cost of its groups.
+        order: Its order.
+        group: A connected convex group.
+        splitter: Names the operations.
+        rng: What the splitter draws from.
+        known: Cuts of groups, for splitters that always name the same operations; new ones are added.
+
     Returns:
         Valid groups, and lone operations; the group itself where it is valid.
     """
+    kept = known if known is not None and getattr(splitter, "fixed", False) else None
     done: list[int] = []
     left = [group]
     while left:
         piece = left.pop()
         if group_dram(costs, piece) >= 0:
             done.append(piece)
-        else:
-            left += best_cut(costs, order, piece, splitter(costs, piece, rng))
+            continue
+        pieces = None if kept is None else kept.get(piece)
+        if pieces is None:
+            pieces = best_cut(costs, order, piece, splitter(costs, piece, rng))
+            if kept is not None:
+                kept[piece] = pieces
+        left += pieces
     return done

@@ -1,0 +1,204 @@
+"""Latency of a network as the calibrated sum of what its kernels take, looked up in a table.
+
+Three ways to count a kernel, from coarse to fine:
+
+- ``operators``: every operator alone, less the cost of a call;
+- ``kernels``: operators that run as one are grouped by rules, every group is timed alone, less the cost of a call;
+- ``context``: what the kernel *adds* to the few kernels before it, T(before + kernel) - T(before). Copies between
+  memory layouts, the hand-over of inputs and outputs and the cost of a call are on both sides or belong to the place,
+  so the sum over a network telescopes to the network's own time; work that a runtime shares (two equal poolings of one
+  tensor) is counted once.
+
+A sum is calibrated on other networks that were timed as wholes: see :class:`Calibration`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from autobuild.cost.latency.kernels import group
+from autobuild.cost.latency.operators import Fragment, Operators
+from autobuild.cost.latency.rules import empty_call
+from autobuild.cost.latency.table import ROUNDS, LatencyTable
+from autobuild.errors import ConfigError, CostError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COUNTS = ("context", "kernels", "operators")
+FORMAT = 1
+HOPS = 1  # kernels before the one that is counted, with count="context"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one kernel of a network is looked up as: ``T(own) - T(before)``."""
+
+    pattern: str
+    own: Fragment
+    before: Fragment
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How sums become latencies: ``intercept_ms + factor * sum + ms_per_mb * weights``.
+
+    Attributes:
+        intercept_ms: What a network takes besides its kernels.
+        factor: Of the sum.
+        ms_per_mb: What bringing a MiB of weights takes: a fragment that is timed finds its weights in the core's own
+            caches, a network of more weights than these hold does not.
+        networks: How many networks it was fitted on; 0 for one that was not fitted.
+        error: Median relative error on them.
+    """
+
+    intercept_ms: float = 0.0
+    factor: float = 1.0
+    ms_per_mb: float = 0.0
+    networks: int = 0
+    error: float = float("nan")
+
+    def apply(self, sums: ArrayLike, weights_mb: ArrayLike) -> NDArray[np.float64]:
+        """Shapes: sums in milliseconds ``(n,)`` and weights in MiB ``(n,)`` -> ``(n,)``."""
+        x, w = (np.asarray(values, dtype=np.float64) for values in (sums, weights_mb))
+        return self.intercept_ms + self.factor * x + self.ms_per_mb * w
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return asdict(self)
+
+
+def calibrate(sums: ArrayLike, weights_mb: ArrayLike, latency_ms: ArrayLike) -> Calibration:
+    """Fit a calibration by least squares of relative errors, all numbers at least zero.
+
+    Args:
+        sums: Sums over the kernels of some networks in milliseconds, shape ``(n,)``.
+        weights_mb: Their weights in MiB, shape ``(n,)``.
+        latency_ms: Their measured latencies, shape ``(n,)``.
+
+    Raises:
+        CostError: Fewer than three networks, or a number that is not positive.
+    """
+    from scipy.optimize import nnls
+
+    x, w, y = (np.asarray(values, dtype=np.float64) for values in (sums, weights_mb, latency_ms))
+    if len(y) < 3 or len(x) != len(y) or len(w) != len(y) or not ((y > 0) & (x > 0) & (w >= 0)).all():
+        raise CostError(f"calibration: {len(x)} sums and {len(y)} latencies given; accepted: 3 or more, all positive")
+    (intercept, factor, per_mb), _ = nnls(np.column_stack([np.ones(len(x)), x, w]) / y[:, None], np.ones(len(y)))
+    fitted = Calibration(float(intercept), float(factor), float(per_mb), len(y))
+    return replace(fitted, error=float(np.median(np.abs(fitted.apply(x, w) / y - 1))))
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Latency from a table.
+
+    Attributes:
+        table: Times of fragments.
+        rules: Patterns that run as one (:func:`~autobuild.cost.latency.find_rules`).
+        calibration: How sums become latencies.
+        count: How kernels are counted: ``context``, ``kernels`` or ``operators``.
+        hops: Kernels before one that ``context`` looks at.
+        measure: Whether a fragment that the table lacks is measured on the spot; otherwise it is refused.
+        rounds: Rounds of what is measured.
+    """
+
+    table: LatencyTable
+    rules: frozenset[str] = frozenset()
+    calibration: Calibration = Calibration()
+    count: str = "context"
+    hops: int = HOPS
+    measure: bool = False
+    rounds: int = ROUNDS
+
+    def __post_init__(self) -> None:
+        if self.count not in COUNTS:
+            raise ConfigError(f"count={self.count!r}: {nearest(self.count, COUNTS)}")
+
+    def entries(self, network: Operators) -> list[Entry]:
+        """What the kernels of a network are looked up as, in order."""
+        kernels = group(network, self.rules if self.count != "operators" else ())
+        call, found = empty_call(), []
+        for number, members in enumerate(kernels.groups):
+            around = kernels.surroundings(number, self.hops) if self.count == "context" else ()
+            before = network.fragment(around) if around else call
+            found.append(Entry(kernels.pattern(number), network.fragment((*around, *members)), before))
+        return found
+
+    def fragments(self, networks: Iterable[Operators]) -> list[Fragment]:
+        """All distinct fragments that some networks need."""
+        found: dict[str, Fragment] = {}
+        for network in networks:
+            for entry in self.entries(network):
+                found.setdefault(entry.own.key, entry.own)
+                found.setdefault(entry.before.key, entry.before)
+        return list(found.values())
+
+    def fill(self, networks: Iterable[Operators], on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Measure what the table lacks for some networks, all together: rounds far apart disturb results least."""
+        self.table.measure(self.fragments(networks), self.rounds, on_progress)
+
+    def sums(self, networks: Sequence[Operators]) -> NDArray[np.float64]:
+        """Sums over the kernels in milliseconds, not calibrated, shape ``(n,)``.
+
+        Raises:
+            CostError: A fragment is not in the table and is not to be measured; the message names its operators.
+        """
+        if self.measure:
+            self.fill(networks)
+        return np.array([sum(map(self._time, self.entries(network))) for network in networks], dtype=np.float64)
+
+    def latency_ms(self, networks: Sequence[Operators]) -> NDArray[np.float64]:
+        """Latencies in milliseconds, shape ``(n,)``. Errors as :meth:`sums`."""
+        return self.calibration.apply(self.sums(networks), [network.weights_mb for network in networks])
+
+    def explain(self, network: Operators) -> pd.DataFrame:
+        """One row a kernel: its pattern, what it was looked up as, its time, and its part of the latency, in ms."""
+        import pandas as pd
+
+        rows = [
+            {"kernel": entry.pattern, "measured": entry.own.text, "time_ms": self._time(entry)}
+            for entry in self.entries(network)
+        ]
+        return pd.DataFrame(rows).assign(latency_ms=lambda frame: self.calibration.factor * frame["time_ms"])
+
+    def _time(self, entry: Entry) -> float:
+        for fragment in (entry.own, entry.before):
+            if fragment.key not in self.table:
+                raise CostError(
+                    f"the latency table does not know {fragment.text!r}: measure it (measure=True, on the table's "
+                    "machine), or leave the network out; it is not counted as zero"
+                )
+        return self.table.time_ms(entry.own.key) - self.table.time_ms(entry.before.key)
+
+    def write(self, path: str | Path) -> None:
+        """Write everything but the table itself, as JSON."""
+        data = {"format": FORMAT, "rules": sorted(self.rules), "calibration": self.calibration.to_dict(),
+                "count": self.count, "hops": self.hops, "rounds": self.rounds}  # fmt: skip
+        beside = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+        beside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+
+    @classmethod
+    def read(cls, path: str | Path, table: LatencyTable, measure: bool = False) -> Lookup:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            CostError: A damaged file, or one of another format.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise CostError(f"{path}: format {data['format']!r}, accepted: {FORMAT}")
+            return cls(table, frozenset(map(str, data["rules"])), Calibration(**data["calibration"]), data["count"],
+                       int(data["hops"]), measure, int(data["rounds"]))  # fmt: skip
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CostError(f"{path}: no lookup of latencies, or a damaged one ({error!r})") from error

@@ -1,0 +1,116 @@
+"""Latency measured on this machine, remembered by the network's graph and the machine's description."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.cost.latency.machine import describe_machine, machine_key
+from autobuild.cost.latency.operators import Operators
+from autobuild.cost.latency.runtimes import prepare, to_onnx, torch_threads
+from autobuild.cost.latency.timing import PASSES, WARM_UP, Timing, pinned, time_call
+from autobuild.errors import CostError
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured latency and what it belongs to.
+
+    Attributes:
+        timing: In milliseconds.
+        graph: Key of the network's graph: operators, attributes, shapes and wiring.
+        machine: See :func:`~autobuild.cost.latency.describe_machine`.
+        cached: Whether it was measured earlier.
+    """
+
+    timing: Timing
+    graph: str
+    machine: Mapping[str, Any]
+    cached: bool = False
+
+    @property
+    def latency_ms(self) -> float:
+        """Median over undisturbed passes."""
+        return self.timing.median
+
+
+@dataclass(frozen=True)
+class Meter:
+    """How latencies are measured, and where they are remembered.
+
+    Attributes:
+        runtime: ``onnxruntime``, ``eager`` or ``compiled``.
+        device: ``cpu`` or ``cuda``.
+        threads: Threads within an operator; one thread is pinned to a core.
+        passes: Timed passes.
+        warmup: Passes before the clock runs.
+        cache: A folder, a file a network in it; None: nothing is remembered.
+    """
+
+    runtime: str = "onnxruntime"
+    device: str = "cpu"
+    threads: int = 1
+    passes: int = PASSES
+    warmup: int = WARM_UP
+    cache: Path | None = None
+
+    def measure(self, net: nn.Module | onnx.ModelProto, input_shape: Shape) -> Measurement:
+        """Measure a network, or tell what was measured earlier.
+
+        Args:
+            net: A network; for ``runtime="onnxruntime"`` an ONNX model as well.
+            input_shape: Shape of the input, the batch included.
+
+        Raises:
+            ConfigError: An unknown runtime or device, or a missing package.
+            CostError: The device is not there, or the network does not run on such an input.
+        """
+        machine = describe_machine(self.runtime, self.device, self.threads)
+        model = to_onnx(net, input_shape) if hasattr(net, "forward") else net
+        graph = Operators(model).key
+        if (timing := self._remembered(graph, machine)) is not None:
+            return Measurement(timing, graph, machine, cached=True)
+        alone = self.threads == 1 and self.device == "cpu"
+        own = torch_threads(self.threads) if self.runtime != "onnxruntime" else contextlib.nullcontext()
+        with own, pinned() if alone else contextlib.nullcontext():
+            call = prepare(model if self.runtime == "onnxruntime" else net, input_shape, self.runtime, self.device,
+                           self.threads)  # fmt: skip
+            timing = time_call(call, self.passes, self.warmup, single_thread=alone)
+        self._remember(graph, machine, timing)
+        return Measurement(timing, graph, machine)
+
+    def _file(self, graph: str, machine: Mapping[str, Any]) -> Path | None:
+        return None if self.cache is None else Path(self.cache) / machine_key(machine) / f"{graph}.json"
+
+    def _remembered(self, graph: str, machine: Mapping[str, Any]) -> Timing | None:
+        path = self._file(graph, machine)
+        if path is None or not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["passes"] < self.passes:
+                return None
+            return Timing(**data["timing"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CostError(f"{path}: no measured latency, or a damaged file; delete it ({error!r})") from error
+
+    def _remember(self, graph: str, machine: Mapping[str, Any], timing: Timing) -> None:
+        path = self._file(graph, machine)
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"machine": dict(machine), "passes": self.passes, "timing": timing.to_dict()}
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)

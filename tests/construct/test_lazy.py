@@ -1,0 +1,144 @@
+"""Networks whose last word takes long: what is built is what looking at all of them would give."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import autobuild as ab
+from autobuild.construct import Limited, Metric, build_refined, parse_where
+from autobuild.construct.refine import Pool
+from autobuild.spaces.additive import Additive, Bounds
+
+SPACE = ab.sequence_space("s", {"a": [1, 2], "b": [1, 2], "c": 1}, {"w": [1, 2, 3], "k": [1, 2]}, text="w{w}k{k}")
+ALL = [SPACE.assemble(i) for i in itertools.product(*(range(unit.size) for unit in SPACE.units))]
+INDICES = np.array([SPACE.indices(arch) for arch in ALL])
+PLACE = {arch.text: place for place, arch in enumerate(ALL)}
+
+
+class Slow:
+    """A judge that hopes for more than there is, and limits of which it knows some at once."""
+
+    def __init__(self, rng, undecided):
+        self.values = rng.integers(0, 40, len(ALL)).astype(float)  # many ties
+        self.values[rng.random(len(ALL)) < 0.05] = np.nan
+        self.hope = np.nan_to_num(self.values, nan=20.0) + rng.exponential(3, len(ALL)) * rng.integers(0, 2, len(ALL))
+        self.right = rng.random(len(ALL)) < 0.5
+        self.known = rng.random(len(ALL)) > undecided
+        self.settled, self.looked_at = [], []
+
+    def __call__(self, archs):
+        return self.hope[[PLACE[arch.text] for arch in archs]]
+
+    def settle(self, archs):
+        self.settled += [arch.text for arch in archs]
+        return self.values[[PLACE[arch.text] for arch in archs]]
+
+    def decide(self, archs):
+        places = [PLACE[arch.text] for arch in archs]
+        return np.where(self.known[places], np.where(self.right[places], 1, -1), 0)
+
+    def feasible(self, archs):
+        self.looked_at += [arch.text for arch in archs]
+        return self.right[[PLACE[arch.text] for arch in archs]]
+
+
+def expected(slow):
+    good = [i for i in range(len(ALL)) if slow.right[i] and np.isfinite(slow.values[i])]
+    return sorted(good, key=lambda i: (-slow.values[i], ALL[i].text))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.4, 1.0]))
+def test_the_order_is_that_of_the_last_word(seed, undecided):
+    slow = Slow(np.random.default_rng(seed), undecided)
+    pool = Pool(SPACE, slow, slow, checks=len(ALL))
+    pool.add(ALL)
+    best = [PLACE[pool.archs[key].text] for key in pool.best(10)]
+    assert best == expected(slow)[:10]
+    assert len(set(slow.settled)) == len(slow.settled)  # nobody is asked twice
+    assert len(slow.settled) < len(ALL) / 3  # most were never asked about
+    assert not {text for text in slow.looked_at if slow.known[PLACE[text]]}
+    assert [PLACE[pool.archs[key].text] for key in pool.ranked()] == expected(slow)
+
+
+def test_climbing_goes_to_what_is_better_by_the_last_word():
+    slow = Slow(np.random.default_rng(3), 0.5)
+    slow.values = np.array([float(sum(layer["w"] for run in SPACE.layers(arch) for layer in run)) for arch in ALL])
+    slow.hope = slow.values + 2
+    slow.right[:] = True
+    pool = Pool(SPACE, slow, slow)
+    pool.add(ALL[:3])
+    pool.climb()
+    assert slow.values[PLACE[pool.archs[pool.best(1)[0]].text]] == slow.values.max()
+
+
+def test_no_more_than_so_many_are_settled():
+    slow = Slow(np.random.default_rng(1), 1.0)
+    pool = Pool(SPACE, slow, slow, checks=50)
+    pool.add(ALL)
+    assert all(slow.right[PLACE[pool.archs[key].text]] for key in pool.ranked())
+    assert len(slow.looked_at) == 50
+
+
+def enclosed(rng):
+    """A cost between two sums: the lower one, and a share of the way that differs from network to network."""
+    low = Additive(3.0, tuple(rng.uniform(0, 4, unit.size) for unit in SPACE.units))
+    high = Additive(3.5, tuple(table + rng.uniform(0, 2, table.size) for table in low.tables))
+    share = 0.4 + rng.uniform(-0.2, 0.2, len(ALL))
+    lower, upper = low.totals(INDICES), high.totals(INDICES)
+    return Bounds(low, high), lower + share * (upper - lower)
+
+
+def limited(bounds, cost, where, score, slow=True):
+    def evaluate(archs):
+        return cost[[PLACE[arch.text] for arch in archs]]
+
+    table, off = bounds.likely(INDICES[::7], cost[::7])
+    metric = Metric(evaluate, table, margin=off, bounds=bounds, slow=slow)
+    return Limited(SPACE, score, parse_where(where), {"cost": metric})
+
+
+@pytest.mark.parametrize("where", ["cost <= 9", "2*cost - 1 < 16", "cost >= 11", "7 <= cost <= 9", "-cost >= -9"])
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_that_enclose_a_cost_decide_rightly_and_the_rest_is_computed(where, seed):
+    rng = np.random.default_rng(seed)
+    bounds, cost = enclosed(rng)
+    score = Additive(0.0, tuple(rng.normal(size=unit.size) for unit in SPACE.units))
+    problem = limited(bounds, cost, where, score)
+    true = np.all([limit.holds(limit.evaluate(lambda name: cost)) for limit in problem.limits], axis=0)
+    verdict = problem.decide(ALL)
+    assert true[verdict == 1].all()
+    assert (~true[verdict == -1]).mean() > 0.97  # what is unlikely is left out as well
+    if (problem.limits[0].linear or {}).get("cost"):
+        hardest = [problem._at(limit, pessimistic=True) for limit in problem.limits]
+        for arch in itertools.islice(problem._assembled(hardest), 50):
+            assert true[PLACE[arch.text]]  # certain means certain
+    truth = score.totals(INDICES)
+    built = build_refined(SPACE, dict(zip((u.name for u in SPACE.units), score.tables, strict=True)),
+                          lambda archs: truth[[PLACE[a.text] for a in archs]], top=5, limited=problem)  # fmt: skip
+    assert all(true[PLACE[arch.text]] for arch in built)
+    best = sorted(truth[true], reverse=True)[:5]
+    assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
+
+
+def test_an_impossible_limit_is_proven_by_the_lower_sums():
+    bounds, cost = enclosed(np.random.default_rng(0))
+    score = Additive(0.0, tuple(np.zeros(unit.size) for unit in SPACE.units))
+    problem = limited(bounds, cost, f"cost <= {bounds.lower.least - 0.1}", score)
+    assert "out of reach whatever the other limits" in str(problem.refuse())
+
+
+@given(st.integers(0, 10**6))
+def test_the_likely_sum_lies_between_and_comes_near(seed):
+    rng = np.random.default_rng(seed)
+    bounds, cost = enclosed(rng)
+    table, off = bounds.likely(INDICES, cost)
+    found = table.totals(INDICES)
+    assert (found >= bounds.lower.totals(INDICES) - 1e-9).all()
+    assert (found <= bounds.upper.totals(INDICES) + 1e-9).all()
+    assert off == pytest.approx(np.sqrt(((found - cost) ** 2).sum() / (len(cost) - 4)))
+    middle = (bounds.lower.totals(INDICES) + bounds.upper.totals(INDICES)) / 2
+    assert ((found - cost) ** 2).sum() <= ((middle - cost) ** 2).sum() + 1e-9
