@@ -44,6 +44,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     place, targets = place_of(config), targets_of(config["target"])
     folder.record(study=config["name"] or space.name, storage=_said(where), targets=targets)
     sampler = dict(config["sampler"])
+    hardware = {} if config["hardware"] is None else {"hardware": config["hardware"]}
     with folder.step("search") as todo, Phases() as phases:
         if not todo:
             return
@@ -72,6 +73,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             lease_s=config["lease"],
             patience_s=config["patience"],
             on_progress=lambda progress: _tell(phases, progress),
+            **hardware,
         )
         _write(folder, found, narrowed=_narrows(config))
     if config["plots"]:
