@@ -57,8 +57,8 @@ def test_what_has_no_number_says_why(capsys):
     assert "no_network: " in frame["reason"][0]
     assert "does not say how large its inputs are" in capsys.readouterr().out
     assert json.loads(Path("none/metrics.json").read_text())["missing"] == 3
-    assert main(["cost", "cost=roofline,latency"]) == 2
-    assert "cost=latency: unknown name" in capsys.readouterr().err
+    assert main(["cost", "cost=roofline,latencies"]) == 2
+    assert "cost=latencies: unknown name" in capsys.readouterr().err
     assert main(["cost", "cost=?"]) == 0
     assert "roofline_mj [mJ]" in capsys.readouterr().out
 
