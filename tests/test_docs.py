@@ -33,7 +33,11 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("document", ["build.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"])
+RUN = ["build.md", "cost.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"]
+STARTS_CLUSTERS = pytest.param("cluster.md", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("document", [*RUN, STARTS_CLUSTERS])
 def test_every_block_runs_in_order(document, folder, capsys):
     names: dict[str, object] = {}
     ran = 0
@@ -58,6 +62,13 @@ def test_the_space_of_the_document_conforms(folder):
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 10
+
+
+def test_the_cost_of_the_document_conforms(folder):
+    write_files("cost.md", folder)
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_costs.py"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stdout
 
 
 def test_costs_of_the_documents_space_equal_counting(folder):
@@ -95,6 +106,8 @@ def test_links_and_pictures_are_there(document):
 
 
 def test_every_space_that_ships_is_described():
+    from autobuild.cost import costs_of
+
     text = (DOCS / "spaces.md").read_text(encoding="utf-8")
     for name in ab.space_names():
         section = re.search(rf"^## `{name}`\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
@@ -104,10 +117,10 @@ def test_every_space_that_ships_is_described():
         assert f"{space.size:,}" in section[1]
         assert f"`{space.example}`" in section[1]
         try:
-            costs = ab.costs(space)
+            counts = costs_of(space)
         except ab.AutobuildError:
-            costs = {}
-        for cost in costs:
+            counts = {}
+        for cost in counts:
             assert f"`{cost}`" in section[1], (name, cost)
         for feature in space.features:
             assert feature.name in section[1], (name, feature.name)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, LabelError
+from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
 from autobuild.labels.embedded_sets import embedded_sets
+from autobuild.labels.target import find_name
 
 if TYPE_CHECKING:
     from autobuild.cost.of_space import SpaceCosts
@@ -257,10 +258,16 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     else:
         space = ab.FittedModel.load(str(saved_model(config))).space
         labels = ab.LabelledSet.read(config["labels"], space, n=config["n"])
-    if how.get("where") is not None:
-        parse_where(how["where"])
+    exact = costs(config, labels.space)
+    for limit in parse_where(how["where"]) if how.get("where") is not None else ():
+        for name in limit.expression.names:
+            columns = labels.metrics if "." in name else [own for own in labels.metrics if own not in exact]
+            try:
+                find_name(name, columns, exact, limit.text)
+            except TargetError as error:
+                raise ConfigError(str(error).replace("target", "limit", 1)) from None
     for text in _other_targets(config):
-        labels.target(text, ab.costs(labels.space))
+        labels.target(text, exact)
     return labels
 
 

@@ -18,8 +18,7 @@ class Tensor:
         producer: Number of the operation that writes it; -1 for inputs of the network and constants.
         consumers: Bit i: operation i reads it.
         rows: How many rows.
-        row_bytes: Bytes of one row on chip.
-        held_bytes: Bytes of all of it on chip, accumulators of four bytes where it is a sum over rows.
+        row_bytes: Bytes of one row on chip: of four-byte accumulators where it is a sum over rows.
         dram_bytes: Bytes of all of it in memory.
         output: Whether it is an output of the network.
     """

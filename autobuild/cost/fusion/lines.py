@@ -2,8 +2,8 @@
 
 Row r of a tensor t exists from the moment ``sigma_t r + delta_t`` on. ``sigma`` is the product of the strides on the
 way, ``delta`` the delay that windows and sums over rows cause. A tensor keeps the rows between the oldest that a reader
-still needs and the newest. (Issue of the names: Mills et al., "Applying Graph Explanation to Operator Fusion", arXiv
-2501.00636; the formulas are written out in docs/fusion.md.)
+still needs and the newest. The name is that of Mills et al., "Applying Graph Explanation to Operator Fusion", arXiv
+2501.00636; docs/fusion.md has the formulas.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
 Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
+Leads = list[tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
+Held = list[tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
 
 
 class Edge(NamedTuple):
@@ -65,6 +67,7 @@ class LineBuffers:
         conflicts = strides.conflicts
         self.conflicting = sum(1 << i for i in conflicts)
         self.edges = _edges(graph, range(len(graph)), strides)
+        self.tables = _tables(self.edges)
         self.constant = [op.weight_bytes + op.accumulator_bytes for op in graph.ops]
         self.barriers = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
         self.doubtful = self.barriers | self.conflicting  # groups without any of these have a schedule
@@ -87,74 +90,81 @@ class LineBuffers:
 
         Where its weights alone are above ``at_most``, their bytes.
         """
-        if at_most is not None:
-            weights = sum(self.constant[i] for i in bits(mask))
-            if weights > at_most:
-                return weights
-        return self._smaller(mask)[0]
+        weights, left = 0, mask
+        while left:
+            bit = left & -left
+            left ^= bit
+            weights += self.constant[bit.bit_length() - 1]
+        if at_most is not None and weights > at_most:
+            return weights
+        return weights + self._smaller(mask)[0]
 
     def lines(self, mask: int) -> Lines:
         """The same with rows and delays."""
-        required, delta = self._smaller(mask)
-        rows: dict[int, int] = {}
-        self._kept(mask, list(bits(mask)), self._tables(mask), delta, rows)
-        return Lines(rows, delta, required)
+        kept, rows, delta = self._smaller(mask)
+        members = list(bits(mask))
+        required = kept + sum(self.constant[i] for i in members)
+        return Lines(rows, {i: delta[i] for i in members}, required)
 
-    def _tables(self, mask: int) -> list[tuple[Edge, ...]]:
-        if mask & self.conflicting:
-            return _edges(self.graph, bits(mask), Strides(self.graph, mask))
-        return self.edges
-
-    def _smaller(self, mask: int) -> tuple[int, dict[int, int]]:
-        """Each operation as soon as its operands allow, or as late as its readers do: the smaller requirement."""
-        tables = self._tables(mask)
+    def _smaller(self, mask: int) -> tuple[int, dict[int, int], list[int]]:
+        """Bytes, rows and delays: operations as soon as operands allow, or as late as readers do, whichever is less."""
         order = list(bits(mask))
-        soon: dict[int, int] = {}
+        leads, held = self.tables
+        if mask & self.conflicting:  # the group may agree on strides where the network does not
+            leads, held = _tables(_edges(self.graph, order, Strides(self.graph, mask)))
+        size = len(self.graph) + 1  # one more for what no operation writes
+        inside = [False] * size
+        soon = [0] * size
         for i in order:
-            soon[i] = max([soon.get(source, 0) + lead for _, source, _, lead, _, _, _ in tables[i]], default=0)
-        late = dict(soon)
-        limit: dict[int, int] = {}
+            inside[i] = True
+            soon[i] = max([soon[source] + lead for _, source, lead in leads[i]], default=0)
+        late = soon[:]
+        limit: list[int | None] = [None] * size
         for i in reversed(order):
-            when = late[i] = limit.get(i, late[i])
-            for _, source, _, lead, _, _, _ in tables[i]:
-                if source in soon and (source not in limit or limit[source] > when - lead):
+            bound = limit[i]
+            when = late[i] = late[i] if bound is None else bound
+            for _, source, lead in leads[i]:
+                bound = limit[source]
+                if bound is None or bound > when - lead:
                     limit[source] = when - lead
-        first = self._kept(mask, order, tables, soon)
+        first = self._rows(order, leads, held, inside, soon)
         if late == soon:
-            return first, soon
-        second = self._kept(mask, order, tables, late)
-        return (first, soon) if first <= second else (second, late)
+            return *first, soon
+        second = self._rows(order, leads, held, inside, late)
+        return (*first, soon) if first[0] <= second[0] else (*second, late)
 
-    def _kept(self, mask: int, order: list[int], tables: list[tuple[Edge, ...]], delta: dict[int, int],
-              rows: dict[int, int] | None = None) -> int:  # fmt: skip
-        """Bytes on chip under given delays. Tensors from outside come as late as their first reader allows."""
+    def _rows(self, order: list[int], leads: Leads, held: Held, inside: list[bool],
+              delta: list[int]) -> tuple[int, dict[int, int]]:  # fmt: skip
+        """Bytes and rows under given delays. Tensors from outside come as late as their first reader allows."""
         starts: dict[int, int] = {}
         for i in order:
             when = delta[i]
-            for tensor, source, _, lead, _, _, _ in tables[i]:
-                if source not in delta and (tensor not in starts or starts[tensor] > when - lead):
+            for tensor, source, lead in leads[i]:
+                if not inside[source] and (tensor not in starts or starts[tensor] > when - lead):
                     starts[tensor] = when - lead
-        kept = dict.fromkeys(starts, 1) if rows is None else rows
-        if rows is not None:
-            rows |= dict.fromkeys(starts, 1)
-        total = 0
+        rows = dict.fromkeys(starts, 1)
         for i in order:
-            total += self.constant[i]
             for tensor in self.outputs[i]:
-                kept.setdefault(tensor, 1)
+                rows[tensor] = 1
             when = delta[i]
-            for tensor, source, _, _, sigma, last, moments in tables[i]:
-                if moments:
-                    lag = when - (delta[source] if source in delta else starts[tensor])
-                    for later, oldest in moments:
-                        newest = (lag + later) // sigma
-                        many = (newest if newest < last else last) - oldest + 1
-                        if many > kept.get(tensor, 0):
-                            kept[tensor] = many
+            for tensor, source, sigma, last, moments in held[i]:
+                lag = when - (delta[source] if inside[source] else starts[tensor])
+                most = rows[tensor]
+                for later, oldest in moments:
+                    newest = (lag + later) // sigma
+                    many = (newest if newest < last else last) - oldest + 1
+                    if many > most:
+                        most = rows[tensor] = many
         row_bytes = self.row_bytes
-        for tensor, many in kept.items():
-            total += many * row_bytes[tensor]
-        return total
+        return sum([many * row_bytes[tensor] for tensor, many in rows.items()]), rows
+
+
+def _tables(edges: list[tuple[Edge, ...]]) -> tuple[Leads, Held]:
+    """What delays follow from, and what rows follow from, of each operation."""
+    leads = [tuple((edge.tensor, edge.source, edge.lead) for edge in found) for found in edges]
+    held = [tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in found if edge.moments)
+            for found in edges]  # fmt: skip
+    return leads, held
 
 
 class Strides:

@@ -156,6 +156,9 @@ class View:
             access: How the reader reads rows of the view.
             one_row: The reader has one row.
         """
+        if access.kind in (FULL, REDUCE):
+            own = self.rows()[0]
+            access = access._replace(low=0, high=0 if own is None else self.shape[own] - 1)
         yield from _beneath(self.base, _through(access, axis, self, one_row), *self.span(), one_row)
 
 
@@ -198,8 +201,12 @@ def _through(access: Access, axis: int | None, view: View, one_row: bool) -> Acc
         return access
     if rows.kind in (VECTOR, FULL):
         return rows
-    last = rows.high if own is None else ((view.shape[own] - 1) * rows.num + rows.high) // rows.den
-    taken = Access(FULL, 1, 1, rows.low // rows.den, min(last, view.base.rows - 1))
+    # rows of the view, of which the reader takes all or, behind a join, some
+    end = 0 if own is None else view.shape[own] - 1
+    some = own is not None and access.kind in (FULL, REDUCE)
+    low, high = (max(0, access.low), min(end, access.high)) if some else (0, end)
+    last = min((high * rows.num + rows.high) // rows.den, view.base.rows - 1)
+    taken = Access(FULL, 1, 1, (low * rows.num + rows.low) // rows.den, last)
     if access.kind == FULL or (own is None and not one_row and access.kind == WINDOW):
         return taken
     if access.kind == REDUCE:

@@ -12,6 +12,7 @@ import heapq
 
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
+Step = tuple[int, int, int, int]  # bytes while it runs, bytes that stay, the operation's bit, what can run next
 TILE_CHANNELS = 16
 MAX_STATES = 20_000
 
@@ -63,34 +64,46 @@ class WholeTensors:
         return self._least_peak(mask, floor, ready, at_most)
 
     def _least_peak(self, mask: int, floor: int, ready: int, at_most: int | None) -> int:
-        """Minimax path over down-sets; with equal peaks the state with most operations done goes first."""
+        """Minimax path over sets of operations that are done; of equal peaks the set with most of them goes first."""
         heap = [(floor, 0, 0, 0, ready)]  # peak, -operations done, which, bytes that stay, which can run next
         settled: set[int] = set()
         beyond = None
         while heap:
-            peak, count, done, live, ready = heapq.heappop(heap)
-            if done == mask:
-                return peak
+            peak, _, done, live, ready = heapq.heappop(heap)
             if done in settled:
                 continue
             settled.add(done)
             if len(settled) > MAX_STATES:
                 return self._greedy(mask)
-            left = ready
-            while left:
-                bit = left & -left
-                left ^= bit
-                after = done | bit
-                if after in settled:
-                    continue
-                i = bit.bit_length() - 1
-                step, stays = self._step(mask, done, i, live)
+            done, live, ready, steps = self._surely(mask, peak, done, live, ready)
+            if done == mask:
+                return peak
+            for step, stays, bit, following in steps:
                 if at_most is None or step <= at_most:
-                    following = self._freed(mask, after, i) | ready ^ bit
-                    heapq.heappush(heap, (step if step > peak else peak, count - 1, after, stays, following))
+                    after = done | bit
+                    heapq.heappush(heap, (step if step > peak else peak, -after.bit_count(), after, stays, following))
                 elif beyond is None or step < beyond:
                     beyond = step
         return floor if beyond is None else beyond
+
+    def _surely(self, mask: int, peak: int, done: int, live: int, ready: int) -> tuple[int, int, int, list[Step]]:
+        """Run what raises no peak and leaves no more behind than was there: no order gains by putting it off.
+
+        Returns the state then, and the steps that can follow.
+        """
+        steps: list[Step] = []
+        left = ready
+        while left:
+            bit = left & -left
+            left ^= bit
+            i = bit.bit_length() - 1
+            step, stays = self._step(mask, done, i, live)
+            following = ready ^ bit | self._freed(mask, done | bit, i)
+            if step <= peak and stays <= live:
+                done, live, ready, left, steps = done | bit, stays, following, following, []
+            else:
+                steps.append((step, stays, bit, following))
+        return done, live, ready, steps
 
     def _freed(self, mask: int, done: int, i: int) -> int:
         """Operations that operation i was the last to keep from running."""

@@ -101,3 +101,17 @@ def test_nine_operations_and_the_heuristic_beyond_the_limit(monkeypatch):
         monkeypatch.undo()
         assert bound >= exact
         assert bound in {needed_in_order(graph, graph.full, order) for order in orders(graph, graph.full)}
+
+
+def test_parts_of_a_group_never_need_more():
+    """So a group that does not fit need not be looked at in larger ones."""
+    draw, smaller = Random(3), 0
+    for _ in range(60):
+        graph = random_graph(draw, 8)
+        buffers = WholeTensors(graph)
+        mask = draw.randrange(1, graph.full + 1)
+        for i in bits(mask):
+            if part := mask & ~(1 << i):
+                assert buffers.required_bytes(part) <= buffers.required_bytes(mask)
+                smaller += buffers.required_bytes(part) < buffers.required_bytes(mask)
+    assert smaller > 20
