@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import AutobuildError, ConfigError
+from autobuild.errors import AutobuildError, ConfigError, RunError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 _main_pid: int | None = None
 _codes: list[int] = []
 _raised: list[Exception] = []
+
+# Launchers of a sweep's jobs: the plugin that brings each, and how it is installed.
+_LAUNCHERS = {
+    "joblib": ("hydra_joblib_launcher", "'autobuild[joblib]'"),
+    "submitit_local": ("hydra_submitit_launcher", "'autobuild[slurm]'"),
+    "submitit_slurm": ("hydra_submitit_launcher", "'autobuild[slurm]'"),
+    "ray": ("hydra_ray_launcher", "'autobuild[ray]', then pip install --no-deps hydra-ray-launcher"),
+}
+_ENGINES = ("joblib", "submitit", "ray")  # what a lost process is told by
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,6 +93,7 @@ def _compose(command: Command) -> int:
 
     from autobuild.resources import resource_dir
 
+    _check_launcher(command.overrides)
     words = [*command.flags, f"job={command.job}", *command.overrides]
     if command.sweeps and not any(word.startswith("hydra.sweep.dir=") for word in command.overrides):
         from autobuild.jobs.overrides import quote
@@ -100,9 +110,40 @@ def _compose(command: Command) -> int:
         raise ConfigError(_readable(error)) from error
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in _ENGINES:
+            raise
+        lost = " ".join(str(error).split())
+        raise RunError(
+            f"a process of the sweep was lost ({type(error).__name__}: {lost[:300]}); the same command goes on with "
+            "what is missing"
+        ) from error
     if _raised:
         raise _raised[0]
     return max(_codes, default=0)
+
+
+def _check_launcher(overrides: Sequence[str]) -> None:
+    """Say what to install where the launcher of a sweep is not there.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    from importlib.util import find_spec
+
+    for word in overrides:
+        name = word.removeprefix("hydra/launcher=") if word.startswith("hydra/launcher=") else ""
+        if name not in _LAUNCHERS:
+            continue
+        plugin, install = _LAUNCHERS[name]
+        try:
+            found = find_spec(f"hydra_plugins.{plugin}") is not None
+        except ModuleNotFoundError:  # there is no plugin at all
+            found = False
+        if not found:
+            raise ConfigError(f"{word} needs a plugin of Hydra: pip install {install}")
+        if name == "ray":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unasked
 
 
 @contextmanager

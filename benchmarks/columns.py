@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-import autobuild as ab
+from autobuild.cost import Counter, costs_of
+from autobuild.errors import SpaceError
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.stage import Digits, Stage
 
@@ -20,6 +21,14 @@ Floats = NDArray[np.float64]
 def architecture(space: SearchSpace, runs: Sequence[Digits]) -> Architecture:
     """The architecture with these layer choices, a run for every stage."""
     return space.parse(space.format(Architecture("", tuple(runs), space.family)))
+
+
+def _counts(space: SearchSpace) -> dict[str, Counter]:
+    """Parameters, MACs and the like, exact; none where the space builds no networks."""
+    try:
+        return costs_of(space)
+    except SpaceError:
+        return {}
 
 
 class Columns:
@@ -32,7 +41,7 @@ class Columns:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self.costs = ab.costs(space)
+        self.costs = _counts(space)
         self._runs: list[dict[Digits, tuple[Floats, Floats, Floats]]] = [{} for _ in space.stages]
         self._reference = [self._canonical(s, stage.run(0)) for s, stage in enumerate(space.stages)]
         self._base = self._cost_of(self._reference)

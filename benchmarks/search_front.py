@@ -91,7 +91,7 @@ def sampled(name: str, population: int = START) -> Callable[[Truth, int], Iterat
     """One of our samplers; the start is enqueued."""
 
     def run(own: Truth, seed: int) -> Iterator[Architecture]:
-        options = {"targets": TARGETS} if name == "guided" else {}
+        options = {"targets": TARGETS, "refit_every": BATCH // 2} if name == "guided" else {}
         sampler = make_sampler(name, own.space, seed=seed, n_targets=2, population=population, **options)
         yield from _asked(own, seed, sampler)
 

@@ -28,6 +28,7 @@ NEAR = 0.1  # percent of accuracy
 TOP = 3
 AT = (5, 10, 20, 50, 100, 200, 500, 1000)
 POPULATION = 100  # of evolution (Real et al., 2019): all labels are in the first one
+FEWER = 20  # where few labels, or none, are there to begin with
 OPTIONS = {"revision": 1}
 
 Steps = Iterator[Architecture]
@@ -80,7 +81,8 @@ def entered(study: optuna.Study, start: Start, space: SearchSpace) -> None:
 def sampled(name: str, start: Start, space: SearchSpace) -> Steps:
     """Networks in the order in which one of our samplers asks for them."""
     prior = {"prior": start.labels, "targets": (start.own.target,)} if name == "guided" and start.archs else {}
-    sampler = make_sampler(name, space, seed=start.seed, population=POPULATION if start.archs else 20, **prior)
+    population = POPULATION if start.archs and space is start.own.space else FEWER
+    sampler = make_sampler(name, space, seed=start.seed, population=population, **prior)
     yield from _asked(start, space, sampler)
 
 

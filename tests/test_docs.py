@@ -33,7 +33,11 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("document", ["build.md", "cost.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"])
+RUN = ["build.md", "cost.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"]
+STARTS_CLUSTERS = pytest.param("cluster.md", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("document", [*RUN, STARTS_CLUSTERS])
 def test_every_block_runs_in_order(document, folder, capsys):
     names: dict[str, object] = {}
     ran = 0

@@ -111,4 +111,4 @@ def _named(
         raise ConfigError("evaluator=table: there are no labels to look up; give labels=, or write table:FILE")
     heads = {known.partition(":")[0]: known for known in KINDS if (":" in known) == bool(colon)}
     meant = get_close_matches(kind, heads, n=1, cutoff=0.5)  # a path behind the colon must not blur the likeness
-    raise ConfigError(f"evaluator={text}: unknown evaluator {nearest(heads[meant[0]] if meant else text, KINDS)}")
+    raise ConfigError(f"evaluator={text}: unknown evaluator: {nearest(heads[meant[0]] if meant else text, KINDS)}")

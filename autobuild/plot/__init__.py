@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from autobuild.plot.fusion_sweep import buffer_sweep
     from autobuild.plot.hop_bars import hop_correlation
     from autobuild.plot.labels_curve import learning_curve, learning_hint
+    from autobuild.plot.narrowing_chain import search_chain
     from autobuild.plot.outcome import built
     from autobuild.plot.pareto import pareto_front
     from autobuild.plot.scatter import predicted_vs_measured
+    from autobuild.plot.search_curve import search_history, search_hypervolume
+    from autobuild.plot.search_fronts import search_front
     from autobuild.plot.space_map import space
     from autobuild.plot.style import save
 
@@ -42,6 +45,10 @@ _FROM = {
     "pareto_front": "pareto",
     "predicted_vs_measured": "scatter",
     "save": "style",
+    "search_chain": "narrowing_chain",
+    "search_front": "search_fronts",
+    "search_history": "search_curve",
+    "search_hypervolume": "search_curve",
     "space": "space_map",
     "top_candidates": "candidate_bars",
 }
@@ -61,6 +68,10 @@ __all__ = [
     "pareto_front",
     "predicted_vs_measured",
     "save",
+    "search_chain",
+    "search_front",
+    "search_history",
+    "search_hypervolume",
     "space",
     "top_candidates",
 ]

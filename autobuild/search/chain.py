@@ -54,8 +54,8 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, na
         raise ConfigError("narrow: too few labels and finished trials to fit a model on; raise n_trials or give prior=")
     space, scores = settings.space, explain(models[0], settings.space)
     additive = isinstance(scores, AdditiveScores)
-    limits = {"where": settings.where, "labels": labels} if settings.where and additive else {}
-    small = narrow(scores, **how, **limits)
+    where = _labelled_limits(settings, labels)
+    small = narrow(scores, **how, **({"where": where, "labels": labels} if where and additive else {}))
     best = _best_first(settings, labels)
     told = [small.note]
     if best:
@@ -69,6 +69,20 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, na
         told.append("widened for as many evaluations")
     small.note = "; ".join(told)
     return small
+
+
+def _labelled_limits(settings: Settings, labels: LabelledSet | None) -> str:
+    """Those limits that costs and labels say something about."""
+    objective, columns = settings.objective, labels.metrics if labels is not None else []
+    known = [
+        limit.text
+        for limit in objective.limits
+        if all(
+            kind == "cost" or bare in columns
+            for kind, bare in (objective.source(name, limit.text) for name in limit.expression.names)
+        )
+    ]
+    return " and ".join(known)
 
 
 def _roomy(space: SearchSpace, small: SearchSpace, best: Sequence[Architecture], needed: int) -> SearchSpace:

@@ -104,23 +104,33 @@ class Searching:
         """Search the last of the linked studies; notes for the reader."""
         own, study = self.settings, studies[-1]
         pulse.study = study
-        self.around.patience.call(lambda: self._enter_known(studies, space, claims))
+        left_out = self.around.patience.call(lambda: self._enter_known(studies, space, claims))
         labels = joined(own, measured(studies[:-1]))
         task = self._task(study, space, claims, limit, labels)
         best = best_value(trials_of(studies, own.objective.texts), own.objective.texts)
         worker = Worker(task, self.around.executor, best)
         worker.run(pulse)
-        return worker.notes
+        return [*left_out, *worker.notes]
 
-    def _enter_known(self, studies: Sequence[optuna.Study], space: SearchSpace, claims: Claims) -> None:
+    def _enter_known(self, studies: Sequence[optuna.Study], space: SearchSpace, claims: Claims) -> list[str]:
+        """Enter labels and earlier trials; notes for the reader."""
+        notes: list[str] = []
         own, study = self.settings, studies[-1]
         grain = own.grain_of(space)
         with alone(claims, f"known/{study.study_name}"):
             mend(study, claims, space)
             if own.prior is not None:
-                enter(study, claims, space, grain, known_from(own.prior, space, own.objective), LABEL)
+                known = known_from(own.prior, space, own.objective)
+                enter(study, claims, space, grain, known, LABEL)
+                left = sum(arch in space for arch in own.prior.archs) - len(known)
+                if left:
+                    notes.append(
+                        f"{left:,} labelled networks of the space were not entered: they lack what the target or a "
+                        "limit needs"
+                    )
             for earlier in studies[:-1]:
                 enter(study, claims, space, grain, _carried(earlier, space), earlier.study_name)
+        return notes
 
     def _task(self, study: optuna.Study, space: SearchSpace, claims: Claims, limit: int, labels: Any) -> Task:
         own, around = self.settings, self.around

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 CONNECT_S = 10.0
+TOKEN = Path("~/.ray/auth_token")
 STORE_BYTES = 200_000_000  # of a cluster that is started here; what is sent is an evaluator and small messages
 
 
@@ -77,6 +79,8 @@ class RayExecutor:
     def _connect(address: str | None, workers: int, cpus: float, gpus: float) -> bool:
         """Join or start a cluster; gives whether the connection is this object's own."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unasked
+        if address not in (None, "auto") and TOKEN.expanduser().is_file():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # read as Ray is imported; by itself it asks for the others
         try:
             import ray
         except ImportError as error:
@@ -155,9 +159,9 @@ class RayExecutor:
         events: list[Event] = []
         try:
             said = ray.get(self._box.take.remote())
-        except ray.exceptions.RayActorError:  # its process was killed, and with it what workers have said
+        except ray.exceptions.RayActorError as error:  # its process was killed, and with it what workers have said
             self._open_box()
-            return [self._lost(task_id) for task_id in list(self._running)]
+            return [self._lost(task_id, error) for task_id in list(self._running)]
         for task_id, report in said:
             if task_id not in self._running:  # cancelled meanwhile
                 continue
@@ -167,9 +171,10 @@ class RayExecutor:
                 self._running[task_id].deadline = time.monotonic() + self._limit
         return events
 
-    def _lost(self, task_id: int) -> Failed:
+    def _lost(self, task_id: int, error: Exception) -> Failed:
         self._kill(task_id)
-        return Failed(task_id, "the process that its reports go through was killed", retry=True)
+        told = " ".join(str(error).split())[:300]
+        return Failed(task_id, f"the process that its reports go through died ({told})", retry=True)
 
     def _end(self, task_id: int) -> Event:
         import ray

@@ -146,8 +146,8 @@ def test_time_limits_hold():
     [
         ({"algorithm": "exakt"}, "did you mean 'exact'"),
         ({"algorithm": "local", "split": "orakel"}, "did you mean 'oracle'"),
-        ({"time_limit_s": 0}, "accepted: numbers above zero"),
-        ({"algorithm": "random", "budget": 0}, "accepted: numbers above zero"),
+        ({"time_limit_s": 0}, "accepted: a number above zero"),
+        ({"algorithm": "random", "budget": 0}, "accepted: a number above zero"),
     ],
 )
 def test_wrong_options_are_named(options, message):

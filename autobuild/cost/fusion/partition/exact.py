@@ -42,8 +42,8 @@ def exact_partition(
     could be in a best partition are computed (:func:`~autobuild.cost.fusion.partition.lazy.best_first`). Otherwise all
     feasible groups are listed, the network is taken apart at operations that none joins to others
     (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
-    ``max_states`` down-sets by branch and bound. Where neither ends in half the time, the best partition of groups
-    that grow from valid groups only is the answer, or that of one topological order.
+    ``max_states`` down-sets by branch and bound. Where neither ends in most of the time, the best partition found as if
+    validity were hereditary is the answer, or that of one topological order.
 
     Args:
         costs: The network and the cost of its groups.
@@ -62,16 +62,18 @@ def exact_partition(
     if not len(order):
         return Partition((), 0, "optimal", 0)
     strict = not (getattr(costs, "hereditary", True) if hereditary is None else hereditary)
-    half, deadline = start + time_limit_s / 2, start + time_limit_s
+    most, deadline = start + 0.7 * time_limit_s, start + time_limit_s
     floor = floor_bytes(costs, order)
     if follows_rule(costs):
-        lazily = best_first(costs, order, max_lazy, half, not strict)
+        lazily = best_first(costs, order, max_lazy, most, not strict)
         if lazily.groups:
             return _partition(costs, order, lazily.groups, None, start)
         floor = max(floor, lazily.bound)
+        if strict and (assuming := best_first(costs, order, max_lazy, deadline, True)).groups:
+            return _partition(costs, order, assuming.groups, floor, start)
     for assumed in (False, True) if strict else (True,):
         try:
-            groups = feasible_groups(costs, order, max_groups, deadline if assumed else half, assumed)
+            groups = feasible_groups(costs, order, max_groups, deadline if assumed else most, assumed)
         except TooManyGroups:
             continue
         chosen, bound = _by_parts(order, groups, max_states, deadline)

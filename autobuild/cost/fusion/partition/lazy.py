@@ -133,9 +133,11 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, h
                 return Lazily([], floor + spent)
             closed.add(target)
             steps[target] = iter(borders.after(target))
-        elif target not in closed and not refused.within(group := target & ~source) and order.connected(group):
+        elif target not in closed and not refused.within(group := target & ~source):
             dram = group_dram(costs, group)
-            if dram >= 0:
+            if (dram >= 0 or hereditary) and not order.connected(group):
+                pass  # no group, and nothing follows for one
+            elif dram >= 0:
                 total = spent + dram - minimum.of(group)
                 if target not in known or total < known[target][0]:
                     known[target] = (total, group)

@@ -10,7 +10,9 @@ from autobuild.cost.fusion.partition.plans import Links, Trial, chance_plans
 from autobuild.cost.fusion.partition.split import Splitter, cuts_at, split_randomly
 
 INITIAL = 100  # plans by chance that a search begins with
-PATIENCE = 300  # proposals without a better partition before the best is shaken
+PATIENCE = 150  # proposals without a better partition before the best is shaken
+# A splitter that always cuts a group at the same place undoes a step that merged two: half of the time chance does.
+EXPLORE = 0.5
 KICKS = 4  # steps of a shake
 
 
@@ -23,6 +25,8 @@ def local_partition(
 ) -> Partition:
     """Iterated local search: a step is kept unless it costs bytes; after a while without progress, the best is shaken.
 
+    Groups that a step makes invalid are cut where the splitter says, and as often by chance.
+
     Args:
         costs: The network and the cost of its groups.
         splitter: Names where an invalid group is cut.
@@ -31,23 +35,25 @@ def local_partition(
         time_limit_s: Seconds after which it ends.
     """
     trial = Trial(costs, splitter, budget, seed, time_limit_s)
-    for plan in chance_plans(trial.links, INITIAL, seed):
-        if not trial.done:
-            trial.look_at(trial.links.groups(plan))
+    begun = [
+        trial.look_at(trial.links.groups(plan)) for plan in chance_plans(trial.links, INITIAL, seed) if not trial.done
+    ]
     assert trial.best is not None
     current = trial.best
-    idle = 0
+    idle, shakes = 0, 0
     while not trial.done:
         groups = _step(trial.links, current[1], trial.rng)
         if groups is None:
             trial.proposals += 1
             continue
-        found = trial.look_at(groups)
+        found = trial.look_at(groups, EXPLORE)
         idle = 0 if found[0] < current[0] else idle + 1
         if found[0] <= current[0]:
             current = found
         if idle > PATIENCE:
-            current, idle = _shake(trial), 0
+            # In turns: the best a few steps off, and another beginning, since a good one can lead nowhere.
+            current = trial.rng.choice(begun) if shakes % 2 == 0 else _shake(trial)
+            idle, shakes = 0, shakes + 1
     return trial.result()
 
 
@@ -56,7 +62,7 @@ def _shake(trial: Trial) -> tuple[int, tuple[int, ...]]:
     current = trial.best
     for _ in range(KICKS):
         if (groups := _step(trial.links, current[1], trial.rng)) is not None:
-            current = trial.look_at(groups)
+            current = trial.look_at(groups, EXPLORE)
     return current
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import Protocol
 
 
@@ -39,7 +37,12 @@ def bits(mask: int) -> Iterator[int]:
 
 def union(table: Sequence[int], mask: int) -> int:
     """All that ``table`` gives for the operations of a set."""
-    return reduce(or_, (table[i] for i in bits(mask)), 0)
+    found = 0
+    while mask:  # the innermost loop of all searches: no generator
+        low = mask & -mask
+        found |= table[low.bit_length() - 1]
+        mask ^= low
+    return found
 
 
 @dataclass(frozen=True)

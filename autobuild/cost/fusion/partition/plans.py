@@ -123,15 +123,20 @@ class Trial:
         spent = len(self.seen) >= self.budget or self.proposals >= PROPOSALS * self.budget
         return bool(self.seen) and (spent or time.perf_counter() > self.deadline)
 
-    def look_at(self, groups: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        """DRAM bytes of a partition, and the partition after its invalid groups are split."""
+    def look_at(self, groups: Sequence[int], explore: float = 0.0) -> tuple[int, tuple[int, ...]]:
+        """DRAM bytes of a partition, and the partition after its invalid groups are split.
+
+        Args:
+            groups: Connected groups with an acyclic quotient.
+            explore: How often an invalid group is cut by chance instead of where the splitter says.
+        """
         self.proposals += 1
         valid: list[int] = []
         for group in groups:
             if group_dram(self.costs, group) >= 0:
                 valid.append(group)
             else:
-                valid += split_tree(self.costs, self.order, group, self.splitter, self.rng, self.cuts)
+                valid += split_tree(self.costs, self.order, group, self.splitter, self.rng, self.cuts, explore)
         dram = sum(group_dram(self.costs, group) for group in valid)
         found = dram, tuple(valid)
         if (key := frozenset(valid)) not in self.seen and not self.done:

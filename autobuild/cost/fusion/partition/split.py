@@ -102,6 +102,7 @@ def split_tree(
     splitter: Splitter,
     rng: random.Random,
     known: dict[int, tuple[int, ...]] | None = None,
+    explore: float = 0.0,
 ) -> list[int]:
     """Cut an invalid group, and its pieces, until all are valid.
 
@@ -114,6 +115,7 @@ def split_tree(
         splitter: Names the operations.
         rng: What the splitter draws from.
         known: Cuts of groups, for splitters that always name the same operations; new ones are added.
+        explore: How often a group is cut at an operation by chance instead.
 
     Returns:
         Valid groups, and lone operations; the group itself where it is valid.
@@ -125,6 +127,9 @@ def split_tree(
         piece = left.pop()
         if group_dram(costs, piece) >= 0:
             done.append(piece)
+            continue
+        if explore and rng.random() < explore:
+            left += best_cut(costs, order, piece, split_randomly(costs, piece, rng))
             continue
         pieces = None if kept is None else kept.get(piece)
         if pieces is None:

@@ -1,0 +1,169 @@
+"""``autobuild search``: an Optuna search, alone or as one worker of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autobuild.jobs.console import Phases, heading, say, table
+from autobuild.jobs.files import input_files
+
+if TYPE_CHECKING:
+    from autobuild.jobs.run import Run
+    from autobuild.labels import LabelledSet
+    from autobuild.search.result import Search
+    from autobuild.search.worker import Progress
+    from autobuild.spaces import SearchSpace
+
+EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.journal"}
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Search, write what was found, draw it."""
+    from autobuild.jobs import shows
+    from autobuild.jobs.run import Run, use_threads
+    from autobuild.search.storage import shown
+
+    kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
+    with Run.open("search", kept, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            _compute(folder, config)
+        _show(folder)
+        shows.show_place(folder)
+    return 0
+
+
+def _compute(folder: Run, config: Mapping[str, Any]) -> None:
+    import autobuild as ab
+    from autobuild.jobs.places import place_of
+
+    space = ab.space(config["space"])
+    labels = _labels(config, space)
+    where = address_of(folder, config["storage"])
+    place, targets = place_of(config), targets_of(config["target"])
+    folder.record(study=config["name"] or space.name, storage=_said(where), targets=targets)
+    sampler = dict(config["sampler"])
+    hardware = {} if config["hardware"] is None else {"hardware": config["hardware"]}
+    with folder.step("search") as todo, Phases() as phases:
+        if not todo:
+            return
+        say(f"optuna-dashboard {_said(where)} shows it as it runs")
+        found = ab.search(
+            space,
+            config["evaluator"],
+            target=targets if len(targets) > 1 else targets[0],
+            prior=labels,
+            n_trials=config["n_trials"],
+            sampler=sampler.pop("name"),
+            sampler_options={key: value for key, value in sampler.items() if value is not None},
+            grain=config["grain"],
+            storage=where,
+            name=config["name"],
+            seed=config["seed"],
+            n_jobs=place.workers,
+            executor=place.executor,
+            executor_options=place.options,
+            time_limit_s=place.time_limit_s,
+            retries=place.retries,
+            where=config["where"],
+            pruner=config["pruner"],
+            model=None if config["model"] == "none" else config["model"],
+            narrow=config["narrow"] if _narrows(config) else None,
+            lease_s=config["lease"],
+            patience_s=config["patience"],
+            on_progress=lambda progress: _tell(phases, progress),
+            **hardware,
+        )
+        _write(folder, found, narrowed=_narrows(config))
+    if config["plots"]:
+        from autobuild.jobs.search_pictures import draw_search
+
+        draw_search(folder, found)
+
+
+def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None:
+    from autobuild.jobs import steps
+
+    return None if config["labels"] is None else steps.read_labels({**config, "space": config["space"]})
+
+
+def address_of(folder: Run, storage: str) -> str:
+    """The address that ``storage=`` stands for."""
+    if storage not in EMBEDDED:
+        return storage
+    file = EMBEDDED[storage].rpartition("/")[2]
+    for beside in ("", "-wal", "-shm") if storage == "sqlite" else ("", ".claims", ".lock"):
+        folder.path(file + beside)
+    return EMBEDDED[storage].format(folder.dir)
+
+
+def targets_of(text: str) -> list[str]:
+    """The targets of ``target=``, which ``;`` parts."""
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _said(address: str) -> str:
+    from autobuild.search.storage import shown
+
+    return shown(address)
+
+
+def _narrows(config: Mapping[str, Any]) -> bool:
+    return any(value is not None for name, value in config["narrow"].items() if name != "rounds")
+
+
+def _tell(phases: Phases, progress: Progress) -> None:
+    if progress.note:
+        say(progress.note)
+        return
+    best = f"best so far {progress.best:.5g}" if progress.best is not None else ""
+    failed = f"{progress.failed} failed" if progress.failed else ""
+    phases.show("search", progress.done, progress.total, ", ".join(part for part in (best, failed) if part))
+
+
+def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
+    from autobuild.search.curves import history
+
+    curve = history(found.trials, found.targets)
+    frames = {"trials": found.trials, "best": found.best, "front": found.front, "chain": found.chain, "history": curve}
+    for name, frame in frames.items():
+        folder.write_frame(f"{name}.csv", frame)
+    if narrowed:
+        folder.write_text("narrowed.json", found.space.to_json())
+    evaluated, best = found.evaluated, found.best
+    states = evaluated["state"].value_counts()
+    folder.record(
+        space=found.space.name,
+        size=str(found.space.size),
+        evaluated=len(evaluated),
+        failed=int(states.get("FAIL", 0)),
+        pruned=int(states.get("PRUNED", 0)),
+        labels=int((found.trials["source"] == "label").sum()),
+        best=best[found.targets[0]].iloc[0] if len(best) else None,
+        best_arch=best["arch"].iloc[0] if len(best) else None,
+        n_front=len(found.front),
+        hypervolume=curve["hypervolume"].iloc[-1] if "hypervolume" in curve else None,
+        notes=list(found.notes),
+    )
+
+
+def _show(folder: Run) -> None:
+    numbers = folder.metrics
+    targets = numbers["targets"]
+    several = len(targets) > 1
+    frame = folder.read_frame("front.csv" if several else "best.csv")
+    heading("The front" if several else f"The best networks (target: {targets[0]})")
+    table(frame.drop(columns=["study", "state", "reason"]).dropna(axis="columns", how="all"), rows=10)
+    chain = folder.read_frame("chain.csv")
+    if len(chain) > 1:
+        heading("Linked studies")
+        table(chain, rows=20, columns=["study", "size", "share", "evaluated", "carried"])
+    heading(
+        f"{numbers['evaluated']:,} networks were evaluated: {numbers['failed']:,} failed, {numbers['pruned']:,} pruned"
+    )
+    if numbers["labels"]:
+        say(f"  {numbers['labels']:,} labelled networks of the space were entered as finished trials")
+    for note in numbers["notes"]:
+        say(f"  note: {note}")
+    say(f"  pictures on one page: autobuild report run={folder.dir}")

@@ -1,0 +1,32 @@
+"""The pictures of a search, in its own run folder or in that of a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autobuild.jobs.run import Run
+    from autobuild.search.result import Search
+
+
+def draw_search(folder: Run, found: Search) -> list[tuple[str, str]]:
+    """Draw what there is to draw.
+
+    Returns:
+        File name and caption of each picture.
+    """
+    from autobuild import plot
+    from autobuild.search.curves import history
+
+    curve = history(found.trials, found.targets)
+    drawn = [("history.png", "The first target over the evaluations", plot.search_history(curve, found.targets[0]))]
+    if len(found.targets) in (2, 3):
+        front = plot.search_front(found.trials, found.front, found.targets)
+        drawn.append(("front.png", "The networks measured, and their front", front))
+        drawn.append(("hypervolume.png", "What the front covers so far", plot.search_hypervolume(curve)))
+    chain = plot.search_chain(found.chain)
+    drawn.append(("chain.png", "The spaces searched one after another", chain))
+    for name, _, axes in drawn:
+        with folder.writing(name) as path:
+            plot.save(axes, path)
+    return [(name, caption) for name, caption, _ in drawn]

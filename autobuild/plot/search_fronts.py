@@ -1,0 +1,65 @@
+"""The front that a search has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from autobuild.errors import ConfigError
+from autobuild.plot.style import BLUE, GREY, ORANGE, PALE, check_columns, message, own_axes, shorten, styled
+
+
+@styled
+def search_front(trials: pd.DataFrame, front: pd.DataFrame, targets: Sequence[str], ax: Axes | None = None) -> Axes:
+    """Draw measured networks and their front: the first target up, the second to the right, a third as colour.
+
+    A target such as ``-latency`` is drawn as ``latency``, smaller being better.
+
+    Args:
+        trials: As :func:`autobuild.search.result.trials_of` gives them.
+        front: The rows that no other one reaches in all targets.
+        targets: Two or three expressions, each maximised.
+        ax: Where to draw; a new figure by default.
+
+    Raises:
+        ConfigError: If a column is missing, or for other than two or three targets.
+    """
+    if len(targets) not in (2, 3):
+        raise ConfigError(f"a front of {len(targets)} targets: two or three are drawn")
+    check_columns(trials, ("source", "state", "broken", *targets), "the trials")
+    check_columns(front, targets, "the front")
+    ax, title = own_axes(ax, 5.6, 4.0), "Measured Pareto front"
+    done = trials[trials["state"] == "COMPLETE"]
+    if front.empty:
+        return message(ax, title, "No network keeps the limits." if len(done) else "Nothing was evaluated.")
+    flips = [target.startswith("-") and target[1:].isidentifier() for target in targets]
+    shown = [target[1:] if flip else target for target, flip in zip(targets, flips, strict=True)]
+
+    def at(rows: pd.DataFrame, place: int) -> pd.Series[float]:
+        column = rows[targets[place]].astype(float)
+        return -column if flips[place] else column
+
+    broken = done["broken"] > 0
+    kinds = (
+        ("label", done[(done["source"] == "label") & ~broken], PALE, "o"),
+        ("evaluated", done[(done["source"] != "label") & ~broken], ORANGE, "o"),
+        ("breaks a limit", done[broken], GREY, "x"),
+    )
+    for name, rows, colour, marker in kinds:
+        if len(rows):
+            ax.scatter(at(rows, 1), at(rows, 0), s=12, color=colour, marker=marker, linewidths=0.8, label=name)
+    if len(targets) == 3:
+        drawn = ax.scatter(at(front, 1), at(front, 0), c=at(front, 2), s=26, cmap="viridis", zorder=4, label="front")
+        ax.figure.colorbar(drawn, ax=ax, label=shorten(shown[2], 40))
+    else:
+        ordered = front.sort_values(targets[1], ascending=flips[1])
+        ax.step(at(ordered, 1), at(ordered, 0), where="post" if flips[1] else "pre", color=BLUE, linewidth=1.0)
+        ax.scatter(at(front, 1), at(front, 0), s=20, color=BLUE, zorder=4, label="front")
+    ax.set_xlabel(shorten(shown[1], 50) + (" (smaller is better)" if flips[1] else ""))
+    ax.set_ylabel(shorten(shown[0], 40) + (" (smaller is better)" if flips[0] else ""))
+    ax.grid(color=GREY, alpha=0.2, linewidth=0.6)
+    ax.legend(loc="best")
+    ax.set_title(f"{title}: {len(front):,} of {len(done):,} networks")
+    return ax
