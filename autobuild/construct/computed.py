@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from autobuild.fit import CostedModel
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds, FloatArray
 
@@ -22,6 +21,8 @@ def judge_of(model: Any, space: SearchSpace, predict: Callable[[Any], Predict]) 
         space: Where networks are judged: the model's space, or one narrowed or joined from it.
         predict: Model -> its prediction, or a bound of it.
     """
+    from autobuild.fit import CostedModel  # which loads torch, and building by given scores needs none
+
     if isinstance(model, CostedModel) and not model.exact.cheap:
         return Computed(space, predict(model.learned), model.exact.on(space), model.best_exact)
     return predict(model)
