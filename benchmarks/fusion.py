@@ -12,6 +12,7 @@ torchvision and timm (extra ``zoo``), and one of the space ``ofa_mbv3``. MB are 
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import time
@@ -58,8 +59,8 @@ def network(name: str) -> FusionGraph:
 def exact(runs: Runs, names: list[str], buffers: tuple[int, ...]) -> None:
     """The optimum of every network, buffer and scheme that the runs lack."""
     done = runs.done()
-    for name in names:
-        for buffer in buffers:
+    for buffer in sorted(buffers, key=lambda size: abs(size - 2**20)):  # the buffer that the README shows comes first
+        for name in names:
             alone = Run(f"{name} {buffer}", 0, "unfused", "exact")
             if alone not in done:
                 runs.add(alone, {"dram": unfused_in(GroupCosts(network(name), buffer))})
@@ -117,7 +118,8 @@ def exact_table(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a network and buffer."""
     own = frame[frame["options"] == "exact"]
     rows = []
-    for cell, part in own.groupby("cell", sort=False):
+    order = {f"{name} {buffer}": place for place, (name, buffer) in enumerate(itertools.product(NETWORKS, BUFFERS))}
+    for cell, part in sorted(own.groupby("cell"), key=lambda pair: order[str(pair[0])]):
         name, buffer = str(cell).rsplit(" ", 1)
         wide = part.pivot(index="method", columns="metric", values="value")
         first, unfused = wide.loc[next(iter(SCHEMES))], wide.loc["unfused", "dram"]
