@@ -51,7 +51,7 @@ SPACES = {"ofa_mbv3": (3, 96, 96), "nas_bench_201": (3, 32, 32)}  # channels, he
 CALIBRATE, JUDGED, SEED = 20, 50, 0
 TESTED = 4  # networks of each space on which fusion rules are found
 WHOLE_ROUNDS = 3  # rounds of whole networks for one of their kernels
-DESIGNS = (10, 20, 40)  # networks measured on a device of one's own
+DESIGNS = (24, 32, 40)  # networks measured on a device of one's own; a fit takes 20 at least
 RUNS = RESULTS / "latency_runs.csv"
 WORK = Path(__file__).resolve().parents[1] / "runs" / "latency"
 
