@@ -18,6 +18,8 @@ from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.moves import LEVELS
 from autobuild.spaces.parameters import Choice, parameters
 
+REDRAWN = 8  # times a sampler is asked again before its proposal is exchanged; fewer where asking takes long
+MANY = 4_000  # trials above which it is not asked again
 ROUNDS = 12  # of steps away from what is known already
 DRAWN = 64  # random architectures tried after that
 LISTED = 100_000  # architectures of a space that is listed to find its last new ones
@@ -30,7 +32,7 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
     study, all started with one seed, draw differently, and a search that was stopped goes on as it would have.
 
     What is proposed differs (by ``space.key``) from every trial of the study, in whatever state, as long as the space
-    holds such a network: a repeat is exchanged for the nearest network that is new.
+    holds such a network: after a repeat it is asked again, and at last takes the nearest network that is new.
 
     Args:
         space: The space.
@@ -41,6 +43,8 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
     Raises:
         SpaceError: An unknown grain or level, or a unit too large for the grain.
     """
+
+    redrawn = REDRAWN  # of samplers that would propose something else
 
     def __init__(self, space: SearchSpace, grain: str = "layer", seed: int = 0, mutation: str = "layer") -> None:
         if mutation not in LEVELS:
@@ -56,11 +60,16 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
         raise NotImplementedError
 
     def propose(self, study: Study, trial: FrozenTrial) -> Architecture:
-        """The architecture of a trial: :meth:`draw`, or the nearest new one where that is known."""
+        """The architecture of a trial: what :meth:`draw` gives, or the nearest new one where that is known."""
         rng = np.random.default_rng([self.seed, trial.number])
-        reseed(self.independent, int(rng.integers(2**32)))
         known = self.history.known(study, but=trial.number)
-        return self._new(self.draw(study, trial, rng), known, rng)
+        trials = len(self.history.trials(study))
+        for _ in range(1 + min(self.redrawn, MANY // (trials + 1))):
+            reseed(self.independent, int(rng.integers(2**32)))
+            arch = self.draw(study, trial, rng)
+            if self.space.key(arch) not in known:
+                return arch
+        return self._new(arch, known, rng)
 
     # --- Optuna's interface -----------------------------------------------------------------------------------
 
@@ -115,8 +124,6 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
     # --- networks that are new --------------------------------------------------------------------------------
 
     def _new(self, arch: Architecture, known: set[str], rng: np.random.Generator) -> Architecture:
-        if self.space.key(arch) not in known:
-            return arch
         for other in self._around(arch, rng):
             if self.space.key(other) not in known:
                 return other

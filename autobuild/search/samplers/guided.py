@@ -55,6 +55,8 @@ class GuidedSampler(ArchitectureSampler):
         TargetError, LabelError: A target that ``prior`` does not have, or has for too few rows.
     """
 
+    redrawn = 0  # it knows what is new
+
     def __init__(
         self,
         space: SearchSpace,

@@ -29,6 +29,8 @@ class QMCArchitectureSampler(ArchitectureSampler):
     that coverage stays even where earlier choices decide which places exist; those that do not exist are passed over.
     """
 
+    redrawn = 0  # a point is a point
+
     def __init__(self, space: SearchSpace, grain: str = "layer", seed: int = 0, mutation: str = "layer") -> None:
         super().__init__(space, grain, seed, mutation)
         self.places = {place: number for number, place in enumerate(self.parameters.places())}

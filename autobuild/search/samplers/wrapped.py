@@ -65,7 +65,9 @@ def gp(space: SearchSpace, grain: str, seed: int, mutation: str) -> OptunaSample
     """Optuna's Gaussian process; for parameters that every trial has."""
     with quiet():
         inner = GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-    return OptunaSampler(space, inner, grain, seed, mutation)
+    sampler = OptunaSampler(space, inner, grain, seed, mutation)
+    sampler.redrawn = 0  # asking is dear, and the best of its acquisition stays the best
+    return sampler
 
 
 def quiet() -> warnings.catch_warnings:
