@@ -6,6 +6,7 @@ python -m benchmarks.fusion --part searches    random, local search and NSGA-II 
 python -m benchmarks.fusion --part speed       group costs a second, seconds to the optimum
 python -m benchmarks.fusion --part table       remake the tables from the runs
 
+Operations that fit in a buffer in no way count with weights, input and output, too little: their number stands beside.
 8 bit weights and activations, batch norms and activations folded, batch of one. Networks are architectures of
 torchvision and timm (extra ``zoo``), and one of the space ``ofa_mbv3``. MB are 10^6 bytes, KiB 1,024.
 """
@@ -133,6 +134,7 @@ def exact_table(frame: pd.DataFrame) -> pd.DataFrame:
                 open_gap = "" if got["optimal"] else f" (bound {got['bound'] / 1e6:.2f})"
                 row[f"{label} (MB)"] = f"{got['dram'] / 1e6:.2f}{open_gap}, {got['dram'] / unfused - 1:+.1%}"
                 row[f"{label} (s)"] = f"{got['seconds']:.2f}"
+        row["fit in no way"] = int(first["unschedulable"])
         if "recompute" in wide.index:
             row["MACs computed twice"] = f"{wide.loc['recompute', 'extra_macs'] / first['macs']:.1%}"
         rows.append(row)
@@ -241,10 +243,10 @@ def main() -> None:
     if quick:
         runs.path.unlink(missing_ok=True)
     if part in (None, "exact", "table"):
-        write(
-            "fusion", exact_table(frame), quick=quick, note=f"8 bit, folded; at most {LIMIT_S:.0f} s each. {machine()}"
-        )
-    if part in (None, "searches", "table"):
+        table, note = exact_table(frame), f"8 bit, folded; at most {LIMIT_S:.0f} s each. {machine()}"
+        write("fusion", table, quick=quick, note=note)
+        write("fusion_readme", table[table["buffer (KiB)"] == 1024], quick=quick, note=note)
+    if part in (None, "searches", "table") and len(searches_table(frame)):
         write("fusion_searches", searches_table(frame), quick=quick, note=f"Line buffers (lbdf), 8 bit. {machine()}")
     if part in (None, "speed"):
         write("fusion_speed", speed(quick), quick=quick, note=f"Medians of several runs. {machine()}")
