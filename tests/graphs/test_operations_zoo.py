@@ -63,6 +63,7 @@ def test_missing_operators_are_defined_and_said(tmp_path):
         "import torch\n"
         "def list_models(): return ['one']\n"
         "def get_model(name, weights, width): return torch.nn.Linear(width, 1)\n"
+        "def get_model_builder(name): return get_model\n"
     )
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport autobuild as ab\nprint(ab.load_zoo('one', width=3))"
