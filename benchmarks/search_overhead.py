@@ -185,14 +185,12 @@ def measure_workers(count: int) -> dict[str, float]:
     from tests.search import postgres
 
     trials = PER_WORKER * count
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the server runs as another user
-        with postgres.server(Path(folder) / "server") as server:
-            command = [sys.executable, "-m", "benchmarks.search_overhead", server.address, str(trials)]
-            running = [subprocess.Popen(command) for _ in range(count)]
-            codes = [process.wait() for process in running]
-            study = optuna.load_study(study_name=f"w{trials}", storage=server.address)
-            told = sorted(trial.datetime_complete for trial in study.trials if trial.state.name == "COMPLETE")
+    with postgres.server() as server:
+        command = [sys.executable, "-m", "benchmarks.search_overhead", server.address, str(trials)]
+        running = [subprocess.Popen(command) for _ in range(count)]
+        codes = [process.wait() for process in running]
+        study = optuna.load_study(study_name=f"w{trials}", storage=server.address)
+        told = sorted(trial.datetime_complete for trial in study.trials if trial.state.name == "COMPLETE")
     if any(codes) or len(told) != trials:
         raise RuntimeError(f"workers ended with {codes}; {len(told)} of {trials} trials are complete")
     seconds = (told[-1] - told[0]).total_seconds()

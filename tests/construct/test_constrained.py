@@ -190,8 +190,8 @@ def test_a_hard_instance_comes_back_in_time_with_bound_and_gap():
     problem = random_problem(0, hard=True)
     limits = parse_where("m0 <= 2.5 and m1 <= 2.5 and m2 <= 2.5")
     started = time.monotonic()
-    solved = Constrained(problem.score, problem.metrics, time_limit=4).best(limits)
-    assert time.monotonic() - started < 16  # a busy machine may take longer than asked to notice
+    solved = Constrained(problem.score, problem.metrics, time_limit=10).best(limits)
+    assert time.monotonic() - started < 40  # a busy machine may take longer than asked to notice
     assert solved.status == "time limit"
     assert solved.indices is not None
     assert all(limit.holds(limit.additive(problem.metrics).totals([solved.indices]))[0] for limit in limits)

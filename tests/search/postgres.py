@@ -8,6 +8,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,14 +39,14 @@ def _as_user(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[Server]:
-    """Start a server in ``folder``, which the other user must be able to reach."""
+def server() -> Iterator[Server]:
+    """Start a server in a folder of its own; pytest's folders are closed to the other user where this is root."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (initdb is on neither PATH nor /usr/lib/postgresql)")
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         pytest.skip("this is root, and there is no setpriv to become another user with")
-    folder.mkdir(mode=0o755)
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     user = _as_user(folder)
     data = folder / "data"
     subprocess.run(
@@ -63,6 +64,7 @@ def server(folder: Path) -> Iterator[Server]:
         yield own
     finally:
         own.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Server:

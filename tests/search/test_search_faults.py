@@ -24,11 +24,8 @@ def space():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)  # the server runs as another user
-    with postgres.server(folder / "server") as running:
+def server():
+    with postgres.server() as running:
         yield running
 
 

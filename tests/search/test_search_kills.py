@@ -83,9 +83,7 @@ def test_a_search_that_is_killed_and_started_again(address, tmp_path):
 @pytest.mark.slow
 def test_four_workers_on_postgresql_of_which_two_are_killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("postgres", numbered=True)
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)  # the server runs as another user
-    with postgres.server(folder / "server") as server:
+    with postgres.server() as server:
         logs = [folder / f"log{number}" for number in range(4)]
         workers = [start(server.address, log, sleep=0.4) for log in logs]
         try:
