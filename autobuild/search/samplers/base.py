@@ -18,8 +18,8 @@ from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.moves import LEVELS
 from autobuild.spaces.parameters import Choice, parameters
 
-REDRAWN = 8  # times a sampler is asked again before its proposal is exchanged; fewer where asking takes long
-MANY = 4_000  # trials above which it is not asked again
+REDRAWN = 8  # times a sampler is asked again before its proposal is exchanged
+MANY = 500  # trials from which it is not asked again: asking takes ever longer
 ROUNDS = 12  # of steps away from what is known already
 DRAWN = 64  # random architectures tried after that
 LISTED = 100_000  # architectures of a space that is listed to find its last new ones
@@ -63,8 +63,8 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
         """The architecture of a trial: what :meth:`draw` gives, or the nearest new one where that is known."""
         rng = np.random.default_rng([self.seed, trial.number])
         known = self.history.known(study, but=trial.number)
-        trials = len(self.history.trials(study))
-        for _ in range(1 + min(self.redrawn, MANY // (trials + 1))):
+        again = self.redrawn if len(self.history.trials(study)) < MANY else 0
+        for _ in range(1 + again):
             reseed(self.independent, int(rng.integers(2**32)))
             arch = self.draw(study, trial, rng)
             if self.space.key(arch) not in known:
