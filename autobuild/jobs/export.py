@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
@@ -65,6 +62,8 @@ def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, 
             raise ConfigError(f"format=onnx needs the package {package}: pip install 'autobuild[onnx]'")
     import torch
 
+    from autobuild.cost.latency.runtimes import quiet_exporter
+
     inputs = _declared(space, "INPUTS") or ("pictures",)
     if len(inputs) > 1:
         raise ConfigError(
@@ -76,7 +75,7 @@ def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, 
         raise ConfigError(f"shape={shape}: accepted are three sizes, [channels,height,width]")
     torch.manual_seed(config["seed"])
     network = space.realise(arch, in_channels=shape[0]).eval()
-    with folder.writing(name) as path, _quiet():
+    with folder.writing(name) as path, quiet_exporter():
         torch.onnx.export(
             network,
             (torch.zeros(2, *shape),),
@@ -88,20 +87,6 @@ def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, 
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about packages that are not needed here from the user."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        exporter.setLevel(level)
 
 
 def _input_shape(space: SearchSpace, arch: Architecture) -> list[int]:

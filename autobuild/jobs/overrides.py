@@ -159,7 +159,7 @@ def _check_choice(job: Job, group: str, value: str, sweeps: bool) -> None:
         return
     for choice in value.split(",") if sweeps else [value]:
         if choice.strip() not in choices:
-            raise ConfigError(f"{group}={choice}: unknown choice {nearest(choice, choices)}")
+            raise ConfigError(f"{group}={choice}: unknown choice: {nearest(choice, choices)}")
 
 
 def _quote_text(value: str, sweeps: bool) -> str:

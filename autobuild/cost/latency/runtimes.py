@@ -77,7 +77,7 @@ def to_onnx(net: nn.Module, input_shape: Shape) -> onnx.ModelProto:
         raise ConfigError("latency needs the package onnx: pip install 'autobuild[onnx]'") from error
     ready = copy.deepcopy(net).eval()
     try:
-        with _quiet():
+        with quiet_exporter():
             return onnx.load_from_string(_exported(ready, input_shape))
     except Exception as error:  # exporting runs the user's own code: anything may be raised, and all of it is theirs
         said = " ".join(str(error).split())[:300]
@@ -210,8 +210,8 @@ def fold_batch_norms(net: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks from the user."""
+def quiet_exporter() -> Iterator[None]:
+    """Keep the remarks of torch's ONNX exporter about packages that are not needed here from the user."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
