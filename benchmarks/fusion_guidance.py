@@ -32,7 +32,7 @@ from benchmarks.report import RESULTS, arguments, machine, write
 from benchmarks.runs import Run, Runs
 
 NETWORK, SCHEME = "efficientnet_b3", "lbdf"
-PLANS = {2**20: (1000, 10), 2**21: (1000, 10), 2**18: (5000, 5)}  # buffer -> distinct plans of a search, seeds
+PLANS = {2**20: (1000, 10), 2**21: (1000, 10), 2**18: (5000, 10)}  # buffer -> distinct plans of a search, seeds
 SECONDS, SECONDS_BUFFER, SECONDS_SEEDS = 10.0, 2**20, 3
 TRAINING_S, GROUPS = 30.0, 200
 # Searches and splits of the paper: MB without and with explanation. Its accounting leaves out what can never fuse.
