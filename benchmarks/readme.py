@@ -1,4 +1,4 @@
-"""Copy the tables of ``benchmarks/results`` into the README, between their markers.
+"""Copy the tables of ``benchmarks/results`` into the README and the documents, between their markers.
 
 python -m benchmarks.readme
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, write
+from benchmarks.summary import table
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 _BLOCK = re.compile(r"<!-- result: (?P<file>[\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def filled(text: str) -> str:
-    """The README's text with every marked block replaced by the file it names; ``.txt`` files in a fence."""
+    """A text with every marked block replaced by the file it names; ``.txt`` files in a fence."""
 
     def block(found: re.Match[str]) -> str:
         name = found["file"]
@@ -27,4 +29,6 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    write("summary", table(), quick=False)
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -132,3 +132,10 @@ def test_tables_in_documents_are_those_of_the_benchmarks():
     for document in DOCUMENTS:
         text = (DOCS / document).read_text(encoding="utf-8")
         assert filled(text) == text
+
+
+def test_the_summary_is_that_of_the_tables():
+    from benchmarks.report import RESULTS, markdown
+    from benchmarks.summary import table
+
+    assert (RESULTS / "summary.md").read_text(encoding="utf-8").strip() == markdown(table())
