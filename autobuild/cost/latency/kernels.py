@@ -2,7 +2,7 @@
 
 A rule is a pattern such as ``"Conv+Add+Relu"``: a kernel that begins like this goes on. An operator joins the kernel of
 the one that feeds it if the pattern is a rule and nothing else reads what lies between; where several would take it,
-the last of them does.
+the last of them does, or none (``chains``).
 """
 
 from __future__ import annotations
@@ -83,17 +83,19 @@ class Kernels:
         return "+".join(self.operators.type(number) for number in self.groups[kernel])
 
 
-def group(operators: Operators, rules: Collection[str] = ()) -> Kernels:
+def group(operators: Operators, rules: Collection[str] = (), chains: bool = False) -> Kernels:
     """Group the operators of a network by rules; without rules every operator is a kernel.
 
     Args:
         operators: The network.
         rules: Patterns.
+        chains: Whether an operator that several feed, such as a sum, always begins a kernel.
     """
     kernels: list[list[int]] = []
     of: dict[int, int] = {}
     for number in range(len(operators)):
-        for source in sorted(operators.sources[number], reverse=True):
+        sources = () if chains and len(operators.sources[number]) > 1 else operators.sources[number]
+        for source in sorted(sources, reverse=True):
             tail = kernels[of[source]]
             pattern = "+".join(operators.type(member) for member in (*tail, number))
             only = operators.readers[source] == (number,) and not operators.is_output(source)

@@ -113,6 +113,16 @@ def test_groups_hold_every_operator_once_in_an_order_that_can_be_computed(cells,
                     assert network.readers[before] == (behind,)
 
 
+def test_in_chains_a_sum_begins_a_kernel(cells):
+    rules = {"Conv+Relu", "Conv+Add", "Conv+Add+Relu", "Add+Relu"}
+    merged = 0
+    for network in cells:
+        for members in group(network, rules, chains=True).groups:
+            assert all(len(network.sources[number]) == 1 for number in members[1:])
+        merged += sum(len(members) > 1 for members in group(network, rules, chains=True).groups)
+    assert merged
+
+
 def test_surroundings_are_what_feeds_a_kernel_and_reads_beside_it(cells):
     network = cells[0]
     kernels = group(network)
