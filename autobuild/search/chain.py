@@ -12,7 +12,7 @@ from autobuild.construct import widen
 from autobuild.errors import ConfigError
 from autobuild.explain import AdditiveScores, explain
 from autobuild.search.history import known_from
-from autobuild.search.models import Models, joined
+from autobuild.search.models import Models, enough, joined
 from autobuild.search.study import ARCH, FROM, METRICS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, na
     how = settings.narrowing.how
     finished = measured(studies)
     labels = joined(settings, finished)
-    if len(finished) and not isinstance(settings.model, str):
+    if len(finished) and not isinstance(settings.model, str) and enough(labels):
         settings = replace(settings, model="gp")  # the model that was given does not know the trials
     models = Models(settings, labels).fitted()
     if not models:

@@ -91,6 +91,12 @@ class Settings:
             )
         if self.narrowing is not None and self.model is None:
             raise ConfigError("narrow needs a model: model=None was given")
+        known = len(self.prior) if self.prior is not None else 0
+        if self.narrowing is not None and isinstance(self.model, str) and known + self.n_trials <= FEWEST:
+            raise ConfigError(
+                f"narrow: {known} labels and n_trials={self.n_trials} are too few: a model needs {FEWEST} labels and "
+                "evaluations before it narrows; raise n_trials or give prior="
+            )
 
     def grain_of(self, space: SearchSpace) -> str:
         """The grain for a space, which may be narrower than the one given."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -126,6 +131,107 @@ def test_a_killed_chain_goes_on_in_the_study_it_was_in(space, labels, tmp_path):
     assert list(found.chain["study"]) == ["k", "k/2", "k/3"]
     assert len(found.evaluated) == found.evaluated["arch"].nunique() == 40
     assert list(found.evaluated["arch"])[:7] == seen
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_a_chain_that_has_ended_grows_by_one_narrowing_more(space, labels, with_labels):
+    seen = []
+
+    def once(arch):
+        seen.append(space.key(arch))
+        return metrics(arch)
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = {
+            "prior": labels if with_labels else None,
+            "narrow": {"share": 0.05, "rounds": 2},
+            "sampler": "tpe",
+            "storage": f"sqlite:///{folder}/s.db",
+            "name": "g",
+        }
+        first, larger = (12, 18) if with_labels else (60, 75)
+        before = ab.search(space, once, n_trials=first, **options)
+        found = ab.search(space, once, n_trials=larger, **options)
+        assert len(seen) == len(set(seen)) == len(found.evaluated) == larger
+        assert list(found.chain["evaluated"]) == [*before.chain["evaluated"], larger - first]
+        assert list(found.evaluated["arch"])[:first] == list(before.evaluated["arch"])
+        if with_labels:
+            assert not set(seen) & set(labels.keys)
+        smaller = ab.search(
+            space, refuse, n_trials=first, **options
+        )  # a worker that was asked for less evaluates nothing
+        assert list(smaller.evaluated["arch"]) == list(found.evaluated["arch"])
+
+
+def test_a_chain_grows_before_it_has_ended(space, labels, tmp_path):
+    """Studies keep the ends they were made with; what is added is shared out among the narrowings left."""
+    options = {"prior": labels, "narrow": {"top": 5, "rounds": 3}, "storage": f"sqlite:///{tmp_path}/s.db"}
+
+    def stop(progress):
+        if progress.done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ab.search(space, metrics, n_trials=18, sampler="tpe", name="k", on_progress=stop, **options)
+    found = ab.search(space, metrics, n_trials=30, sampler="tpe", name="k", **options)
+    assert list(found.chain["evaluated"]) == [0, 6, 6, 18]
+    assert found.evaluated["arch"].nunique() == 30
+
+
+def test_evaluations_that_fail_leave_the_first_part_longer_until_a_model_can_be_fitted(space):
+    count = iter(range(1000))
+
+    def failing(arch):
+        if next(count) % 2:
+            raise ValueError("no luck")
+        return metrics(arch)
+
+    found = ab.search(space, failing, n_trials=48, narrow={"top": 4}, sampler="random", name="f")
+    assert found.chain["evaluated"][0] == 20  # complete ones
+    assert len(found.studies) == 2
+    assert len(found.evaluated) == found.evaluated["arch"].nunique() == 48
+    never = ab.search(space, failing, n_trials=30, narrow={"top": 4}, sampler="random", name="g")
+    assert len(never.studies) == 1
+    assert "was not narrowed" in never.notes[-1]
+
+
+_KILLED = """
+import os, sys, time
+import autobuild as ab
+import pandas as pd
+from tests.search.test_search import metrics
+space = ab.space("nas_bench_macro")
+labels = ab.LabelledSet.read("labels.csv", space)
+def evaluate(arch):
+    with open("calls.txt", "a") as file:
+        file.write(f"{arch}\\n")
+    if len(open("calls.txt").read().split()) == int(sys.argv[1]):
+        os.kill(os.getpid(), 9)
+    return metrics(arch)
+found = ab.search(space, evaluate, prior=labels, n_trials=int(sys.argv[2]), sampler="tpe", name="k", seed=1,
+                  narrow={"top": 5, "rounds": 3}, storage=f"{sys.argv[3]}s.db")
+assert len(found.evaluated) == found.evaluated["arch"].nunique() == int(sys.argv[2]), found.trials
+print(*found.chain["evaluated"])
+"""
+
+
+@pytest.mark.parametrize("address", ["sqlite:///", pytest.param("journal:", marks=pytest.mark.slow)])
+def test_what_a_killed_worker_was_at_is_stood_in_for_in_the_study_it_belongs_to(labels, address, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
+    labels.frame.to_csv(tmp_path / "labels.csv", index=False)
+
+    def run(killed_at, n_trials):
+        words = [sys.executable, "-c", _KILLED, str(killed_at), str(n_trials), address]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run(9, 12).returncode == -9  # in the third study
+    assert run(0, 12).stdout.split() == ["0", "4", "4", "4"]
+    assert run(15, 16).returncode == -9  # grown
+    done = run(0, 16)
+    assert done.stdout.split() == ["0", "4", "4", "4", "4"], done.stderr
+    calls = (tmp_path / "calls.txt").read_text().split()
+    assert len(calls) == 18
+    assert len(set(calls)) == 16  # twice what was under way, nothing else
 
 
 def test_limits_narrow_too(space, labels):
