@@ -99,8 +99,10 @@ def search(
         narrow: How the space is narrowed first, or again and again: ``{"share": 0.02}``, ``{"top": 5, "rounds": 3}``;
             one of ``top``, ``threshold``, ``mass``, ``share`` as of ``scores.narrow``, and how many ``rounds``. A model
             of all labels and trials narrows the given space, anew each round; candidates that the best network known
-            has, or that are one step from it and score as well, come back. Without 20 prior labels the first part of
-            the evaluations is spent on the whole space.
+            has, or that are one step from it and score as well, come back. With several targets one model each
+            narrows, for the front (:func:`autobuild.api.narrow`), and the front known stands for the best network.
+            Without 20 prior labels the first part of the evaluations is spent on the whole space. A larger
+            ``n_trials`` goes on with what is left of the rounds, or with one more.
         load_model: Reads the folder of an evaluator ``"surrogate:FOLDER"``.
         narrower: Narrows a space by scores; ``ab.search`` gives it.
 

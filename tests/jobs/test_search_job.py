@@ -84,6 +84,16 @@ def test_several_targets_give_a_front_and_its_hypervolume(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_several_targets_narrow_for_the_front(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["target=acc; -ms", "labels=labels.csv", "narrow.share=0.1", "narrow.rounds=2", "n_trials=12", "out=s"]
+    assert main([*WORDS, *words]) == 0
+    assert "of the front in expectation" in "".join(pd.read_csv("s/chain.csv")["why"].fillna(""))
+    small = ab.SearchSpace.from_json(Path("s/narrowed.json").read_text())
+    assert small.size < ab.space("toy.yaml").size
+    assert len(set(calls())) == len(calls()) == 12
+    capsys.readouterr()
+
+
 def test_a_killed_search_goes_on_by_the_same_command(folder: Path) -> None:
     words = [*WORDS, "evaluator=python:search_evaluators:slow", "n_trials=14", "out=s", "plots=false"]
     command = [sys.executable, "-m", "autobuild.cli", *words]

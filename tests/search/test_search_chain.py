@@ -7,10 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import autobuild as ab
+from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError
 from autobuild.search.study import FACTS
 from tests.search.test_search import metrics, refuse
@@ -242,6 +244,48 @@ def test_limits_narrow_too(space, labels):
     assert found.best["ms"].max() <= 4
 
 
+@pytest.mark.parametrize("how", [{"share": 0.02}, {"mass": 0.6, "rounds": 3}, {"top": 5, "rounds": 2}])
+def test_several_targets_narrow_for_the_front(space, labels, how):
+    seen = []
+    found = ab.search(
+        space,
+        lambda arch: seen.append(space.key(arch)) or metrics(arch),
+        prior=labels,
+        target=["acc", "-ms"],
+        n_trials=18,
+        narrow=how,
+        sampler="nsga2",
+        name="f",
+    )
+    rounds = how.get("rounds", 1)
+    assert list(found.chain["evaluated"]) == [0, *[18 // rounds] * rounds]
+    assert len(seen) == len(set(seen)) == 18
+    assert not set(seen) & set(labels.keys)
+    rows = found.trials
+    for number, study in enumerate(found.studies[1:], start=1):
+        own = ab.SearchSpace.from_json(study.user_attrs["space_json"])
+        before = [earlier.study_name for earlier in found.studies[:number]]
+        earlier = list(rows[(rows["source"] == "search") & rows["study"].isin(before)]["arch"])
+        known = [*labels.frame["arch"], *earlier]
+        values = np.array([[metrics(arch)["acc"], -metrics(arch)["ms"]] for arch in known])
+        for row in undominated(values):  # the front known is never narrowed away
+            assert known[row] in own
+        why = study.user_attrs[FACTS]["why"]
+        assert "top" in how or "of the front in expectation" in why
+
+
+def test_without_labels_a_front_is_narrowed_for_after_a_first_part(space):
+    found = ab.search(
+        space, metrics, target=["acc", "-ms"], n_trials=45, narrow={"share": 0.05}, sampler="motpe", name="w"
+    )
+    assert list(found.chain["evaluated"]) == [22, 23]
+    assert found.chain["share"][1] < 0.6
+    assert found.evaluated["arch"].nunique() == 45
+    # Whatever lies on the true front and was looked for is better than what chance finds.
+    first, last = (found.evaluated[found.evaluated["study"] == name] for name in ("w", "w/2"))
+    assert (last["acc"] - 5 * last["ms"]).mean() > (first["acc"] - 5 * first["ms"]).mean()
+
+
 @pytest.mark.parametrize(
     ("narrow", "options", "told"),
     [
@@ -249,7 +293,6 @@ def test_limits_narrow_too(space, labels):
         ({"topp": 5}, {}, "did you mean 'top'"),
         ({"top": 5, "rounds": 0}, {}, "rounds=0"),
         ({"rounds": 2}, {}, "exactly one of"),
-        ({"top": 5}, {"target": ["acc", "-ms"]}, "2 targets"),
         ({"top": 5}, {"model": None}, "needs a model"),
         ({"top": 5}, {"n_trials": 8}, "too few"),
     ],
