@@ -79,7 +79,8 @@ def search(
         storage: Address, see :mod:`autobuild.search.storage`; None: ``search.db`` in ``out``, else in memory.
         name: Of the study (default: the name of the space).
         seed: Of the sampler and of the evaluations.
-        n_jobs: Evaluations at the same time.
+        n_jobs: Evaluations at the same time; a script that asks for more than one needs a guard,
+            ``if __name__ == "__main__":``.
         executor: Where they run: ``"inline"``, ``"local"``, ``"ray"``, ``"slurm"`` or an executor (default: this
             process where ``n_jobs`` is 1, else processes of this machine).
         executor_options: Further options of an executor given by name.
@@ -107,7 +108,7 @@ def search(
         narrower: Narrows a space by scores; ``ab.search`` gives it.
 
     Raises:
-        ConfigError: An unusable option, or a study of the same name of something else.
+        ConfigError: An unusable option, a study of the same name of something else, or a script without a guard.
         TargetError, LabelError: An unusable target or prior.
         EvaluationError: Ten evaluations failed one after another.
         RunError: The storage stayed away, or is full; what has finished is kept.
