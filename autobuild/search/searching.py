@@ -85,8 +85,10 @@ def search(
             process where ``n_jobs`` is 1, else processes of this machine).
         executor_options: Further options of an executor given by name.
         where: Limits such as ``"latency_gpu <= 8 and params < 6e6"``: costs are exact, and no evaluation is spent on a
-            network that breaks one; metrics are as measured, or predicted from ``prior`` where the evaluator does not
-            measure them.
+            network that breaks one, whatever the sampler; metrics are as measured, or predicted from ``prior`` where
+            the evaluator does not measure them. Every sampler learns from measured limits that were broken, but for
+            ``"random"`` and ``"qmc"``: with ``prior`` labels of the metric those pass over networks that are predicted
+            to break one, without them measured limits decide only what counts as found.
         pruner: ``"asha"``, ``"hyperband"``, ``"median"``, a pruner of Optuna or None; needs intermediate values.
         model: Predicts what is proposed: a family as in :func:`autobuild.fit.fit` that ``prior`` is fitted with, a
             fitted model (one for each target), or None.

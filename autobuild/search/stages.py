@@ -140,12 +140,14 @@ class Searching:
         models = Models(own, labels)
         study.sampler = self._sampler(space, labels)
         study.pruner = own.pruner
+        learns = getattr(study.sampler, "learns", True)
+        promising = None if learns or not own.objective.limits else own.objective.promises
         return Task(
             study=study,
             storage=around.storage,
             claims=claims,
             objective=own.objective,
-            proposer=Proposer(study, space, grain, own.objective, claims, own.seed),
+            proposer=Proposer(study, space, grain, own.objective, claims, own.seed, promising),
             limit=limit,
             total=own.n_trials,
             seed=own.seed,
