@@ -254,3 +254,24 @@ def test_widening_brings_back_what_is_as_good_in_all_targets(planted):
     wide = widen(planted, small, [best], scores)
     assert {c.text for c in wide.units[0]} == {"w1k3", "w2k3", "w2k5"}  # w3k3 is better in one and worse in the other
     assert {c.text for c in widen(planted, small, [best], scores[0]).units[0]} >= {"w3k3", "w4k3"}
+
+
+def test_what_is_stated_holds_on_published_labels(published):
+    """NAS-Bench-Macro, all 6,561 measured: accuracy against parameters, from 100 labels."""
+    space = ab.space("nas_bench_macro")
+    full = ab.LabelledSet.read(published / "nas-bench-macro_cifar10.json", space)
+    targets, costs = ("mean_acc", "-cost.params"), ab.costs(space)
+    values = np.stack([full.target(target, costs).values for target in targets], axis=1)
+    front = [full.archs[place] for place in undominated(values)]
+    inside, alone = [], []
+    for seed in range(5):
+        rows = np.random.default_rng(seed).choice(len(full), 100, replace=False)
+        some = ab.LabelledSet.from_frame(full.frame.iloc[rows].reset_index(drop=True), space)
+        scores = [ab.fit(some, target, model="gp", seed=seed).explain() for target in targets]
+        small = ab.narrow(scores, mass=0.8)
+        assert small.size < 0.1 * space.size
+        inside.append(np.mean([arch in small for arch in front]))
+        one = scores[0].narrow(share=0.1)
+        alone.append(np.mean([arch in one for arch in front]))
+    assert np.mean(inside) > 0.65  # 0.8 is stated; labels are noisy, and 100 of them are few
+    assert np.mean(inside) > np.mean(alone) + 0.1

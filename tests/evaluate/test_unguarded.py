@@ -85,3 +85,32 @@ def test_processes_of_others_are_told_too(tmp_path):
     done = run(tmp_path, call, FREE)
     assert "ConfigError: a process that is still importing the main script starts processes" in done.stderr
     assert 'if __name__ == "__main__":' in done.stderr
+
+
+COMMAND = """
+import sys
+
+from autobuild.cli import main
+
+{head}
+    sys.exit(main([
+        "search", "space=nas_bench_macro", "evaluator=python:measured:measure", "executor=local",
+        "workers=2", "model=none", "sampler=random", "target=acc", "n_trials=3", "out=found", "plots=false",
+    ]))
+"""
+
+
+def test_a_command_inside_a_script_too(tmp_path):
+    (tmp_path / "measured.py").write_text("def measure(arch):\n    return {'acc': float(len(str(arch)))}\n")
+    surroundings = {**os.environ, "PYTHONPATH": str(Path(ab.__file__).parents[1])}
+    done = {}
+    for head in (FREE, GUARDED):
+        (tmp_path / "script.py").write_text(COMMAND.format(head=head))
+        done[head] = subprocess.run(
+            [sys.executable, "script.py"], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=240
+        )
+    assert done[FREE].returncode == 2
+    assert [line for line in done[FREE].stderr.splitlines() if "rror" in line] == [done[FREE].stderr.splitlines()[-1]]
+    assert done[FREE].stderr.splitlines()[-1].startswith("error: the script that was run has no guard")
+    assert done[GUARDED].returncode == 0, done[GUARDED].stderr
+    assert "3 networks were evaluated" in done[GUARDED].stdout
