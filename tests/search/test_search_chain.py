@@ -236,6 +236,26 @@ def test_what_a_killed_worker_was_at_is_stood_in_for_in_the_study_it_belongs_to(
     assert len(set(calls)) == 16  # twice what was under way, nothing else
 
 
+@pytest.mark.slow
+def test_workers_that_were_asked_for_different_numbers_share_a_chain_that_grows(labels, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
+    labels.frame.to_csv(tmp_path / "labels.csv", index=False)
+    script = _KILLED.replace("    return metrics(arch)", "    time.sleep(0.3)\n    return metrics(arch)")
+    script = script.replace("assert len(found.evaluated) ==", "assert len(found.evaluated) >= int(sys.argv[2])\nassert")
+
+    def start(killed_at, n_trials):
+        words = [sys.executable, "-c", script, str(killed_at), str(n_trials), "sqlite:///"]
+        return subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+
+    workers = [start(10, 15), start(0, 15), start(0, 24)]  # the first dies if the tenth is its own
+    said = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers][1:] == [0, 0]
+    assert sum(map(int, said[2].split())) == 24
+    calls = (tmp_path / "calls.txt").read_text().split()
+    assert len(set(calls)) == 24
+    assert len(calls) <= 25
+
+
 def test_limits_narrow_too(space, labels):
     found = ab.search(
         space, metrics, prior=labels, n_trials=10, narrow={"top": 5}, where="ms <= 4", sampler="tpe", name="l"
