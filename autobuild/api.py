@@ -26,6 +26,7 @@ from autobuild.construct import narrow as _narrow
 from autobuild.construct import pareto as _pareto
 from autobuild.construct.climb_front import climb_front
 from autobuild.construct.probable import narrow_probable, probable_networks
+from autobuild.construct.probable_front import front_scores, probable_front
 from autobuild.construct.rounds import Round
 from autobuild.construct.rounds import rounds as _rounds
 from autobuild.cost import Hardware
@@ -308,7 +309,7 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
 
 
 def narrow(
-    scores: Scores,
+    scores: Scores | Sequence[Scores],
     top: int | None = None,
     threshold: float | None = None,
     mass: float | None = None,
@@ -324,12 +325,18 @@ def narrow(
     dropped in the order in which least is lost of the networks that come out best, see
     :func:`autobuild.construct.probable.narrow_probable`.
 
+    Scores of several targets narrow for their Pareto front: ``ab.narrow([scores_a, scores_b], mass=0.9)``. Every target
+    is drawn by its own model, and what counts is how much of the front of each draw stays inside, see
+    :func:`autobuild.construct.probable_front.probable_front`.
+
     Args:
-        scores: Candidate scores.
-        top: Keep this many of each unit.
-        threshold: Keep candidates scored at least this much (at least one a unit stays).
-        mass: The smallest space found that holds the best network with this probability, e.g. 0.9.
-        share: At most this share of the space, e.g. 0.02, as probable to hold the best network as can be found.
+        scores: Candidate scores; of several targets, all maximised, on one space: a list.
+        top: Keep this many of each unit; for several targets, this many for each of them.
+        threshold: Keep candidates scored at least this much (at least one a unit stays), for any of the targets.
+        mass: The smallest space found that holds the best network with this probability, e.g. 0.9; for several targets,
+            this share of the front, in expectation.
+        share: At most this share of the space, e.g. 0.02, as probable to hold the best network (to hold as much of the
+            front) as can be found.
         where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
             have. What is left still holds networks that break them, so a search has to limit them as well.
         labels: Where limited label columns come from, as in :func:`build`.
@@ -337,30 +344,46 @@ def narrow(
 
     Raises:
         ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
-            ``where``); or for an unusable one.
+            ``where``); for an unusable one, or scores of different spaces.
         NoNetworkError: If no network satisfies the limits.
     """
     given = {"top": top, "threshold": threshold, "mass": mass, "share": share}
     count = sum(value is not None for value in given.values())
     if count > 1 or (count == 0 and where is None):
         raise ConfigError(f"narrow takes exactly one of top, threshold, mass and share; given: {given}")
-    space, tables, limited, said = scores.space, scores.unit_scores, None, ""
+    every = _scores_of(scores)
+    first, limited, said = every[0], None, ""
+    space, tables = first.space, [own.unit_scores for own in every]
     if where is not None:
-        if not isinstance(scores, AdditiveScores):
-            raise ConfigError(f"where needs additive scores, not those of scorer={scores.scorer}")
-        limited = _limited(scores, where, labels, 10.0, _costs_for(scores, hardware))
+        if not isinstance(first, AdditiveScores):
+            raise ConfigError(f"where needs additive scores, not those of scorer={first.scorer}")
+        limited = _limited(first, where, labels, 10.0, _costs_for(first, hardware))
         possible = limited.possible()
         space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
-        tables = {name: tables[name][rows] for name, rows in zip(tables, possible, strict=True)}
+        tables = [{name: own[name][rows] for name, rows in zip(own, possible, strict=True)} for own in tables]
         said = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
     if mass is not None or share is not None:
-        probable = probable_networks(scores.model, space, tables, seed=scores.model.seed, limited=limited)
-        space, held = narrow_probable(space, tables, probable, mass=mass, share=share, of=scores.space.size)
-        said += f"; holds the best network with a probability of {held:.2f}, as the model draws it"
+        if len(every) == 1:
+            ranked, likely = tables[0], "holds the best network with a probability of {:.2f}, as the model draws it"
+            probable = probable_networks(first.model, space, ranked, seed=first.model.seed, limited=limited)
+        else:
+            ranked, likely = front_scores(tables), "holds {:.0%} of the front in expectation, as the models draw it"
+            models, whole = [own.model for own in every], [own.unit_scores for own in every]
+            probable = probable_front(models, space, whole, seed=first.model.seed, limited=limited)
+        space, held = narrow_probable(space, ranked, probable, mass=mass, share=share, of=first.space.size)
+        said += f"; {likely.format(held)}"
     elif count:
         space = _narrow(space, tables, top=top, threshold=threshold)
-    space.note = narrowing_note(scores.space, space) + said
+    space.note = narrowing_note(first.space, space) + said
     return space
+
+
+def _scores_of(scores: Scores | Sequence[Scores]) -> list[Scores]:
+    """One or several scores, on one space."""
+    every = [scores] if isinstance(scores, Scores) else list(scores)
+    if not every or any(not isinstance(own, Scores) or own.space.units != every[0].space.units for own in every):
+        raise ConfigError("narrow takes scores, or a list of scores of several models on the same space")
+    return every
 
 
 def _html_model(model: FittedModel) -> str:

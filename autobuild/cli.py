@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None takes them from ``sys.argv``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _end_if_importing()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or log that lacks a letter gets its code, not a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -60,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has left: point stdout elsewhere, or the interpreter complains as it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _end_if_importing() -> None:
+    """A script without a guard that calls :func:`main` is run again by each process that evaluates: those end here."""
+    if "multiprocessing.spawn" in sys.modules:  # else this is no such process, and asking would load a lot
+        from autobuild.evaluate.executors.unguarded import end_if_importing
+
+        end_if_importing()
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ from autobuild.construct.limited import Limited, Metric, NoNetworkError
 from autobuild.construct.narrowing import narrow, narrow_rows, narrowing_note
 from autobuild.construct.pareto import Front, hypervolume, pareto, re_rank
 from autobuild.construct.probable import narrow_probable, probable_networks, widen
+from autobuild.construct.probable_front import front_scores, probable_front
 from autobuild.construct.programme import Solution, solve
 from autobuild.construct.where import Limit, parse_where, split_limits
 from autobuild.spaces.additive import Additive, weighted_sum
@@ -37,6 +38,7 @@ __all__ = [
     "acquire_front",
     "build",
     "build_refined",
+    "front_scores",
     "hypervolume",
     "judge_of",
     "k_best",
@@ -46,6 +48,7 @@ __all__ = [
     "narrowing_note",
     "pareto",
     "parse_where",
+    "probable_front",
     "probable_networks",
     "re_rank",
     "solve",

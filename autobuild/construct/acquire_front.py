@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.acquire import DRAWN, EXPLOIT, Uncertain, joint_draws
-from autobuild.construct.building import check_top, distinct
-from autobuild.construct.dominance import undominated
-from autobuild.construct.refine import Pool
+from autobuild.construct.building import check_top
+from autobuild.construct.dominance import first_fronts
+from autobuild.construct.front_pool import Tables, directions, front_pool
+from autobuild.construct.refine import Judge
 from autobuild.spaces import Architecture, SearchSpace
 
 FloatArray = NDArray[np.float64]
 
-DIRECTIONS = 8  # scalarisations that propose
-PROPOSED = 200  # networks of each
-STEPS = 12  # of climbing on each
 AROUND = 12  # networks of the front whose neighbours are looked at
 SCALARISATIONS = 256  # over which hypervolume is averaged
 
@@ -128,11 +126,9 @@ def _pool(
     rng: np.random.Generator,
 ) -> dict[str, Architecture]:
     """Networks worth a look, by key."""
-    weights = [*np.eye(len(models)), *rng.dirichlet(np.ones(len(models)), DIRECTIONS)][: DIRECTIONS + len(models)]
-    found: dict[str, Architecture] = {}
-    for weight in weights if len(models) > 1 else [np.ones(1)]:
 
-        def judge(archs: Sequence[Architecture], weight: FloatArray = weight) -> FloatArray:
+    def scalarised(weight: FloatArray) -> tuple[Judge, Tables]:
+        def judge(archs: Sequence[Architecture]) -> FloatArray:
             value: FloatArray = ((_predictions(models, archs) - low) / span) @ weight
             for constraint in constraints:
                 value -= 10 * np.maximum(constraint.predict_mean(list(archs)), 0) / _scale(constraint)
@@ -142,10 +138,9 @@ def _pool(
             np.sum([w * own[unit.name] / s for w, s, own in zip(weight, span, scores, strict=True)], axis=0)
             for unit in space.units
         ]
-        pool = Pool(space, judge)
-        pool.add(arch for _, arch in itertools.islice(distinct(space, tables), PROPOSED))
-        pool.climb(climbers=2, steps=STEPS)
-        found |= pool.archs
+        return judge, tables
+
+    found = front_pool(space, directions(len(models), rng), scalarised)
     near = itertools.chain.from_iterable(space.neighbours(arch) for arch in list(best)[:AROUND])
     return found | {space.key(arch): arch for arch in near}
 
@@ -163,13 +158,7 @@ def _likely(values: FloatArray, rng: np.random.Generator) -> list[int]:
     """Places of up to 800 points: front after front (one target: the best), the last one cut at random."""
     if values.shape[1] == 1:
         return [int(place) for place in np.argsort(-values[:, 0], kind="stable")[:DRAWN]]
-    left = np.arange(len(values))
-    chosen: list[int] = []
-    while len(left) and len(chosen) < DRAWN:
-        front = undominated(values[left])
-        chosen += rng.permutation(left[front]).tolist()
-        left = np.delete(left, front)
-    return chosen[:DRAWN]
+    return first_fronts(values, DRAWN, rng)
 
 
 def _broken(

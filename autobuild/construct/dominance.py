@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -33,6 +35,30 @@ def undominated(values: ArrayLike) -> NDArray[np.int64]:
         front = np.hstack([front, block[:, free]])
         kept.append(order[start + places[free]])
     return np.sort(np.concatenate(kept))
+
+
+def fronts(values: ArrayLike) -> Iterator[NDArray[np.int64]]:
+    """Row numbers, front after front: the rows that no row beats, those that only rows of the first beat, and so on.
+
+    Args:
+        values: As of :func:`undominated`; of equal rows each comes in a front of its own.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    left = np.arange(len(rows))
+    while len(left):
+        front = undominated(rows[left])
+        yield left[front]
+        left = np.delete(left, front)
+
+
+def first_fronts(values: ArrayLike, most: int, rng: np.random.Generator) -> list[int]:
+    """Up to ``most`` row numbers, front after front, by chance within each: so the last is cut at random."""
+    chosen: list[int] = []
+    for front in fronts(values):
+        chosen += rng.permutation(front).tolist()
+        if len(chosen) >= most:
+            break
+    return chosen[:most]
 
 
 def _beaten(front: NDArray[np.float64], block: NDArray[np.float64], earlier: bool = False) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +50,7 @@ def narrow_rows(scores: ArrayLike, top: int | None = None, threshold: float | No
 
 def narrow(
     space: SearchSpace,
-    scores_by_unit: Mapping[str, ArrayLike],
+    scores_by_unit: Mapping[str, ArrayLike] | Sequence[Mapping[str, ArrayLike]],
     top: int | None = None,
     threshold: float | None = None,
 ) -> SearchSpace:
@@ -58,7 +58,8 @@ def narrow(
 
     Args:
         space: The space to narrow.
-        scores_by_unit: For each unit's name the scores of its candidates in the order of their indices, (unit size,).
+        scores_by_unit: For each unit's name the scores of its candidates in the order of their indices, (unit size,);
+            for several targets one such mapping each: what is kept for any of them is kept.
         top: Keep this many best candidates of each unit.
         threshold: Keep the candidates that score at least this much.
 
@@ -66,11 +67,22 @@ def narrow(
         ConfigError: a unit that the space does not have, one without scores, a wrong number of scores, or whatever
             :func:`narrow_rows` refuses (the message names the unit).
     """
+    every = [scores_by_unit] if isinstance(scores_by_unit, Mapping) else scores_by_unit
+    rows = [_kept(space, own, top, threshold) for own in every]
+    return space.restrict(
+        {unit.name: np.unique(np.concatenate([own[unit.name] for own in rows])) for unit in space.units}
+    )
+
+
+def _kept(
+    space: SearchSpace, scores_by_unit: Mapping[str, ArrayLike], top: int | None, threshold: float | None
+) -> dict[str, NDArray[np.int64]]:
+    """Indices of the candidates that stay, unit by unit."""
     names = [unit.name for unit in space.units]
     for name in scores_by_unit:
         if name not in names:
             raise ConfigError(f"scores of unit {name!r}: no such unit in {space.name}; {nearest(name, names)}")
-    kept: dict[str | int, NDArray[np.int64]] = {}
+    kept: dict[str, NDArray[np.int64]] = {}
     for unit in space.units:
         if unit.name not in scores_by_unit:
             raise ConfigError(f"scores of unit {unit.name!r}: missing; given: {', '.join(scores_by_unit) or 'none'}")
@@ -81,7 +93,7 @@ def narrow(
             kept[unit.name] = narrow_rows(values, top, threshold)
         except ConfigError as error:
             raise ConfigError(f"unit {unit.name!r}: {error}") from error
-    return space.restrict(kept)
+    return kept
 
 
 def narrowing_note(before: SearchSpace, after: SearchSpace) -> str:

@@ -31,7 +31,8 @@ class Probable:
     Attributes:
         indices: Their candidates, ``(n, units)``.
         weight: Share of all draws' first 20 places that a network takes, ``(n,)``; sums to one.
-        best: Share of the draws in which it is the best, ``(n,)``; sums to one.
+        best: Share of the draws in which it is the best, ``(n,)``; sums to one. For several targets, where a draw has a
+            front: see :func:`autobuild.construct.probable_front.probable_front`.
     """
 
     indices: IntArray
@@ -185,7 +186,7 @@ def widen(
     space: SearchSpace,
     small: SearchSpace,
     archs: Sequence[Architecture],
-    scores: Mapping[str, FloatArray] | None = None,
+    scores: Mapping[str, FloatArray] | Sequence[Mapping[str, FloatArray]] | None = None,
     margin: float = 0.0,
 ) -> SearchSpace:
     """Give back what narrowing may have cut off too early: the surroundings of the best networks found.
@@ -198,7 +199,8 @@ def widen(
         space: The space that was narrowed.
         small: What was left.
         archs: The best networks found in ``small``.
-        scores: Unit name -> scores of the candidates of ``space``.
+        scores: Unit name -> scores of the candidates of ``space``; for several targets one of these for each, and a
+            candidate comes back if it scores as much in all of them.
         margin: In units of the scores, such as the deviation of what their sums leave.
 
     Returns:
@@ -209,14 +211,15 @@ def widen(
     """
     if [unit.name for unit in space.units] != [unit.name for unit in small.units]:
         raise ConfigError(f"widen: {small.name!r} was not narrowed from {space.name!r}: their units differ")
+    tables = [] if scores is None else [scores] if isinstance(scores, Mapping) else scores
     kept = [{wide.index(own) for own in unit} for wide, unit in zip(space.units, small.units, strict=True)]
     before = sum(map(len, kept))
     for arch in archs:
         own = space.indices(arch)
         for near in space.neighbours(arch):
             for place, index in enumerate(space.indices(near)):
-                table = scores[space.units[place].name] if scores is not None else None
-                if table is None or table[index] >= table[own[place]] - margin:
+                name, mine = space.units[place].name, own[place]
+                if all(table[name][index] >= table[name][mine] - margin for table in tables):
                     kept[place].add(index)
     if sum(map(len, kept)) == before:
         return small

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ OWN_FILES = ("config.yaml", "run.json", "metrics.json")
 
 
 Claim = tuple[Path, int | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
+Grows = Mapping[str, Callable[[Path], str]]  # a key that may grow -> how far the run in a folder has come, in words
 
 
-def claim_out(folder: Path, state: dict[str, Any], resume: bool) -> Claim:
+def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -> Claim:
     """Take the folder that the user named; the third value is the state of the run that goes on, if any."""
     _make(folder)
     lock = _lock(folder)
@@ -27,29 +28,34 @@ def claim_out(folder: Path, state: dict[str, Any], resume: bool) -> Claim:
     old = read_json(folder / "run.json")
     if old is None:
         return folder, lock, None
-    differences = _differences(old, state)
+    grown, shrunk = _grown(old, state, grows)
+    differences = _differences(old, state, grown)
     if resume and not differences:
-        return folder, lock, old
+        return folder, lock, _reopened(old, state, grown)
     if resume:
         _unlock(lock)
+        only = "".join(f"{key} may grow and never shrink: {grows[key](folder)}. " for key in shrunk)
         raise ConfigError(
             f"out={folder}: holds a {old.get('status', 'broken')} run with other settings: {'; '.join(differences)}. "
-            "Choose another out=, or replace it with resume=false"
+            f"{only}Choose another out=, or replace it with resume=false"
         )
     for name in [*old.get("files", []), *OWN_FILES]:
         _remove(folder, str(name))
     return folder, lock, None
 
 
-def claim_default(parent: Path, state: dict[str, Any], resume: bool) -> Claim:
+def claim_default(parent: Path, state: dict[str, Any], resume: bool, grows: Grows) -> Claim:
     """Find the newest unfinished run that may go on, or make a new folder."""
     for found in sorted(parent.glob("*/run.json"), reverse=True) if resume else []:
         old = read_json(found)
-        if old is None or old.get("status") == "finished" or _differences(old, state):
+        if old is None or old.get("status") == "finished":
+            continue
+        grown, _ = _grown(old, state, grows)
+        if _differences(old, state, grown):
             continue
         lock = _lock(found.parent)
         if lock is not False:
-            return found.parent, lock, old
+            return found.parent, lock, _reopened(old, state, grown)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
@@ -62,15 +68,32 @@ def claim_default(parent: Path, state: dict[str, Any], resume: bool) -> Claim:
     raise RunError(f"{parent}: no free folder name for {stamp}")
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between a run on disk and the one asked for, in words."""
+def _grown(old: Mapping[str, Any], new: Mapping[str, Any], grows: Grows) -> tuple[list[str], list[str]]:
+    """Those of the keys that may grow that have grown, and those that have shrunk."""
+    before, after = _flat(old.get("config", {})), _flat(new["config"])
+    there = [key for key in grows if isinstance(before.get(key), (int, float)) and key in after]
+    return [key for key in there if after[key] > before[key]], [key for key in there if after[key] < before[key]]
+
+
+def _reopened(old: dict[str, Any], new: Mapping[str, Any], grown: Sequence[str]) -> dict[str, Any]:
+    """The state of a run that goes on; where a key has grown, with that value and all steps to be done."""
+    if not grown:
+        return old
+    before, after = _flat(old["config"]), _flat(new["config"])
+    told = ", ".join(f"{key} from {before[key]} to {after[key]}" for key in grown)
+    kept = {key: new[key] for key in ("config", "config_hash")}
+    return {**old, **kept, "status": "running", "finished": None, "steps": {}, "grown": told}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence[str] = ()) -> list[str]:
+    """What differs between a run on disk and the one asked for, in words; keys that have grown left out."""
     if old.get("job") != new["job"]:
         return [f"it is a run of the job {old.get('job')}, not {new['job']}"]
     before, after = _flat(old.get("config", {})), _flat(new["config"])
     told = [
         f"{key} is {before.get(key)} there, {after.get(key)} here"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and key not in grown
     ]
     inputs = old.get("inputs", {})
     told += [f"the contents of {key} have changed" for key in new["inputs"] if inputs.get(key) != new["inputs"][key]]

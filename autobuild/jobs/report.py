@@ -32,6 +32,7 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _read(source: Path) -> Search:
     from autobuild.jobs.folders import read_json
+    from autobuild.jobs.search import EMBEDDED, address_in
     from autobuild.search.loading import load_search
 
     state = read_json(source / "run.json")
@@ -41,12 +42,10 @@ def _read(source: Path) -> Search:
     numbers = read_json(source / "metrics.json") or {}
     if "study" not in numbers:
         raise ConfigError(f"run={source}: the search has not begun yet")
-    address = state["config"]["storage"]
-    if address in ("sqlite", "journal"):  # beside the run, wherever it may have been moved to
-        file = source / ("search.db" if address == "sqlite" else "search.journal")
-        if not file.exists():
-            raise ConfigError(f"run={source}: {file.name} is missing there")
-        address = f"sqlite:///{file}" if address == "sqlite" else f"journal:{file}"
+    storage = state["config"]["storage"]
+    address = address_in(source, storage)
+    if address is None:
+        raise ConfigError(f"run={source}: {EMBEDDED[storage].rpartition('/')[2]} is missing there")
     return load_search(address, numbers["study"])
 
 

@@ -6,6 +6,8 @@
   one is left alone and a new folder is made.
 - ``out`` with an unfinished run of the same settings and inputs: it goes on.
 - ``out`` with a finished one: nothing is computed again, the job shows what lies there.
+- a key that may grow (``grows`` of :meth:`Run.open`), such as the evaluations of a search: with a larger value the run
+  goes on, with ``out`` also a finished one; a smaller value is refused.
 - ``out`` with a run of another job, other settings or changed inputs: refused, saying what differs.
 - ``resume=false``: a new folder; with ``out``, the files that the old run wrote are removed first, nothing else is.
 - ``out`` with files but no run: they stay, the run is written beside them.
@@ -32,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.facts import digest, plain, text_digest, versions
-from autobuild.jobs.folders import OWN_FILES, claim_default, claim_out, read_json
+from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,13 +66,22 @@ class Run:
         self._had = set(os.listdir(folder))
 
     @classmethod
-    def open(cls, job: str, config: Mapping[str, Any], inputs: Mapping[str, Path] | None = None) -> Run:
+    def open(
+        cls,
+        job: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Path] | None = None,
+        *,
+        grows: Grows | None = None,
+    ) -> Run:
         """Make, or go on with, the run folder of ``job``.
 
         Args:
             job: The job's name.
             config: Its plain settings; ``out`` and ``resume`` steer this call, both may be missing.
             inputs: The files and folders that it reads, by key; changed contents make it another run.
+            grows: Keys of numbers of which a larger one goes on with the same run; each with what tells, in words, how
+                far the run in a folder has come.
 
         Raises:
             RunError: The folder cannot be written, or a live process holds it.
@@ -91,9 +102,9 @@ class Run:
         }
         resume = bool(config.get("resume", True))
         if config.get("out"):
-            folder, lock, old = claim_out(Path(str(config["out"])), state, resume)
+            folder, lock, old = claim_out(Path(str(config["out"])), state, resume, grows or {})
         else:
-            folder, lock, old = claim_default(Path("runs") / job, state, resume)
+            folder, lock, old = claim_default(Path("runs") / job, state, resume, grows or {})
         run = cls(folder, lock, old or state, resumed=old is not None)
         run._begin(config)
         return run
@@ -106,7 +117,11 @@ class Run:
         if self.finished:
             print(f"finished already on {self._state['finished']} in {self.dir} (resume=false does it again)")
             return
-        if self.resumed:
+        grown = self._state.pop("grown", None)
+        if grown:
+            print(f"going on with the run in {self.dir}: {grown} (resume=false starts anew)")
+            self.metrics = {key: value for key, value in self.metrics.items() if not key.endswith("_seconds")}
+        elif self.resumed:
             done = ", ".join(self._state["steps"]) or "none"
             print(f"resuming the unfinished run in {self.dir} (finished steps: {done}; resume=false starts anew)")
         self._state.update(status="running", pid=os.getpid())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild.errors import AutobuildError
 from autobuild.jobs.console import Phases, heading, say, table
 from autobuild.jobs.files import input_files
 
@@ -25,7 +28,8 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.search.storage import shown
 
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
-    with Run.open("search", kept, input_files(config)) as folder:
+    grows = {"n_trials": lambda there: _evaluated_in(there, config)}
+    with Run.open("search", kept, input_files(config), grows=grows) as folder:
         if not folder.finished:
             use_threads(config["threads"])
             _compute(folder, config)
@@ -76,10 +80,10 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             **hardware,
         )
         _write(folder, found, narrowed=_narrows(config))
-    if config["plots"]:
-        from autobuild.jobs.search_pictures import draw_search
+        if config["plots"]:
+            from autobuild.jobs.search_pictures import draw_search
 
-        draw_search(folder, found)
+            draw_search(folder, found)
 
 
 def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None:
@@ -96,6 +100,27 @@ def address_of(folder: Run, storage: str) -> str:
     for beside in ("", "-wal", "-shm") if storage == "sqlite" else ("", ".claims", ".lock"):
         folder.path(file + beside)
     return EMBEDDED[storage].format(folder.dir)
+
+
+def address_in(folder: Path, storage: str) -> str | None:
+    """The address of a search in a run folder, wherever that may have been moved to; None where its file is missing."""
+    if storage not in EMBEDDED:
+        return storage
+    template = EMBEDDED[storage]
+    return template.format(folder) if (folder / template.rpartition("/")[2]).exists() else None
+
+
+def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
+    """How many networks the search of a run folder has evaluated, in words."""
+    from autobuild.jobs.folders import read_json
+    from autobuild.search.loading import load_search
+
+    numbers = read_json(folder / "metrics.json") or {}
+    count, address = numbers.get("evaluated", 0), address_in(folder, config["storage"])
+    if address is not None and "study" in numbers:
+        with contextlib.suppress(AutobuildError):  # it is not there yet, or out of reach
+            count = len(load_search(address, numbers["study"]).evaluated)
+    return f"{count:,} networks are evaluated there already"
 
 
 def targets_of(text: str) -> list[str]:

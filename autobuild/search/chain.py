@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from autobuild.construct import widen
+from autobuild.construct.dominance import fronts
 from autobuild.errors import ConfigError
 from autobuild.explain import AdditiveScores, explain
 from autobuild.search.history import known_from
-from autobuild.search.models import Models, joined
+from autobuild.search.models import Models, enough, joined
 from autobuild.search.study import ARCH, FROM, METRICS
 
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ ROOM = 3  # networks of a narrowed space for each one that is to be evaluated in
 def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, narrow: Narrow | None) -> SearchSpace:
     """The space of the next study.
 
-    The given space is narrowed anew by a model of all labels and finished trials. Two rules keep it from cutting off
-    what is sought: the best network known and whatever is one step from it and scores as well come back, and a space
-    with too few networks for ``slots`` evaluations grows round the best networks known until it has enough.
+    The given space is narrowed anew by a model of all labels and finished trials, for several targets by one each. Two
+    rules keep it from cutting off what is sought: the best network known, or the front, and whatever is one step from
+    it and scores as well in all targets come back, and a space with too few networks for ``slots`` evaluations grows
+    round the best networks known until it has enough.
 
     Args:
         settings: The search.
@@ -47,21 +50,23 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, na
     how = settings.narrowing.how
     finished = measured(studies)
     labels = joined(settings, finished)
-    if len(finished) and not isinstance(settings.model, str):
+    if len(finished) and not isinstance(settings.model, str) and enough(labels):
         settings = replace(settings, model="gp")  # the model that was given does not know the trials
     models = Models(settings, labels).fitted()
     if not models:
         raise ConfigError("narrow: too few labels and finished trials to fit a model on; raise n_trials or give prior=")
-    space, scores = settings.space, explain(models[0], settings.space)
-    additive = isinstance(scores, AdditiveScores)
+    space, scores = settings.space, [explain(model, settings.space) for model in models]
+    several, additive = len(scores) > 1, all(isinstance(own, AdditiveScores) for own in scores)
     where = _labelled_limits(settings, labels)
-    small = narrow(scores, **how, **({"where": where, "labels": labels} if where and additive else {}))
-    best = _best_first(settings, labels)
+    limits = {"where": where, "labels": labels} if where and additive else {}
+    small = narrow(scores if several else scores[0], **how, **limits)
+    best, front = _best_first(settings, labels)
     told = [small.note]
-    if best:
-        wider = widen(space, small, best[:1], scores.unit_scores)
+    if front:
+        wider = widen(space, small, front, [own.unit_scores for own in scores])
         if wider is not small:
-            told.append("widened round the best network, which lay on the rim")
+            whom = f"the {len(front)} networks of the front" if several else "the best network"
+            told.append(f"widened round {whom}, which lay on the rim")
         small = wider
     needed = ROOM * slots + sum(arch in small for arch in best)
     if small.size < min(needed, space.size):
@@ -95,13 +100,17 @@ def _roomy(space: SearchSpace, small: SearchSpace, best: Sequence[Architecture],
     return small if small.size >= min(needed, space.size) else space
 
 
-def _best_first(settings: Settings, labels: LabelledSet | None) -> list[Architecture]:
-    """The networks known of the given space that keep the limits, best first."""
-    if labels is None:
-        return []
-    known = known_from(labels, settings.space, settings.objective)
+def _best_first(settings: Settings, labels: LabelledSet | None) -> tuple[list[Architecture], list[Architecture]]:
+    """The networks known of the given space that keep the limits, best first (with several targets front after front),
+    and the best of them, or the front."""
+    known = [] if labels is None else known_from(labels, settings.space, settings.objective)
     inside = [one for one in known if all(broken <= 0 for broken in one.constraints.values())]
-    return [one.arch for one in sorted(inside, key=lambda one: -one.values[0])]
+    if len(settings.objective.targets) == 1:
+        archs = [one.arch for one in sorted(inside, key=lambda one: -one.values[0])]
+        return archs, archs[:1]
+    ordered = [front.tolist() for front in fronts(np.array([one.values for one in inside]))] if inside else []
+    archs = [inside[place].arch for front in ordered for place in front]
+    return archs, archs[: len(ordered[0]) if ordered else 0]
 
 
 def measured(studies: Sequence[optuna.Study]) -> pd.DataFrame:

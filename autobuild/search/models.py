@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.fit import FittedModel, fit
 from autobuild.labels import LabelledSet
-from autobuild.search.objective import Cost
+from autobuild.search.objective import Cost, Predict
 from autobuild.search.settings import FEWEST, Settings
 from autobuild.spaces import Architecture
 
@@ -75,11 +75,11 @@ def joined(settings: Settings, evaluated: pd.DataFrame) -> LabelledSet | None:
     return LabelledSet.from_frame(pd.concat(frames, ignore_index=True), space, source="labels and trials")
 
 
-def limit_predictor(prior: LabelledSet | None, seed: int) -> Callable[[str, Architecture], float | None]:
+def limit_predictor(prior: LabelledSet | None, seed: int) -> Predict:
     """Predicts label columns that an evaluator does not measure, by a Gaussian process on the prior labels."""
     models: dict[str, FittedModel | None] = {}
 
-    def predict(name: str, arch: Architecture) -> float | None:
+    def predict(name: str, archs: Sequence[Architecture]) -> np.ndarray | None:
         if prior is None or name not in prior.metrics:
             return None
         if name not in models:
@@ -88,7 +88,7 @@ def limit_predictor(prior: LabelledSet | None, seed: int) -> Callable[[str, Arch
             except (LabelError, TargetError):  # too few rows have it, or all the same
                 models[name] = None
         model = models[name]
-        return None if model is None else float(model.predict_mean([arch])[0])
+        return None if model is None else model.predict_mean(list(archs))
 
     return predict
 

@@ -15,7 +15,8 @@ from autobuild.spaces import Architecture
 
 Cost = Callable[[Sequence[Architecture]], np.ndarray]  # n architectures -> shape (n,)
 Metrics = Mapping[str, float]
-Predict = Callable[[str, Architecture], float | None]  # a metric's prediction; None where nothing predicts it
+# A metric and n architectures -> its predictions, shape (n,); None where nothing predicts it.
+Predict = Callable[[str, Sequence[Architecture]], np.ndarray | None]
 
 MAX_TARGETS = 4
 
@@ -39,7 +40,7 @@ class Objective:
     limits: tuple[Limit, ...] = ()
     costs: Mapping[str, Cost] = field(default_factory=dict)
     labelled: tuple[str, ...] = ()
-    predict: Predict = field(default=lambda name, arch: None)
+    predict: Predict = field(default=lambda name, archs: None)
 
     @classmethod
     def read(
@@ -48,7 +49,7 @@ class Objective:
         where: str | None = None,
         costs: Mapping[str, Cost] | None = None,
         labelled: Sequence[str] = (),
-        predict: Predict = lambda name, arch: None,
+        predict: Predict = lambda name, archs: None,
     ) -> Objective:
         """Parse the texts.
 
@@ -142,6 +143,25 @@ class Objective:
             allowed &= limit.holds(limit.evaluate(columns.__getitem__))
         return allowed
 
+    def promises(self, archs: Sequence[Architecture]) -> np.ndarray:
+        """Which networks keep the limits over measured metrics as predicted; what nothing predicts counts as kept.
+
+        Shape ``(len(archs),)``.
+        """
+        kept = np.ones(len(archs), dtype=bool)
+        exact = self.exact_limits
+        measured = [limit for limit in self.limits if limit not in exact]
+        for limit in measured if len(archs) else ():
+            columns: dict[str, np.ndarray] = {}
+            for name in limit.expression.names:
+                kind, bare = self.source(name, limit.text)
+                values = self.costs[bare](archs) if kind == "cost" else self.predict(bare, archs)
+                if values is not None:
+                    columns[name] = values
+            if len(columns) == len(limit.expression.names):
+                kept &= limit.holds(limit.evaluate(columns.__getitem__))
+        return kept
+
     def exact_excess(self, arch: Architecture) -> dict[str, float]:
         """:meth:`constraints` of the limits over costs alone."""
         return {limit.text: self._broken(limit, arch, {}) for limit in self.exact_limits}
@@ -157,11 +177,11 @@ class Objective:
             return [float(np.asarray(self.costs[bare]([arch]))[0])]
         if bare in metrics:
             return [float(metrics[bare])]
-        value = self.predict(bare, arch) if predicted else None
-        if value is None:
+        values = self.predict(bare, [arch]) if predicted else None
+        if values is None:
             known: Collection[str] = [*metrics, *self.costs]
             what = "limit" if predicted else "target"
             raise EvaluationError(
                 f"{what} {text!r}: {bare!r} is neither measured by the evaluation nor a cost: {nearest(bare, known)}"
             )
-        return [value]
+        return [float(values[0])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,15 +43,24 @@ class Proposer:
         grain: Grain of the parameters.
         objective: Its limits say what is not worth an evaluation.
         claims: Who has what.
+        promising: Which networks are likely to keep the limits over measured metrics, for samplers that learn nothing
+            from those broken: others are proposed only where none such is free. None: nobody is asked.
         seed: With the trial's number, of the draws that stand in where the sampler repeats itself.
     """
 
     def __init__(
-        self, study: optuna.Study, space: SearchSpace, grain: str, objective: Objective, claims: Claims, seed: int
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        grain: str,
+        objective: Objective,
+        claims: Claims,
+        seed: int,
+        promising: Callable[[Sequence[Architecture]], np.ndarray] | None = None,
     ) -> None:
         self.study, self.space, self.grain = study, space, grain
         self.objective, self.claims = objective, claims
-        self.seed = seed
+        self.seed, self.promising = seed, promising
         self.exhausted = False
 
     def next(self, limit: int) -> Proposal | None:
@@ -63,6 +72,9 @@ class Proposer:
             arch = self.space.suggest(trial, self.grain)
             if not self.objective.allows([arch])[0]:
                 self._pass_over(trial, arch, "breaks an exact limit", self.objective.exact_excess(arch))
+                continue
+            if self.promising is not None and not self.promising([arch])[0]:
+                self._pass_over(trial, arch, "breaks a limit as predicted")
                 continue
             key = self.space.key(arch)
             got = self.claims.claim(key, arch.text, trial.number, limit)
@@ -129,12 +141,12 @@ class Proposer:
 
     def _free(self, near: Architecture, rng: np.random.Generator) -> Architecture | None:
         """A free architecture that keeps the exact limits, few steps from ``near`` if possible."""
-        pools: list[Iterable[Architecture]] = [self._walk(near, rng), self.space.sample(_FAR, rng)]
-        if self.space.size <= _ALL:
-            pools.append(self._all())
-        for pool in pools:
-            for some in _batches(pool, _FAR):
-                found = self._first_free(some)
+        for promising in (True, False) if self.promising is not None else (False,):
+            pools: list[Iterable[Architecture]] = [self._walk(near, rng), self.space.sample(_FAR, rng)]
+            if self.space.size <= _ALL:
+                pools.append(self._all())
+            for some in itertools.chain.from_iterable(_batches(pool, _FAR) for pool in pools):
+                found = self._first_free(some, promising)
                 if found is not None:
                     return found
         return None
@@ -150,8 +162,11 @@ class Proposer:
         sizes = [range(unit.size) for unit in self.space.units]
         return (self.space.assemble(indices) for indices in itertools.product(*sizes))
 
-    def _first_free(self, archs: Sequence[Architecture]) -> Architecture | None:
-        allowed = [arch for arch, good in zip(archs, self.objective.allows(archs), strict=True) if good]
+    def _first_free(self, archs: Sequence[Architecture], promising: bool) -> Architecture | None:
+        good = self.objective.allows(archs)
+        if promising and self.promising is not None:
+            good &= self.promising(archs)
+        allowed = [arch for arch, kept in zip(archs, good, strict=True) if kept]
         keys = [self.space.key(arch) for arch in allowed]
         taken = self.claims.claimed(keys)
         return next((arch for arch, key in zip(allowed, keys, strict=True) if key not in taken), None)

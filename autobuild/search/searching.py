@@ -79,13 +79,16 @@ def search(
         storage: Address, see :mod:`autobuild.search.storage`; None: ``search.db`` in ``out``, else in memory.
         name: Of the study (default: the name of the space).
         seed: Of the sampler and of the evaluations.
-        n_jobs: Evaluations at the same time.
+        n_jobs: Evaluations at the same time; a script that asks for more than one needs a guard,
+            ``if __name__ == "__main__":``.
         executor: Where they run: ``"inline"``, ``"local"``, ``"ray"``, ``"slurm"`` or an executor (default: this
             process where ``n_jobs`` is 1, else processes of this machine).
         executor_options: Further options of an executor given by name.
         where: Limits such as ``"latency_gpu <= 8 and params < 6e6"``: costs are exact, and no evaluation is spent on a
-            network that breaks one; metrics are as measured, or predicted from ``prior`` where the evaluator does not
-            measure them.
+            network that breaks one, whatever the sampler; metrics are as measured, or predicted from ``prior`` where
+            the evaluator does not measure them. Every sampler learns from measured limits that were broken, but for
+            ``"random"`` and ``"qmc"``: with ``prior`` labels of the metric those pass over networks that are predicted
+            to break one, without them measured limits decide only what counts as found.
         pruner: ``"asha"``, ``"hyperband"``, ``"median"``, a pruner of Optuna or None; needs intermediate values.
         model: Predicts what is proposed: a family as in :func:`autobuild.fit.fit` that ``prior`` is fitted with, a
             fitted model (one for each target), or None.
@@ -99,13 +102,15 @@ def search(
         narrow: How the space is narrowed first, or again and again: ``{"share": 0.02}``, ``{"top": 5, "rounds": 3}``;
             one of ``top``, ``threshold``, ``mass``, ``share`` as of ``scores.narrow``, and how many ``rounds``. A model
             of all labels and trials narrows the given space, anew each round; candidates that the best network known
-            has, or that are one step from it and score as well, come back. Without 20 prior labels the first part of
-            the evaluations is spent on the whole space.
+            has, or that are one step from it and score as well, come back. With several targets one model each
+            narrows, for the front (:func:`autobuild.api.narrow`), and the front known stands for the best network.
+            Without 20 prior labels the first part of the evaluations is spent on the whole space. A larger
+            ``n_trials`` goes on with what is left of the rounds, or with one more.
         load_model: Reads the folder of an evaluator ``"surrogate:FOLDER"``.
         narrower: Narrows a space by scores; ``ab.search`` gives it.
 
     Raises:
-        ConfigError: An unusable option, or a study of the same name of something else.
+        ConfigError: An unusable option, a study of the same name of something else, or a script without a guard.
         TargetError, LabelError: An unusable target or prior.
         EvaluationError: Ten evaluations failed one after another.
         RunError: The storage stayed away, or is full; what has finished is kept.

@@ -84,13 +84,14 @@ class Settings:
             check_integer(name, getattr(self, name), least)
         if self.grain not in ("auto", *GRAINS):
             raise ConfigError(f"grain={self.grain!r}: {nearest(self.grain, ('auto', *GRAINS))}")
-        if self.narrowing is not None and len(self.objective.targets) > 1:
-            raise ConfigError(
-                f"narrow: {len(self.objective.targets)} targets are given, and a space is narrowed for a single one; "
-                "narrow it beforehand, scores.narrow(...)"
-            )
         if self.narrowing is not None and self.model is None:
             raise ConfigError("narrow needs a model: model=None was given")
+        known = len(self.prior) if self.prior is not None else 0
+        if self.narrowing is not None and isinstance(self.model, str) and known + self.n_trials <= FEWEST:
+            raise ConfigError(
+                f"narrow: {known} labels and n_trials={self.n_trials} are too few: a model needs {FEWEST} labels and "
+                "evaluations before it narrows; raise n_trials or give prior="
+            )
 
     def grain_of(self, space: SearchSpace) -> str:
         """The grain for a space, which may be narrower than the one given."""

@@ -8,7 +8,7 @@ of the studies before. Claims belong to the whole chain, so that nothing is eval
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,20 @@ from autobuild.search.history import Known, enter, known_from, mend
 from autobuild.search.models import Models, enough, joined
 from autobuild.search.proposals import Proposer
 from autobuild.search.result import Search, best_value, trials_of
-from autobuild.search.settings import Settings
+from autobuild.search.settings import FEWEST, Settings
 from autobuild.search.storage import Patience, Storage
-from autobuild.search.study import ARCH, FROM, LABEL, METRICS, PREDICTED, alone, facts_of, load_stage, open_study
+from autobuild.search.study import (
+    ARCH,
+    FACTS,
+    FROM,
+    LABEL,
+    METRICS,
+    PREDICTED,
+    alone,
+    facts_of,
+    load_stage,
+    open_study,
+)
 from autobuild.search.worker import Progress, Pulse, Task, Worker
 from autobuild.spaces import SearchSpace
 
@@ -28,6 +39,10 @@ if TYPE_CHECKING:
     import optuna
 
     from autobuild.evaluate.executors import Executor
+
+    Chain = list[tuple[optuna.Study, SearchSpace]]
+
+UNTIL = "until"  # what a study says about itself: how many slots of the chain are spent when it ends
 
 
 @dataclass(frozen=True)
@@ -63,46 +78,32 @@ class Searching:
         """Search, and read what was found."""
         own, around = self.settings, self.around
         call = around.patience.call
-        facts = facts_of(own.space, own.objective.texts, own.grain_of(own.space), where=own.where)
+        told = {"where": own.where, **({} if own.narrowing is None else {UNTIL: self._first()})}
+        facts = facts_of(own.space, own.objective.texts, own.grain_of(own.space), **told)
         root, known = call(lambda: open_study(around.storage, own.name, own.space, facts))
         claims = Claims(around.storage.claims, f"{own.name}:{known['id']}", lease_s=own.lease_s)
         around.stale.claims = claims
-        studies, space, notes = [root], own.space, []
+        notes: list[str] = []
         try:
             with Pulse(claims, root, around.storage.heartbeats) as pulse:
-                before = 0
-                for number, limit in enumerate(self._limits(), start=1):
-                    if limit is None:
-                        continue
-                    if number > 1:
-                        study, space = call(lambda: self._narrowed(claims, studies, number, limit - before))  # noqa: B023
-                        studies.append(study)
-                    notes = self._stage(studies, space, claims, limit, pulse)
-                    before = limit
+                chain = call(lambda: self._linked(root))
+                while True:
+                    until = self._until(chain[-1][0])
+                    if until:
+                        notes = self._stage(chain, claims, until, pulse)
+                    if not call(lambda: self._goes_on(claims, chain, until)):  # noqa: B023
+                        break
         finally:
             with contextlib.suppress(Exception):  # a storage that is away has been told of already
                 claims.retire()
-        return Search.read(space, own.objective.texts, studies, around.storage.address, notes)
+        if own.narrowing is not None and len(chain) == 1:
+            notes.append(f"the space was not narrowed: a model needs {FEWEST} labels and complete evaluations")
+        studies = [study for study, _ in chain]
+        return Search.read(chain[-1][1], own.objective.texts, studies, around.storage.address, notes)
 
-    def _limits(self) -> Iterator[int | None]:
-        """For each study of the chain, how many slots of the chain are spent when it ends; None: it is not searched."""
-        own = self.settings
-        if own.narrowing is None:
-            yield own.n_trials
-            return
-        rounds = own.narrowing.rounds
-        narrows_first = enough(own.prior) or not isinstance(own.model, str)
-        parts = rounds if narrows_first else rounds + 1
-        if narrows_first:
-            yield None  # enough is known to narrow at once
-        for part in range(1, parts + 1):
-            yield round(own.n_trials * part / parts)
-
-    def _stage(
-        self, studies: Sequence[optuna.Study], space: SearchSpace, claims: Claims, limit: int, pulse: Pulse
-    ) -> list[str]:
+    def _stage(self, chain: Chain, claims: Claims, limit: int, pulse: Pulse) -> list[str]:
         """Search the last of the linked studies; notes for the reader."""
-        own, study = self.settings, studies[-1]
+        own, studies, (study, space) = self.settings, [study for study, _ in chain], chain[-1]
         pulse.study = study
         left_out = self.around.patience.call(lambda: self._enter_known(studies, space, claims))
         labels = joined(own, measured(studies[:-1]))
@@ -118,7 +119,8 @@ class Searching:
         own, study = self.settings, studies[-1]
         grain = own.grain_of(space)
         with alone(claims, f"known/{study.study_name}"):
-            mend(study, claims, space)
+            for linked in studies:
+                mend(linked, claims, own.space)
             if own.prior is not None:
                 known = known_from(own.prior, space, own.objective)
                 enter(study, claims, space, grain, known, LABEL)
@@ -138,12 +140,14 @@ class Searching:
         models = Models(own, labels)
         study.sampler = self._sampler(space, labels)
         study.pruner = own.pruner
+        learns = getattr(study.sampler, "learns", True)
+        promising = None if learns or not own.objective.limits else own.objective.promises
         return Task(
             study=study,
             storage=around.storage,
             claims=claims,
             objective=own.objective,
-            proposer=Proposer(study, space, grain, own.objective, claims, own.seed),
+            proposer=Proposer(study, space, grain, own.objective, claims, own.seed, promising),
             limit=limit,
             total=own.n_trials,
             seed=own.seed,
@@ -175,27 +179,77 @@ class Searching:
 
     # -- narrowing -----------------------------------------------------------------------------------------------------
 
-    def _narrowed(
-        self, claims: Claims, studies: Sequence[optuna.Study], number: int, slots: int
-    ) -> tuple[optuna.Study, SearchSpace]:
-        """The next study of the chain: made by the first worker that comes here, loaded by the others."""
-        own, around = self.settings, self.around
-        name, parent = f"{own.name}/{number}", studies[-1].study_name
-        with alone(claims, f"narrow/{name}"):
-            found = load_stage(around.storage, name)
+    def _first(self) -> int:
+        """How many slots are spent on the given space before it is narrowed; none where enough is known at once."""
+        own = self.settings
+        assert own.narrowing is not None
+        narrows_first = enough(own.prior) or not isinstance(own.model, str)
+        return 0 if narrows_first else max(1, round(own.n_trials / (own.narrowing.rounds + 1)))
+
+    def _linked(self, root: optuna.Study) -> Chain:
+        """The studies that there are: with a successor a study has ended, and what is still open belongs to the last.
+
+        A study keeps the end it was made with, whatever ``n_trials`` later workers are given.
+        """
+        own = self.settings
+        chain: Chain = [(root, own.space)]
+        while own.narrowing is not None:
+            found = load_stage(self.around.storage, f"{own.name}/{len(chain) + 1}")
             if found is None:
-                space = narrowed(own, studies, slots, around.narrow)
-                facts = facts_of(
-                    space,
-                    own.objective.texts,
-                    own.grain_of(space),
-                    where=own.where,
-                    parent=parent,
-                    why=space.note,
-                )
-                study, _ = open_study(around.storage, name, space, facts)
-                found = study, space
-        return found
+                break
+            chain.append(found)
+        return chain
+
+    def _until(self, study: optuna.Study) -> int:
+        """How many slots of the chain are spent when a study ends."""
+        own = self.settings
+        if own.narrowing is None:
+            return own.n_trials
+        return min(int(study.user_attrs[FACTS].get(UNTIL, self._first())), own.n_trials)
+
+    def _goes_on(self, claims: Claims, chain: Chain, until: int) -> bool:
+        """Whether there is more to search after so many slots, in the next study or, before a model can be fitted, in
+        the first; the next is made by the first worker that comes here, and loaded by the others.
+
+        What is left of the evaluations is shared out equally among the narrowings that are left. Evaluations that are
+        added to a chain that has ended are spent after one narrowing more.
+        """
+        own, studies = self.settings, [study for study, _ in chain]
+        if own.narrowing is None:
+            return False
+        name, last = f"{own.name}/{len(chain) + 1}", studies[-1]
+        with alone(claims, f"narrow/{name}"):
+            found = load_stage(self.around.storage, name)
+            if found is None and until < self._until(last):  # another worker has moved its end
+                return True
+            if found is None and until >= own.n_trials:
+                return False
+            if found is None and (missing := self._missing(studies)):
+                facts = last.user_attrs[FACTS]
+                last.set_user_attr(FACTS, {**facts, UNTIL: min(until + missing, own.n_trials)})
+                return True
+            if found is None:
+                left = max(1, own.narrowing.rounds - len(chain) + 1)
+                found = self._narrowed(name, studies, until, until + max(1, round((own.n_trials - until) / left)))
+        chain.append(found)
+        return True
+
+    def _missing(self, studies: Sequence[optuna.Study]) -> int:
+        """Labels that are missing before a model can be fitted."""
+        if not isinstance(self.settings.model, str):
+            return 0
+        labels = joined(self.settings, measured(studies))
+        return max(0, FEWEST - (len(labels) if labels is not None else 0))
+
+    def _narrowed(
+        self, name: str, studies: Sequence[optuna.Study], spent: int, until: int
+    ) -> tuple[optuna.Study, SearchSpace]:
+        """The next study of the chain, made."""
+        own, around = self.settings, self.around
+        space = narrowed(own, studies, until - spent, around.narrow)
+        told = {"where": own.where, "parent": studies[-1].study_name, "why": space.note, UNTIL: until}
+        facts = facts_of(space, own.objective.texts, own.grain_of(space), **told)
+        return open_study(around.storage, name, space, facts)[0], space
 
 
 def _carried(study: optuna.Study, space: SearchSpace) -> list[Known]:

@@ -62,6 +62,35 @@ def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
             scores.narrow(**wrong)
 
 
+def test_several_targets_are_narrowed_for_their_front(small_labels, small_space):
+    targets = ("acc", "acc - 0.9*latency")  # which pull against each other
+    scores = [ab.fit(small_labels, target, model="gp", seed=0).explain() for target in targets]
+    small = ab.narrow(scores, mass=0.8)
+    assert small.size < 400
+    assert "of the front in expectation" in small.note
+    assert ab.narrow(scores, mass=0.8).to_json() == small.to_json()
+    assert ab.narrow(scores, share=0.1).size <= 40
+    assert ab.narrow(scores[:1], share=0.1).to_json() == scores[0].narrow(share=0.1).to_json()
+    front = ab.pareto(scores)
+    assert np.mean([arch in small for arch in front["arch"]]) > 0.5
+    kept = {(unit.name, c.text) for own in scores for unit in own.narrow(top=3).units for c in unit}
+    assert {(unit.name, c.text) for unit in ab.narrow(scores, top=3).units for c in unit} == kept
+    cheap = ab.narrow(scores, share=0.05, where="latency <= 6")
+    assert cheap.size <= 20
+    assert "networks that break latency <= 6" in cheap.note
+    other = ab.space("tiny_mbconv")
+    for wrong in (
+        [],
+        [scores[0], small_space],
+        [scores[0], scores[0].model.explain(ab.narrow(scores, top=3))],
+        [other],
+    ):
+        with pytest.raises(ConfigError, match="on the same space"):
+            ab.narrow(wrong, top=3)
+    with pytest.raises(ConfigError, match="exactly one of"):
+        ab.narrow(scores, top=3, mass=0.5)
+
+
 def test_limits_drop_what_no_network_within_them_can_have(small_model, small_labels):
     gp = ab.fit(small_labels, "acc", model="gp", seed=0)
     scores = gp.explain()

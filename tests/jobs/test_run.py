@@ -118,6 +118,50 @@ def test_out_with_other_settings_is_refused_and_says_what_differs() -> None:
         Run.open("build", {**CONFIG, "out": "here"})
 
 
+GROWS = {"trials": lambda folder: f"seven are done in {folder}"}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_key_that_may_grow_reopens_the_run(finished: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {**CONFIG, "out": "here", "trials": 6}
+    if finished:
+        with Run.open("fit", config, grows=GROWS) as run, run.step("one"):
+            run.write_text("table.csv", "old")
+    else:
+        leave_unfinished(config)
+    larger = {**config, "trials": 10}
+    with pytest.raises(ConfigError, match="trials is 6 there, 10 here"):
+        Run.open("fit", larger)  # of a job that has declared nothing
+    run = Run.open("fit", larger, grows=GROWS)
+    assert "trials from 6 to 10" in capsys.readouterr().out
+    assert not run.finished
+    assert "one_seconds" not in run.metrics
+    with run.step("one") as todo:
+        assert todo
+    run.release()  # killed
+    with pytest.raises(ConfigError, match=r"trials is 10 there, 6 here.*never shrink: seven are done in here"):
+        Run.open("fit", config, grows=GROWS)
+    with Run.open("fit", larger, grows=GROWS) as again, again.step("one") as todo:
+        assert not todo  # what the grown run has done is done
+    assert "resuming" in capsys.readouterr().out
+    with Run.open("fit", larger, grows=GROWS) as shown:
+        assert shown.finished
+    with pytest.raises(ConfigError, match=r"seed is 0 there, 3 here"):
+        Run.open("fit", {**larger, "trials": 12, "seed": 3}, grows=GROWS)
+
+
+def test_without_out_only_an_unfinished_run_grows() -> None:
+    config = {**CONFIG, "trials": 6}
+    folder = leave_unfinished(config)
+    with Run.open("fit", {**config, "trials": 5}, grows=GROWS) as smaller:
+        assert smaller.dir != folder
+    with Run.open("fit", {**config, "trials": 10}, grows=GROWS) as grown:
+        assert grown.dir == folder
+        assert json.loads((folder / "run.json").read_text())["config"]["trials"] == 10
+    with Run.open("fit", {**config, "trials": 12}, grows=GROWS) as other:
+        assert other.dir != folder  # that one is finished now
+
+
 def test_resume_false_replaces_what_the_old_run_wrote_and_nothing_else() -> None:
     folder = leave_unfinished({**CONFIG, "out": "here"})
     (folder / "notes.txt").write_text("mine")

@@ -84,6 +84,16 @@ def test_several_targets_give_a_front_and_its_hypervolume(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_several_targets_narrow_for_the_front(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["target=acc; -ms", "labels=labels.csv", "narrow.share=0.1", "narrow.rounds=2", "n_trials=12", "out=s"]
+    assert main([*WORDS, *words]) == 0
+    assert "of the front in expectation" in "".join(pd.read_csv("s/chain.csv")["why"].fillna(""))
+    small = ab.SearchSpace.from_json(Path("s/narrowed.json").read_text())
+    assert small.size < ab.space("toy.yaml").size
+    assert len(set(calls())) == len(calls()) == 12
+    capsys.readouterr()
+
+
 def test_a_killed_search_goes_on_by_the_same_command(folder: Path) -> None:
     words = [*WORDS, "evaluator=python:search_evaluators:slow", "n_trials=14", "out=s", "plots=false"]
     command = [sys.executable, "-m", "autobuild.cli", *words]
@@ -106,6 +116,56 @@ def test_a_killed_search_goes_on_by_the_same_command(folder: Path) -> None:
     times = Counter(calls())
     assert set(times) == set(trials["arch"])
     assert sum(times.values()) <= 16
+
+
+@pytest.mark.parametrize("narrow", [[], ["labels=labels.csv", "narrow.share=0.3"]])
+def test_a_finished_search_grows(folder: Path, narrow: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*WORDS, *narrow, "out=s"]
+    assert main([*words, "n_trials=6"]) == 0
+    first, picture = pd.read_csv("s/trials.csv", dtype={"arch": str}), Path("s/history.png").read_bytes()
+    assert main([*words, "n_trials=10"]) == 0
+    assert "going on with the run in s: n_trials from 6 to 10" in capsys.readouterr().out
+    trials = pd.read_csv("s/trials.csv", dtype={"arch": str})
+    own = trials[trials["source"] == "search"]
+    assert len(own) == own["arch"].nunique() == 10
+    assert sorted(own["arch"]) == sorted(calls())  # none evaluated twice
+    assert list(own["arch"])[:6] == list(first[first["source"] == "search"]["arch"])
+    assert set(own["state"]) <= {"COMPLETE", "FAIL"}
+    assert len(pd.read_csv("s/history.csv")) == 11
+    assert Path("s/history.png").read_bytes() != picture
+    assert json.loads(Path("s/metrics.json").read_text())["evaluated"] == 10
+    assert main([*words, "n_trials=8"]) == 2
+    refused = capsys.readouterr().err
+    assert "n_trials is 10 there, 8 here" in refused
+    assert "10 networks are evaluated there already" in refused
+    assert main([*words, "n_trials=12", "seed=1"]) == 2
+    assert "seed is 0 there, 1 here" in capsys.readouterr().err
+    assert len(calls()) == 10
+    assert main(["report", "run=s", "out=page"]) == 0
+
+
+def test_a_search_that_grows_outlives_a_kill(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*WORDS, "evaluator=python:search_evaluators:slow", "out=s", "plots=false"]
+    assert main([*words, "n_trials=4"]) == 0
+    command = [sys.executable, "-m", "autobuild.cli", *words, "n_trials=12"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while len(calls()) < 8:
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(calls())
+    assert main([*words, "n_trials=4"]) == 2
+    told = capsys.readouterr().err
+    assert f"{done - 1} networks are evaluated" in told or f"{done} networks are evaluated" in told
+    assert main([*words, "n_trials=12"]) == 0
+    trials = pd.read_csv("s/trials.csv", dtype={"arch": str})
+    assert len(trials) == trials["arch"].nunique() == 12
+    times = Counter(calls())
+    assert set(times) == set(trials["arch"])
+    assert sum(times.values()) <= 13  # what was under way
 
 
 def test_a_report_is_one_page_that_shows_what_came_as_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from autobuild.evaluate.executors.events import Event, Failed, Reported, Stopped
 from autobuild.evaluate.executors.packing import packed, unpacked
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.executors.sessions import kill_session
+from autobuild.evaluate.executors.unguarded import EXIT_CODE, NAME, refuse_unguarded, unguarded
 from autobuild.evaluate.metrics import checked_metrics
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class LocalExecutor:
         reports: Whether intermediate values are asked for.
 
     Raises:
-        ConfigError: If space or evaluator cannot be sent to another process.
+        ConfigError: If space or evaluator cannot be sent to another process; later, from ``wait``, if the script that
+            was run starts processes as it is imported.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class LocalExecutor:
         time_limit_s: float | None = None,
         reports: bool = True,
     ) -> None:
+        refuse_unguarded()
         self.capacity = workers
         self._packed = packed((space, evaluator, reports))
         self._limit = time_limit_s
@@ -155,7 +158,7 @@ class _Worker:
     def __init__(self, content: bytes, limit: float | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, content))
+        self.process = context.Process(target=_serve, args=(theirs, content), name=NAME)
         self.task: Task | None = None
         self.alive = True
         self.begun, self.deadline = False, float("inf")
@@ -187,6 +190,8 @@ class _Worker:
                     self.task, self.deadline = None, float("inf")
         except (EOFError, OSError):
             self.kill()
+            if self.process.exitcode == EXIT_CODE:
+                raise unguarded() from None
             if self.task is not None:
                 reason = f"its process ended with exit code {self.process.exitcode}"
                 events.append(Failed(self.task[0], reason, retry=True))

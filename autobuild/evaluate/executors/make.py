@@ -9,6 +9,7 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.evaluate.executors.inline import InlineExecutor
 from autobuild.evaluate.executors.local import LocalExecutor
 from autobuild.evaluate.executors.protocol import Executor
+from autobuild.evaluate.executors.unguarded import end_if_importing
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
@@ -47,6 +48,7 @@ def make_executor(
         ConfigError: An unknown name, an option that the executor does not have, fewer than one worker, a time limit
             that is not above 0 or that ``inline`` cannot hold, or an evaluator that cannot be sent to other processes.
     """
+    end_if_importing()
     if name not in EXECUTORS:
         raise ConfigError(f"executor={name}: unknown executor {nearest(name, EXECUTORS)}")
     if workers < 1:

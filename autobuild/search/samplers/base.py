@@ -45,6 +45,7 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
     """
 
     redrawn = REDRAWN  # of samplers that would propose something else
+    learns = True  # from what was measured, limits broken included
 
     def __init__(self, space: SearchSpace, grain: str = "layer", seed: int = 0, mutation: str = "layer") -> None:
         if mutation not in LEVELS:

@@ -36,8 +36,8 @@ def make_sampler(
 ) -> ArchitectureSampler:
     """An Optuna sampler of architectures. All of them propose networks of the space, and none twice.
 
-    Every sampler heeds constraints set on trials (``trial.set_constraint``): feasible trials come first. Random and
-    quasi-random ones, which learn nothing, are the exception.
+    Every sampler but ``"random"`` and ``"qmc"``, which learn nothing, is steered by constraints set on trials
+    (``trial.set_constraint``), such as measured limits of a search: feasible trials come first, or have the say.
 
     Args:
         name: ``"tpe"`` (multivariate, in groups; ``"motpe"`` for several targets), ``"nsga2"``, ``"nsga3"``, ``"gp"``

@@ -17,6 +17,8 @@ MAX_DIMENSIONS = 21_201  # of the direction numbers that scipy has
 class RandomArchitectureSampler(ArchitectureSampler):
     """Uniform over candidates at grain ``"unit"``, over depths and then layers at grain ``"layer"``; none twice."""
 
+    learns = False
+
     def draw(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Architecture:
         """See :meth:`ArchitectureSampler.draw`."""
         return self.random(rng)
@@ -30,6 +32,7 @@ class QMCArchitectureSampler(ArchitectureSampler):
     """
 
     redrawn = 0  # a point is a point
+    learns = False
 
     def __init__(self, space: SearchSpace, grain: str = "layer", seed: int = 0, mutation: str = "layer") -> None:
         super().__init__(space, grain, seed, mutation)
