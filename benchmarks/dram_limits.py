@@ -93,7 +93,8 @@ def measured(name: str, quick: bool) -> list[dict[str, object]]:
         again = [ab.fuse(ab.graph_of(space, arch)).partition for arch in built]
         right = [part.dram_bytes == own and own <= limit for part, own in zip(again, told, strict=True)]
         rows.append({
-            "space": name, "limit (MB)": f"{limit / 1e6:.2f}", "quantile": f"{quantile:.0%}", "seconds": f"{seconds:.1f}",
+            "space": name, "limit (MB)": f"{limit / 1e6:.2f}", "quantile": f"{quantile:.0%}",
+            "seconds": f"{seconds:.1f}",
             "built": len(built), "keep it exactly": f"{sum(right)} of {len(right)}",
             "most used": f"{max(told) / limit:.1%}", "in / open / out by sums": "{in} / {open} / {out}".format(
                 **{key: f"{found[key]:,}" for key in ("in", "open", "out")}),

@@ -146,8 +146,11 @@ class FusionGraph:
 
     @property
     def unfused_bytes(self) -> int:
-        """Bytes if every operation is a group of its own."""
-        return sum(self.dram_bytes(1 << i) for i in range(len(self.ops)))
+        """Bytes if every operation is a group of its own: every tensor is written once, and read by each reader."""
+        moved = sum(op.weight_bytes for op in self.ops)
+        return moved + sum(
+            tensor.dram_bytes * (tensor.consumers.bit_count() + (tensor.producer >= 0)) for tensor in self.tensors
+        )
 
     @property
     def separate_bytes(self) -> int:

@@ -131,6 +131,29 @@ class GroupCosts:
             found = self._dram[mask] = self._dram_bytes(mask)
         return found
 
+    def hopeless(self, mask: int) -> bool:
+        """Whether no group of two or more operations that holds these is valid, as far as quick sums tell.
+
+        By LBDF all weights and a row of every output are on chip at once; by BRR every operation needs its inputs whole.
+        """
+        by_lines, by_whole = self._never
+        if self.scheme != "lbdf" and not mask & by_whole:
+            return False
+        if self.scheme == "brr" or mask & by_lines:
+            return bool(mask & (mask - 1))
+        if self.recompute:  # passes hold less each
+            return False
+        return bool(mask & (mask - 1)) and sum(self._held[i] for i in bits(mask)) > self.buffer_bytes
+
+    @cached_property
+    def _held(self) -> list[int]:
+        """What each operation keeps on chip at least in every group by LBDF."""
+        lines = self.line_buffers
+        return [
+            constant + sum(lines.row_bytes[tensor] for tensor in outputs)
+            for constant, outputs in zip(lines.constant, lines.outputs, strict=True)
+        ]
+
     def _dram_bytes(self, mask: int) -> int:
         """The first scheme that fits will do: they move the same bytes, but for two passes, which move more."""
         if not mask & (mask - 1):

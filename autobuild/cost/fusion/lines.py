@@ -227,6 +227,7 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list
     return found
 
 
+@lru_cache(maxsize=16384)
 def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
     """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
     if rows == 1:
