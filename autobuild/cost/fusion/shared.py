@@ -31,7 +31,7 @@ class SharedGroupCosts:
     def __init__(self, graph: FusionGraph, buffer_bytes: int, scheme: str = "mixed", recompute: bool = False) -> None:
         self.graph, self.options = graph, (buffer_bytes, scheme, recompute)
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
-        self.tensors, self.weights = graph.tensors, tuple(op.weight_bytes for op in graph.ops)
+        self.tensors, self.weights = graph.read_tensors, graph.own_weight_bytes
         if sum(map(len, _known.values())) > MAX_GROUPS or len(_ids) > 4 * MAX_GROUPS:
             _known.clear()
             _ids.clear()
@@ -92,4 +92,7 @@ def _signature(graph: FusionGraph, i: int) -> tuple[object, ...]:
         for tensor in (graph.tensors[number] for number in op.outputs)
     )
     held = (op.weight_bytes, op.weight_tiles, op.macs, op.accumulator_bytes, op.pointwise, op.barrier)
-    return (op.type, op.rows, *held, tuple(reads), writes)
+    common = tuple(
+        (size, tuple(reader - i for reader in bits(readers))) for readers, size in graph.shared if readers >> i & 1
+    )
+    return (op.type, op.rows, *held, tuple(reads), writes, common)
