@@ -41,6 +41,7 @@ from autobuild.labels import LabelledSet, sample_design
 from autobuild.labels.target import find_name
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
+from autobuild.spaces.fitted import fitted_sum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,19 +238,24 @@ def _is_cost(column: str, labels: LabelledSet | None, exact: SpaceCosts) -> bool
 
 
 def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
-    """A cost, with its sums over units; where those only enclose it, one between them that fits known architectures."""
+    """A cost, with its sums over units; where those only enclose it, or there are none, one that fits some networks."""
 
     def evaluate(archs: Sequence[Architecture]) -> NDArray[np.float64]:
         return cost(archs).astype(np.float64)
 
     bounds, slow = cost.bounds(), not cost.cheap
-    if bounds is None or bounds.exact:
-        return Metric(evaluate, None if bounds is None else bounds.lower, slow=slow)
+    if bounds is not None and bounds.exact:
+        return Metric(evaluate, bounds.lower, slow=slow)
     known = [arch for arch in scores.model.training_archs if arch in scores.space][:CALIBRATED]
     known = known or scores.space.sample(CALIBRATED, seed=0, design="depth")
     indices, values = np.array([scores.space.indices(arch) for arch in known]), evaluate(known)
-    table, off = bounds.likely(indices, values)
-    return Metric(evaluate, table, margin=off, bounds=bounds, known=(indices, values), slow=slow)
+    if not np.isfinite(values).any():
+        return Metric(evaluate, None, slow=slow)
+    fit = functools.partial(fitted_sum, scores.space)
+    table, off = (fit if bounds is None else bounds.likely)(indices, values)
+    return Metric(
+        evaluate, table, margin=off, bounds=bounds, fit=None if bounds else fit, known=(indices, values), slow=slow
+    )
 
 
 def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:

@@ -14,8 +14,10 @@ from autobuild.spaces import Feature, Identity, SearchSpace, Stage, Unit
 from autobuild.spaces.blocks import (
     AvgPool,
     Block,
+    Cell,
     Classifier,
     Conv,
+    Plan,
     PreActivated,
     Tally,
     count,
@@ -61,6 +63,18 @@ def tallies(
     return {**out, "head": [total([*fixed, count(_head(num_classes), sizes[-1])])]}
 
 
+def plan(layers: list[list[dict[str, Any]]], num_classes: int, in_channels: int) -> Plan:
+    """The network's parts in order. They are no layers of the units: costs over edges are those of :func:`tallies`."""
+    ops = [layer["op"] for (layer,) in layers]
+    parts: Plan = {"stem": [[Conv(in_channels, WIDTHS[0], 3)]]}
+    for place, width in enumerate(WIDTHS):
+        if place:
+            parts[f"reduction{place}"] = [[_reduction(WIDTHS[place - 1], width)]]
+        cell = Cell(EDGES, tuple(_operation(op, width) for op in ops))
+        parts[f"cells{place + 1}"] = [[cell]] * CELLS
+    return {**parts, "head": [_head(num_classes)]}
+
+
 def realise(layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channels: int = 3) -> nn.Module:
     """Build the network. Shapes: ``(batch, in_channels, height, width)`` -> logits ``(batch, num_classes)``.
 
@@ -69,15 +83,8 @@ def realise(layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channe
     """
     from torch import nn
 
-    from autobuild.spaces.modules import Cell
-
-    ops = [layer["op"] for (layer,) in layers]
-    parts: list[nn.Module] = [Conv(in_channels, WIDTHS[0], 3).module()]
-    for place, width in enumerate(WIDTHS):
-        if place:
-            parts.append(_reduction(WIDTHS[place - 1], width).module())
-        parts += [Cell(EDGES, [_operation(op, width).module() for op in ops]) for _ in range(CELLS)]
-    return nn.Sequential(*parts, *(block.module() for block in _head(num_classes)))
+    parts = plan(layers, num_classes, in_channels)
+    return nn.Sequential(*(block.module() for pieces in parts.values() for blocks in pieces for block in blocks))
 
 
 def _operation(op: str, width: int) -> Block:

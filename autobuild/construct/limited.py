@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 SHARPENED = 4  # times at most that likely sums are fitted to what would be proposed
 FEW = 24  # networks computed each time
-UNLIKELY = 3  # deviations of an enclosed metric from its likely sum
+UNLIKELY = 3  # deviations of a metric from its fitted sum
 LOWER, UPPER = "@lower", "@upper"  # behind a metric's name: the sums that enclose it
+Fit = Callable[[NDArray[np.int64], FloatArray], tuple[Additive, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,9 @@ class Metric:
         margin: How far the sum may be from the value: 0 for exact sums, the deviation of what a sum leaves.
         exact: Whether values are exact rather than predicted.
         bounds: Sums over units that enclose the value, where it is not a sum itself.
-        known: Architectures whose values ``table`` was fitted to: their candidates ``(n, units)``, and values ``(n,)``.
+        fit: How ``table`` is fitted, where it comes near and there are no bounds for it to lie between: candidates of
+            known architectures ``(n, units)`` and their values ``(n,)`` -> the sum, and its margin.
+        known: What it was fitted to.
         slow: Whether a value takes so long that networks are only evaluated as they come up.
     """
 
@@ -45,8 +48,19 @@ class Metric:
     margin: float = 0.0
     exact: bool = True
     bounds: Bounds | None = None
+    fit: Fit | None = None
     known: tuple[NDArray[np.int64], FloatArray] | None = None
     slow: bool = False
+
+    @property
+    def fitting(self) -> Fit | None:
+        """How its sum is fitted; None where the sum is not one that was fitted."""
+        return self.fit if self.bounds is None else self.bounds.likely
+
+    @property
+    def certain(self) -> bool:
+        """Whether sums over units say, or enclose, it."""
+        return self.bounds is not None or (self.fit is None and self.table is not None and self.margin == 0)
 
 
 class NoNetworkError(AutobuildError):
@@ -97,10 +111,10 @@ class Limited:
     def proposals(self) -> Iterator[Architecture]:
         """Architectures in descending order of their scores that satisfy the limits but for the metrics' margins.
 
-        Where a metric is enclosed by sums, two such orders take turns: networks that certainly satisfy the limits, and
-        networks that probably do. What else may satisfy them comes last.
+        Where the sum of a metric is fitted, two such orders take turns: networks that certainly satisfy the limits (if
+        sums enclose it), and networks that probably do. What else may satisfy them comes last.
         """
-        if not self._enclosed:
+        if not self._fitted:
             yield from self._assembled([self._widened(limit) for limit in self.solvable])
             return
         self._sharpen()
@@ -108,13 +122,13 @@ class Limited:
         certain = [self._at(limit, pessimistic=True) for limit in self.solvable]
         for pair in itertools.zip_longest(self._assembled(certain), likely):
             yield from (arch for arch in pair if arch is not None)
-        yield from self._assembled([self._widened(self._widened(limit), enclosed=True) for limit in self.solvable])
+        yield from self._assembled([self._widened(self._widened(limit), fitted=True) for limit in self.solvable])
 
     @property
-    def _enclosed(self) -> list[str]:
-        """Metrics in the limits that are enclosed by sums."""
+    def _fitted(self) -> list[str]:
+        """Metrics in the limits whose sums are fitted."""
         used = dict.fromkeys(self.names[name] for limit in self.solvable for name in limit.expression.names)
-        return [key for key in used if self.metrics[key].bounds is not None]
+        return [key for key in used if self.metrics[key].fitting is not None]
 
     def _sharpen(self) -> None:
         """Fit the likely sums to the networks that matter: some of those that would be proposed are computed.
@@ -127,7 +141,7 @@ class Limited:
                 return
             rows = found.indices[np.unique(np.linspace(0, len(found) - 1, FEW).astype(np.int64))]
             archs = [self.space.assemble(tuple(row)) for row in rows.tolist()]
-            right = [self._refit(key, rows, archs) for key in self._enclosed]
+            right = [self._refit(key, rows, archs) for key in self._fitted]
             self._pose()
             if all(right):
                 return
@@ -135,14 +149,14 @@ class Limited:
     def _refit(self, key: str, rows: NDArray[np.int64], archs: Sequence[Architecture]) -> bool:
         """Fit one likely sum to what was known and some more; whether it was right about those already."""
         metric = self.metrics[key]
-        assert metric.bounds is not None
+        assert metric.fitting is not None
         assert metric.table is not None
         values = metric.evaluate(archs)
         off = values - metric.table.totals(rows)
         there = np.isfinite(off)
         indices, known = metric.known or (rows[:0], values[:0])
         indices, known = np.concatenate([indices, rows[there]]), np.concatenate([known, values[there]])
-        table, margin = metric.bounds.likely(indices, known)
+        table, margin = metric.fitting(indices, known)
         self.metrics[key] = replace(metric, table=table, margin=margin, known=(indices, known))
         return bool(there.any() and abs(off[there].mean()) <= metric.margin / 2)
 
@@ -157,7 +171,8 @@ class Limited:
         """For each unit the candidates that some network within the limits may have.
 
         A candidate goes where even the least of everything else breaks a limit: for exact costs for certain, for
-        predicted metrics if it is by more than two of their margins. Limits that are no sums drop nothing.
+        predicted metrics if it is by more than two of their margins, for fitted sums that nothing encloses by more than
+        three. Limits that are no sums drop nothing.
 
         Raises:
             NoNetworkError: A unit is left without a candidate.
@@ -169,7 +184,7 @@ class Limited:
             before = [len(rows) for rows in kept]
             for limit, total in rules:
                 sign = 1.0 if limit.sense == "<=" else -1.0
-                bound = sign * self._widened(limit, 2.0).bound
+                bound = sign * self._widened(self._widened(limit, 2.0), fitted=True, bounded=False).bound
                 tables = [sign * table for table in total.tables]
                 least = sign * total.constant + sum(float(t[rows].min()) for t, rows in zip(tables, kept, strict=True))
                 slack = 1e-9 * (abs(bound) + abs(least) + 1.0)
@@ -208,26 +223,28 @@ class Limited:
                     if key not in quick:
                         quick[key] = np.asarray(self.metrics[key].evaluate(archs), dtype=np.float64)
                 verdict = np.where(limit.holds(limit.evaluate(lambda name: quick[self.names[name]])), 1, -1)
-            elif limit.linear is None or any(not self._summed(key) for key in keys):
+            elif limit.linear is None or any(not self.metrics[key].certain and not self.metrics[key].fitting
+                                             for key in keys):  # fmt: skip
                 verdict = np.zeros(len(archs), dtype=np.int64)
             else:
                 indices = np.array([self.space.indices(arch) for arch in archs]) if indices is None else indices
-                slack = 1e-9 * abs(limit.bound)  # sums of floats are rounded
-                slack = slack if limit.sense == "<=" else -slack
-                hard, easy = (
-                    self._at(limit, pessimistic=way).additive(self.tables).totals(indices) for way in (True, False)
-                )
-                surely, possibly = limit.holds(hard + slack), limit.holds(easy - slack)
-                wide = self._widened(limit, enclosed=True)
-                possibly &= wide.holds(wide.additive(self.tables).totals(indices))
-                verdict = np.where(surely, 1, np.where(possibly, 0, -1))
+                verdict = self._by_sums(limit, indices, all(self.metrics[key].certain for key in keys))
             out = np.where((out < 0) | (verdict < 0), -1, np.minimum(out, verdict))
         return out
 
-    def _summed(self, key: str) -> bool:
-        """Whether sums over units say, or enclose, a metric."""
-        metric = self.metrics[key]
-        return metric.bounds is not None or (metric.table is not None and metric.margin == 0)
+    def _by_sums(self, limit: Limit, indices: NDArray[np.int64], certain: bool) -> NDArray[np.int64]:
+        """What sums over units say of a limit, as :meth:`decide`; ``certain``: whether all of them enclose."""
+        slack = 1e-9 * abs(limit.bound) * (1 if limit.sense == "<=" else -1)  # sums of floats are rounded
+        wide = self._widened(limit, fitted=True)
+        possibly = wide.holds(wide.additive(self.tables).totals(indices) - slack)
+        surely = np.zeros(len(indices), dtype=bool)
+        if certain:
+            hard, easy = (
+                self._at(limit, pessimistic=way).additive(self.tables).totals(indices) for way in (True, False)
+            )
+            surely = limit.holds(hard + slack)
+            possibly &= limit.holds(easy - slack)
+        return np.where(surely, 1, np.where(possibly, 0, -1))
 
     def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
         """Which architectures satisfy all limits by the full predictors and exact costs."""
@@ -254,7 +271,8 @@ class Limited:
 
     def refuse(self) -> NoNetworkError:
         """Why nothing was found, as an error to raise."""
-        easiest = [self._at(limit, pessimistic=False) for limit in self.solvable]
+        proven = [limit for limit in self.solvable if not self._only_fitted(limit)]
+        easiest = [self._at(limit, pessimistic=False) for limit in proven]
         why = self.problem.why_infeasible(easiest) if easiest else None
         if why is None and self.only_verified:
             text = " and ".join(limit.text for limit in self.only_verified)
@@ -264,8 +282,12 @@ class Limited:
                 None,
                 None,
             )
+        text = " and ".join(limit.text for limit in self.limits)
+        if why is None and len(proven) < len(self.solvable):
+            return NoNetworkError(
+                f"no network was found that satisfies {text}: {self._computed()}; loosen a limit a little", None, None
+            )
         if why is None:
-            text = " and ".join(limit.text for limit in self.limits)
             return NoNetworkError(
                 f"no network was found that satisfies {text}: sums over units allow some, the full predictions of "
                 "those that were tried do not; loosen a limit a little",
@@ -276,16 +298,31 @@ class Limited:
         shown = f"\nthat network is {nearest.text}" if nearest is not None else ""
         return NoNetworkError(why.message + shown, why, nearest)
 
+    def _only_fitted(self, limit: Limit) -> bool:
+        """Whether a limit names a metric whose sum is fitted and that no sums enclose."""
+        return any(self.metrics[self.names[name]].fitting and not self.metrics[self.names[name]].certain
+                   for name in limit.expression.names)  # fmt: skip
+
+    def _computed(self) -> str:
+        """What is known of the metrics that nothing encloses."""
+        told = []
+        for key in self._fitted:
+            metric = self.metrics[key]
+            if metric.bounds is None and metric.known is not None and len(metric.known[1]):
+                values = metric.known[1]
+                told.append(f"{key} of {len(values)} networks near it is {values.min():,.6g} to {values.max():,.6g}")
+        return ", ".join(told)
+
     def _sum(self, limit: Limit) -> bool:
         """Whether a limit is a sum over units, or enclosed by such sums."""
         used = [self.metrics[self.names[name]] for name in limit.expression.names]
         return limit.linear is not None and all(own.table is not None or own.bounds is not None for own in used)
 
-    def _widened(self, limit: Limit, margins: float = 1.0, *, enclosed: bool = False) -> Limit:
-        """The limit, moved by the margins of predictions, or of enclosed metrics."""
-        margin = margins * sum(
-            abs(weight) * self.metrics[self.names[name]].margin * (UNLIKELY if enclosed else 1)
-            for name, weight in (limit.linear or {}).items()
-            if (self.metrics[self.names[name]].bounds is not None) == enclosed
-        )
+    def _widened(self, limit: Limit, margins: float = 1.0, *, fitted: bool = False, bounded: bool = True) -> Limit:
+        """The limit, moved by the margins of predictions; or of fitted metrics, ``bounded`` ones among them or not."""
+        margin = 0.0
+        for name, weight in (limit.linear or {}).items():
+            metric = self.metrics[self.names[name]]
+            if (metric.fitting is not None) == fitted and (bounded or metric.bounds is None):
+                margin += abs(weight) * metric.margin * margins * (UNLIKELY if fitted else 1)
         return limit.with_bound(limit.bound + (margin if limit.sense == "<=" else -margin)) if margin else limit

@@ -67,8 +67,10 @@ def block_bounds(space: SearchSpace, metrics: Sequence[str], measure: Measure) -
         SpaceError: The space declares no blocks, or has too many candidates in a unit.
     """
     file = declared_by(space)
-    if not hasattr(file, "plan"):
-        raise SpaceError(f"space {space.name!r} declares no blocks (plan), so its costs have no tables over units")
+    if not hasattr(file, "plan") or hasattr(file, "tallies"):  # where it has both, units are no pieces of the plan
+        raise SpaceError(
+            f"space {space.name!r} declares no blocks (plan) that its units choose: its costs have no tables over units"
+        )
     classes, shape = made_for(space)
     tables = BlockTables(space, file, classes, shape, metrics, measure)
     return {metric: enclosing(space, tables, f"least {metric}", f"most {metric}") for metric in metrics}

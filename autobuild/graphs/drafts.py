@@ -50,6 +50,7 @@ class Draft:
     module: str = ""
     name: str = ""
     weights: list[Weight] = field(default_factory=list)
+    folded: str = ""  # the batch norm that is folded in: with another one the same weights are others
     kernel: Shape | None = None
     stride: Shape | None = None
     dilation: Shape | None = None
@@ -176,6 +177,7 @@ class _Tidy:
             before.weights.append(Weight(f"{draft.weights[0].key if draft.weights else id(draft)}, folded", (features,),
                                          draft.itemsize))  # fmt: skip
             before.bias = True
+        before.folded = draft.weights[0].key if draft.weights else str(id(draft))
         self._replace(draft, draft.inputs[0])
 
     def reached(self) -> list[Draft]:
@@ -203,20 +205,30 @@ def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGr
     number = {id(draft): i for i, draft in enumerate(drafts)}
     taken: Counter[str] = Counter()
     counted: set[str] = set()
+    readers = Counter(key for draft in drafts for key in {_identity(draft, weight) for weight in draft.weights})
     nodes, edges, operands = [], set(), []
     for draft in drafts:
         operands.append(tuple((number[id(value.draft)], value.place) for value in draft.inputs))
         edges |= {(source, number[id(draft)]) for source, _ in operands[-1]}
         own = {weight.key: weight.numel for weight in draft.weights if weight.learnt and weight.key not in counted}
         counted |= set(own)
-        nodes.append(_operation(draft, taken, sum(own.values())))
+        several = [weight for weight in draft.weights if readers[_identity(draft, weight)] > 1]
+        shared = tuple({_identity(draft, weight): weight.shape for weight in several}.items())
+        nodes.append(_operation(draft, taken, sum(own.values()), shared or None))
     return OperationGraph(
         tuple(nodes), tuple(sorted(edges)), tuple(dict.fromkeys(number[id(v.draft)] for v in outputs)), name,
         tuple(operands),
     )  # fmt: skip
 
 
-def _operation(draft: Draft, taken: Counter[str], params: int) -> Operation:
+def _identity(draft: Draft, weight: Weight) -> str:
+    """What weights are called; the same for two operations that read the same numbers."""
+    return f"{weight.key} by {draft.folded}" if draft.folded else weight.key
+
+
+def _operation(
+    draft: Draft, taken: Counter[str], params: int, shared: tuple[tuple[str, Shape], ...] | None
+) -> Operation:
     name = draft.name or (f"{draft.module}/{draft.type}" if draft.module else draft.type)
     taken[name] += 1
     written = 0 if draft.type == "alias" else sum(map(math.prod, draft.outputs)) * draft.itemsize
@@ -239,6 +251,7 @@ def _operation(draft: Draft, taken: Counter[str], params: int) -> Operation:
         params=params,
         weight_bytes=sum(weight.numel * weight.itemsize for weight in draft.weights),
         weight_elements=sum(weight.numel for weight in draft.weights),
+        shared=shared,
         output_bytes=written,
         macs=draft.macs,
     )

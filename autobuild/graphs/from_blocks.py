@@ -17,6 +17,7 @@ from autobuild.spaces.blocks import (
     AvgPool,
     Block,
     Bottleneck,
+    Cell,
     Classifier,
     Conv,
     MaxPool,
@@ -149,6 +150,21 @@ def _bottleneck(block: Bottleneck, chain: Chain, place: str) -> None:
 @write.register
 def _preactivated(block: PreActivated, chain: Chain, place: str) -> None:
     _residual(block.parts, block.shortcut, chain, place)
+
+
+@write.register
+def _cell(block: Cell, chain: Chain, place: str) -> None:
+    nodes = [chain.value]
+    for number, edges in enumerate(block.nodes, start=1):
+        brought = []
+        for source, operation in edges:
+            chain.value = nodes[source]
+            write(operation, chain, f"{place}.{source}{number}")
+            brought.append(chain.value)
+        chain.value = brought[0]
+        for other in brought[1:]:
+            chain.same("add", place, [chain.value, other])
+        nodes.append(chain.value)
 
 
 def _residual(parts: Sequence[Block], shortcut: Sequence[Block] | None, chain: Chain, place: str) -> None:

@@ -57,6 +57,8 @@ class Operation:
         params: Learnt numbers; those shared by several nodes count at the first.
         weight_bytes: Bytes of all weights and buffers that the node reads.
         weight_elements: How many numbers these are.
+        shared: Those of them that another node reads as well: what they are called, equal for both, and their shapes.
+            None where there are none.
         output_bytes: Bytes that it writes: 0 for an alias.
         macs: Multiply-accumulates for the shapes given; 0 for what multiplies nothing by weights or another map
             (see :func:`autobuild.cost.count_macs`); None for types without a rule.
@@ -80,6 +82,7 @@ class Operation:
     params: int = 0
     weight_bytes: int = 0
     weight_elements: int = 0
+    shared: tuple[tuple[str, Shape], ...] | None = None
     output_bytes: int = 0
     macs: int | None = 0
 

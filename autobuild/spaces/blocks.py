@@ -395,6 +395,36 @@ class Classifier(Block):
         return nn.Sequential(nn.Flatten(), nn.Linear(self.inputs, self.classes))
 
 
+@dataclass(frozen=True, slots=True)
+class Cell(Block):
+    """A directed acyclic graph of blocks that keep the shape; a node is the sum of what its edges bring.
+
+    Args:
+        edges: For each edge the nodes it leads from and to; node 0 is the input, the last one the output.
+        operations: What each edge applies.
+    """
+
+    edges: tuple[tuple[int, int], ...]
+    operations: tuple[Block, ...]
+
+    @property
+    def nodes(self) -> list[list[tuple[int, Block]]]:
+        """For each node behind the input, in order, its edges: the node that each leads from, and what it applies."""
+        every = list(zip(self.edges, self.operations, strict=True))
+        last = max(target for _, target in self.edges)
+        return [[(source, block) for (source, to), block in every if to == node] for node in range(1, last + 1)]
+
+    def tally(self, size: int) -> Tally:
+        """See :meth:`Block.tally`; additions at the nodes are not counted, as published counts do not."""
+        return total(block.tally(size) for block in self.operations)
+
+    def module(self) -> nn.Module:
+        """See :meth:`Block.module`."""
+        from autobuild.spaces import modules
+
+        return modules.Cell(self.edges, [block.module() for block in self.operations])
+
+
 # What a space's file makes of an architecture: for each part (a stage's name, or "stem", "head"...) in order, the
 # blocks of each of its layers. Networks and costs are made from it.
 Plan = dict[str, list[list[Block]]]

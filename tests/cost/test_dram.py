@@ -40,6 +40,17 @@ def test_it_is_the_best_partition_of_the_whole_network():
         assert folded.floor_bytes <= found["dram_bytes"] < folded.unfused_bytes
 
 
+@pytest.mark.parametrize("buffer", [4, 16, 64])
+def test_networks_of_equal_cells_cost_what_they_cost_traced_and_alone(buffer):
+    space, hardware = ab.space("nas_bench_201"), dataclasses.replace(EDGE, buffer_bytes=buffer * 1024)
+    archs = space.sample(3, seed=buffer)
+    found = ab.costs(space, hardware)["dram_bytes"](archs)
+    for arch, bytes_found in zip(archs, found, strict=True):
+        folded = fold(ab.graph_of(space.realise(arch), (1, 3, 32, 32)))
+        assert bytes_found == exact_partition(GroupCosts(folded, hardware.buffer_bytes)).dram_bytes
+        assert bytes_found > folded.floor_bytes or buffer == 64
+
+
 def test_what_the_buffer_cannot_hold_is_infeasible_and_named():
     space = ab.space("mnasnet")
     tiny = DramBytes(dataclasses.replace(EDGE, buffer_bytes=300))

@@ -30,7 +30,21 @@ def test_presets_are_whole_and_name_their_sources():
     edge = read_hardware("edge_npu")
     assert (edge.buffer_bytes, edge.macs_per_s, edge.weight_bytes) == (2**20, 512e9, 1)
     assert edge.balance == 80
+    assert edge.macs_per_s * 2 == pytest.approx(1.0e12, rel=0.03)  # published: 1.0 TOPS
     assert read_hardware("large_npu").macs_per_s * 2 == pytest.approx(138e12, rel=0.01)  # published: 138 TOPS
+    assert read_hardware("mobile_npu").macs_per_s * 2 == pytest.approx(2e12, rel=0.05)  # published: two TOPS
+    card = read_hardware("fpga_card")
+    assert card.buffer_bytes * 8 == (4 * 500 * 36 + 4 * 320 * 288) * 1024  # block RAMs and UltraRAMs of four dies
+    assert card.macs_per_cycle == 2 * 4 * 2_877
+    assert card.dram_bytes_per_s == 4 * 19.25e9
+
+
+@pytest.mark.parametrize("name", ["edge_npu", "fpga_card", "large_npu", "mobile_npu"])
+def test_every_number_of_a_preset_says_beside_it_where_it_is_from(name):
+    lines = (resource_dir("conf") / "hardware" / f"{name}.yaml").read_text().splitlines()
+    told = {line.split(":")[0]: line.partition("#")[2].strip() for line in lines if line[:1].isalpha()}
+    for key in told.keys() - {"name", "source", "activation_bytes"}:  # of the last the line before it speaks
+        assert told[key], f"{name}.yaml: {key} has no source"
 
 
 def test_a_description_of_ones_own(tmp_path):

@@ -26,7 +26,7 @@ def same(declared, traced):
 @pytest.mark.parametrize(
     "name",
     ["ofa_mbv3(width=1.2)", "ofa_mbv3(resolution='128-224/32')", "ofa_proxyless", "ofa_resnet50", "mnasnet",
-     "nas_bench_macro", "tiny_mbconv"],
+     "nas_bench_macro", "tiny_mbconv", "nas_bench_201"],
 )  # fmt: skip
 def test_a_declared_network_equals_the_traced_one(name):
     space = ab.space(name)
@@ -65,15 +65,27 @@ def test_a_block_without_a_rule_is_traced_once_and_spliced_in():
     same(graph_of_blocks(blocks, (3, 9, 9)), traced)
 
 
-def test_a_network_of_cells_is_traced_and_of_graphs_only_refused():
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|",
+        "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|",
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+    ],
+)
+def test_a_network_of_cells_equals_the_traced_one_whatever_its_edges_are(arch):
     space = ab.space("nas_bench_201")
-    arch = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
-    assert graph_of_architecture(space, arch).macs == ab.costs(space)["macs"]([arch])[0]
+    declared = graph_of_architecture(space, arch)
+    same(declared, ab.graph_of(space.realise(arch), (1, 3, 32, 32)))
+    assert declared.macs == ab.costs(space)["macs"]([arch])[0]
+
+
+def test_graphs_only_and_open_inputs_are_refused():
     mine = ab.sequence_space(name="mine", units={"a": 1}, features={"kernel": (3, 5)}, text="k{kernel}")
     with pytest.raises(SpaceError, match="declares graphs only"):
         graph_of_architecture(mine, "k3")
     with pytest.raises(GraphError, match="takes one of its architectures"):
-        ab.graph_of(space)
+        ab.graph_of(mine)
     with pytest.raises(GraphError, match="does not say how large its inputs are"):
         graph_of_architecture(ab.space("sd_unet"), ab.space("sd_unet").example)
 

@@ -29,6 +29,7 @@ def fold(graph: OperationGraph, weight_bytes: int = 1, activation_bytes: int = 1
     - An activation goes into the operation before it, if nothing else reads that one's output.
     - Reshapes, transpositions, slices, joins, casts and borders of constants move nothing: their readers read the
       tensors beneath. A tensor of which some readers read only some channels counts as several.
+    - Weights that several operations read, of a module that is called twice, are told (:attr:`FusionGraph.shared`).
     - An operator that is not known is a barrier: it never fuses, and a warning names it.
 
     Args:
@@ -64,6 +65,7 @@ class _Draft:
     barrier: bool
     folded: int = 0
     activated: bool = False
+    shared: dict[str, int] = field(default_factory=dict)  # bytes of weights that other operations read, too
 
 
 @dataclass
@@ -150,7 +152,14 @@ class _Folding:
             return False
         if before.output_shape[1 : 2 if before.type != "linear" else None] != node.output_shape[1:2]:
             return False  # over another dimension than the features of a linear layer
-        draft.weight_bytes += 0 if before.bias else node.output_shape[1] * self.bias_bytes
+        added = 0 if before.bias else node.output_shape[1] * self.bias_bytes
+        draft.weight_bytes += added
+        norm = node.shared[0][0] if node.shared else ""
+        if draft.shared and norm:  # the same weights in another norm are others
+            draft.shared = {f"{name} by {norm}": size for name, size in draft.shared.items()}
+            draft.shared[f"{norm}, folded"] = added
+        else:
+            draft.shared = {}
         draft.members.append(node.name)
         return True
 
@@ -158,6 +167,7 @@ class _Folding:
         if node.type not in FOLDED or (draft := self._sole(values)) is None or draft.barrier:
             return False
         draft.weight_bytes += node.weight_elements * self.weight_bytes
+        draft.shared |= self._shared(node)
         draft.members.append(node.name)
         draft.activated = True
         moved = 2 * math.prod(node.output_shape) * self.activation_bytes
@@ -222,7 +232,9 @@ class _Folding:
             self.views[number, place] = self._tensor(name, len(self.drafts), shape, where, self.activation_bytes, held)
             self.made[number, place] = len(self.drafts)
         rows = 1 if axis is None else out[axis]
-        self.drafts.append(_Draft(node, touched, outputs, [node.name], self._weights(node), rows, barrier))
+        draft = _Draft(node, touched, outputs, [node.name], self._weights(node), rows, barrier)
+        draft.shared = self._shared(node)
+        self.drafts.append(draft)
 
     def _weights(self, node: Operation) -> int:
         """Bytes of the weights of a node."""
@@ -232,6 +244,17 @@ class _Folding:
         numbers = node.weight_elements or node.weight_bytes // 4
         biases = _features(node) if node.bias and node.type in PRODUCERS else 0
         return (numbers - biases) * self.weight_bytes + biases * self.bias_bytes
+
+
+    def _shared(self, node: Operation) -> dict[str, int]:
+        """Bytes of the weights of a node that others read, too, by what they are called."""
+        if not node.shared:
+            return {}
+        if node.type == "batch_norm":  # one factor and one addend of its four
+            return {node.shared[0][0]: self._weights(node)} if len(node.shared) > 1 else {}
+        biased = node.bias and node.type in PRODUCERS
+        return {name: math.prod(shape) * (self.bias_bytes if biased and len(shape) == 1 else self.weight_bytes)
+                for name, shape in node.shared}  # fmt: skip
 
 
 def _features(node: Operation) -> int:
@@ -273,7 +296,23 @@ def _split(folding: _Folding) -> FusionGraph:
     ops = [_fused(folding, draft, tuple((place[t], access) for t, access in operands), outputs)
            for draft, operands, outputs in zip(folding.drafts, reading, writes, strict=True)]  # fmt: skip
     final = tuple(replace(tensors[t], consumers=consumers[t]) for t in kept)
-    return FusionGraph(tuple(ops), final, folding.graph.name, folding.weight_bytes, folding.activation_bytes)
+    return FusionGraph(tuple(ops), final, folding.graph.name, folding.weight_bytes, folding.activation_bytes,
+                       _common(folding.drafts))  # fmt: skip
+
+
+def _common(drafts: Sequence[_Draft]) -> tuple[tuple[int, int], ...]:
+    """Weights that several operations read: those operations, and bytes; all that the same ones read are one."""
+    readers: Counter[str] = Counter()
+    sizes: dict[str, int] = {}
+    for i, draft in enumerate(drafts):
+        for name, size in draft.shared.items():
+            readers[name] += 1 << i
+            sizes[name] = size
+    found: Counter[int] = Counter()
+    for name, mask in readers.items():
+        if mask & (mask - 1):
+            found[mask] += sizes[name]
+    return tuple((mask, size) for mask, size in found.items() if size)
 
 
 def _fused(folding: _Folding, draft: _Draft, operands: tuple[tuple[int, Access], ...],

@@ -84,6 +84,8 @@ class FusionGraph:
         name: Of the network.
         weight_bytes: Bytes of one weight; biases have at least four.
         activation_bytes: Bytes of one activation.
+        shared: Weights that several operations read: the mask of those, and their bytes, which are part of the
+            ``weight_bytes`` of each. A group reads them once.
     """
 
     ops: tuple[FusedOperation, ...]
@@ -91,6 +93,7 @@ class FusionGraph:
     name: str = ""
     weight_bytes: int = 1
     activation_bytes: int = 1
+    shared: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -134,9 +137,32 @@ class FusionGraph:
         """Names of the operations in a mask."""
         return tuple(self.ops[i].name for i in bits(mask))
 
+    def repeated_bytes(self, mask: int) -> int:
+        """Bytes of weights that the operations of a group count more than once between them."""
+        return sum(size * max((readers & mask).bit_count() - 1, 0) for readers, size in self.shared)
+
+    def common_bytes(self, mask: int) -> int:
+        """Bytes of the weights that two operations of a group or more read."""
+        return sum(size for readers, size in self.shared if (readers & mask).bit_count() > 1)
+
+    @cached_property
+    def read_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors, and shared weights as such from outside: what partitions are reckoned with."""
+        own = (Tensor("shared weights", -1, readers, 1, size, size) for readers, size in self.shared)
+        return (*self.tensors, *own)
+
+    @cached_property
+    def own_weight_bytes(self) -> tuple[int, ...]:
+        """For each operation the bytes of weights that no other one reads."""
+        found = [op.weight_bytes for op in self.ops]
+        for readers, size in self.shared:
+            for i in bits(readers):
+                found[i] -= size
+        return tuple(found)
+
     def dram_bytes(self, mask: int) -> int:
         """Bytes of a group: its weights, every tensor from outside once, every tensor that leaves it once."""
-        moved = sum(self.ops[i].weight_bytes for i in bits(mask))
+        moved = sum(self.ops[i].weight_bytes for i in bits(mask)) - self.repeated_bytes(mask)
         for tensor in self.tensors:
             if tensor.producer >= 0 and mask >> tensor.producer & 1:
                 moved += tensor.dram_bytes * bool(tensor.output or tensor.consumers & ~mask)
@@ -146,8 +172,11 @@ class FusionGraph:
 
     @property
     def unfused_bytes(self) -> int:
-        """Bytes if every operation is a group of its own."""
-        return sum(self.dram_bytes(1 << i) for i in range(len(self.ops)))
+        """Bytes if every operation is a group of its own: every tensor is written once, and read by each reader."""
+        moved = sum(op.weight_bytes for op in self.ops)
+        return moved + sum(
+            tensor.dram_bytes * (tensor.consumers.bit_count() + (tensor.producer >= 0)) for tensor in self.tensors
+        )
 
     @property
     def separate_bytes(self) -> int:

@@ -77,7 +77,7 @@ class GroupCosts:
             raise ConfigError(f"scheme {scheme!r}: {nearest(scheme, SCHEMES)}")
         self.graph, self.buffer_bytes, self.scheme, self.recompute = graph, int(buffer_bytes), scheme, recompute
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
-        self.tensors, self.weights = graph.tensors, tuple(op.weight_bytes for op in graph.ops)
+        self.tensors, self.weights = graph.read_tensors, graph.own_weight_bytes
         # An order of a group in whole tensors orders its parts, too. Line buffers follow one of two schedules, and both
         # can be unlucky with a part.
         self.hereditary = scheme == "brr" and not recompute
@@ -130,6 +130,30 @@ class GroupCosts:
         if found is None:
             found = self._dram[mask] = self._dram_bytes(mask)
         return found
+
+    def hopeless(self, mask: int) -> bool:
+        """Whether no group of two or more operations that holds these is valid, as far as quick sums tell.
+
+        By LBDF all weights and a row of every output are on chip at once; by BRR an operation needs its inputs whole.
+        """
+        by_lines, by_whole = self._never
+        if self.scheme != "lbdf" and not mask & by_whole:
+            return False
+        if self.scheme == "brr" or mask & by_lines:
+            return bool(mask & (mask - 1))
+        if self.recompute:  # passes hold less each
+            return False
+        held = sum(self._held[i] for i in bits(mask)) - self.graph.repeated_bytes(mask)
+        return bool(mask & (mask - 1)) and held > self.buffer_bytes
+
+    @cached_property
+    def _held(self) -> list[int]:
+        """What each operation keeps on chip at least in every group by LBDF."""
+        lines = self.line_buffers
+        return [
+            constant + sum(lines.row_bytes[tensor] for tensor in outputs)
+            for constant, outputs in zip(lines.constant, lines.outputs, strict=True)
+        ]
 
     def _dram_bytes(self, mask: int) -> int:
         """The first scheme that fits will do: they move the same bytes, but for two passes, which move more."""

@@ -95,6 +95,7 @@ class LineBuffers:
             bit = left & -left
             left ^= bit
             weights += self.constant[bit.bit_length() - 1]
+        weights -= self.graph.repeated_bytes(mask)
         if at_most is not None and weights > at_most:
             return weights
         return weights + self._smaller(mask)[0]
@@ -103,7 +104,7 @@ class LineBuffers:
         """The same with rows and delays."""
         kept, rows, delta = self._smaller(mask)
         members = list(bits(mask))
-        required = kept + sum(self.constant[i] for i in members)
+        required = kept + sum(self.constant[i] for i in members) - self.graph.repeated_bytes(mask)
         return Lines(rows, {i: delta[i] for i in members}, required)
 
     def _smaller(self, mask: int) -> tuple[int, dict[int, int], list[int]]:
@@ -227,6 +228,7 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list
     return found
 
 
+@lru_cache(maxsize=16384)
 def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
     """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
     if rows == 1:

@@ -15,7 +15,7 @@ from autobuild.cost.fusion.groups import GroupCost, GroupCosts
 MAX_GROUPS = 2_000_000  # held for all networks together; then everything is forgotten
 
 _ids: dict[Any, int] = {}
-_known: dict[tuple[int, str, bool], dict[tuple[int, int], GroupCost]] = {}
+_known: dict[tuple[int, str, bool], dict[tuple[int, int], int]] = {}
 
 
 class SharedGroupCosts:
@@ -31,12 +31,11 @@ class SharedGroupCosts:
     def __init__(self, graph: FusionGraph, buffer_bytes: int, scheme: str = "mixed", recompute: bool = False) -> None:
         self.graph, self.options = graph, (buffer_bytes, scheme, recompute)
         self.n, self.preds, self.succs, self.neighbours = len(graph), graph.preds, graph.succs, graph.neighbours
-        self.tensors, self.weights = graph.tensors, tuple(op.weight_bytes for op in graph.ops)
+        self.tensors, self.weights = graph.read_tensors, graph.own_weight_bytes
         if sum(map(len, _known.values())) > MAX_GROUPS or len(_ids) > 4 * MAX_GROUPS:
             _known.clear()
             _ids.clear()
         self._shared = _known.setdefault(self.options, {})
-        self._own: dict[int, GroupCost] = {}
         self._dram: dict[int, int] = {}
         self._stretches: list[list[int]] = [[] for _ in range(self.n)]
         self._signs = [_ids.setdefault(_signature(graph, i), len(_ids)) for i in range(self.n)]
@@ -47,23 +46,23 @@ class SharedGroupCosts:
         return GroupCosts(self.graph, *self.options)
 
     def __call__(self, mask: int) -> GroupCost:
-        """Cost of a group; see :meth:`GroupCosts.__call__`. The reason of a refusal may name another network's."""
-        found = self._own.get(mask)
-        if found is None:
-            first = (mask & -mask).bit_length() - 1
-            key = (self._stretch(first, mask.bit_length() - 1), mask >> first)
-            found = self._shared.get(key)
-            if found is None:
-                found = self._shared[key] = self.computed(mask)
-            self._own[mask] = found
-        return found
+        """Cost of a group; see :meth:`GroupCosts.__call__`. Of this network alone."""
+        return self.computed(mask)
+
+    def hopeless(self, mask: int) -> bool:
+        """See :meth:`GroupCosts.hopeless`."""
+        return self.computed.hopeless(mask)
 
     def dram(self, mask: int) -> int:
         """DRAM bytes of a group, -1 where it is not valid."""
         found = self._dram.get(mask)
         if found is None:
-            cost = self(mask)
-            found = self._dram[mask] = cost.dram_bytes if cost.valid else -1
+            first = (mask & -mask).bit_length() - 1
+            key = (self._stretch(first, mask.bit_length() - 1), mask >> first)
+            found = self._shared.get(key)
+            if found is None:
+                found = self._shared[key] = self.computed.dram(mask)
+            self._dram[mask] = found
         return found
 
     def _stretch(self, first: int, last: int) -> int:
@@ -93,4 +92,7 @@ def _signature(graph: FusionGraph, i: int) -> tuple[object, ...]:
         for tensor in (graph.tensors[number] for number in op.outputs)
     )
     held = (op.weight_bytes, op.weight_tiles, op.macs, op.accumulator_bytes, op.pointwise, op.barrier)
-    return (op.type, op.rows, *held, tuple(reads), writes)
+    common = tuple(
+        (size, tuple(reader - i for reader in bits(readers))) for readers, size in graph.shared if readers >> i & 1
+    )
+    return (op.type, op.rows, *held, tuple(reads), writes, common)

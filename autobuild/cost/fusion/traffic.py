@@ -24,10 +24,12 @@ class Traffic:
             for i, op in enumerate(graph.ops)
         ]
         self.weights = [op.weight_bytes for op in graph.ops]
+        self.repeated = graph.repeated_bytes if graph.shared else None
 
     def dram_bytes(self, mask: int) -> int:
         """Bytes of a group: its weights, every tensor from outside once, every tensor that leaves it once."""
-        outside, left, moved = ~mask, mask, 0
+        outside, left = ~mask, mask
+        moved = -self.repeated(mask) if self.repeated else 0
         while left:
             low = left & -left
             left ^= low

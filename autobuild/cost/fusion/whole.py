@@ -42,6 +42,8 @@ class WholeTensors:
     def required_bytes(self, mask: int, at_most: int | None = None) -> int:
         """Buffer that a group needs, in bytes: exact where it has up to 20,000 down-sets, an upper bound beyond.
 
+        Weights that several of its operations read stay whole while it runs, beside the tiles: an upper bound, too.
+
         Args:
             mask: The group.
             at_most: Orders that need more than this are not looked at.
@@ -49,6 +51,11 @@ class WholeTensors:
         Returns:
             The requirement; where it is above ``at_most``, some lower bound of it above ``at_most``.
         """
+        if self.graph.shared and (common := self.graph.common_bytes(mask)):
+            return common + self._required(mask, None if at_most is None else at_most - common)
+        return self._required(mask, at_most)
+
+    def _required(self, mask: int, at_most: int | None) -> int:
         floor = 0
         ready, left = 0, mask
         while left:

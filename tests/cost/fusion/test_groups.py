@@ -74,6 +74,21 @@ def test_validity_and_scheme_follow_the_requirements(nets):
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("scheme", ["lbdf", "brr", "mixed"])
+def test_what_is_hopeless_fits_in_no_larger_group_either(nets, scheme):
+    draw, found = Random(5), 0
+    for _, graph in nets:
+        for buffer in (120, 250, 500):
+            costs = GroupCosts(graph, buffer, scheme)
+            for mask in groups_of(graph, draw, 30):
+                if costs.hopeless(mask):
+                    assert mask & (mask - 1)
+                    larger = [mask, graph.full, *(mask | other for other in groups_of(graph, draw, 5))]
+                    assert all(costs.dram(group) == -1 for group in larger)
+                    found += 1
+    assert found > 50
+
+
 def test_two_passes_are_complete_and_simulated(nets):
     """Every pass has what it reads; both together compute and write everything; rows are the simulator's."""
     draw, checked = Random(2), 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import Minimum, Tensor, TrafficCosts, group_dram
 
+Hopeless = Callable[[int], bool]
 MAX_REFUSED = 16  # invalid groups that are remembered for each first operation
 
 
@@ -28,7 +31,7 @@ class Borders:
         limit: How many down-sets there may be.
 
     Attributes:
-        sets: The down-sets, by the bytes that their border costs.
+        sets: The down-sets of each size, with the bytes that their border costs.
         full: Whether there are no more than the limit; otherwise nothing else can be asked.
     """
 
@@ -67,15 +70,28 @@ class Borders:
                 left.append(after)
         self.border = border
         cost = {done: sum(self.first_costs[t] for t in bits(on)) for done, on in border.items()}
-        self.sets = sorted((cost[done], -done.bit_count(), done, on) for done, on in border.items())
+        self.sets: list[list[tuple[int, int, int, int]]] = [[] for _ in range(len(order) + 1)]
+        for done, on in border.items():
+            size = done.bit_count()
+            self.sets[size].append((cost[done], -size, done, on))
+        # the only down-set of its size lies between all smaller and all larger ones
+        self.narrow = [(size, sets[0][2]) for size, sets in enumerate(self.sets) if len(sets) == 1]
 
-    def after(self, done: int) -> list[tuple[int, int, int]]:
-        """Down-sets that hold ``done`` and more, cheapest first: bytes that the step costs above the floor."""
-        before = self.border[done]
+    def after(self, done: int, hopeless: Hopeless) -> list[tuple[int, int, int]]:
+        """Down-sets that hold ``done`` and more, cheapest first: bytes that the step costs above the floor.
+
+        Without those whose step is hopeless as a group because a shorter one is that they all hold.
+        """
+        before, size, narrow = self.border[done], done.bit_count(), self.narrow
+        first = bisect_right(narrow, size, key=itemgetter(0))
+        # what holds a hopeless group is hopeless
+        end = bisect_left(narrow, True, first, key=lambda between: hopeless(between[1] & ~done))
+        stop = narrow[end][0] if end < len(narrow) else len(self.sets)
         steps = [
             (self._shared(done, before, target, on) if before & on else cost, fewer, target)
-            for cost, fewer, target, on in self.sets
-            if not done & ~target and target != done
+            for sets in self.sets[size + 1 : stop]
+            for cost, fewer, target, on in sets
+            if not done & ~target
         ]
         steps.sort()
         return steps
@@ -114,6 +130,7 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, h
     minimum = Minimum(costs, order)
     floor = minimum.of(order.everything)
     borders = Borders(order, costs.tensors, limit)
+    hopeless: Hopeless = getattr(costs, "hopeless", lambda group: False)
     if not borders.full:
         return Lazily([], floor)
     known = {0: (0, 0)}  # down-set -> bytes above the floor, last group
@@ -132,7 +149,7 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, h
             if time.perf_counter() > deadline:
                 return Lazily([], floor + spent)
             closed.add(target)
-            steps[target] = iter(borders.after(target))
+            steps[target] = iter(borders.after(target, hopeless))
         elif target not in closed and not refused.within(group := target & ~source):
             dram = group_dram(costs, group)
             if (dram >= 0 or hereditary) and not order.connected(group):
