@@ -40,8 +40,8 @@ def buffer_sweep(sweep: pd.DataFrame, ax: Axes | None = None) -> Axes:
     floor = sweep["floor_dram_bytes"].iloc[0] / size
     ax.axhline(floor, color=GREY, linewidth=0.9, linestyle=":")
     ax.text(
-        1, floor, "weights, inputs and outputs", transform=ax.get_yaxis_transform(), ha="right", va="top", fontsize=8,
-        color=GREY,
+        0.01, floor, "weights, inputs and outputs", transform=ax.get_yaxis_transform(), ha="left", va="top",
+        fontsize=8, color=GREY,
     )  # fmt: skip
     ax.set_xscale("log", base=2)
     sizes = sorted(set(sweep["buffer_bytes"] / 1024))
