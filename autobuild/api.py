@@ -440,13 +440,14 @@ def _html_space(space: SearchSpace) -> str:
 
 def _bind() -> None:
     """Bind the functions above to the nouns they belong to, so that rooms below need not know rooms above."""
-
-    def load(folder: str | Path) -> FittedModel:
-        return load_model(folder)
-
     # The classes declare these methods for type checkers; tests/api compares the declarations with what is bound.
     bound: dict[type, dict[str, Any]] = {
-        FittedModel: {"explain": explain, "save": save_model, "load": staticmethod(load), "_repr_html_": _html_model},
+        FittedModel: {
+            "explain": explain,
+            "save": save_model,
+            "load": staticmethod(load_model),
+            "_repr_html_": _html_model,
+        },
         Scores: {"build": build, "narrow": narrow, "_repr_html_": _html_scores},
         Built: {"_repr_html_": _html_built},
         SearchSpace: {"_repr_html_": _html_space},

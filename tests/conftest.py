@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Tests run side by side on few cores: one thread each is faster than several that fight. Numpy reads this as it is
+# imported, and so do the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
 
 import autobuild as ab
-
-# Tests run side by side on few cores: one thread each is faster than several that fight.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples every time in CI, so that a red run can be repeated; elsewhere new ones are drawn.
 settings.register_profile("ci", derandomize=True, deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +66,30 @@ def hardware_names() -> list[str]:
     return sorted(path.stem for path in (resource_dir("conf") / "hardware").glob("*.yaml"))
 
 
-def read_hardware(given: str | Path | Hardware) -> Hardware:
+def read_hardware(given: str | Path | Hardware, **changed: Any) -> Hardware:
     """Read a hardware description.
+
+    >>> read_hardware("edge_npu", buffer_bytes=65_536)
 
     Args:
         given: The name of a preset (:func:`hardware_names`), the path of a YAML file with the same keys, or a
             description, which is returned as it is.
+        changed: Keys that are to have another value. The description's name, unless it is changed, too, and its source
+            tell of them.
 
     Raises:
         ConfigError: An unknown name (the nearest ones are offered), a file that cannot be read, a key that is missing
             or unknown, or a number that is not positive; the message names file, key, value and what is accepted.
     """
+    found = _read(given)
+    if not changed:
+        return found
+    told = ", ".join(f"{key}={value}" for key, value in changed.items() if key not in ("name", "source"))
+    own = {"name": f"{found.name} with {told}", "source": f"{found.source} Changed: {told}."} if told else {}
+    return _described(found.name, {**asdict(found), **own, **changed}, found.name)
+
+
+def _read(given: str | Path | Hardware) -> Hardware:
     if isinstance(given, Hardware):
         return given
     if not isinstance(given, str | Path):

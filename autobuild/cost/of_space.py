@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost.analytic import Counter, Counts, costs_of
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
+from autobuild.cost.latency import LookupLatency, MeasuredLatency
 from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
 from autobuild.cost.registry import all_costs
 from autobuild.cost.unit_tables import additive_costs
-from autobuild.errors import CostError, GraphError, SpaceError
+from autobuild.errors import ConfigError, CostError, GraphError, SpaceError, nearest
 from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Values = dict[str, float] | CostError
 
@@ -172,3 +177,22 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         for metric, cost in all_costs(self.hardware).items():
             if metric not in self:
                 self[metric] = MetricOf(shared.setdefault(id(cost), CostOf(cost, space)), metric)
+
+    def table(self, archs: Sequence[Architecture | str], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """``arch``, and a column for each of ``metrics``; by default all but latencies, which this machine would run.
+
+        Raises:
+            ConfigError: An unknown metric.
+            CostError: There is no value, for another reason than that the hardware cannot run the network.
+        """
+        import pandas as pd
+
+        names = [name for name in self if not self._timed(name)] if metrics is None else list(metrics)
+        for name in names:
+            if name not in self:
+                raise ConfigError(f"{self.space.name} has no cost {name!r}: {nearest(name, self)}")
+        return pd.DataFrame({"arch": [str(arch) for arch in archs]} | {name: self[name](archs) for name in names})
+
+    def _timed(self, metric: str) -> bool:
+        cost = self[metric]
+        return isinstance(cost, MetricOf) and isinstance(cost.of.cost, MeasuredLatency | LookupLatency)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autobuild.explain.scorers import UnitScores
 from autobuild.fit import CostedModel, FittedModel
 from autobuild.fit.describe import Describer
+from autobuild.fit.threads import one_blas_thread
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.stage import IntArray
 
@@ -78,6 +79,11 @@ def project(
     space = space or model.space
     if isinstance(model, CostedModel):
         return _with_costs(project(model.learned, space, seed, background=background, draws=draws), model)
+    with one_blas_thread():
+        return _project(model, space, seed, background, draws)
+
+
+def _project(model: FittedModel, space: SearchSpace, seed: int, background: int, draws: int) -> Projection:
     archs = list(dict.fromkeys(space.sample(background + CHECKED, seed, "depth")))
     known = min(len(archs), background)
     decomposed, checked = archs[:known], archs[known:]

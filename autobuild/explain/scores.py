@@ -15,11 +15,8 @@ from autobuild.fit import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autobuild.construct import Built
-    from autobuild.cost import Hardware
-    from autobuild.labels import LabelledSet
+    from autobuild.api import build as _build
+    from autobuild.api import narrow as _narrow
 
 
 @dataclass
@@ -38,33 +35,8 @@ class Scores:
     scorer: str
     units: list[UnitScores]
 
-    if TYPE_CHECKING:  # bound by autobuild.api
-
-        def build(
-            self,
-            top: int = 10,
-            *,
-            where: str | None = None,
-            labels: LabelledSet | None = None,
-            by: str = "predicted",
-            apart: int = 0,
-            time_limit: float = 10.0,
-            hardware: str | Path | Hardware | None = None,
-        ) -> Built:
-            """See :func:`autobuild.api.build`."""
-
-        def narrow(
-            self,
-            top: int | None = None,
-            threshold: float | None = None,
-            mass: float | None = None,
-            share: float | None = None,
-            *,
-            where: str | None = None,
-            labels: LabelledSet | None = None,
-            hardware: str | Path | Hardware | None = None,
-        ) -> SearchSpace:
-            """See :func:`autobuild.api.narrow`."""
+    if TYPE_CHECKING:  # bound by autobuild.api, so that this room imports nothing above it
+        build, narrow = _build, _narrow
 
     def __repr__(self) -> str:
         units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"

@@ -13,7 +13,7 @@ from autobuild.fit.config import FitConfig
 from autobuild.fit.describe import Describer
 from autobuild.fit.exact import taken_apart
 from autobuild.fit.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
-from autobuild.fit.members import Inputs
+from autobuild.fit.members import Inputs, Settings
 from autobuild.fit.process import fit_process
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
@@ -82,8 +82,8 @@ def _graph(
     config: FitConfig | None,
 ) -> Callable[[Rows], dict[str, float]]:
     graphs = pack_architectures(labels.space, labels.archs)
-    encoder, config = encoder or EncoderConfig(), config or FitConfig()
-    step = GraphStep(labels.space, graphs, values, encoder, config, seed, None, None, "cpu")
+    settings = Settings(encoder or EncoderConfig(), config or FitConfig(), seed)
+    step = GraphStep(labels.space, graphs, values, settings)
 
     def judge(rows: Rows) -> dict[str, float]:
         network, mean, sd, _ = step.run("learning curve", rows)

@@ -16,7 +16,7 @@ from autobuild.fit.ensemble import EnsembleModel
 from autobuild.fit.members import KINDS, PROCESS_PARTS, Inputs, Member, ProcessMember, Settings, fit_member
 from autobuild.fit.model import FloatArray
 from autobuild.fit.stacking import combine, stack
-from autobuild.fit.threads import torch_threads
+from autobuild.fit.threads import one_blas_thread, torch_threads
 from autobuild.fit.warp import Warp
 from autobuild.labels import LabelledSet
 from autobuild.labels.frame import Rows
@@ -55,7 +55,7 @@ def fit_ensemble(
         raise LabelError(f"all {len(values)} usable rows are one network, written in different ways: label others")
     count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
     parts = labels.folds(count, settings.seed)
-    with torch_threads(settings.config.threads):
+    with torch_threads(settings.config.threads), one_blas_thread():
         processes = {kind: work.process(kind) for kind in kinds if kind in PROCESS_PARTS}
         warp = next(iter(processes.values())).process.warp if processes else Warp(float(values.mean()), values.std())
         work.warp = warp

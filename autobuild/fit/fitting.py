@@ -11,13 +11,12 @@ from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, nearest
 from autobuild.fit.config import FitConfig, check_seed
 from autobuild.fit.costed import CostedModel
-from autobuild.fit.ensemble import EnsembleModel
 from autobuild.fit.ensemble_fit import fit_ensemble
 from autobuild.fit.exact import taken_apart
 from autobuild.fit.graph_fit import check_device, fit_graph
 from autobuild.fit.members import Settings
 from autobuild.fit.model import FittedModel
-from autobuild.labels import LabelledSet
+from autobuild.labels import LabelledSet, TargetValues
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -71,47 +70,45 @@ def fit(
     """
     if model not in FAMILIES:
         raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
-    encoder, config, seed = encoder or EncoderConfig(), config or FitConfig(), check_seed(seed)
     check_device(device)
-    if model == "graph":
-        return fit_graph(
-            labels,
-            target,
-            seed=seed,
-            holdout=holdout,
-            refit=refit,
-            encoder=encoder,
-            config=config,
-            costs=costs,
-            checkpoint=checkpoint,
-            on_progress=on_progress,
-            device=device,
-        )
-    started = time.perf_counter()
-    usable = labels.target(target, costs)
+    settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
     if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
-    settings = Settings(encoder, config, seed, device, checkpoint)
-    learned, exact = taken_apart(usable.expression, labels.metrics, costs or {})
-    values = usable.values if exact is None else usable.labels.target(learned, costs).values
-    fitted: FittedModel = fit_ensemble(
-        usable.labels, values, target if exact is None else learned.text, model, settings, folds=folds,
-        on_progress=on_progress,
-    )  # fmt: skip
-    if exact is not None:
-        assert isinstance(fitted, EnsembleModel)
-        computed = exact.values(usable.labels.archs)
-        fitted.training["exact"], fitted.heldout["exact"] = computed, computed
-        fitted = CostedModel.of(fitted, exact, target)
+    started = time.perf_counter()
+    usable = labels.target(target, costs)
+    fitted: FittedModel
+    if model == "graph":
+        fitted = fit_graph(usable, target, settings, holdout=holdout, refit=refit, on_progress=on_progress)
+    else:
+        fitted = _fit_learned(usable, target, costs or {}, model, settings, folds, on_progress)
+        fitted.report |= {"n_fitted_for_test": len(usable.values), "refit": True}
     fitted.report |= {
         "target": target,
         "model": model,
-        "seed": seed,
-        "n_fitted_for_test": len(usable.values),
-        "refit": True,
+        "seed": settings.seed,
         "dropped": usable.dropped,
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
         "fit_seconds": time.perf_counter() - started,
         "label_hash": labels.content_hash,
     }
     return fitted
+
+
+def _fit_learned(
+    usable: TargetValues,
+    target: str,
+    costs: Mapping[str, Any],
+    family: str,
+    settings: Settings,
+    folds: int | None,
+    on_progress: OnProgress | None,
+) -> FittedModel:
+    """Learn the target, but for its terms that name costs alone: those are computed."""
+    labels = usable.labels
+    learned, exact = taken_apart(usable.expression, labels.metrics, costs)
+    if exact is None:
+        return fit_ensemble(labels, usable.values, target, family, settings, folds=folds, on_progress=on_progress)
+    values = labels.target(learned, costs).values
+    model = fit_ensemble(labels, values, learned.text, family, settings, folds=folds, on_progress=on_progress)
+    model.training["exact"] = model.heldout["exact"] = exact.values(labels.archs)
+    return CostedModel.of(model, exact, target)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, LabelError, nearest
-from autobuild.fit.config import FitConfig, check_seed
 from autobuild.fit.graph_model import GraphModel
+from autobuild.fit.members import Settings
 from autobuild.fit.network import Predictor
 from autobuild.fit.training import train
 from autobuild.graphs import PackedGraphs, pack_architectures
-from autobuild.labels import LabelledSet
+from autobuild.labels import LabelledSet, TargetValues
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc
 from autobuild.spaces import SearchSpace
 
@@ -31,88 +29,66 @@ DEVICES = ("cpu", "cuda")
 
 
 def fit_graph(
-    labels: LabelledSet,
-    target: str = "acc",
+    usable: TargetValues,
+    target: str,
+    settings: Settings,
     *,
-    seed: int = 0,
     holdout: float | int = 0.1,
     refit: bool = True,
-    encoder: EncoderConfig | None = None,
-    config: FitConfig | None = None,
-    costs: Mapping[str, Any] | None = None,
-    checkpoint: Path | None = None,
     on_progress: OnProgress | None = None,
-    device: str = "cpu",
 ) -> GraphModel:
-    """Fit the graph family; see :func:`autobuild.fit.fit`.
+    """Fit the graph family; see :func:`autobuild.fit.fit`, which adds to the report what all families tell.
 
     Args:
-        labels: The labelled set; no other label is ever seen.
-        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``.
-        seed: Seed of everything random here.
+        usable: The labels that have a target, and its values.
+        target: The expression, as it was given.
+        settings: Of the encoder and its fit; with a checkpoint's folder, a killed fit goes on from there.
         holdout: Fraction or number of rows held out for the report and the intervals (equal networks stay together);
             0 for none.
         refit: Fit the final model on all rows, the held-out ones included; the report still is that of the model
             which did not see them.
-        encoder: The encoder's settings.
-        config: The fit's settings.
-        costs: Cost name -> function of architectures, for targets that name costs.
-        checkpoint: Folder for checkpoints; a killed fit goes on from there.
         on_progress: Called with ``(phase, epochs done, epochs in all)``.
-        device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        TargetError: For an unusable target.
-        LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
-        ConfigError: For an unusable seed or device, or a fit that diverges.
+        LabelError: For a holdout that leaves too few rows.
+        ConfigError: For a fit that diverges.
     """
-    encoder, config, seed = encoder or EncoderConfig(), config or FitConfig(), check_seed(seed)
-    check_device(device)
     started = time.perf_counter()
-    usable = labels.target(target, costs)
-    space, values = labels.space, usable.values
-    graphs = pack_architectures(space, usable.labels.archs)
+    labels, values = usable.labels, usable.values
     rows = np.arange(len(values))
-    train_rows, test_rows = usable.labels.split(holdout, seed) if holdout else (rows, rows[:0])
+    train_rows, test_rows = labels.split(holdout, settings.seed) if holdout else (rows, rows[:0])
     if len(train_rows) < MIN_TRAIN_ROWS:
         raise LabelError(
             f"holdout={holdout} leaves {len(train_rows)} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed"
         )
-    step = GraphStep(space, graphs, values, encoder, config, seed, checkpoint, on_progress, device)
+    step = GraphStep(labels.space, pack_architectures(labels.space, labels.archs), values, settings, on_progress)
     network, mean, sd, history = step.run("fit", train_rows)
     holdout_seconds = time.perf_counter() - started
-    heldout = step.heldout(network, mean, sd, usable.labels, test_rows)
-    report = {**evaluation(heldout), "n_test": len(test_rows), "holdout_fit_seconds": holdout_seconds}
+    heldout = step.heldout(network, mean, sd, labels, test_rows)
     refitted = refit and len(test_rows) > 0
     if refitted:
         network, mean, sd, history = step.run("refit on all rows", rows)
     final_rows = rows if refitted else train_rows
-    report |= {
-        "target": target,
-        "seed": seed,
-        "n_train": len(final_rows),
-        "n_fitted_for_test": len(train_rows),
-        "refit": refitted,
-        "dropped": usable.dropped,
-        "notes": [*labels.notes, *([usable.note] if usable.note else [])],
-        "fit_seconds": time.perf_counter() - started,
-        "label_hash": labels.content_hash,
-    }
     return GraphModel(
-        space=space,
+        space=labels.space,
         target=target,
         network=network,
         mean=mean,
         sd=sd,
-        training=pd.DataFrame(
-            {"arch": [a.text for a in usable.labels.subset(final_rows).archs], "target": values[final_rows]}
-        ),
+        training=pd.DataFrame({"arch": [labels.archs[row].text for row in final_rows], "target": values[final_rows]}),
         heldout=heldout,
         history=pd.DataFrame(history),
-        report=report,
-        encoder=encoder,
-        config=config,
-        seed=seed,
+        report={
+            **evaluation(heldout),
+            "n_test": len(test_rows),
+            "holdout_fit_seconds": holdout_seconds,
+            "n_train": len(final_rows),
+            "n_fitted_for_test": len(train_rows),
+            "refit": refitted,
+        },
+        encoder=settings.encoder,
+        config=settings.config,
+        seed=settings.seed,
     )
 
 
@@ -135,33 +111,28 @@ class GraphStep:
         space: SearchSpace,
         graphs: PackedGraphs,
         values: FloatArray,
-        encoder: EncoderConfig,
-        config: FitConfig,
-        seed: int,
-        checkpoint: Path | None,
-        on_progress: OnProgress | None,
-        device: str,
+        settings: Settings,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.vocabulary = [len(feature.values) for feature in space.node_features]
-        self.graphs, self.values, self.encoder, self.config = graphs, values, encoder, config
-        self.seed, self.checkpoint, self.on_progress, self.device = seed, checkpoint, on_progress, device
+        self.graphs, self.values, self.settings, self.on_progress = graphs, values, settings, on_progress
 
     def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
         """Fit these rows: the predictor, mean and deviation of their target, and the history."""
-        values = self.values[rows]
+        values, settings = self.values[rows], self.settings
         mean, sd = float(values.mean()), float(values.std()) or 1.0
-        file = self.checkpoint / f"_{phase.split()[0]}.pt" if self.checkpoint else None
+        file = settings.checkpoint / f"_{phase.split()[0]}.pt" if settings.checkpoint else None
         report = self.on_progress
         network, history = train(
             self.graphs.take(torch.from_numpy(rows)),
             torch.from_numpy((values - mean) / sd).float(),
             self.vocabulary,
-            self.encoder,
-            self.config,
-            self.seed,
+            settings.encoder,
+            settings.config,
+            settings.seed,
             checkpoint=file,
             on_epoch=(lambda done, total: report(phase, done, total)) if report else None,
-            device=self.device,
+            device=settings.device,
         )
         return network, mean, sd, history
 
@@ -169,7 +140,7 @@ class GraphStep:
         """Predictions and norms of rows that were not fitted."""
         graphs = self.graphs.take(torch.from_numpy(rows))
         frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
-        hops = self.encoder.hops + 1
+        hops = self.settings.encoder.hops + 1
         if not len(rows):
             return frame.assign(predicted=[], **{f"hop{hop}": [] for hop in range(hops)})
         with torch.inference_mode():

@@ -15,9 +15,9 @@ from autobuild.errors import ConfigError, SpaceError
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autobuild.explain import Scorer, Scores
+    from autobuild.explain import explain as _explain
+    from autobuild.fit.store import load_model as _load_model
+    from autobuild.fit.store import save_model as _save_model
 
 FloatArray = NDArray[np.float64]
 
@@ -46,16 +46,7 @@ class FittedModel:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     if TYPE_CHECKING:  # bound by autobuild.api, so that this room imports nothing above it
-
-        def explain(self, space: SearchSpace | None = None, scorer: str | Scorer = "auto") -> Scores:
-            """See :func:`autobuild.explain.scores.explain`."""
-
-        def save(self, folder: str | Path) -> Path:
-            """See :func:`autobuild.fit.store.save_model`."""
-
-        @staticmethod
-        def load(folder: str | Path) -> FittedModel:
-            """See :func:`autobuild.fit.store.load_model`."""
+        explain, save, load = _explain, _save_model, staticmethod(_load_model)
 
     def __repr__(self) -> str:
         srcc = self.report.get("test_srcc")

@@ -10,10 +10,13 @@ from autobuild.errors import ConfigError
 from autobuild.jobs.console import say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from autobuild.jobs.run import Run
     from autobuild.search.result import Search
 
 SHOWN = 20  # rows of a table
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 def run(config: Mapping[str, Any]) -> int:
@@ -54,28 +57,67 @@ def _write(folder: Run, found: Search) -> None:
     from autobuild.report import Section, html_page
 
     pictures = {name: (folder.dir / name, caption) for name, caption in draw_search(folder, found)}
-    evaluated = found.evaluated
-    states = evaluated["state"].value_counts().to_dict()
-    running = int((found.trials["state"] == "RUNNING").sum())
-    told = [f"{str(name).lower()}: {count:,}" for name, count in states.items()] + (
-        [f"running: {running}"] if running else []
-    )
-    about = (
-        f"Target: {'; '.join(found.targets)}. Space: {found.space.name}.\n{len(evaluated):,} networks were evaluated ("
-    )
-    about += ", ".join(told) + f"); storage: {found.address}."
-    several = len(found.targets) > 1
-    best = (found.front if several else found.best).head(SHOWN)
-    best = best.drop(columns=["state", "reason"]).dropna(axis="columns", how="all")
+    evaluated, several = found.evaluated, len(found.targets) > 1
+    shown = [pictures[name] for name in ("front.png", "hypervolume.png", "history.png") if name in pictures]
     sections = [
-        Section("What was done", about, pictures=[pictures["history.png"]]),
-        Section("The front" if several else "The best networks", table=best),
+        Section("What was done", _summary(found), pictures=shown),
+        Section(f"The front, {found.targets[0]} first" if several else "The best networks", table=_best(found)),
+        Section("Spaces", "\n".join(_narrowings(found)), _chain(found), [pictures["chain.png"]]),
     ]
-    if several and "front.png" in pictures:
-        sections[1] = Section("The front", table=best, pictures=[pictures["front.png"], pictures["hypervolume.png"]])
-    sections.append(Section("Spaces", table=found.chain, pictures=[pictures["chain.png"]]))
     failed = evaluated[evaluated["state"] == "FAIL"][["arch", "reason"]]
     if len(failed):
         sections.append(Section("What failed", table=failed.head(SHOWN)))
-    folder.write_text("report.html", html_page(f"Search of {found.space.name}", sections))
-    folder.record(evaluated=len(evaluated), running=running)
+    folder.write_text("report.html", html_page(f"Search of {found.chain['space'][0]}", sections))
+    folder.record(evaluated=len(evaluated), running=_running(found))
+
+
+def _running(found: Search) -> int:
+    return int((found.trials["state"] == "RUNNING").sum())
+
+
+def _summary(found: Search) -> str:
+    """What was searched for, how many networks that took, and what came of it."""
+    evaluated, curve = found.evaluated, found.history
+    counts = evaluated["state"].value_counts().to_dict()
+    told = ", ".join(f"{counts[state]:,} {word}" for state, word in STATES.items() if state in counts)
+    running = f"; {_running(found):,} still running" if _running(found) else ""
+    known = found.trials[found.trials["source"] == "label"]["arch"].nunique()
+    lines = [
+        f"Target: {'; '.join(found.targets)}.",
+        f"Evaluated: {len(evaluated):,} networks{f' ({told})' if told else ''}{running}; known before: {known:,}.",
+    ]
+    if "hypervolume" in curve:
+        volumes = curve["hypervolume"]
+        lines.append(f"The front has {len(found.front):,} networks; hypervolume {volumes.iloc[0]:.4g} at the start, "
+                     f"{volumes.iloc[-1]:.4g} now.")  # fmt: skip
+    elif len(found.best):
+        first, best = curve["best"].iloc[0], found.best.iloc[0]
+        lines.append(f"Best: {best[found.targets[0]]:.5g}, {best['arch']}"
+                     f"{f'; the best label at the start has {first:.5g}' if first == first else ''}.")  # fmt: skip
+    return "\n".join([*lines, f"Storage: {found.address}."])
+
+
+def _best(found: Search) -> pd.DataFrame:
+    """The best networks, without columns that say the same of all of them."""
+    best = (found.front if len(found.targets) > 1 else found.best).head(SHOWN)
+    left_out = ["state", "reason", "number"]
+    if len(found.studies) == 1:
+        left_out.append("study")
+    if not (best["broken"] > 0).any():
+        left_out.append("broken")
+    return best.drop(columns=left_out).dropna(axis="columns", how="all")
+
+
+def _chain(found: Search) -> pd.DataFrame:
+    """The linked studies, sizes as people read them."""
+    from autobuild.spaces import readable_count
+
+    chain = found.chain
+    return chain.assign(size=[readable_count(int(size)) for size in chain["size"]])[
+        ["study", "space", "size", "share", "evaluated", "carried"]
+    ]
+
+
+def _narrowings(found: Search) -> list[str]:
+    chain = found.chain
+    return [f"{study}: {why}." for study, why in zip(chain["study"], chain["why"], strict=True) if why]

@@ -148,9 +148,7 @@ def _tell(phases: Phases, progress: Progress) -> None:
 
 
 def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
-    from autobuild.search.curves import history
-
-    curve = history(found.trials, found.targets)
+    curve = found.history
     frames = {"trials": found.trials, "best": found.best, "front": found.front, "chain": found.chain, "history": curve}
     for name, frame in frames.items():
         folder.write_frame(f"{name}.csv", frame)
@@ -164,7 +162,7 @@ def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
         evaluated=len(evaluated),
         failed=int(states.get("FAIL", 0)),
         pruned=int(states.get("PRUNED", 0)),
-        labels=int((found.trials["source"] == "label").sum()),
+        labels=found.trials[found.trials["source"] == "label"]["arch"].nunique(),
         best=best[found.targets[0]].iloc[0] if len(best) else None,
         best_arch=best["arch"].iloc[0] if len(best) else None,
         n_front=len(found.front),

@@ -16,9 +16,8 @@ def draw_search(folder: Run, found: Search) -> list[tuple[str, str]]:
         File name and caption of each picture.
     """
     from autobuild import plot
-    from autobuild.search.curves import history
 
-    curve = history(found.trials, found.targets)
+    curve = found.history
     drawn = [("history.png", "The first target over the evaluations", plot.search_history(curve, found.targets[0]))]
     if len(found.targets) in (2, 3):
         front = plot.search_front(found.trials, found.front, found.targets)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from autobuild.plot.fusion_map import SHADES
 from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, below, message, own_axes, styled
+from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     from autobuild.cost.fusion.fusing import Fused
@@ -27,19 +28,22 @@ def fusion_traffic(fused: Fused, ax: Axes | None = None) -> Axes:
     if not groups:
         return message(ax, title, "The network has no operations.")
     x = np.arange(1, len(groups) + 1)
-    own = np.array([cost.dram_bytes for cost in fused.group_costs]) / 1e6
+    own = np.array([cost.dram_bytes for cost in fused.group_costs])
     alone = [sum(fused.costs(1 << i).dram_bytes for i in range(len(fused.graph)) if mask >> i & 1) for mask in groups]
+    scale, unit = byte_unit(max(alone))
     ax.bar(
-        x, np.array(alone) / 1e6, color="none", edgecolor=GREY, linewidth=0.7, width=0.8, label="its operations alone"
+        x, np.array(alone) / scale, color="none", edgecolor=GREY, linewidth=0.7, width=0.8, label="its operations alone"
     )
     colours = [SHADES[i % len(SHADES)] for i in range(len(groups))]
-    ax.bar(x, own, color=colours, edgecolor=INK, linewidth=0.5, width=0.8, label="fused")
-    ax.set_ylabel("DRAM traffic (MB)")
+    ax.bar(x, own / scale, color=colours, edgecolor=INK, linewidth=0.5, width=0.8, label="fused")
+    ax.set_ylabel(f"DRAM traffic ({unit})")
     told = fused.metrics
+    size, unit = byte_unit(told["dram_bytes"])
     ax.set_title(
-        f"{title}: {told['dram_bytes'] / 1e6:.2f} MB, {told['reduction']:.1%} less than unfused ({told['status']})"
+        f"{title}: {told['dram_bytes'] / size:.2f} {unit}, {told['reduction']:.1%} less than unfused ({told['status']})"
     )
-    ax.legend(loc="upper right")
+    ax.set_ylim(0, 1.2 * max(alone) / scale)  # room for the legend above the bars
+    ax.legend(loc="upper right", ncols=2)
     ax.margins(x=0.01)
     lower = below(ax)
     if lower is not None:

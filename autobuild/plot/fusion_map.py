@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from autobuild.plot.style import GREY, INK, VERMILLION, message, own_axes, shorten, styled
+from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     from autobuild.cost.fusion.fusing import Fused
@@ -36,9 +37,10 @@ def fusion_groups(fused: Fused, ax: Axes | None = None, columns: int = COLUMNS) 
     lines = max(1, math.ceil(count / columns))
     ax = own_axes(ax, 0.82 * min(columns, max(count, 5)) + 0.4, 0.78 * lines + 0.7)
     told = fused.metrics
+    size, unit = byte_unit(told["unfused_dram_bytes"])
     title = (
         f"{shorten(graph.name or 'network', 40)}: {count} operations in {told['groups']} groups, DRAM "
-        f"{told['dram_bytes'] / 1e6:.2f} MB instead of {told['unfused_dram_bytes'] / 1e6:.2f}"
+        f"{told['dram_bytes'] / size:.2f} {unit} instead of {told['unfused_dram_bytes'] / size:.2f}"
     )
     if not count:
         return message(ax, title, "The network has no operations.")

@@ -15,7 +15,7 @@ def search_history(history: pd.DataFrame, target: str = "target", ax: Axes | Non
     """Draw every evaluation, and the best so far as steps; thin lines part linked studies.
 
     Args:
-        history: As :func:`autobuild.search.curves.history` gives it.
+        history: As ``Search.history`` gives it.
         target: Name of the (first) target.
         ax: Where to draw; a new figure by default.
 
@@ -43,7 +43,7 @@ def search_hypervolume(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the hypervolume of the front so far; thin lines part linked studies.
 
     Args:
-        history: As :func:`autobuild.search.curves.history` gives it for two or three targets.
+        history: As ``Search.history`` gives it for two or three targets.
         ax: Where to draw; a new figure by default.
 
     Raises:

@@ -254,10 +254,8 @@ class _Book:
 
     def set(self, key: str, new: Claim | None) -> None:
         old = self.claims.pop(key, None)
-        for claim, sign in ((old, -1), (new, 1)):
-            if claim is not None:
-                self.taken += sign * claim.counts
-                self.counts[claim.state] += sign * (claim.counts or claim.state == "known")
+        self.taken += (new is not None and new.counts) - (old is not None and old.counts)
+        _recount(self.counts, old, new)
         self.open.discard(key)
         if new is not None:
             self.claims[key] = new
@@ -266,7 +264,7 @@ class _Book:
 
 
 class _BookRows:
-    """A transaction on a book: what it changes is written to the file first."""
+    """A transaction on a book: it sees what it changes; others do once that is written to the file."""
 
     def __init__(self, book: _Book) -> None:
         self.book, self.taken = book, book.taken
@@ -287,7 +285,8 @@ class _BookRows:
         self.changed[key] = None
 
     def open(self) -> list[Claim]:
-        return [self.book.claims[key] for key in sorted(self.book.open)]
+        found = [self.get(key) for key in sorted(self.book.open | self.changed.keys())]
+        return [claim for claim in found if claim is not None and claim.state in OPEN_STATES]
 
     def renew(self, owner: str, expires: float) -> int:
         own = [claim for claim in self.open() if claim.owner == owner and claim.expires > 0]
@@ -296,7 +295,17 @@ class _BookRows:
         return len(own)
 
     def counts(self) -> dict[str, int]:
-        return {state: number for state, number in self.book.counts.items() if number}
+        found = self.book.counts.copy()
+        for key, new in self.changed.items():
+            _recount(found, self.book.claims.get(key), new)
+        return {state: number for state, number in found.items() if number}
 
     def holding(self, digests: Sequence[str]) -> set[str]:
-        return {key for key in digests if key in self.book.claims}
+        return {key for key in digests if self.get(key) is not None}
+
+
+def _recount(counts: Counter[str], old: Claim | None, new: Claim | None) -> None:
+    """Count a claim where it is now, and no longer where it was."""
+    for claim, sign in ((old, -1), (new, 1)):
+        if claim is not None and (claim.counts or claim.state == "known"):
+            counts[claim.state] += sign

@@ -120,16 +120,17 @@ class Claims:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Rows]:
-        with self._mutex, self.store.transaction(self.study) as rows:
+        with self._mutex:  # until the keys told are off the list: a second thread would take others off instead
             told = list(self._told)
-            for key in told:
-                old = rows.get(digest(key))
-                if old is not None and old.owner == self.owner and old.state in OPEN_STATES:
-                    rows.put(replace(old, state="spent", expires=0.0))
-            self.taken = rows.taken
-            yield rows
-            self.taken = rows.taken
-        del self._told[: len(told)]
+            with self.store.transaction(self.study) as rows:
+                for key in told:
+                    old = rows.get(digest(key))
+                    if old is not None and old.owner == self.owner and old.state in OPEN_STATES:
+                        rows.put(replace(old, state="spent", expires=0.0))
+                self.taken = rows.taken
+                yield rows
+                self.taken = rows.taken
+            del self._told[: len(told)]
 
     def claim(self, key: str, arch: str = "", trial: int = -1, limit: int | None = None) -> str:
         """Try to get ``key``.

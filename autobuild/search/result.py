@@ -112,6 +112,13 @@ class Search:
             )
         return pd.DataFrame(rows)
 
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The best so far, or the hypervolume so far, after each evaluation: see :mod:`autobuild.search.curves`."""
+        from autobuild.search.curves import history  # which reads frames by this module
+
+        return history(self.trials, self.targets)
+
     def __repr__(self) -> str:
         told = f"{len(self.evaluated):,} evaluated, {self.space.name}, target {', '.join(self.targets)}"
         if len(self.targets) > 1:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from autobuild.construct import narrow, narrow_rows, narrowing_note
 from autobuild.errors import ConfigError
 from autobuild.spaces import load_space, readable_count, sequence_space
+from autobuild.spaces.sizes import byte_unit
 
 coarse = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 
@@ -113,6 +114,14 @@ def test_scores_that_do_not_fit_the_space_are_refused() -> None:
 )
 def test_readable_counts(count: int, text: str) -> None:
     assert readable_count(count) == text
+
+
+@pytest.mark.parametrize(
+    ("largest", "divided"),
+    [(0, (1, "bytes")), (999, (1, "bytes")), (1000, (1e3, "kB")), (26_570_000, (1e6, "MB")), (1_064e6, (1e9, "GB"))],
+)
+def test_bytes_are_written_with_few_digits(largest: float, divided: tuple[float, str]) -> None:
+    assert byte_unit(largest) == divided
 
 
 @given(st.integers(10**6, 10**60))

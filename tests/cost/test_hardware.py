@@ -54,6 +54,20 @@ def test_a_description_of_ones_own(tmp_path):
     assert read_hardware(mine) is mine
 
 
+def test_a_description_with_a_number_changed():
+    edge = read_hardware("edge_npu")
+    small = read_hardware(edge, buffer_bytes="8192")
+    assert dataclasses.replace(edge, buffer_bytes=8192, name=small.name, source=small.source) == small
+    assert small.name == "edge_npu with buffer_bytes=8192"
+    assert small.source == f"{edge.source} Changed: buffer_bytes=8192."
+    assert read_hardware("edge_npu", name="mine", clock_hz=1e8).name == "mine"
+    assert read_hardware("edge_npu", name="mine") == dataclasses.replace(edge, name="mine")
+    with pytest.raises(ConfigError, match="edge_npu: unknown key 'bufer_bytes': did you mean 'buffer_bytes'"):
+        read_hardware("edge_npu", bufer_bytes=1)
+    with pytest.raises(ConfigError, match="edge_npu: buffer_bytes=-1: a number above 0"):
+        read_hardware("edge_npu", buffer_bytes=-1)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

@@ -96,3 +96,18 @@ class TestOfThePackage(CostConformance):
     @pytest.fixture
     def cost(self, package):
         return make_cost("deepest_path")
+
+
+def test_all_costs_of_architectures_as_a_table():
+    space = ab.space("tiny_mbconv")
+    archs, costs = space.sample(3, seed=0), ab.costs(space)
+    table = costs.table(archs)
+    assert table.columns.tolist()[:3] == ["arch", "params", "macs"]
+    assert {"activation_peak_bytes", "roofline_ms", "dram_bytes"} < set(table)
+    assert not [name for name in table if name.startswith("latency")]  # nothing is run unasked
+    assert table["arch"].tolist() == [arch.text for arch in archs]
+    for name in table.columns[1:]:
+        assert table[name].tolist() == costs[name](archs).tolist()
+    assert costs.table(archs[0:1], ["macs"]).columns.tolist() == ["arch", "macs"]
+    with pytest.raises(ConfigError, match="tiny_mbconv has no cost 'mac': did you mean 'macs'"):
+        costs.table(archs, ["mac"])

@@ -108,7 +108,7 @@ def test_a_killed_search_goes_on_by_the_same_command(folder: Path) -> None:
         process.wait()
     assert main(["report", "run=s", "out=half"]) == 0  # of a search that is not finished
     half = Path("half/report.html").read_text()
-    assert "running: 1" in half
+    assert "1 still running" in half
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.count("resuming") == 1
     trials = pd.read_csv("s/trials.csv", dtype={"arch": str})
     assert len(trials) == trials["arch"].nunique() == 14

@@ -30,7 +30,8 @@ def test_traffic_of_every_group(fused):
     ax = plot.fusion_traffic(fused)
     heights = [patch.get_height() for patch in ax.patches]
     assert len(heights) == 2 * len(fused.partition.groups)
-    assert sum(heights[len(heights) // 2 :]) == pytest.approx(fused.metrics["dram_bytes"] / 1e6)
+    assert sum(heights[len(heights) // 2 :]) == pytest.approx(fused.metrics["dram_bytes"] / 1e3)
+    assert ax.get_ylabel() == "DRAM traffic (kB)"
     lower = ax.figure.axes[1]
     assert [patch.get_height() * 1024 for patch in lower.patches] == pytest.approx(list(fused.groups["buffer_bytes"]))
 
@@ -40,6 +41,7 @@ def test_sweep_draws_a_line_a_scheme(fused):
     ax = plot.buffer_sweep(swept)
     lines = {line.get_label(): line for line in ax.lines}
     for scheme, part in swept.groupby("scheme"):
-        assert list(lines[scheme].get_ydata()) == pytest.approx(list(part["dram_bytes"] / 1e6))
+        assert list(lines[scheme].get_ydata()) == pytest.approx(list(part["dram_bytes"] / 1e3))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["2 Ki", "4 Ki", "8 Ki"]
     with pytest.raises(ConfigError, match="dram_bytes"):
         plot.buffer_sweep(swept.drop(columns="dram_bytes"))

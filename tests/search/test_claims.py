@@ -107,6 +107,55 @@ def test_an_outcome_that_was_not_told_is_kept_for_who_takes_over(store):
     assert here.spent("k")
 
 
+def test_a_transaction_sees_what_it_has_written(store):
+    """An outcome that was told is written down with whatever comes next, and that must not undo it."""
+    asked = {
+        "renew": lambda claims: claims.renew(),
+        "open": lambda claims: claims.open(),
+        "counts": lambda claims: 1 - claims.counts()["spent"],
+    }
+    for key, ask in asked.items():
+        claims = Claims(store, f"study {key}")
+        claims.claim(key, limit=1)
+        claims.measured(key, "{}")
+        claims.spent_soon(key)
+        assert not ask(claims)
+        assert claims.get(key).state == "spent"
+        assert claims.claimed([key]) == {key}
+
+
+class Handing:
+    """A lock that lets another thread do something as soon as it is free."""
+
+    def __init__(self, lock, then):
+        self.lock, self.then = lock, then
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, *error):
+        self.lock.release()
+        then, self.then = self.then, list
+        then()
+
+
+def test_what_was_told_is_written_down_whatever_two_threads_do_at_once(store):
+    """The thread of the signs of life writes what the search has told, too: neither may forget the other's."""
+    claims = Claims(store, "s")
+    for key in ("a", "b"):
+        claims.claim(key, limit=2)
+        claims.measured(key, "{}")
+
+    def search():
+        claims.renew()
+        claims.spent_soon("b")
+
+    claims.spent_soon("a")
+    claims._mutex = Handing(claims._mutex, search)
+    claims.renew()
+    assert claims.counts()["spent"] == 2
+
+
 def test_a_process_of_this_machine_is_known_to_be_alive_or_dead():
     if not module._place():
         pytest.skip("this system has no /proc")

@@ -14,6 +14,7 @@ from autobuild.cost.fusion.partition.partition import Partition
 from autobuild.cost.fusion.partition.solve import solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.graphs.operations import OperationGraph
+from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +119,11 @@ class Fused:
 
     def __repr__(self) -> str:
         told = self.metrics
+        size, unit = byte_unit(told["unfused_dram_bytes"])
         return (
             f"Fused({self.graph.name or 'network'}: {told['operations']} operations in {told['groups']} groups, "
-            f"{told['dram_bytes'] / 1e6:,.2f} MB of DRAM traffic instead of {told['unfused_dram_bytes'] / 1e6:,.2f}, "
+            f"{told['dram_bytes'] / size:,.2f} {unit} of DRAM traffic instead of "
+            f"{told['unfused_dram_bytes'] / size:,.2f}, "
             f"{told['status']})"
         )
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from autobuild.errors import Pruned
 from autobuild.evaluate.executors.events import Event, Failed, Finished, Reported, Stopped
 from autobuild.evaluate.executors.perform import perform
+from autobuild.evaluate.executors.queued import QueuedExecutor, Task
 from autobuild.evaluate.metrics import checked_metrics
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
     from autobuild.spaces import SearchSpace
 
-Task = tuple[int, str, int]
 
-
-class InlineExecutor:
+class InlineExecutor(QueuedExecutor):
     """Runs one evaluation at a time in a thread of this process, so that closures serve as evaluators.
 
     An evaluation that reports waits there until :meth:`wait` is called again: what is pruned by then takes no further
@@ -29,27 +26,20 @@ class InlineExecutor:
     that is cancelled goes on unheard until its next report.
     """
 
-    capacity = 1
-
     def __init__(self, space: SearchSpace, evaluator: Evaluator, *, reports: bool = True) -> None:
+        super().__init__(capacity=1)
         self._space, self._evaluator, self._reports = space, evaluator, reports
-        self._waiting: deque[Task] = deque()
-        self._pending: list[Event] = []  # of tasks that were pruned before they began
         self._running: _Running | None = None
-
-    def submit(self, task_id: int, arch: str, seed: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        self._waiting.append((task_id, arch, seed))
 
     def wait(self, timeout_s: float) -> list[Event]:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
         if self._pending:
             events, self._pending = self._pending, []
             return events
-        if self._running is None:
-            if not self._waiting:
-                return []
+        if self._running is None and self._waiting:
             self._running = _Running(self._space, self._evaluator, self._reports, self._waiting.popleft())
+        if self._running is None:
+            return []
         event = self._running.next(timeout_s)
         if event is None:
             return []
@@ -57,12 +47,12 @@ class InlineExecutor:
             self._running = None
         return [event]
 
-    def prune(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+    def _feed(self) -> None:
+        """Evaluations begin in :meth:`wait`."""
+
+    def _stop(self, task_id: int) -> None:
         if self._running is not None and self._running.task_id == task_id:
             self._running.stop = True
-        elif self._drop(task_id):
-            self._pending.append(Stopped(task_id))
 
     def cancel(self, task_id: int) -> None:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
@@ -71,24 +61,11 @@ class InlineExecutor:
             self._running.abandon()
             self._running = None
 
-    def _drop(self, task_id: int) -> bool:
-        kept = deque(task for task in self._waiting if task[0] != task_id)
-        dropped, self._waiting = len(kept) < len(self._waiting), kept
-        return dropped
-
     def close(self) -> None:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
         self._waiting.clear()
         if self._running is not None:
             self.cancel(self._running.task_id)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Running:

@@ -9,16 +9,15 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from multiprocessing import connection
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import Pruned
-from autobuild.evaluate.executors.events import Event, Failed, Reported, Stopped
+from autobuild.evaluate.executors.events import Event, Failed, Reported
 from autobuild.evaluate.executors.packing import packed, unpacked
 from autobuild.evaluate.executors.perform import perform
+from autobuild.evaluate.executors.queued import QueuedExecutor, Task, too_long
 from autobuild.evaluate.executors.sessions import kill_session
 from autobuild.evaluate.executors.unguarded import EXIT_CODE, NAME, refuse_unguarded, unguarded
 from autobuild.evaluate.metrics import checked_metrics
@@ -27,13 +26,11 @@ if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator, Report
     from autobuild.spaces import SearchSpace
 
-Task = tuple[int, str, int]
-
 BEGUN = "begun"
 STARTING_S = 300.0  # how long a process may take to start and load what it evaluates with
 
 
-class LocalExecutor:
+class LocalExecutor(QueuedExecutor):
     """Runs evaluations in spawned processes with one thread each; they stay for the next evaluation.
 
     Each process leads a session of its own, so that programs which an evaluator starts end with it; a process whose
@@ -61,20 +58,12 @@ class LocalExecutor:
         reports: bool = True,
     ) -> None:
         refuse_unguarded()
-        self.capacity = workers
+        super().__init__(workers, time_limit_s)
         self._packed = packed((space, evaluator, reports))
-        self._limit = time_limit_s
-        self._waiting: deque[Task] = deque()
         self._workers: list[_Worker] = []
-        self._pending: list[Event] = []  # of tasks that were pruned before they began
         # Its processes may have children of their own, so they are no daemons, and the interpreter waits for them as it
         # ends: they must be gone by then, whatever became of this object.
         atexit.register(self.close)
-
-    def submit(self, task_id: int, arch: str, seed: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        self._waiting.append((task_id, arch, seed))
-        self._feed()
 
     def wait(self, timeout_s: float) -> list[Event]:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
@@ -114,10 +103,7 @@ class LocalExecutor:
     def _bury(self) -> None:
         self._workers = [worker for worker in self._workers if worker.alive]
 
-    def prune(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        if self._drop(task_id):
-            self._pending.append(Stopped(task_id))
+    def _stop(self, task_id: int) -> None:
         for worker in self._at(task_id):
             worker.send(("prune", task_id))
 
@@ -131,11 +117,6 @@ class LocalExecutor:
     def _at(self, task_id: int) -> list[_Worker]:
         return [worker for worker in self._workers if worker.task is not None and worker.task[0] == task_id]
 
-    def _drop(self, task_id: int) -> bool:
-        kept = deque(task for task in self._waiting if task[0] != task_id)
-        dropped, self._waiting = len(kept) < len(self._waiting), kept
-        return dropped
-
     def close(self) -> None:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
         atexit.unregister(self.close)
@@ -143,26 +124,18 @@ class LocalExecutor:
         while self._workers:
             self._workers.pop().kill()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class _Worker:
     """One child process and the task it is at."""
 
-    def __init__(self, content: bytes, limit: float | None) -> None:
+    def __init__(self, content: bytes, limit_s: float) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, content), name=NAME)
         self.task: Task | None = None
         self.alive = True
         self.begun, self.deadline = False, float("inf")
-        self._limit = limit
+        self._limit = limit_s
         self.process.start()
         theirs.close()
 
@@ -183,7 +156,7 @@ class _Worker:
                 said = self.pipe.recv()
                 if said == BEGUN:
                     self.begun = True
-                    self.deadline = time.monotonic() + (self._limit if self._limit is not None else float("inf"))
+                    self.deadline = time.monotonic() + self._limit
                     continue
                 events.append(said)
                 if not isinstance(said, Reported):
@@ -202,7 +175,7 @@ class _Worker:
         assert self.task is not None
         self.kill()
         if self.begun:
-            return Failed(self.task[0], f"it took longer than time_limit_s={self._limit:g}, and was ended")
+            return too_long(self.task[0], self._limit)
         return Failed(self.task[0], f"its process was not ready within {STARTING_S:g} s", retry=True)
 
     def kill(self) -> None:

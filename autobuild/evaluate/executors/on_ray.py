@@ -9,18 +9,17 @@ import os
 import re
 import socket
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, Pruned, RunError
-from autobuild.evaluate.executors.events import Event, Failed, Reported, Stopped
+from autobuild.evaluate.executors.events import Event, Failed, Reported
 from autobuild.evaluate.executors.packing import packed, unpacked
 from autobuild.evaluate.executors.perform import perform
+from autobuild.evaluate.executors.queued import QueuedExecutor, too_long
 from autobuild.evaluate.metrics import checked_metrics
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ TOKEN = Path("~/.ray/auth_token")
 STORE_BYTES = 200_000_000  # of a cluster that is started here; what is sent is an evaluator and small messages
 
 
-class RayExecutor:
+class RayExecutor(QueuedExecutor):
     """Runs each evaluation as a Ray task; a task whose worker dies has failed, and may be tried again.
 
     Args:
@@ -62,12 +61,9 @@ class RayExecutor:
         cpus: float = 1.0,
         gpus: float = 0.0,
     ) -> None:
-        self.capacity = workers
+        super().__init__(workers, time_limit_s)
         content = packed((space, evaluator, reports))
-        self._limit = time_limit_s
-        self._waiting: deque[tuple[int, str, int]] = deque()
         self._running: dict[int, _Running] = {}
-        self._pending: list[Event] = []
         self._own = self._connect(address, workers, cpus, gpus)
         import ray
 
@@ -114,11 +110,6 @@ class RayExecutor:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._box = ray.remote(num_cpus=0, scheduling_strategy=here)(_Box).remote()
         self._news = self._box.news.remote()
-
-    def submit(self, task_id: int, arch: str, seed: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        self._waiting.append((task_id, arch, seed))
-        self._feed()
 
     def _feed(self) -> None:
         while self._waiting and len(self._running) < self.capacity:
@@ -167,7 +158,7 @@ class RayExecutor:
                 continue
             if report is not None:
                 events.append(Reported(task_id, *report))
-            elif self._limit is not None:
+            else:
                 self._running[task_id].deadline = time.monotonic() + self._limit
         return events
 
@@ -194,18 +185,15 @@ class RayExecutor:
         late = [task_id for task_id, running in self._running.items() if now >= running.deadline]
         for task_id in late:
             self._kill(task_id)
-        return [Failed(task_id, f"it took longer than time_limit_s={self._limit:g}, and was ended") for task_id in late]
+        return [too_long(task_id, self._limit) for task_id in late]
 
     def _kill(self, task_id: int) -> None:
         import ray
 
         ray.cancel(self._running.pop(task_id).ref, force=True)
 
-    def prune(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        if self._drop(task_id):
-            self._pending.append(Stopped(task_id))
-        elif task_id in self._running:
+    def _stop(self, task_id: int) -> None:
+        if task_id in self._running:
             self._box.prune.remote(task_id)
 
     def cancel(self, task_id: int) -> None:
@@ -214,11 +202,6 @@ class RayExecutor:
         if task_id in self._running:
             self._kill(task_id)
             self._feed()
-
-    def _drop(self, task_id: int) -> bool:
-        kept = deque(task for task in self._waiting if task[0] != task_id)
-        dropped, self._waiting = len(kept) < len(self._waiting), kept
-        return dropped
 
     def close(self) -> None:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
@@ -232,14 +215,6 @@ class RayExecutor:
         if self._own:
             ray.shutdown()
             self._own = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _check_reachable(address: str | None) -> None:

@@ -14,16 +14,15 @@ import os
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, RunError
 from autobuild.evaluate.executors.events import Event, Failed, Finished, Reported, Stopped
 from autobuild.evaluate.executors.packing import packed
+from autobuild.evaluate.executors.queued import QueuedExecutor, too_long
 from autobuild.evaluate.executors.slurm_job import ALIVE, Lines, evaluate
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ ENDED_BY_SLURM = ("TIMEOUT", "OUT_OF_MEMORY", "DEADLINE")  # what another try wo
 _TAIL = 300  # characters of a job's log that a message quotes
 
 
-class SlurmExecutor:
+class SlurmExecutor(QueuedExecutor):
     """Runs each evaluation as a job; a job that ends without an outcome has failed, and may be tried again.
 
     Args:
@@ -84,9 +83,8 @@ class SlurmExecutor:
     ) -> None:
         if cluster not in LOOK_S:
             raise ConfigError(f"executor.cluster={cluster}: accepted: {', '.join(LOOK_S)}")
-        self.capacity = workers
-        self._content = packed((space, evaluator, reports))
-        self._limit, self._cluster = time_limit_s, cluster
+        super().__init__(workers, time_limit_s)
+        self._content, self._cluster = packed((space, evaluator, reports)), cluster
         self._folder = Path(folder).absolute() / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         asked = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
         named: dict[str, Any] = {f"slurm_{name}": value for name, value in asked.items() if value is not None}
@@ -103,10 +101,8 @@ class SlurmExecutor:
             name="autobuild",
             **named,
         )
-        self._waiting: deque[tuple[int, str, int]] = deque()
         self._running: dict[int, _Job] = {}
         self._ended: list[_Job] = []
-        self._pending: list[Event] = []
         self._numbers = itertools.count()
         self._queue: set[str] = set()
         self._queue_seen = 0.0
@@ -125,11 +121,6 @@ class SlurmExecutor:
                 return
             with contextlib.suppress(OSError):  # a full disk or a hiccup of the file system: the next one may do
                 self._sign(number)
-
-    def submit(self, task_id: int, arch: str, seed: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        self._waiting.append((task_id, arch, seed))
-        self._feed()
 
     def _feed(self) -> None:
         while self._waiting and len(self._running) < self.capacity:
@@ -160,7 +151,7 @@ class SlurmExecutor:
         events: list[Event] = []
         for said in job.lines.new():
             if "begun" in said:
-                job.deadline = time.monotonic() + (self._limit if self._limit is not None else float("inf"))
+                job.deadline = time.monotonic() + self._limit
                 continue
             events.append(_event(job.task_id, said))
             if not isinstance(events[-1], Reported):
@@ -173,7 +164,7 @@ class SlurmExecutor:
                 events.append(_death(job))
         elif time.monotonic() >= job.deadline:
             self._kill(job)
-            events.append(Failed(job.task_id, f"it took longer than time_limit_s={self._limit:g}, and was ended"))
+            events.append(too_long(job.task_id, self._limit))
         return events
 
     def _is_gone(self, job: _Job) -> bool:
@@ -196,11 +187,8 @@ class SlurmExecutor:
             job.job.cancel(check=False)
         self._leave(job)
 
-    def prune(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
-        if self._drop(task_id):
-            self._pending.append(Stopped(task_id))
-        elif task_id in self._running:
+    def _stop(self, task_id: int) -> None:
+        if task_id in self._running:
             self._running[task_id].lines.stop.touch()
 
     def cancel(self, task_id: int) -> None:
@@ -209,11 +197,6 @@ class SlurmExecutor:
         if task_id in self._running:
             self._kill(self._running[task_id])
             self._feed()
-
-    def _drop(self, task_id: int) -> bool:
-        kept = deque(task for task in self._waiting if task[0] != task_id)
-        dropped, self._waiting = len(kept) < len(self._waiting), kept
-        return dropped
 
     def close(self) -> None:
         """See :class:`~autobuild.evaluate.executors.protocol.Executor`.
@@ -237,14 +220,6 @@ class SlurmExecutor:
                     link.unlink()
             self._folder.rmdir()
             self._folder.parent.rmdir()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass
