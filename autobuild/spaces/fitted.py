@@ -52,7 +52,8 @@ def _codes(unit: Unit, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64],
 
 
 def _indicators(codes: NDArray[np.int64], size: int) -> FloatArray:
-    return (codes[:, None] == np.arange(size)).astype(np.float64)
+    found: FloatArray = (codes[:, None] == np.arange(size)).astype(np.float64)
+    return found
 
 
 def _ridge(table: FloatArray, values: FloatArray) -> tuple[FloatArray, float, float]:
