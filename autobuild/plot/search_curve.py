@@ -67,6 +67,6 @@ def _finished(ax: Axes, title: str) -> Axes:
     ax.set_xlabel("evaluations")
     ax.set_title(title)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    ax.legend(loc="best")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.1)  # over no point of the curve
     ax.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.6)
     return ax
