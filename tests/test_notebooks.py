@@ -10,8 +10,8 @@ nbclient = pytest.importorskip("nbclient")
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
 
-def test_there_is_a_quickstart():
-    assert "01_quickstart" in [path.stem for path in NOTEBOOKS]
+def test_there_is_a_quickstart_and_what_follows_it():
+    assert [path.stem for path in NOTEBOOKS] == ["01_quickstart", "02_search_and_hardware"]
 
 
 @pytest.mark.slow

@@ -62,8 +62,10 @@ def _write(folder: Run, found: Search) -> None:
     sections = [
         Section("What was done", _summary(found), pictures=shown),
         Section(f"The front, {found.targets[0]} first" if several else "The best networks", table=_best(found)),
-        Section("Spaces", "\n".join(_narrowings(found)), _chain(found), [pictures["chain.png"]]),
     ]
+    if len(found.studies) > 1:
+        told = "\n".join(_narrowings(found))
+        sections.append(Section("How the space was narrowed", told, _chain(found), [pictures["chain.png"]]))
     failed = evaluated[evaluated["state"] == "FAIL"][["arch", "reason"]]
     if len(failed):
         sections.append(Section("What failed", table=failed.head(SHOWN)))
@@ -77,19 +79,21 @@ def _running(found: Search) -> int:
 
 def _summary(found: Search) -> str:
     """What was searched for, how many networks that took, and what came of it."""
+    from autobuild.spaces import readable_count
+
     evaluated, curve = found.evaluated, found.history
     counts = evaluated["state"].value_counts().to_dict()
     told = ", ".join(f"{counts[state]:,} {word}" for state, word in STATES.items() if state in counts)
     running = f"; {_running(found):,} still running" if _running(found) else ""
     known = found.trials[found.trials["source"] == "label"]["arch"].nunique()
     lines = [
-        f"Target: {'; '.join(found.targets)}.",
+        f"Target: {'; '.join(found.targets)}. Space: {readable_count(int(found.chain['size'][0]))} networks.",
         f"Evaluated: {len(evaluated):,} networks{f' ({told})' if told else ''}{running}; known before: {known:,}.",
     ]
     if "hypervolume" in curve:
         volumes = curve["hypervolume"]
-        lines.append(f"The front has {len(found.front):,} networks; hypervolume {volumes.iloc[0]:.4g} at the start, "
-                     f"{volumes.iloc[-1]:.4g} now.")  # fmt: skip
+        start = f" ({volumes.iloc[0]:.4g} at the start)" if known else ""
+        lines.append(f"The front has {len(found.front):,} networks; hypervolume {volumes.iloc[-1]:.4g}{start}.")
     elif len(found.best):
         first, best = curve["best"].iloc[0], found.best.iloc[0]
         lines.append(f"Best: {best[found.targets[0]]:.5g}, {best['arch']}"
@@ -98,14 +102,15 @@ def _summary(found: Search) -> str:
 
 
 def _best(found: Search) -> pd.DataFrame:
-    """The best networks, without columns that say the same of all of them."""
+    """The best networks, without columns that say the same of all of them, or nothing of those evaluated."""
     best = (found.front if len(found.targets) > 1 else found.best).head(SHOWN)
     left_out = ["state", "reason", "number"]
     if len(found.studies) == 1:
         left_out.append("study")
     if not (best["broken"] > 0).any():
         left_out.append("broken")
-    return best.drop(columns=left_out).dropna(axis="columns", how="all")
+    own = best[best["source"] != "label"] if (best["source"] != "label").any() else best
+    return best.drop(columns=[*left_out, *(own.columns[own.isna().all()].difference(left_out))])
 
 
 def _chain(found: Search) -> pd.DataFrame:
@@ -113,9 +118,9 @@ def _chain(found: Search) -> pd.DataFrame:
     from autobuild.spaces import readable_count
 
     chain = found.chain
-    return chain.assign(size=[readable_count(int(size)) for size in chain["size"]])[
-        ["study", "space", "size", "share", "evaluated", "carried"]
-    ]
+    sizes = [readable_count(int(size)) for size in chain["size"]]
+    shares = [f"{100 * share:.3g} %" for share in chain["share"]]
+    return chain.assign(size=sizes, share=shares)[["study", "size", "share", "evaluated", "carried"]]
 
 
 def _narrowings(found: Search) -> list[str]:

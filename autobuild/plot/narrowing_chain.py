@@ -35,7 +35,7 @@ def search_chain(chain: pd.DataFrame, ax: Axes | None = None) -> Axes:
         told = f"{readable_count(size)}{share}: {int(own['evaluated']):,} evaluated, {int(own['carried']):,} known"
         ax.text(exponent + 0.02 * widest, row, told, va="center", fontsize=8.5, color=INK)
     ax.set_yticks(list(rows), [shorten(name, 24) for name in chain["study"]])
-    ax.invert_yaxis()
+    ax.set_ylim(max(len(chain), 2) - 0.5, -0.5)
     ax.set_xlim(0, 1.9 * widest)
     ticks = [tick for tick in ax.get_xticks() if 0 <= tick <= widest and float(tick).is_integer()]
     ax.set_xticks(ticks, [f"$10^{{{int(tick)}}}$" for tick in ticks], parse_math=True)

@@ -31,9 +31,9 @@ def search_history(history: pd.DataFrame, target: str = "target", ax: Axes | Non
     if np.isfinite(start):
         ax.axhline(start, color=GREEN, linewidth=0.9, linestyle=(0, (4, 3)), label="best label at the start")
     ax.scatter(
-        history["evaluations"], history["measured"], s=12, color=ORANGE, linewidths=0, label="evaluated", zorder=3
+        history["evaluations"], history["measured"], s=12, color=ORANGE, linewidths=0, label="evaluated", zorder=4
     )
-    ax.step(history["evaluations"], history["best"], where="post", color=BLUE, label="best so far", zorder=4)
+    ax.step(history["evaluations"], history["best"], where="post", color=BLUE, label="best so far", zorder=3)
     ax.set_ylabel(shorten(target, 48))
     return _finished(ax, title)
 
@@ -67,6 +67,6 @@ def _finished(ax: Axes, title: str) -> Axes:
     ax.set_xlabel("evaluations")
     ax.set_title(title)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.1)  # over no point of the curve
     ax.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.6)
     return ax

@@ -59,6 +59,9 @@ def search_front(trials: pd.DataFrame, front: pd.DataFrame, targets: Sequence[st
         ax.scatter(at(front, 1), at(front, 0), s=20, color=BLUE, zorder=4, label="front")
     ax.set_xlabel(shorten(shown[1], 50) + (" (smaller is better)" if flips[1] else ""))
     ax.set_ylabel(shorten(shown[0], 40) + (" (smaller is better)" if flips[0] else ""))
+    for axis in (ax.xaxis, ax.yaxis):  # numbers such as 50,000, up to where powers of ten stand beside the axis
+        if 1000 <= max(abs(end) for end in axis.get_view_interval()) < 1e6:
+            axis.set_major_formatter("{x:,.0f}")
     ax.grid(color=GREY, alpha=0.2, linewidth=0.6)
     ax.legend(loc="best")
     ax.set_title(f"{title}: {len(front):,} of {len(done):,} networks")
