@@ -245,7 +245,6 @@ class _Folding:
         biases = _features(node) if node.bias and node.type in PRODUCERS else 0
         return (numbers - biases) * self.weight_bytes + biases * self.bias_bytes
 
-
     def _shared(self, node: Operation) -> dict[str, int]:
         """Bytes of the weights of a node that others read, too, by what they are called."""
         if not node.shared:
