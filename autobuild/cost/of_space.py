@@ -17,6 +17,7 @@ from autobuild.cost.registry import all_costs
 from autobuild.cost.unit_tables import additive_costs
 from autobuild.errors import ConfigError, CostError, GraphError, SpaceError, nearest
 from autobuild.graphs.of_architecture import graph_of_architecture
+from autobuild.graphs.operations import Shape
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds
 
@@ -32,10 +33,12 @@ class CostOf:
     Args:
         cost: The cost.
         space: The space.
+        input_shape: Channels, height and width of inputs, where they are not those that the space is made for; then
+            all is computed from graphs.
     """
 
-    def __init__(self, cost: Cost, space: SearchSpace) -> None:
-        self.cost, self.space = cost, space
+    def __init__(self, cost: Cost, space: SearchSpace, input_shape: Shape | None = None) -> None:
+        self.cost, self.space, self.input_shape = cost, space, input_shape
         self._known: dict[str, Values] = {}
         self._bounds: Mapping[str, Bounds] | SpaceError | None = None
 
@@ -46,7 +49,7 @@ class CostOf:
             if arch.family != self.space.family:
                 raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
         new = list({arch.text: arch for arch in parsed if arch.text not in self._known}.values())
-        if new and isinstance(self.cost, ArchitectureCost):
+        if new and isinstance(self.cost, ArchitectureCost) and self.input_shape is None:
             self._known.update(self._in_bulk(self.cost, new))
         else:
             self._known.update((arch.text, self._single(arch)) for arch in new)
@@ -69,7 +72,7 @@ class CostOf:
 
     def _single(self, arch: Architecture) -> Values:
         try:
-            graph = graph_of_architecture(self.space, arch)
+            graph = graph_of_architecture(self.space, arch, input_shape=self.input_shape)
         except (GraphError, SpaceError) as error:
             return CostError(f"{self.cost.name} of {arch.text!r}: {error}", "no_network")
         try:
@@ -155,7 +158,8 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
     """Metric -> function of architectures, of all costs of a space.
 
     Counts of :func:`costs_of` come from tables; those of every other registered cost are computed for ``hardware`` from
-    operation graphs, each architecture once. Empty where the space builds no networks.
+    operation graphs, each architecture once. Empty where the space builds no networks, or does not say how large their
+    inputs are; ``lacking`` then says so.
 
     Args:
         space: The space.
@@ -167,10 +171,11 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
 
     def __init__(self, space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> None:
         super().__init__()
-        self.space, self.hardware = space, read_hardware(hardware)
+        self.space, self.hardware, self.lacking = space, read_hardware(hardware), ""
         try:
             counts = costs_of(space)
-        except SpaceError:
+        except SpaceError as error:
+            self.lacking = str(error)
             return
         self.update((name, CountOf(space, name, count)) for name, count in counts.items())
         shared: dict[int, CostOf] = {}

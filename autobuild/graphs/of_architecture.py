@@ -46,10 +46,20 @@ def graph_of_architecture(
 
 
 def shape_of_input(space: SearchSpace, arch: Architecture, input_shape: Shape | None = None) -> Shape:
-    """Channels, height and width of an architecture's input. Raises GraphError where nobody says."""
+    """Channels, height and width of an architecture's input. Raises GraphError where nobody says, or one is not all."""
+    inputs: tuple[str, ...] = getattr(declared_by(space), "INPUTS", ())
+    if len(inputs) > 1:
+        named = ", ".join(f"{name!r}: ..." for name in inputs)
+        raise GraphError(
+            f"networks of space {space.name!r} take {len(inputs)} inputs ({', '.join(inputs)}), so one shape does not "
+            f"make a graph of them: trace a network, autobuild.graph_of(space.realise(arch), {{{named}}})"
+        )
     shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
     if shape is None:
-        raise GraphError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
+        raise GraphError(
+            f"space {space.name!r} does not say how large its inputs are: give input_shape (in jobs "
+            "shape=[channels,height,width]), or declare INPUT_SHAPE beside its SPACE"
+        )
     chosen = next((place for place, stage in enumerate(space.stages) if stage.name == INPUT), None)
     if chosen is not None:
         shape = (shape[0], *[int(space.layers(arch)[chosen][0]["resolution"])] * 2)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import grid, heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.shapes import shape_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +29,13 @@ def run(config: Mapping[str, Any]) -> int:
     if config["cost"] == "?":
         return _list(config["hardware"])
     space, costs = load_space(config["space"]), _costs(config)
+    shape = shape_of(config["shape"])
+    archs = _archs(config, space)
+    _check_inputs(space, archs, costs, shape)
     with Run.open("cost", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            frame, units = costs_table(space, _archs(config, space), costs)
+            frame, units = costs_table(space, archs, costs, shape)
             folder.write_frame("costs.csv", frame)
             missing = int(frame[list(units)].isna().sum().sum())
             folder.record(hardware=asdict(hardware), units=units, space=space.name, missing=missing)
@@ -73,8 +77,31 @@ def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
     return space.sample(config["n"], seed=config["seed"], design="depth")
 
 
+def _check_inputs(
+    space: SearchSpace, archs: list[Architecture], costs: list[Cost], shape: tuple[int, ...] | None
+) -> None:
+    """Refuse at once what would have a number for no architecture: graphs of networks whose inputs nobody knows.
+
+    Raises:
+        GraphError: No cost has a number without a graph, and there is none.
+    """
+    from autobuild.cost.protocol import ArchitectureCost
+    from autobuild.errors import CostError
+    from autobuild.graphs.of_architecture import shape_of_input
+
+    for cost in costs:
+        if isinstance(cost, ArchitectureCost):
+            try:
+                cost.of_architectures(space, archs[:1])
+            except CostError:
+                continue
+            return
+    if archs:
+        shape_of_input(space, archs[0], shape)
+
+
 def costs_table(
-    space: SearchSpace, archs: list[Architecture], costs: list[Cost]
+    space: SearchSpace, archs: list[Architecture], costs: list[Cost], shape: tuple[int, ...] | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """``arch``, a column a metric (NaN where there is no number) and ``reason``; and the unit of every metric."""
     import numpy as np
@@ -88,7 +115,7 @@ def costs_table(
     units: dict[str, str] = {}
     reasons: list[list[str]] = [[] for _ in archs]
     for cost in costs:
-        found = CostOf(cost, space).found(archs)
+        found = CostOf(cost, space, shape).found(archs)
         for metric, unit in metric_units(cost).items():
             units[metric] = unit
             columns[metric] = [np.nan if isinstance(own, CostError) else own[metric] for own in found]

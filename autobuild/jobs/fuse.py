@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError, nearest
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.shapes import shape_of
 
 if TYPE_CHECKING:
     from autobuild.graphs.operations import OperationGraph
@@ -72,9 +73,7 @@ def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> OperationGr
     from autobuild.graphs import zoo
     from autobuild.graphs.of_architecture import graph_of_architecture
 
-    shape = tuple(config["shape"]) if config["shape"] is not None else None
-    if shape is not None and (len(shape) != 3 or min(shape) < 1):
-        raise ConfigError(f"shape={list(shape)}: channels, height and width are accepted, each above 0")
+    shape = shape_of(config["shape"])
     if kind == "space":
         return graph_of_architecture(ab.space(config["space"]), rest, input_shape=shape)
     if kind == "onnx":

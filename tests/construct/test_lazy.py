@@ -1,6 +1,7 @@
 """Networks whose last word takes long: what is built is what looking at all of them would give."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autobuild as ab
-from autobuild.construct import Limited, Metric, build_refined, parse_where
+from autobuild.construct import Limited, Metric, NoNetworkError, build_refined, parse_where
 from autobuild.construct.refine import Pool
 from autobuild.spaces.additive import Additive, Bounds
+from autobuild.spaces.fitted import fitted_sum
 
 SPACE = ab.sequence_space("s", {"a": [1, 2], "b": [1, 2], "c": 1}, {"w": [1, 2, 3], "k": [1, 2]}, text="w{w}k{k}")
 ALL = [SPACE.assemble(i) for i in itertools.product(*(range(unit.size) for unit in SPACE.units))]
@@ -122,6 +124,72 @@ def test_sums_that_enclose_a_cost_decide_rightly_and_the_rest_is_computed(where,
     assert all(true[PLACE[arch.text]] for arch in built)
     best = sorted(truth[true], reverse=True)[:5]
     assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
+
+
+def nearly_a_sum(rng):
+    """An effect of every layer's width and kernel, and some chance."""
+    effect = {name: rng.uniform(0, 3, 4) for name in "wk"}
+    of_layers = [sum(effect[name][layer[name]] for run in SPACE.layers(arch) for layer in run for name in "wk")
+                 for arch in ALL]  # fmt: skip
+    return np.array(of_layers) + rng.normal(0, 0.5, len(ALL))
+
+
+def only_fitted(cost, where, score):
+    """A cost that no sums enclose: its sum is fitted to a few networks."""
+
+    def evaluate(archs):
+        return cost[[PLACE[arch.text] for arch in archs]]
+
+    fit = partial(fitted_sum, SPACE)
+    some = np.random.default_rng(0).choice(len(ALL), 60, replace=False)
+    table, off = fit(INDICES[some], cost[some])
+    metric = Metric(evaluate, table, margin=off, fit=fit, known=(INDICES[some], cost[some]), slow=True)
+    return Limited(SPACE, score, parse_where(where), {"cost": metric})
+
+
+@pytest.mark.parametrize("where", ["cost <= 13", "2*cost - 1 < 26", "cost >= 13", "11 <= cost <= 13"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fitted_sum_leads_to_the_best_networks_and_decides_nothing_for_certain(where, seed):
+    rng = np.random.default_rng(seed)
+    cost = nearly_a_sum(rng)
+    score = Additive(0.0, tuple(rng.normal(size=unit.size) for unit in SPACE.units))
+    problem = only_fitted(cost, where, score)
+    true = np.all([limit.holds(limit.evaluate(lambda name: cost)) for limit in problem.limits], axis=0)
+    verdict = problem.decide(ALL)
+    assert set(verdict) <= {0, -1}
+    assert (~true[verdict == -1]).mean() > 0.97
+    truth = score.totals(INDICES)
+    built = build_refined(SPACE, dict(zip((u.name for u in SPACE.units), score.tables, strict=True)),
+                          lambda archs: truth[[PLACE[a.text] for a in archs]], top=5, limited=problem)  # fmt: skip
+    assert all(true[PLACE[arch.text]] for arch in built)
+    best = sorted(truth[true], reverse=True)[:5]
+    assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
+    for unit, kept in enumerate(problem.possible()):  # nothing is dropped that some network within the limits has
+        assert set(INDICES[true, unit]) <= set(kept.tolist())
+
+
+def test_a_limit_that_no_network_keeps_is_refused_with_what_was_computed():
+    nothing = {unit.name: np.zeros(unit.size) for unit in SPACE.units}
+    problem = only_fitted(nearly_a_sum(np.random.default_rng(0)), "cost <= -9", Additive(0.0, tuple(nothing.values())))
+    with pytest.raises(NoNetworkError, match=r"cost <= -9: cost of \d+ networks near it is "):
+        build_refined(SPACE, nothing, lambda archs: np.zeros(len(archs)), limited=problem)
+
+
+def test_a_sum_is_found_again_and_what_is_none_has_a_margin():
+    rng = np.random.default_rng(0)
+    some = rng.choice(len(ALL), 80, replace=False)
+    additive = np.array([1.0 + 3 * sum(layer["w"] == 2 for run in SPACE.layers(arch) for layer in run) for arch in ALL])
+    for noise in (0.0, 0.7):
+        values = additive + rng.normal(0, noise, len(ALL))
+        given = values[some]
+        given[:5] = np.nan
+        table, off = fitted_sum(SPACE, INDICES[some], given)
+        error = table.totals(INDICES) - values
+        assert np.sqrt((error**2).mean()) == pytest.approx(off, rel=0.3, abs=1e-3)
+        assert off == pytest.approx(noise, rel=0.3, abs=1e-3)
+    few, off = fitted_sum(SPACE, INDICES[:1], [4.0])
+    assert few.totals(INDICES[:3]).tolist() == [4.0] * 3
+    assert off == 0
 
 
 def test_an_impossible_limit_is_proven_by_the_lower_sums():

@@ -51,16 +51,40 @@ def test_hardware_by_name_by_file_and_in_a_sweep(capsys):
 
 
 def test_what_has_no_number_says_why(capsys):
-    assert main(["cost", "space=sd_unet", "n=1", "cost=params,roofline", "out=none"]) == 0
+    tiny = yaml.safe_load((resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text())
+    Path("tiny.yaml").write_text(yaml.safe_dump({**tiny, "buffer_bytes": 300}))
+    assert main(["cost", "space=mnasnet", "n=1", "cost=params,dram_bytes", "hardware=tiny.yaml", "out=none"]) == 0
     frame = pd.read_csv("none/costs.csv")
-    assert frame[["params", "roofline_ms", "roofline_mj"]].isna().all(axis=None)
-    assert "no_network: " in frame["reason"][0]
-    assert "does not say how large its inputs are" in capsys.readouterr().out
-    assert json.loads(Path("none/metrics.json").read_text())["missing"] == 3
+    assert frame["params"].notna().all()
+    assert frame[["dram_bytes", "unfused_dram_bytes"]].isna().all(axis=None)
+    assert "infeasible: " in frame["reason"][0]
+    assert "cannot be scheduled" in capsys.readouterr().out
+    assert json.loads(Path("none/metrics.json").read_text())["missing"] == 2
     assert main(["cost", "cost=roofline,latencies"]) == 2
     assert "cost=latencies: unknown name" in capsys.readouterr().err
     assert main(["cost", "cost=?"]) == 0
     assert "roofline_mj [mJ]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cost", ["dram_bytes,roofline", "params,dram_bytes", "null"])
+def test_a_space_of_which_no_graph_can_be_made_is_refused_at_once(cost, capsys):
+    assert main(["cost", "space=sd_unet", "n=2", f"cost={cost}", "out=none"]) == 2
+    assert "take 3 inputs (sample, timestep, encoder_hidden_states)" in capsys.readouterr().err
+    assert not Path("none").exists()
+    assert main(["fuse", f"model=space:{ab.space('sd_unet').example}", "space=sd_unet", "shape=[9,64,64]"]) == 2
+    assert "take 3 inputs" in capsys.readouterr().err
+
+
+def test_inputs_of_another_size(capsys):
+    words = ["cost", "space=nas_bench_macro", "arch=00000000", "cost=macs,dram_bytes"]
+    for shape, out in (("null", "own"), ("[3,64,64]", "larger")):
+        assert main([*words, f"shape={shape}", f"out={out}"]) == 0
+    own, larger = (pd.read_csv(f"{out}/costs.csv", dtype={"arch": str}) for out in ("own", "larger"))
+    graph = ab.graph_of(ab.space("nas_bench_macro").realise("00000000"), (1, 3, 64, 64))
+    assert larger["macs"][0] == graph.macs > 3 * own["macs"][0]
+    assert larger["dram_bytes"][0] == ab.fuse(graph).metrics["dram_bytes"] > own["dram_bytes"][0]
+    assert main([*words, "shape=[3,64]"]) == 2
+    assert "shape=[3, 64]: channels, height and width" in capsys.readouterr().err
 
 
 def test_what_is_asked_for_is_named_as_it_was_given(capsys):
