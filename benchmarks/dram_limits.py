@@ -138,7 +138,7 @@ def main() -> None:
     path = RESULTS / "dram_limits.csv"
     if path.exists() and not given.quick:
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame = pd.concat([stored[~stored["space"].isin(names)], frame])
+        frame = pd.concat([frame, stored[~stored["space"].isin(names)]])
         frame = frame.sort_values("space", key=lambda column: column.map(list(SPACES).index), kind="stable")
     write("dram_limits", frame, quick=given.quick, note=f"The {TOP} best networks under each limit. {machine()}")
 

@@ -52,7 +52,7 @@ def _codes(unit: Unit, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64],
 
 
 def _indicators(codes: NDArray[np.int64], size: int) -> FloatArray:
-    return (codes[:, None] == np.arange(size)).astype(np.float64)
+    return np.equal(codes[:, None], np.arange(size)).astype(np.float64)
 
 
 def _ridge(table: FloatArray, values: FloatArray) -> tuple[FloatArray, float, float]:
