@@ -12,6 +12,7 @@ which shares nothing with what built it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -138,9 +139,10 @@ def main() -> None:
     path = RESULTS / "dram_limits.csv"
     if path.exists() and not given.quick:
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame = pd.concat([stored[~stored["space"].isin(names)], frame])
+        frame = pd.concat([frame, stored[~stored["space"].isin(names)]])
         frame = frame.sort_values("space", key=lambda column: column.map(list(SPACES).index), kind="stable")
-    write("dram_limits", frame, quick=given.quick, note=f"The {TOP} best networks under each limit. {machine()}")
+    load = f"Load of the machine at the end: {os.getloadavg()[0]:.1f}."
+    write("dram_limits", frame, quick=given.quick, note=f"The {TOP} best networks under each limit. {machine()} {load}")
 
 
 if __name__ == "__main__":

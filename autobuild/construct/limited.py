@@ -157,6 +157,9 @@ class Limited:
         indices, known = metric.known or (rows[:0], values[:0])
         indices, known = np.concatenate([indices, rows[there]]), np.concatenate([known, values[there]])
         table, margin = metric.fitting(indices, known)
+        if there.any():  # what comes up first under a limit is what the sum takes for less than it is
+            more = float((values[there] - table.totals(rows[there])).mean())
+            table = Additive(table.constant + more, table.tables)
         self.metrics[key] = replace(metric, table=table, margin=margin, known=(indices, known))
         return bool(there.any() and abs(off[there].mean()) <= metric.margin / 2)
 

@@ -52,8 +52,7 @@ def _codes(unit: Unit, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64],
 
 
 def _indicators(codes: NDArray[np.int64], size: int) -> FloatArray:
-    found: FloatArray = (codes[:, None] == np.arange(size)).astype(np.float64)
-    return found
+    return np.equal(codes[:, None], np.arange(size)).astype(np.float64)
 
 
 def _ridge(table: FloatArray, values: FloatArray) -> tuple[FloatArray, float, float]:

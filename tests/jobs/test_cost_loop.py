@@ -81,3 +81,18 @@ def test_unknown_names_and_unreachable_limits_are_told(build, capsys):
     assert "dram_bytes <= 100000: out of reach whatever the other limits" in capsys.readouterr().err
     assert build("nas_bench_macro", "hardware=egde_npu", out="third")[0] == 2
     assert "did you mean 'edge_npu'" in capsys.readouterr().err
+
+
+def test_limits_on_what_is_no_sum_over_the_edges_of_a_cell():
+    space = ab.space("nas_bench_201")
+    archs, costs = space.sample(60, seed=0), ab.costs(space)
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": 10 * np.log(costs["macs"](archs))})
+    scores = ab.fit(ab.LabelledSet.from_frame(frame, space), "acc", model="gp", seed=0).explain()
+    limits = {name: int(np.quantile(costs[name](archs), 0.4)) for name in ("dram_bytes", "activation_peak_bytes")}
+    built = scores.build(3, where=" and ".join(f"{name} <= {limit}" for name, limit in limits.items()))
+    assert len(built) == 3
+    for arch, told in zip(built, built.values["cost.dram_bytes"], strict=True):
+        assert bytes_of(space, arch) == told <= limits["dram_bytes"]
+    assert (costs["activation_peak_bytes"](list(built)) <= limits["activation_peak_bytes"]).all()
+    kept = np.all([costs[name](archs) <= limit for name, limit in limits.items()], axis=0)
+    assert built.predicted[0] >= scores.model.predict_mean(np.array(archs)[kept].tolist()).max()
