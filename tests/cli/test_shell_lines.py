@@ -129,7 +129,7 @@ def test_help_and_spaces_answer_within_two_seconds(shell, line: str) -> None:
 def test_quick_commands_import_nothing_heavy(shell, words: str) -> None:
     line = " ".join(f"'{word}'," for word in words.split())
     done = shell(
-        f'''python3 -c "
+        f'''{sys.executable} -c "
 import sys
 from autobuild.cli import main
 assert main([{line}]) == 0

@@ -36,6 +36,15 @@ def test_traffic_of_every_group(fused):
     assert [patch.get_height() * 1024 for patch in lower.patches] == pytest.approx(list(fused.groups["buffer_bytes"]))
 
 
+def test_no_words_lie_over_one_another(fused, overlapping):
+    for ax in (
+        plot.fusion_groups(fused),
+        plot.fusion_traffic(fused),
+        plot.buffer_sweep(buffer_sweep(fused.graph, [1024 * 2**k for k in range(6)])),
+    ):
+        assert overlapping(ax.figure) == []
+
+
 def test_sweep_draws_a_line_a_scheme(fused):
     swept = buffer_sweep(fused.graph, [2048, 4096, 8192])
     ax = plot.buffer_sweep(swept)

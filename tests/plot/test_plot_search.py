@@ -81,6 +81,17 @@ def test_the_chain_has_a_bar_a_study_on_a_scale_of_powers_of_ten():
     assert "20 evaluated, 7 known" in texts[1]
 
 
+def test_no_words_lie_over_one_another(overlapping):
+    told = {"study": ["s"], "size": [2 * 10**11], "share": [1.0], "evaluated": [40], "carried": [0]}
+    long = "100*log(accuracy_of_the_validation_set) - 0.01*latency_ms"
+    for ax in (
+        plot.search_history(history(), long),
+        plot.search_hypervolume(history()),
+        plot.search_chain(pd.DataFrame(told)),
+    ):
+        assert overlapping(ax.figure) == []
+
+
 @pytest.mark.parametrize("draw", [plot.search_history, plot.search_hypervolume, plot.search_chain])
 def test_a_column_that_is_missing_is_named(draw):
     with pytest.raises(ConfigError, match="needs a column"):
