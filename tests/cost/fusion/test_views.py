@@ -18,7 +18,10 @@ from autobuild.cost.fusion.views import Base, View
 def views(draw):
     """A view of a map, some steps from it, and beside it the places of its numbers in memory."""
     shape = (1, draw(st.integers(1, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 4)))
-    view, held = View.whole(Base(shape, draw(st.sampled_from([2, None])), 0)), np.arange(math.prod(shape)).reshape(shape)
+    view, held = (
+        View.whole(Base(shape, draw(st.sampled_from([2, None])), 0)),
+        np.arange(math.prod(shape)).reshape(shape),
+    )
     for step in draw(st.lists(st.sampled_from(["flat", "merge", "permute", "slice"]), max_size=4)):
         if step == "permute":
             order = tuple(draw(st.permutations(range(held.ndim))))
