@@ -38,6 +38,7 @@ from autobuild.fit import CostedModel, FittedModel, load_model, save_model
 from autobuild.fit import fit as _fit
 from autobuild.fit import learning_curve as _learning_curve
 from autobuild.labels import LabelledSet, sample_design
+from autobuild.labels.frame import check_labels
 from autobuild.labels.target import find_name
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
@@ -94,7 +95,7 @@ def fit(
     labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
 ) -> FittedModel:
     """See :func:`autobuild.fit.fit`; costs (:func:`costs`, for ``hardware``) may be named in the target."""
-    model = _fit(labels, target, **{"costs": costs(labels.space, hardware), **options})
+    model = _fit(labels, target, **{"costs": costs(check_labels(labels).space, hardware), **options})
     model._cache["labels"] = labels  # for limits over its other columns; not written to disk
     return model
 
@@ -104,7 +105,7 @@ def learning_curve(
     labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
 ) -> pd.DataFrame:
     """See :func:`autobuild.fit.learning_curve`; costs as in :func:`fit`."""
-    return _learning_curve(labels, target, **{"costs": costs(labels.space, hardware), **options})
+    return _learning_curve(labels, target, **{"costs": costs(check_labels(labels).space, hardware), **options})
 
 
 @functools.wraps(_rounds)
@@ -117,7 +118,7 @@ def rounds(
     **options: Any,
 ) -> Iterator[Round]:
     """See :func:`autobuild.construct.rounds.rounds`; costs as in :func:`fit`."""
-    return _rounds(labels, target, evaluate, *args, **{"costs": costs(labels.space, hardware), **options})
+    return _rounds(labels, target, evaluate, *args, **{"costs": costs(check_labels(labels).space, hardware), **options})
 
 
 def search(space: SearchSpace, evaluator: Any, *, hardware: str | Hardware = DEFAULT, **options: Any) -> Search:
@@ -209,9 +210,7 @@ def _limited(
 ) -> Limited:
     limits = parse_where(where)
     known = labels if labels is not None else scores.model._cache.get("labels")
-    if known is not None and not isinstance(known, LabelledSet):
-        raise ConfigError(f"labels={known!r}: a labelled set is accepted, such as LabelledSet.read gives")
-    if known is not None and known.space.family != scores.space.family:
+    if known is not None and check_labels(known).space.family != scores.space.family:
         raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
     found: dict[str, Metric] = {}
     columns = known.metrics if known is not None else []
@@ -387,7 +386,7 @@ def narrow(
 
 def _scores_of(scores: Scores | Sequence[Scores]) -> list[Scores]:
     """One or several scores, on one space."""
-    every = [scores] if isinstance(scores, Scores) else list(scores)
+    every = [scores] if isinstance(scores, Scores) else list(scores) if isinstance(scores, Sequence) else []
     if not every or any(not isinstance(own, Scores) or own.space.units != every[0].space.units for own in every):
         raise ConfigError("narrow takes scores, or a list of scores of several models on the same space")
     return every

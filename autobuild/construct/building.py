@@ -43,6 +43,10 @@ class Built:
     values: Mapping[str, FloatArray] = field(default_factory=dict)
     prices: pd.DataFrame | None = None
 
+    def __repr__(self) -> str:
+        best = f", the first {self.archs[0].text}, predicted {self.predicted[0]:.5g}" if self.archs else ""
+        return f"Built({len(self):,} architectures{best})"
+
     def __len__(self) -> int:
         return len(self.archs)
 

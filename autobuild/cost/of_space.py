@@ -18,7 +18,7 @@ from autobuild.cost.unit_tables import additive_costs
 from autobuild.errors import ConfigError, CostError, GraphError, SpaceError, nearest
 from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.graphs.operations import Shape
-from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces import Architecture, SearchSpace, check_space
 from autobuild.spaces.additive import Bounds
 
 if TYPE_CHECKING:
@@ -166,12 +166,12 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         hardware: What they are computed for.
 
     Raises:
-        ConfigError: The hardware is unknown or badly described.
+        ConfigError: The hardware is unknown or badly described, or the space is none.
     """
 
     def __init__(self, space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> None:
         super().__init__()
-        self.space, self.hardware, self.lacking = space, read_hardware(hardware), ""
+        self.space, self.hardware, self.lacking = check_space(space), read_hardware(hardware), ""
         try:
             counts = costs_of(space)
         except SpaceError as error:

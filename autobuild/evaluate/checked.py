@@ -29,6 +29,12 @@ class CheckedEvaluator:
     needs: tuple[str, ...]
     source: str
 
+    @property
+    def metrics(self) -> tuple[str, ...] | None:
+        """Names of the metrics that the other gives; None where it does not say."""
+        given = getattr(self.evaluator, "metrics", None)
+        return None if given is None else tuple(given)
+
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
         """The other's metrics.
 

@@ -15,7 +15,7 @@ from autobuild.explain.scores import Scores
 from autobuild.spaces import Architecture
 
 
-@dataclass
+@dataclass(repr=False)
 class AdditiveScores(Scores):
     """Scores that add up: prediction = base + sum of the candidates' scores + a remainder, which is reported.
 

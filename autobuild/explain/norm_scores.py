@@ -39,7 +39,7 @@ def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtyp
     return weight / weight.sum() if weight.sum() > 0 else np.full(hops, 1 / hops)
 
 
-@dataclass
+@dataclass(repr=False)
 class NormScores(Scores):
     """Scores whose tables of features, operations and layers are calibrated hop norms.
 

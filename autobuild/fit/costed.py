@@ -15,7 +15,7 @@ from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class CostedModel(FittedModel):
     """``target = learned + exact``: only the labels are learned, costs are what they are.
 

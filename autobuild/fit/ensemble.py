@@ -18,7 +18,7 @@ from autobuild.fit.warp import Warp
 from autobuild.spaces import Architecture
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class EnsembleModel(FittedModel):
     """A weighted mean of members on the latent scale; intervals are those of its process, calibrated on held-out rows.
 

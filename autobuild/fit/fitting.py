@@ -17,6 +17,7 @@ from autobuild.fit.graph_fit import check_device, fit_graph
 from autobuild.fit.members import Settings
 from autobuild.fit.model import FittedModel
 from autobuild.labels import LabelledSet, TargetValues
+from autobuild.labels.frame import check_labels
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -70,6 +71,7 @@ def fit(
     """
     if model not in FAMILIES:
         raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
+    check_labels(labels)
     check_device(device)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
     if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):

@@ -21,7 +21,7 @@ from autobuild.spaces import Architecture
 CHUNK = 4096
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class GraphModel(FittedModel):
     """A fitted graph encoder.
 

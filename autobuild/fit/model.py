@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +95,8 @@ class FittedModel:
         """
         if not isinstance(level, numbers.Real) or not 0 < level < 1:
             raise ConfigError(f"level={level!r}: a number between 0 and 1 is accepted, e.g. 0.9")
+        if not isinstance(archs, Iterable):
+            raise ConfigError(f"archs={archs!r}: an architecture, its text, or a list of them is accepted")
         listed = [archs] if isinstance(archs, Architecture | str) else list(archs)
         parsed = [self._parse(row, arch) for row, arch in enumerate(listed)]
         predicted, lower, upper = self.intervals(parsed, level)

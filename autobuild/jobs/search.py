@@ -12,6 +12,8 @@ from autobuild.jobs.console import Phases, heading, say, table
 from autobuild.jobs.files import input_files
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
     from autobuild.search.result import Search
@@ -171,6 +173,13 @@ def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
     )
 
 
+def _why(trials: pd.DataFrame) -> str:
+    """Why most of the evaluations that failed did."""
+    reasons = trials.loc[trials["state"] == "FAIL", "reason"].value_counts()
+    rest = "" if len(reasons) == 1 else f"; {len(reasons) - 1:,} other reasons are in trials.csv"
+    return f"failed, {reasons.iloc[0]:,} of them: {' '.join(str(reasons.index[0]).split())}{rest}"
+
+
 def _show(folder: Run) -> None:
     numbers = folder.metrics
     targets = numbers["targets"]
@@ -185,6 +194,8 @@ def _show(folder: Run) -> None:
     heading(
         f"{numbers['evaluated']:,} networks were evaluated: {numbers['failed']:,} failed, {numbers['pruned']:,} pruned"
     )
+    if numbers["failed"]:
+        say(f"  {_why(folder.read_frame('trials.csv'))}")
     if numbers["labels"]:
         say(f"  {numbers['labels']:,} labelled networks of the space were entered as finished trials")
     for note in numbers["notes"]:

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from autobuild.errors import LabelError, TargetError
+from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.labels import splits
 from autobuild.labels.check import average_duplicates, check_table, row_count, row_indices
 from autobuild.labels.importers import read_any
 from autobuild.labels.tables import RawTable, frame_table, write_table
 from autobuild.labels.target import TargetExpression, find_name
-from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces import Architecture, SearchSpace, check_space
 
 FloatArray = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -95,6 +95,8 @@ class LabelledSet:
         Raises:
             LabelError: As for :meth:`read`; ``source`` is what messages call the frame.
         """
+        if not isinstance(frame, pd.DataFrame):
+            raise LabelError(f"{source}: given a {type(frame).__name__}, accepted: a pandas frame; read takes a file")
         table = frame_table(frame, source)
         if not len(frame):
             raise LabelError(f"{source}: the frame has no rows")
@@ -107,6 +109,7 @@ class LabelledSet:
         Raises:
             LabelError: As for :meth:`read`; where the table is of a form that belongs to another space, it says so.
         """
+        check_space(space)
         try:
             archs, metrics = check_table(table, space, n)
         except LabelError as error:
@@ -297,3 +300,14 @@ def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:
             f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} to be computed "
             "with; multiply it by a number, or take its logarithm"
         )
+
+
+def check_labels(given: object, key: str = "labels") -> LabelledSet:
+    """Return what was given for ``key`` if it is a labelled set.
+
+    Raises:
+        ConfigError: It is something else, such as the path of a file.
+    """
+    if isinstance(given, LabelledSet):
+        return given
+    raise ConfigError(f"{key}={given!r}: a labelled set is accepted, such as LabelledSet.read gives")

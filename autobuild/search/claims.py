@@ -40,7 +40,7 @@ class Claim:
         counts: Whether it takes a slot.
         arch: Text of the architecture.
         trial: Number of the Optuna trial that evaluates it; -1 before there is one.
-        tries: How many workers have begun it.
+        tries: How many workers have begun it; those that were stopped, as by Ctrl-C, are left out.
         outcome: What came out, as JSON text.
     """
 
@@ -201,8 +201,13 @@ class Claims:
                 pass
 
     def release(self, key: str) -> bool:
-        """Let anyone take the claim over at once; it keeps its slot."""
-        return self._change(key, OPEN_STATES, expires=0.0)
+        """Let anyone take the claim over at once; it keeps its slot, and what was stopped is not counted as a try."""
+        with self._transaction() as rows:
+            old = rows.get(digest(key))
+            if old is None or old.owner != self.owner or old.state not in OPEN_STATES:
+                return False
+            rows.put(replace(old, expires=0.0, tries=old.tries - (old.state == "held")))
+            return True
 
     def forget(self, key: str) -> bool:
         """Give the key and its slot back."""

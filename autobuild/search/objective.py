@@ -57,7 +57,7 @@ class Objective:
             ConfigError: No target, or more than four.
             TargetError: A text that cannot be read, or a name that is a label column and a cost.
         """
-        texts = [target] if isinstance(target, str) else list(target)
+        texts = [target] if isinstance(target, str) else list(target) if isinstance(target, Sequence) else []
         if not 1 <= len(texts) <= MAX_TARGETS:
             raise ConfigError(f"target={target!r}: one to {MAX_TARGETS} expressions are accepted")
         parsed = tuple(TargetExpression.parse(text) for text in texts)
@@ -83,6 +83,22 @@ class Objective:
         """Metrics that every evaluation has to give."""
         named = [self.source(name, target.text) for target in self.targets for name in target.names]
         return tuple(dict.fromkeys(name for kind, name in named if kind == "label"))
+
+    def check_limits(self, given: Sequence[str] | None) -> None:
+        """Refuse limits over what is no cost, in no label and not among the metrics ``given`` by every evaluation.
+
+        Where ``given`` is None the evaluator does not say, and its evaluations are judged one by one.
+
+        Raises:
+            EvaluationError: No evaluation could ever keep such a limit.
+        """
+        if given is None:
+            return
+        for limit in self.limits:
+            for name in limit.expression.names:
+                kind, bare = self.source(name, limit.text)
+                if kind == "label" and bare not in (*given, *self.labelled):
+                    raise EvaluationError(_unknown("limit", limit.text, bare, (*given, *self.costs)))
 
     def source(self, name: str, text: str) -> tuple[str, str]:
         """``("cost", name)`` or ``("label", name)``.
@@ -180,8 +196,9 @@ class Objective:
         values = self.predict(bare, [arch]) if predicted else None
         if values is None:
             known: Collection[str] = [*metrics, *self.costs]
-            what = "limit" if predicted else "target"
-            raise EvaluationError(
-                f"{what} {text!r}: {bare!r} is neither measured by the evaluation nor a cost: {nearest(bare, known)}"
-            )
+            raise EvaluationError(_unknown("limit" if predicted else "target", text, bare, known))
         return [float(values[0])]
+
+
+def _unknown(what: str, text: str, name: str, known: Collection[str]) -> str:
+    return f"{what} {text!r}: {name!r} is neither measured by the evaluation nor a cost: {nearest(name, known)}"

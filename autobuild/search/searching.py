@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError
+from autobuild.errors import ConfigError, nearest
 from autobuild.evaluate import as_evaluator
-from autobuild.evaluate.executors import Executor, make_executor
+from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor
 from autobuild.fit import FittedModel
 from autobuild.search.chain import Narrow
 from autobuild.search.models import limit_predictor, measured_columns
 from autobuild.search.objective import Cost, Objective
 from autobuild.search.pruning import make_pruner
 from autobuild.search.result import Search
-from autobuild.search.settings import Narrowing, Settings, check_integer
+from autobuild.search.settings import Narrowing, Settings, check_integer, check_prior, check_seconds
 from autobuild.search.stages import Searching, Stale, Surroundings
 from autobuild.search.storage import Patience, open_storage
 from autobuild.search.worker import Progress
-from autobuild.spaces import SearchSpace
+from autobuild.spaces import SearchSpace, check_space
 
 if TYPE_CHECKING:
     import optuna
@@ -117,6 +117,18 @@ def search(
     """
     check_integer("n_jobs", n_jobs, 1)
     check_integer("seed", seed, 0)
+    check_space(space)
+    check_prior(prior, space)
+    check_seconds("lease_s", lease_s)
+    check_seconds("patience_s", patience_s, zero=True)
+    if time_limit_s is not None:
+        check_seconds("time_limit_s", time_limit_s)
+    if not isinstance(executor_options, Mapping | None):
+        raise ConfigError(f"executor_options={executor_options!r}: a mapping is accepted, such as {{'gpus': 1}}")
+    if not isinstance(out, str | Path | None):
+        raise ConfigError(f"out={out!r}: the path of a folder is accepted")
+    if not isinstance(executor, str | None) and not all(hasattr(executor, own) for own in ("submit", "wait")):
+        raise ConfigError(f"executor={executor!r}: {nearest(executor, EXECUTORS)}; an executor is accepted, too")
     if narrow is not None and narrower is None:
         raise ConfigError("narrow= needs narrower=, which ab.search gives")
     labelled = measured_columns(prior, costs or {})
@@ -126,7 +138,7 @@ def search(
         objective=objective,
         n_trials=n_trials,
         sampler=sampler,
-        sampler_options=dict(sampler_options or {}),
+        sampler_options=sampler_options if sampler_options is not None else {},
         grain=grain,
         name=str(name or getattr(space, "name", "")),
         seed=seed,
@@ -141,6 +153,7 @@ def search(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
         evaluates = as_evaluator(evaluator, space, needs=objective.needs, labels=prior, load_model=load_model)
+        objective.check_limits(getattr(evaluates, "metrics", None))
         if executor is None:
             executor = "inline" if n_jobs == 1 and time_limit_s is None else "local"
         if isinstance(executor, str):

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.fit import FittedModel
+from autobuild.fit import FAMILIES, FittedModel
+from autobuild.labels import LabelledSet
+from autobuild.labels.frame import check_labels
 from autobuild.search.objective import Objective
-from autobuild.spaces import SearchSpace
+from autobuild.spaces import SearchSpace, check_space
 from autobuild.spaces.parameters import GRAINS, default_grain
 
 if TYPE_CHECKING:
     import optuna
 
-    from autobuild.labels import LabelledSet
-
 FEWEST = 20  # labels that a model is fitted on
 _HOW = ("top", "threshold", "mass", "share")
+_SAMPLER_OPTIONS = ("mutation", "population", "refit_every")
+_NARROW = "a mapping is accepted, such as {'share': 0.02, 'rounds': 3}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Narrowing:
         Raises:
             ConfigError: An unknown entry, none or several of the four ways, or an unusable number of rounds.
         """
+        if not isinstance(given, Mapping | None):
+            raise ConfigError(f"narrow={given!r}: {_NARROW}")
         if given is None or not any(value is not None for value in given.values()):
             return None
         for name in given:
@@ -76,10 +80,8 @@ class Settings:
     lease_s: float = 120.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.space, SearchSpace):
-            raise ConfigError(
-                f"space={self.space!r}: a search space is accepted, as ab.space(...) or scores.narrow(...) gives"
-            )
+        check_space(self.space)
+        self._check_kinds()
         for name, least in {"n_trials": 1, "retries": 0, "seed": 0}.items():
             check_integer(name, getattr(self, name), least)
         if self.grain not in ("auto", *GRAINS):
@@ -91,6 +93,24 @@ class Settings:
             raise ConfigError(
                 f"narrow: {known} labels and n_trials={self.n_trials} are too few: a model needs {FEWEST} labels and "
                 "evaluations before it narrows; raise n_trials or give prior="
+            )
+
+    def _check_kinds(self) -> None:
+        """Refuse what is of another kind than is accepted."""
+        import optuna
+
+        if not isinstance(self.sampler, str | optuna.samplers.BaseSampler):
+            raise ConfigError(f"sampler={self.sampler!r}: a name such as 'auto', or a sampler of Optuna is accepted")
+        if not isinstance(self.sampler_options, Mapping):
+            raise ConfigError(f"sampler_options={self.sampler_options!r}: a mapping is accepted: {{'population': 20}}")
+        for option in self.sampler_options:
+            if option not in _SAMPLER_OPTIONS:
+                raise ConfigError(f"sampler_options: unknown option {option!r}: {nearest(option, _SAMPLER_OPTIONS)}")
+        several = isinstance(self.model, Sequence) and not isinstance(self.model, str)
+        models = list(self.model) if several else [self.model]  # type: ignore[arg-type]
+        if not all(isinstance(own, FittedModel) for own in models) and self.model not in (None, *FAMILIES):
+            raise ConfigError(
+                f"model={self.model!r}: {nearest(self.model, FAMILIES)}; None, a fitted model or a list of them, too"
             )
 
     def grain_of(self, space: SearchSpace) -> str:
@@ -107,3 +127,16 @@ def check_integer(name: str, value: Any, least: int) -> None:
     """Raise a ConfigError unless ``value`` is an integer of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ConfigError(f"{name}={value!r}: an integer of at least {least} is accepted")
+
+
+def check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
+    """Raise a ConfigError unless ``value`` is a number above 0, or 0 where ``zero`` allows it."""
+    right = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not right or not (value > 0 or (zero and value == 0)):
+        raise ConfigError(f"{name}={value!r}: seconds {'from' if zero else 'above'} 0 are accepted")
+
+
+def check_prior(prior: Any, space: SearchSpace) -> None:
+    """Raise a ConfigError unless ``prior`` is None, or labels of the space's family."""
+    if prior is not None and check_labels(prior, "prior").space.family != space.family:
+        raise ConfigError(f"prior: labels of {prior.space.family!r}; the space searched is of {space.family!r}")

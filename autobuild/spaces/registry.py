@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from autobuild.errors import SpaceError, nearest
+from autobuild.errors import ConfigError, SpaceError, nearest
 from autobuild.resources import resource_dir
 from autobuild.spaces.declare import space_from_yaml
 from autobuild.spaces.serialise import from_json
@@ -219,3 +219,15 @@ def realiser(space: SearchSpace) -> Callable[..., Any]:
         )
     build: Callable[..., Any] = function
     return lambda layers, **given: build(layers, **{name: v for name, v in given.items() if v is not None})
+
+
+def check_space(given: object) -> SearchSpace:
+    """Return what was given for a search space if it is one.
+
+    Raises:
+        ConfigError: It is something else, such as a name that :func:`load_space` would read.
+    """
+    if isinstance(given, SearchSpace):
+        return given
+    how = f"ab.space({str(given)!r})" if isinstance(given, str | Path) else "ab.space(...)"
+    raise ConfigError(f"space={given!r}: a search space is accepted, as {how} or scores.narrow(...) gives")

@@ -63,6 +63,34 @@ def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
             scores.narrow(**wrong)
 
 
+@pytest.mark.parametrize("family", ["gp", "graph"])
+def test_nouns_are_shown_in_a_line(small_labels, family):
+    model = ab.fit(small_labels, "acc - 0.1*latency", model=family, seed=0)
+    scores = model.explain()
+    built = scores.build(top=3)
+    for noun in (model, scores, built):
+        assert type(noun).__name__ in repr(noun) or "Scores" in repr(noun)
+        assert len(repr(noun)) < 200
+    assert repr(built).startswith(f"Built(3 architectures, the first {built[0].text}, predicted ")
+
+
+@pytest.mark.parametrize("given", ["labels.csv", None, 3])
+def test_labels_that_are_none_are_refused(given):
+    for call in (ab.fit, ab.learning_curve):
+        with pytest.raises(ConfigError, match=f"labels={given!r}: a labelled set is accepted"):
+            call(given)
+    with pytest.raises(ConfigError, match=f"labels={given!r}: a labelled set is accepted"):
+        next(ab.rounds(given, "acc", lambda arch: 1.0))
+
+
+def test_scores_and_architectures_that_are_none_are_refused(small_model):
+    for given in (3, None, [], [small_model]):
+        with pytest.raises(ConfigError, match="narrow takes scores"):
+            ab.narrow(given, top=3)
+    with pytest.raises(ConfigError, match="archs=3: an architecture"):
+        small_model.predict(3)
+
+
 def test_several_targets_are_narrowed_for_their_front(small_labels, small_space):
     targets = ("acc", "acc - 0.9*latency")  # which pull against each other
     scores = [ab.fit(small_labels, target, model="gp", seed=0).explain() for target in targets]

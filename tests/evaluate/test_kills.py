@@ -128,3 +128,53 @@ def test_interrupt_leaves_a_usable_file_and_no_children(tmp_path):
     assert 2 < len(rows) < 2 * n
     assert len({(r["arch"], r["seed"]) for r in rows}) == len(rows)
     assert all(float(r["acc"]) == truth(r["arch"], int(r["seed"])) for r in rows)
+
+
+STARTING = """
+import sys
+import time
+from pathlib import Path
+
+if __name__ != "__main__":  # a process of the executor imports the script, which takes its time
+    Path(sys.argv[1]).touch()
+    time.sleep(2)
+
+import autobuild as ab
+from autobuild.evaluate import as_evaluator
+from autobuild.evaluate.executors import make_executor
+
+
+def evaluate(arch):
+    return 1.0
+
+
+if __name__ == "__main__":
+    space = ab.space("tiny_mbconv")
+    with make_executor("local", space, as_evaluator(evaluate, space), workers=1) as executor:
+        executor.submit(0, str(space.sample(1, seed=0)[0]), 0)
+        try:
+            executor.wait(60)
+        finally:
+            time.sleep(1)  # the process outlives the interrupt for a while
+"""
+
+
+def test_an_interrupt_while_processes_start_is_the_parents_alone(tmp_path):
+    """A terminal sends Ctrl-C to all of them; what reads the output sees one interrupt, not one for each process."""
+    script, begun = tmp_path / "starting.py", tmp_path / "begun"
+    script.write_text(STARTING)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(begun)],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell that starts the tests in the background has SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_for(begun.exists, 60)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert errors.count("Traceback") == 1
+    assert process.returncode == -signal.SIGINT

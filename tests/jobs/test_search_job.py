@@ -172,6 +172,7 @@ def test_a_report_is_one_page_that_shows_what_came_as_text(folder: Path, capsys:
     assert main([*WORDS, "n_trials=40", "sampler=random", "out=s", "plots=false"]) == 0
     failed = pd.read_csv("s/trials.csv").query("state == 'FAIL'")
     assert len(failed) > 0
+    assert f"failed, {len(failed)} of them: ValueError: <b>out of memory</b>" in capsys.readouterr().out
     assert main(["report", "run=s", "out=page"]) == 0
     page = Path("page/report.html").read_text()
     assert page.count("data:image/png;base64,") == 1  # there is no chain of spaces to show

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from autobuild.errors import LabelError, TargetError
+from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.labels import LabelledSet
 from autobuild.spaces import SearchSpace
 
@@ -185,3 +185,16 @@ def test_pandas_is_imported_only_when_it_is_used() -> None:
         "l.LabelledSet; assert 'pandas' in sys.modules and 'LabelledSet' in dir(l)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("given", [3, None, ["a.csv"], {"arch": ["w1"]}])
+def test_what_is_no_table_is_told(mbv3: SearchSpace, given: object) -> None:
+    with pytest.raises(LabelError, match=r"labels .*: the path of a file or the name of an embedded set is accepted"):
+        LabelledSet.read(given, mbv3)  # type: ignore[arg-type]
+    with pytest.raises(LabelError, match=f"given a {type(given).__name__}, accepted: a pandas frame"):
+        LabelledSet.from_frame(given, mbv3)  # type: ignore[arg-type]
+
+
+def test_a_space_that_is_only_named_is_told(rows: pd.DataFrame) -> None:
+    with pytest.raises(ConfigError, match=r"space='ofa_mbv3': a search space is accepted, as ab.space\('ofa_mbv3'\)"):
+        LabelledSet.from_frame(rows, "ofa_mbv3")  # type: ignore[arg-type]

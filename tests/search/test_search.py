@@ -165,6 +165,12 @@ def test_a_limit_that_is_not_measured_is_predicted_from_the_labels(space, labels
         ab.search(space, only_acc, n_trials=20, where="ms <= 3")
 
 
+def test_a_limit_over_what_is_never_measured_is_refused_before_an_evaluation(space, labels):
+    with pytest.raises(EvaluationError, match=r"limit 'mss <= 4': 'mss' is neither measured .* did you mean 'ms'"):
+        ab.search(space, labels, n_trials=3, where="mss <= 4")
+    assert len(ab.search(space, labels, n_trials=3, where="ms <= 4").evaluated) == 3
+
+
 def test_several_targets_give_the_front(space):
     small = space.restrict({0: range(4), 1: range(3), 2: range(3)})
     found = ab.search(small, metrics, target=["acc", "-ms"], n_trials=100, sampler="nsga2")
@@ -309,6 +315,31 @@ def test_interrupted_searches_go_on(space, tmp_path):
     assert seen[5] in list(found.evaluated["arch"])  # what was under way is taken up again, at once
 
 
+def test_a_network_that_was_interrupted_again_and_again_has_not_failed(space, tmp_path):
+    """Ctrl-C says nothing about a network: it does not use up the retries of one whose worker is lost."""
+    address = f"sqlite:///{tmp_path}/s.db"
+    seen = []
+
+    class Interrupting:
+        capacity = 1
+
+        def submit(self, task_id, arch, seed):
+            seen.append(arch)
+
+        def wait(self, timeout_s):
+            raise KeyboardInterrupt
+
+        def cancel(self, task_id):
+            pass
+
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            ab.search(space, metrics, n_trials=3, storage=address, retries=0, executor=Interrupting())
+    found = ab.search(space, metrics, n_trials=3, storage=address, retries=0)
+    assert set(found.evaluated["state"]) == {"COMPLETE"}
+    assert set(seen) == {found.evaluated["arch"].iloc[0]}
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
@@ -331,13 +362,41 @@ def test_interrupted_searches_go_on(space, tmp_path):
         ({"storage": "journal:"}, "names no file"),
         ({"storage": "oracle+cx_oracle://me:secret@host/x"}, "driver is not installed"),
         ({"model": "gpp"}, "did you mean 'gp'"),
+        ({"model": 3}, "model=3: .*None, a fitted model"),
+        ({"target": None}, "target=None: one to 4 expressions"),
+        ({"sampler": None}, "sampler=None: a name"),
+        ({"sampler": 3}, "sampler=3: a name"),
+        ({"sampler_options": 3}, "sampler_options=3: a mapping"),
+        ({"sampler_options": {"populaton": 3}}, "did you mean 'population'"),
+        ({"narrow": 0.02}, "narrow=0.02: a mapping"),
+        ({"prior": "labels.csv"}, "prior='labels.csv': a labelled set"),
+        ({"time_limit_s": "1 h"}, "time_limit_s='1 h': seconds above 0"),
+        ({"time_limit_s": float("nan")}, "time_limit_s=nan: seconds above 0"),
+        ({"lease_s": 0}, "lease_s=0: seconds above 0"),
+        ({"patience_s": "a"}, "patience_s='a': seconds from 0"),
+        ({"out": 3}, "out=3: the path"),
+        ({"executor": 3}, "executor=3: .*accepted: inline"),
+        ({"executor_options": 3}, "executor_options=3: a mapping"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused_by_name(space, labels, options, told):
-    given = {"n_trials": 3, "prior": labels if "model" in options else None, **options}
+def test_options_that_cannot_be_used_are_refused_by_name(space, options, told):
+    given = {"n_trials": 3, **options}
     with pytest.raises((ConfigError, TargetError), match=told) as refused:
         ab.search(space, given.pop("evaluator", metrics), **given)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["nas_bench_macro", None, 3])
+def test_a_space_that_is_none_is_refused(given):
+    with pytest.raises(ConfigError, match=f"space={given!r}: a search space is accepted, as ab.space"):
+        ab.search(given, metrics, n_trials=2)
+    with pytest.raises(ConfigError, match=f"space={given!r}: a search space is accepted"):
+        ab.costs(given)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "qmc"])
+def test_any_seed_that_is_no_negative_integer_is_taken(space, sampler):
+    assert len(ab.search(space, metrics, n_trials=2, sampler=sampler, seed=2**40).evaluated) == 2
 
 
 @pytest.mark.parametrize(

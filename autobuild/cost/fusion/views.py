@@ -137,16 +137,15 @@ class View:
         return None, Access(FULL, 1, 1, 0, height - 1)
 
     def span(self) -> tuple[int, int]:
-        """First and last number of a row of the base that the view holds."""
+        """First and last number of a row of the base that the view holds, and whatever lies between them."""
         height, inner = self.base.rows, self.base.inner
-        outer, low = self.offset // (height * inner), self.offset % inner
-        last, high = outer, low
-        for size, stride in zip(self.shape, self.strides, strict=True):
-            if stride >= height * inner:
-                last += (size - 1) * stride // (height * inner)
-            elif stride < inner:
-                high = min(inner - 1, high + (size - 1) * stride)
-        return outer * inner + low, last * inner + high
+        steps = [((size - 1) * stride, stride) for size, stride in zip(self.shape, self.strides, strict=True)]
+        last = self.offset + sum(reach for reach, _ in steps)
+        low = self.offset % inner
+        high = low + sum(reach for reach, stride in steps if stride < inner)
+        if high >= inner or any(reach and stride >= inner and stride % inner for reach, stride in steps):
+            low, high = 0, inner - 1  # it runs on into other rows, as what was flattened does
+        return self.offset // (height * inner) * inner + low, last // (height * inner) * inner + high
 
     def touches(self, axis: int | None, access: Access, one_row: bool = False) -> Iterator[Touch]:
         """Which tensors are read, and how.

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import Pruned
@@ -136,7 +136,12 @@ class _Worker:
         self.alive = True
         self.begun, self.deadline = False, float("inf")
         self._limit = limit_s
-        self.process.start()
+        resource_tracker.ensure_running()  # by itself it would do so in between, and let Ctrl-C through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child has it until it can ignore it
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, task: Task) -> None:
@@ -192,6 +197,7 @@ def _serve(pipe: connection.Connection, content: bytes) -> None:
     """Life of a worker: evaluate what comes through the pipe until it closes."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, and the parent ends its workers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -53,7 +53,7 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
         self.space, self.grain, self.seed, self.mutation = space, grain, seed, mutation
         self.parameters = parameters(space, grain)
         self.history = History(space, grain)
-        self.independent: BaseSampler = RandomSampler(seed)
+        self.independent: BaseSampler = RandomSampler(seed % 2**32)
         self._distributions: dict[str, CategoricalDistribution] = {}
 
     def draw(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Architecture:

@@ -77,7 +77,7 @@ class GeneticSampler(OptunaSampler):
         if population < 2:
             raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")
         with quiet():
-            inner = _NSGA[version](population_size=population, seed=seed, child_generation_strategy=self._child)
+            inner = _NSGA[version](population_size=population, seed=seed % 2**32, child_generation_strategy=self._child)
         super().__init__(space, inner, grain, seed, mutation)
         self._rng = np.random.default_rng(seed)
 

@@ -80,6 +80,13 @@ def test_limits_that_are_no_numbers_are_told_by_name(graph, given):
         ab.fuse(graph, **given)
 
 
+@pytest.mark.parametrize("seed", ["1", -1, 0.5, None, True])
+@pytest.mark.parametrize("algorithm", ["random", "local", "nsga2"])
+def test_a_seed_that_is_none_is_told(graph, algorithm, seed):
+    with pytest.raises(ConfigError, match=f"seed={seed!r}: accepted: an integer from 0"):
+        ab.fuse(graph, algorithm=algorithm, seed=seed, budget=5)
+
+
 @pytest.mark.parametrize("given", [None, 5, "net.onnx", {}, lambda: None])
 def test_what_is_no_graph_is_told(given):
     for use in (ab.fuse, fold):

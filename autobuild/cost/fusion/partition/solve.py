@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from autobuild.cost.fusion.partition.exact import exact_partition
@@ -54,7 +54,7 @@ def solve(
         fit of an explainer included.
 
     Raises:
-        ConfigError: For an unknown algorithm or split, or a limit that is not positive.
+        ConfigError: For an unknown algorithm or split, a limit that is not positive, or a seed that is none.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
@@ -63,6 +63,8 @@ def solve(
     for key, value in (("time_limit_s", time_limit_s), ("budget", budget)):
         if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
             raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise ConfigError(f"seed={seed!r}: accepted: an integer from 0")
     if not costs.n:
         return Partition((), 0, "optimal", 0)
     if algorithm == "exact":
