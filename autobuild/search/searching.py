@@ -16,7 +16,7 @@ from autobuild.search.models import limit_predictor, measured_columns
 from autobuild.search.objective import Cost, Objective
 from autobuild.search.pruning import make_pruner
 from autobuild.search.result import Search
-from autobuild.search.settings import Narrowing, Settings, check_integer
+from autobuild.search.settings import Narrowing, Settings, check_integer, check_seconds
 from autobuild.search.stages import Searching, Stale, Surroundings
 from autobuild.search.storage import Patience, open_storage
 from autobuild.search.worker import Progress
@@ -117,6 +117,9 @@ def search(
     """
     check_integer("n_jobs", n_jobs, 1)
     check_integer("seed", seed, 0)
+    check_seconds("patience_s", patience_s, none=True)
+    if time_limit_s is not None:
+        check_seconds("time_limit_s", time_limit_s)
     if narrow is not None and narrower is None:
         raise ConfigError("narrow= needs narrower=, which ab.search gives")
     labelled = measured_columns(prior, costs or {})

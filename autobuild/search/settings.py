@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FEWEST = 20  # labels that a model is fitted on
 _HOW = ("top", "threshold", "mass", "share")
+_SAMPLER_OPTIONS = ("mutation", "population", "refit_every")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class Settings:
             check_integer(name, getattr(self, name), least)
         if self.grain not in ("auto", *GRAINS):
             raise ConfigError(f"grain={self.grain!r}: {nearest(self.grain, ('auto', *GRAINS))}")
+        check_seconds("lease_s", self.lease_s)
+        self._check_sampler()
+        self._check_model()
         if self.narrowing is not None and self.model is None:
             raise ConfigError("narrow needs a model: model=None was given")
         known = len(self.prior) if self.prior is not None else 0
@@ -92,6 +96,21 @@ class Settings:
                 f"narrow: {known} labels and n_trials={self.n_trials} are too few: a model needs {FEWEST} labels and "
                 "evaluations before it narrows; raise n_trials or give prior="
             )
+
+    def _check_sampler(self) -> None:
+        from optuna.samplers import BaseSampler
+
+        if not isinstance(self.sampler, str | BaseSampler):
+            raise ConfigError(f"sampler={self.sampler!r}: a name or a sampler of Optuna, ready made, is accepted")
+        for name in self.sampler_options:
+            if name not in _SAMPLER_OPTIONS:
+                raise ConfigError(f"sampler_options has {name!r}: {nearest(name, _SAMPLER_OPTIONS)}")
+
+    def _check_model(self) -> None:
+        given = self.model
+        several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        if not (given is None or isinstance(given, str) or all(isinstance(one, FittedModel) for one in several)):
+            raise ConfigError(f"model={given!r}: a family, a fitted model for each target or None is accepted")
 
     def grain_of(self, space: SearchSpace) -> str:
         """The grain for a space, which may be narrower than the one given."""
@@ -107,3 +126,10 @@ def check_integer(name: str, value: Any, least: int) -> None:
     """Raise a ConfigError unless ``value`` is an integer of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ConfigError(f"{name}={value!r}: an integer of at least {least} is accepted")
+
+
+def check_seconds(name: str, value: Any, *, none: bool = False) -> None:
+    """Raise a ConfigError unless ``value`` is a number of seconds above 0; ``none``: or 0."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not (value > 0 or (none and value == 0)):
+        raise ConfigError(f"{name}={value!r}: a number of seconds {'of at least' if none else 'above'} 0 is accepted")

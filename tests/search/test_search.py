@@ -331,6 +331,14 @@ def test_interrupted_searches_go_on(space, tmp_path):
         ({"storage": "journal:"}, "names no file"),
         ({"storage": "oracle+cx_oracle://me:secret@host/x"}, "driver is not installed"),
         ({"model": "gpp"}, "did you mean 'gp'"),
+        ({"model": 3}, "model=3: a family, a fitted model"),
+        ({"sampler": optuna.samplers.TPESampler}, "a name or a sampler of Optuna, ready made"),
+        ({"sampler": None}, "sampler=None: a name or a sampler"),
+        ({"sampler": "nsga2", "sampler_options": {"populatoin": 5}}, "did you mean 'population'"),
+        ({"time_limit_s": "5"}, "time_limit_s='5': a number of seconds above 0"),
+        ({"lease_s": 0}, "lease_s=0: a number of seconds above 0"),
+        ({"lease_s": math.nan}, "lease_s=nan"),
+        ({"patience_s": -1}, "patience_s=-1: a number of seconds of at least 0"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_by_name(space, labels, options, told):
