@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from autobuild.cost.fusion.fold import fold
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.groups import GroupCost, GroupCosts
-from autobuild.cost.fusion.partition.partition import Partition
+from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
+from autobuild.cost.fusion.partition.partition import Partition, group_dram
 from autobuild.cost.fusion.partition.solve import solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.graphs.operations import OperationGraph
@@ -18,8 +19,6 @@ from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FALLBACKS = ("resident", "weight_tiles", "row_bands")
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,9 @@ class Fused:
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
-def unfused_in(costs: GroupCosts) -> int:
+def unfused_in(costs: AnyCosts) -> int:
     """DRAM bytes if every operation runs alone in the buffer; what does not fit is read several times."""
-    return sum(costs(1 << i).dram_bytes for i in range(costs.n))
+    return sum(group_dram(costs, 1 << i) for i in range(costs.n))
 
 
 def fuse(
