@@ -33,7 +33,7 @@ from autobuild.search.study import (
     open_study,
 )
 from autobuild.search.worker import Progress, Pulse, Task, Worker
-from autobuild.spaces import SearchSpace
+from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     import optuna
@@ -153,10 +153,26 @@ class Searching:
             seed=own.seed,
             retries=own.retries,
             patience=around.patience,
-            predict=models.predict,
+            predict=self._predict(models, study.sampler),
             prunes=own.prunes,
             on_progress=around.on_progress,
         )
+
+    def _predict(
+        self, models: Models, sampler: optuna.samplers.BaseSampler
+    ) -> Callable[[Architecture], Sequence[float] | None]:
+        """What a trial's network is predicted to reach: by the models, and before these know enough by those that the
+        guided sampler has fitted on the finished trials."""
+        from autobuild.search.samplers import GuidedSampler
+
+        def predict(arch: Architecture) -> Sequence[float] | None:
+            found = models.predict(arch)
+            if found is None and self.settings.model is not None and isinstance(sampler, GuidedSampler):
+                own = sampler.predict([arch])
+                found = None if own is None else own[0].tolist()
+            return found
+
+        return predict
 
     def _sampler(self, space: SearchSpace, labels: Any) -> optuna.samplers.BaseSampler:
         from autobuild.search.samplers import make_sampler

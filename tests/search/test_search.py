@@ -124,6 +124,18 @@ def test_trials_carry_what_a_reader_needs(space, labels, tmp_path):
     assert "<table" in found._repr_html_()
 
 
+def test_the_guided_samplers_own_models_predict_where_there_are_no_labels(space):
+    found = ab.search(space, metrics, target=["acc", "-ms"], n_trials=32, sampler="guided")
+    rows = found.evaluated
+    told = rows[["predicted.acc", "predicted.-ms"]].notna().all(axis=1)
+    assert not told[:20].any()  # too few to fit a model on
+    assert told[20:].all()
+    assert np.corrcoef(rows["acc"][20:], rows["predicted.acc"][20:])[0, 1] > 0.8
+    assert np.abs(rows["-ms"] - rows["predicted.-ms"])[20:].mean() < 1
+    silent = ab.search(space, metrics, n_trials=24, sampler="guided", model=None)
+    assert "predicted" not in silent.evaluated
+
+
 # -- limits and several targets ----------------------------------------------------------------------------------------
 
 
