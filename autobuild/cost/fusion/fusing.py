@@ -77,10 +77,10 @@ class Fused:
         ``dram_bytes``, ``unfused_dram_bytes`` (every folded operation alone, in the same buffer) and ``reduction``
         (1 - their ratio); ``unbounded_unfused_dram_bytes`` (every operation alone if each fitted, so that nothing is
         read twice); ``separate_dram_bytes`` (activations as operations of their own, for comparison only);
-        ``floor_dram_bytes``
-        (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and ``fusable_unfused_dram_bytes`` (without
-        operations that fit in the buffer by no scheme of groups, as the paper counts); ``status``, ``lower_bound``,
-        ``optimum_gap``, ``seconds``; ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
+        ``floor_dram_bytes`` (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and
+        ``fusable_unfused_dram_bytes`` (without operations that fit in the buffer by no scheme of groups, as the paper
+        counts); ``status``, ``lower_bound``, ``optimum_gap``, ``seconds``, ``training_seconds`` (the part of them that
+        an explainer was fitted for); ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
         """
         graph, partition = self.graph, self.partition
         unfused = unfused_in(self.costs)
@@ -109,6 +109,7 @@ class Fused:
             "lower_bound": partition.lower_bound,
             "optimum_gap": partition.gap,
             "seconds": partition.seconds,
+            "training_seconds": partition.training_seconds,
             "plans": partition.plans,
             "macs": graph.macs,
             "extra_macs": sum(cost.extra_macs for cost in self.group_costs),
