@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.cost.latency.machine import describe_machine, machine_key
 from autobuild.cost.latency.operators import Operators
 from autobuild.cost.latency.runtimes import prepare, to_onnx, torch_threads
-from autobuild.cost.latency.timing import PASSES, WARM_UP, Timing, pinned, time_call
+from autobuild.cost.latency.timing import PASSES, WARM_UP, Timing, pinned, steady_call
 from autobuild.errors import CostError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, ...]
-TRIES = 3  # of a measurement whose passes drift, or were mostly disturbed
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ class Meter:
     def measure(self, net: nn.Module | onnx.ModelProto, input_shape: Shape) -> Measurement:
         """Measure a network, or tell what was measured earlier.
 
-        Where the passes drift, or most of them were disturbed, it is measured again, three times in all, and the
-        steadiest counts; what is still doubtful about it is in ``timing.warnings``.
+        What is doubtful about it (:func:`~autobuild.cost.latency.timing.steady_call`) is in ``timing.warnings``.
 
         Args:
             net: A network; for ``runtime="onnxruntime"`` an ONNX model as well.
@@ -90,7 +88,7 @@ class Meter:
         with own, pinned() if alone else contextlib.nullcontext():
             call = prepare(model if self.runtime == "onnxruntime" else net, input_shape, self.runtime, self.device,
                            self.threads)  # fmt: skip
-            timing = _steadiest(lambda: time_call(call, self.passes, self.warmup, single_thread=alone))
+            timing = steady_call(call, self.passes, self.warmup, single_thread=alone)
         self._remember(graph, machine, timing)
         return Measurement(timing, graph, machine)
 
@@ -118,11 +116,3 @@ class Meter:
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         beside.replace(path)
-
-
-def _steadiest(timed: Callable[[], Timing]) -> Timing:
-    """Time up to three times, until nothing is doubtful."""
-    found = [timed()]
-    while found[-1].warnings and len(found) < TRIES:
-        found.append(timed())
-    return min(found, key=lambda timing: (len(timing.warnings), timing.disturbed, abs(timing.drift)))

@@ -25,10 +25,11 @@ from autobuild.cost.latency import (
     prepare_lookup,
 )
 from autobuild.cost.latency import costs as costs_module
-from autobuild.cost.latency import measured as measured_module
+from autobuild.cost.latency import timing as timing_module
 from autobuild.cost.latency.machine import describe_machine, machine_key
 from autobuild.cost.latency.timing import Timing
 from autobuild.errors import ConfigError, CostError
+from autobuild.evaluate import measure_latency
 from autobuild.testing import CostConformance
 
 SHAPE = (1, 3, 16, 16)
@@ -71,10 +72,12 @@ def test_what_drifts_or_is_disturbed_is_measured_again_and_told_if_it_stays_so(m
         ([disturbed, timing(4.0, 12, -0.2), timing(5.0, 12, 0.3)], 4.0, 2),
     ):
         left = list(given)
-        monkeypatch.setattr(measured_module, "time_call", lambda *args, left=left, **options: left.pop(0))
+        monkeypatch.setattr(timing_module, "time_call", lambda *args, left=left, **options: left.pop(0))
         caplog.clear()
         assert MeasuredLatency(Meter())(graph) == {"measured_ms": chosen}
         assert not left
+        left += given
+        assert measure_latency(nn.ReLU(), (1, 4, 4))["latency_ms"] == chosen
         assert len(caplog.messages) == told
         assert all("measured_ms of" in message for message in caplog.messages)
 
@@ -84,7 +87,7 @@ def test_the_registered_cost_remembers_a_graph_from_one_process_to_the_next(tmp_
     graph = ab.graph_of(space := ab.space("tiny_mbconv"), space.example)
     first = make_cost("latency")(graph)
     assert len(list(tmp_path.glob(f"{machine_key(describe_machine())}/*.json"))) == 1
-    monkeypatch.setattr(measured_module, "time_call", lambda *args, **options: pytest.fail("measured again"))
+    monkeypatch.setattr(timing_module, "time_call", lambda *args, **options: pytest.fail("measured again"))
     assert make_cost("latency")(graph) == first
 
 
