@@ -79,6 +79,14 @@ class Objective:
         return tuple(expression.text for expression in self.targets)
 
     @property
+    def named_costs(self) -> dict[str, Cost]:
+        """The costs that targets and limits name."""
+        texts = [(target, target.text) for target in self.targets]
+        texts += [(limit.expression, limit.text) for limit in self.limits]
+        named = [self.source(name, text) for expression, text in texts for name in expression.names]
+        return {bare: self.costs[bare] for kind, bare in named if kind == "cost"}
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Metrics that every evaluation has to give."""
         named = [self.source(name, target.text) for target in self.targets for name in target.names]

@@ -78,7 +78,8 @@ class Searching:
         """Search, and read what was found."""
         own, around = self.settings, self.around
         call = around.patience.call
-        told = {"where": own.where, **({} if own.narrowing is None else {UNTIL: self._first()})}
+        told: dict[str, Any] = {"where": own.where, "hardware": own.hardware}
+        told |= {} if own.narrowing is None else {UNTIL: self._first()}
         facts = facts_of(own.space, own.objective.texts, own.grain_of(own.space), **told)
         root, known = call(lambda: open_study(around.storage, own.name, own.space, facts))
         claims = Claims(around.storage.claims, f"{own.name}:{known['id']}", lease_s=own.lease_s)
@@ -263,7 +264,8 @@ class Searching:
         """The next study of the chain, made."""
         own, around = self.settings, self.around
         space = narrowed(own, studies, until - spent, around.narrow)
-        told = {"where": own.where, "parent": studies[-1].study_name, "why": space.note, UNTIL: until}
+        told: dict[str, Any] = {"where": own.where, "hardware": own.hardware, UNTIL: until}
+        told |= {"parent": studies[-1].study_name, "why": space.note}
         facts = facts_of(space, own.objective.texts, own.grain_of(space), **told)
         return open_study(around.storage, name, space, facts)[0], space
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,6 +12,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.construct.dominance import undominated
+from autobuild.cost import read_hardware
 from autobuild.errors import ConfigError, EvaluationError, Pruned, TargetError
 from autobuild.search.study import FACTS
 from autobuild.search.worker import HOPELESS
@@ -382,6 +384,22 @@ def test_a_study_of_something_else_is_refused_naming_both(space, tmp_path):
     with pytest.raises(ConfigError, match=r"where None, and 'ms <= 3' was given"):
         ab.search(space, metrics, where="ms <= 3", n_trials=4, storage=address, name="s")
     assert len(ab.search(space, metrics, n_trials=4, storage=address, name="s").evaluated) == 4
+
+
+def test_a_study_is_of_one_hardware_where_a_target_or_limit_asks_for_it(space, tmp_path):
+    address = f"sqlite:///{tmp_path}/s.db"
+    for name, given in (("t", {"target": "acc - 1e-9*dram_bytes"}), ("l", {"where": "roofline_ms <= 100"})):
+        options = {"storage": address, "name": name, **given}
+        ab.search(space, metrics, n_trials=2, **options)
+        with pytest.raises(ConfigError, match=r"hardware 'edge_npu \(\w{8}\)', and 'mobile_npu \(\w{8}\)' was given"):
+            ab.search(space, refuse, n_trials=4, hardware="mobile_npu", **options)
+        other = dataclasses.replace(read_hardware("edge_npu"), buffer_bytes=2**19)
+        with pytest.raises(ConfigError, match=r"hardware 'edge_npu \(\w{8}\)', and 'edge_npu \(\w{8}\)' was given"):
+            ab.search(space, refuse, n_trials=4, hardware=other, **options)
+        assert len(ab.search(space, metrics, n_trials=3, **options).evaluated) == 3
+    plain = {"storage": address, "name": "p", "where": "params < 1e9"}
+    ab.search(space, metrics, n_trials=2, **plain)
+    assert len(ab.search(space, metrics, n_trials=3, hardware="mobile_npu", **plain).evaluated) == 3
 
 
 def test_a_study_made_by_others_is_left_alone(space, tmp_path):
