@@ -123,7 +123,9 @@ def rounds(
 def search(space: SearchSpace, evaluator: Any, *, hardware: str | Hardware = DEFAULT, **options: Any) -> Search:
     """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
     from autobuild.search.searching import search as _search
+    from autobuild.search.settings import check_space
 
+    check_space(space)
     given = {"costs": costs(space, hardware), "load_model": load_model, "narrower": narrow}
     return _search(space, evaluator, **{**given, **options})
 

@@ -57,8 +57,8 @@ class Objective:
             ConfigError: No target, or more than four.
             TargetError: A text that cannot be read, or a name that is a label column and a cost.
         """
-        texts = [target] if isinstance(target, str) else list(target)
-        if not 1 <= len(texts) <= MAX_TARGETS:
+        texts = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else [target]
+        if not 1 <= len(texts) <= MAX_TARGETS or not all(isinstance(text, str) for text in texts):
             raise ConfigError(f"target={target!r}: one to {MAX_TARGETS} expressions are accepted")
         parsed = tuple(TargetExpression.parse(text) for text in texts)
         for expression in parsed:

@@ -11,6 +11,7 @@ from autobuild.errors import ConfigError
 from autobuild.evaluate import as_evaluator
 from autobuild.evaluate.executors import Executor, make_executor
 from autobuild.fit import FittedModel
+from autobuild.labels import LabelledSet
 from autobuild.search.chain import Narrow
 from autobuild.search.models import limit_predictor, measured_columns
 from autobuild.search.objective import Cost, Objective
@@ -24,8 +25,6 @@ from autobuild.spaces import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
-
-    from autobuild.labels import LabelledSet
 
 
 def search(
@@ -120,6 +119,10 @@ def search(
     check_seconds("patience_s", patience_s, none=True)
     if time_limit_s is not None:
         check_seconds("time_limit_s", time_limit_s)
+    if prior is not None and not isinstance(prior, LabelledSet):
+        raise ConfigError(f"prior={prior!r}: a labelled set is accepted, such as LabelledSet.read gives")
+    if not (executor is None or isinstance(executor, str) or hasattr(executor, "submit")):
+        raise ConfigError(f"executor={executor!r}: a name or an executor is accepted")
     if narrow is not None and narrower is None:
         raise ConfigError("narrow= needs narrower=, which ab.search gives")
     labelled = measured_columns(prior, costs or {})

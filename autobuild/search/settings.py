@@ -43,6 +43,8 @@ class Narrowing:
         Raises:
             ConfigError: An unknown entry, none or several of the four ways, or an unusable number of rounds.
         """
+        if given is not None and not isinstance(given, Mapping):
+            raise ConfigError(f"narrow={given!r}: a mapping such as {{'share': 0.02}} is accepted")
         if given is None or not any(value is not None for value in given.values()):
             return None
         for name in given:
@@ -78,10 +80,7 @@ class Settings:
     lease_s: float = 120.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.space, SearchSpace):
-            raise ConfigError(
-                f"space={self.space!r}: a search space is accepted, as ab.space(...) or scores.narrow(...) gives"
-            )
+        check_space(self.space)
         for name, least in {"n_trials": 1, "retries": 0, "seed": 0}.items():
             check_integer(name, getattr(self, name), least)
         if self.grain not in ("auto", *GRAINS):
@@ -130,6 +129,12 @@ class Settings:
     def where(self) -> str | None:
         """The limits in their canonical form."""
         return " and ".join(limit.text for limit in self.objective.limits) or None
+
+
+def check_space(space: Any) -> None:
+    """Raise a ConfigError unless ``space`` is a search space."""
+    if not isinstance(space, SearchSpace):
+        raise ConfigError(f"space={space!r}: a search space is accepted, as ab.space(...) or scores.narrow(...) gives")
 
 
 def check_integer(name: str, value: Any, least: int) -> None:

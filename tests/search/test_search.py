@@ -352,13 +352,22 @@ def test_interrupted_searches_go_on(space, tmp_path):
         ({"time_limit_s": "5"}, "time_limit_s='5': a number of seconds above 0"),
         ({"lease_s": 0}, "lease_s=0: a number of seconds above 0"),
         ({"lease_s": math.nan}, "lease_s=nan"),
+        ({"space": "nas_bench_macro"}, "space='nas_bench_macro': a search space is accepted"),
+        ({"prior": "labels.csv"}, "prior='labels.csv': a labelled set is accepted"),
+        ({"target": 5}, "target=5: one to 4 expressions"),
+        ({"target": ["acc", 5]}, "one to 4 expressions"),
+        ({"executor": 5}, "executor=5: a name or an executor"),
+        ({"narrow": 5}, "narrow=5: a mapping such as {'share': 0.02}"),
+        ({"sampler": "evolution", "sampler_options": {"population": "5"}}, "population='5': an integer of at least 2"),
+        ({"sampler": "nsga2", "sampler_options": {"population": 2.5}}, "population=2.5: an integer of at least 2"),
+        ({"sampler": "guided", "sampler_options": {"refit_every": "a"}}, "refit_every='a': an integer"),
         ({"patience_s": -1}, "patience_s=-1: a number of seconds of at least 0"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_by_name(space, labels, options, told):
     given = {"n_trials": 3, "prior": labels if "model" in options else None, **options}
     with pytest.raises((ConfigError, TargetError), match=told) as refused:
-        ab.search(space, given.pop("evaluator", metrics), **given)
+        ab.search(given.pop("space", space), given.pop("evaluator", metrics), **given)
     assert "secret" not in str(refused.value)
 
 
