@@ -220,8 +220,7 @@ def _limited(
             try:
                 kind, bare = find_name(name, columns if name.startswith("label.") else own, exact, limit.text)
             except TargetError as error:
-                lacking = f"; it has no costs: {exact.lacking}" if exact.lacking else ""
-                raise ConfigError(str(error).replace("target", "limit", 1) + lacking) from None
+                raise ConfigError(str(error).replace("target", "limit", 1)) from None
             if f"{kind}.{bare}" not in found:
                 made = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
                 found[f"{kind}.{bare}"] = made

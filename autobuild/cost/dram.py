@@ -7,7 +7,8 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from autobuild.cost.block_tables import Measured, block_bounds
-from autobuild.cost.fusion import FusionGraph, GroupCosts, fold
+from autobuild.cost.fusion import FusionGraph, fold
+from autobuild.cost.fusion.fusing import unfused_in
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.cost.fusion.partition.partition import Partition
 from autobuild.cost.fusion.shared import SharedGroupCosts
@@ -25,7 +26,8 @@ class DramBytes:
 
     The partition is the exact optimum (:func:`autobuild.cost.fusion.partition.exact.exact_partition`); should a network
     be so large that its limits are met, it is a valid partition all the same, so never too few bytes.
-    ``unfused_dram_bytes`` are those of every operation alone, with activations folded.
+    ``unfused_dram_bytes`` are those of every operation alone in the same buffer, with activations folded; what does not
+    fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_in`).
 
     Args:
         hardware: Its buffer, and its bytes of a weight and of an activation.
@@ -51,19 +53,20 @@ class DramBytes:
             folded = self._folded(graph)
         except GraphError as error:
             raise CostError(f"{self.name} of {graph.name!r}: {error}") from None
-        partition = self.partition(folded)
-        return {"dram_bytes": partition.dram_bytes, "unfused_dram_bytes": folded.unfused_bytes}
+        costs = self._costs(folded)
+        return {"dram_bytes": self.partition(folded, costs).dram_bytes, "unfused_dram_bytes": unfused_in(costs)}
 
-    def partition(self, folded: FusionGraph) -> Partition:
-        """The partition behind the number. Raises CostError as above."""
-        buffer = self.hardware.buffer_bytes
-        costs = SharedGroupCosts(folded, buffer, self.scheme, self.recompute)
+    def partition(self, folded: FusionGraph, costs: SharedGroupCosts | None = None) -> Partition:
+        """The partition behind the number; ``costs``, where they are at hand. Raises CostError as above."""
+        costs = costs or self._costs(folded)
         found = exact_partition(costs, time_limit_s=TIME_LIMIT_S)
         if found.unschedulable:
-            alone = GroupCosts(folded, buffer, self.scheme, self.recompute)
-            reason = alone(1 << found.unschedulable[0]).reason
+            reason = costs(1 << found.unschedulable[0]).reason
             raise CostError(f"{self.name} of {folded.name!r}: {reason}", "infeasible")
         return found
+
+    def _costs(self, folded: FusionGraph) -> SharedGroupCosts:
+        return SharedGroupCosts(folded, self.hardware.buffer_bytes, self.scheme, self.recompute)
 
     def _folded(self, graph: OperationGraph) -> FusionGraph:
         return fold(graph, self.hardware.weight_bytes, self.hardware.activation_bytes)
@@ -80,9 +83,10 @@ class DramBytes:
         folded = self._folded(part.graph())
         outside = sum(tensor.dram_bytes for tensor in folded.tensors if tensor.producer < 0) * (not part.first)
         outside += sum(tensor.dram_bytes for tensor in folded.tensors if tensor.output) * (not part.last)
+        costs = self._costs(folded)
         try:
-            best = self.partition(folded).dram_bytes
+            best = self.partition(folded, costs).dram_bytes
         except CostError:
             return None
         inner = self._folded(part.graph(inner=True))
-        return ((folded.floor_bytes - outside, best), (inner.unfused_bytes, folded.unfused_bytes))
+        return ((folded.floor_bytes - outside, best), (unfused_in(self._costs(inner)), unfused_in(costs)))

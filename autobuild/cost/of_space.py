@@ -120,6 +120,12 @@ class MetricOf:
         self.of, self.metric = of, metric
         self.unit = metric_units(of.cost)[metric]
 
+    @property
+    def hardware(self) -> Hardware | None:
+        """What it is computed for; None where the cost asks for no hardware."""
+        found = getattr(self.of.cost, "hardware", None)
+        return found if isinstance(found, Hardware) else None
+
     def __call__(self, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
         """See :meth:`CostOf.values`."""
         return self.of.values(self.metric, archs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autobuild.cost.latency.runtimes import prepare, torch_threads
-from autobuild.cost.latency.timing import time_call
+from autobuild.cost.latency.timing import steady_call
 from autobuild.errors import CostError, EvaluationError, SpaceError
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def measure_latency(
 
     What is timed: ``net(x)`` in PyTorch eager mode under ``inference_mode``, one thread, batch norms folded into the
     convolutions before them, float32, channels-last memory, ``x`` a fixed random batch of ``batch`` inputs; each pass
-    is timed on its own after ``warmup`` passes that are not, and those that were preempted are left out
-    (:func:`autobuild.cost.latency.time_call`). With the default batch of 64 small pictures the arithmetic outweighs the
-    cost of launching operations, so the number tells architectures apart. It is the time of the whole batch, and it
-    belongs to the machine that measured it.
+    is timed on its own after ``warmup`` passes that are not, and those that were preempted are left out; where times
+    drift, or most were disturbed, all is timed again (:func:`autobuild.cost.latency.timing.steady_call`). With the
+    default batch of 64 small pictures the arithmetic outweighs the cost of launching operations, so the number tells
+    architectures apart. It is the time of the whole batch, and it belongs to the machine that measured it.
 
     Args:
         net: The network; it is left as it is.
@@ -52,7 +52,7 @@ def measure_latency(
         raise EvaluationError(f"batch={batch}, repeats={repeats}, warmup={warmup}: at least 1, 1 and 0 are accepted")
     try:
         with torch_threads(1):
-            timing = time_call(prepare(net, (batch, *input_shape), "eager"), repeats, warmup)
+            timing = steady_call(prepare(net, (batch, *input_shape), "eager"), repeats, warmup)
     except CostError as error:
         raise EvaluationError(f"the network does not accept inputs of shape {tuple(input_shape)}: {error}") from error
     return {"latency_ms": timing.median, "latency_ms_q10": timing.q10, "latency_ms_q90": timing.q90}

@@ -145,6 +145,8 @@ def _show(folder: Run) -> None:
     known = {"optimal": "no partition moves less", "heuristic": "how far from the best is not known"}
     say(f"  {told['status']}: {known.get(told['status'], f'at most {gap or 0:.2%} above the best')}; "
         f"{told['seconds']:.2f} s")  # fmt: skip
+    if told.get("training_seconds"):
+        say(f"  {told['training_seconds']:.2f} s of them fitted the classifier and the explainer that split groups")
     if told["extra_macs"]:
         say(f"  {told['extra_macs']:,} multiply-accumulates are computed twice, of {told['macs']:,}")
     frame = folder.read_frame("groups.csv")

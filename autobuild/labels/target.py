@@ -137,6 +137,8 @@ def find_name(name: str, labels: Collection[str], costs: Collection[str], expres
 
     A bare name is a label column, else a cost; ``label.x`` and ``cost.x`` say it outright.
 
+    Where there are no costs because a space has none, ``costs.lacking`` may say why, and the message repeats it.
+
     Raises:
         TargetError: The name is neither (the nearest ones are offered), or a bare name is both.
     """
@@ -151,7 +153,9 @@ def find_name(name: str, labels: Collection[str], costs: Collection[str], expres
         return hits[0]
     accepted = [f"{base}.{known}" for known in (labels if base == "label" else costs)] if base else [*labels, *costs]
     what = {"label": "label column", "cost": "cost", "": "name (neither a label column nor a cost)"}[base]
-    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {nearest(name, accepted)}")
+    why = getattr(costs, "lacking", "")
+    lacking = f"; there are no costs: {why}" if why and base != "label" else ""
+    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {nearest(name, accepted)}{lacking}")
 
 
 def _same(name: str, columns: Collection[str]) -> str | None:

@@ -58,7 +58,7 @@ class Objective:
             TargetError: A text that cannot be read, or a name that is a label column and a cost.
         """
         texts = [target] if isinstance(target, str) else list(target) if isinstance(target, Sequence) else []
-        if not 1 <= len(texts) <= MAX_TARGETS:
+        if not 1 <= len(texts) <= MAX_TARGETS or not all(isinstance(text, str) for text in texts):
             raise ConfigError(f"target={target!r}: one to {MAX_TARGETS} expressions are accepted")
         parsed = tuple(TargetExpression.parse(text) for text in texts)
         for expression in parsed:
@@ -77,6 +77,14 @@ class Objective:
     def texts(self) -> tuple[str, ...]:
         """The targets as written."""
         return tuple(expression.text for expression in self.targets)
+
+    @property
+    def named_costs(self) -> dict[str, Cost]:
+        """The costs that targets and limits name."""
+        texts = [(target, target.text) for target in self.targets]
+        texts += [(limit.expression, limit.text) for limit in self.limits]
+        named = [self.source(name, text) for expression, text in texts for name in expression.names]
+        return {bare: self.costs[bare] for kind, bare in named if kind == "cost"}
 
     @property
     def needs(self) -> tuple[str, ...]:

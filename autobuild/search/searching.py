@@ -11,6 +11,7 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.evaluate import as_evaluator
 from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor
 from autobuild.fit import FittedModel
+from autobuild.labels import LabelledSet
 from autobuild.search.chain import Narrow
 from autobuild.search.models import limit_predictor, measured_columns
 from autobuild.search.objective import Cost, Objective
@@ -24,8 +25,6 @@ from autobuild.spaces import SearchSpace, check_space
 
 if TYPE_CHECKING:
     import optuna
-
-    from autobuild.labels import LabelledSet
 
 
 def search(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, nearest
@@ -116,6 +117,15 @@ class Settings:
     def grain_of(self, space: SearchSpace) -> str:
         """The grain for a space, which may be narrower than the one given."""
         return default_grain(space) if self.grain == "auto" else self.grain
+
+    @property
+    def hardware(self) -> str | None:
+        """What the costs that targets and limits name are computed for, and a digest of its numbers; None where none of
+        them asks for a hardware."""
+        told = [getattr(cost, "hardware", None) for cost in self.objective.named_costs.values()]
+        numbers = [replace(one, source="") for one in told if one is not None]
+        described = {f"{one.name} ({sha256(repr(one).encode()).hexdigest()[:8]})" for one in numbers}
+        return " and ".join(sorted(described)) or None
 
     @property
     def where(self) -> str | None:

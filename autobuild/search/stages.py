@@ -33,7 +33,7 @@ from autobuild.search.study import (
     open_study,
 )
 from autobuild.search.worker import Progress, Pulse, Task, Worker
-from autobuild.spaces import SearchSpace
+from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,8 @@ class Searching:
         """Search, and read what was found."""
         own, around = self.settings, self.around
         call = around.patience.call
-        told = {"where": own.where, **({} if own.narrowing is None else {UNTIL: self._first()})}
+        told: dict[str, Any] = {"where": own.where, "hardware": own.hardware}
+        told |= {} if own.narrowing is None else {UNTIL: self._first()}
         facts = facts_of(own.space, own.objective.texts, own.grain_of(own.space), **told)
         root, known = call(lambda: open_study(around.storage, own.name, own.space, facts))
         claims = Claims(around.storage.claims, f"{own.name}:{known['id']}", lease_s=own.lease_s)
@@ -153,10 +154,26 @@ class Searching:
             seed=own.seed,
             retries=own.retries,
             patience=around.patience,
-            predict=models.predict,
+            predict=self._predict(models, study.sampler),
             prunes=own.prunes,
             on_progress=around.on_progress,
         )
+
+    def _predict(
+        self, models: Models, sampler: optuna.samplers.BaseSampler
+    ) -> Callable[[Architecture], Sequence[float] | None]:
+        """What a trial's network is predicted to reach: by the models, and before these know enough by those that the
+        guided sampler has fitted on the finished trials."""
+        from autobuild.search.samplers import GuidedSampler
+
+        def predict(arch: Architecture) -> Sequence[float] | None:
+            found = models.predict(arch)
+            if found is None and self.settings.model is not None and isinstance(sampler, GuidedSampler):
+                own = sampler.predict([arch])
+                found = None if own is None else own[0].tolist()
+            return found
+
+        return predict
 
     def _sampler(self, space: SearchSpace, labels: Any) -> optuna.samplers.BaseSampler:
         from autobuild.search.samplers import make_sampler
@@ -247,7 +264,8 @@ class Searching:
         """The next study of the chain, made."""
         own, around = self.settings, self.around
         space = narrowed(own, studies, until - spent, around.narrow)
-        told = {"where": own.where, "parent": studies[-1].study_name, "why": space.note, UNTIL: until}
+        told: dict[str, Any] = {"where": own.where, "hardware": own.hardware, UNTIL: until}
+        told |= {"parent": studies[-1].study_name, "why": space.note}
         facts = facts_of(space, own.objective.texts, own.grain_of(space), **told)
         return open_study(around.storage, name, space, facts)[0], space
 

@@ -62,7 +62,7 @@ def open_study(
         The study, with Optuna's default sampler, and its facts.
 
     Raises:
-        ConfigError: There is such a study of another space, of other targets or of another grain.
+        ConfigError: There is such a study of another space, or of other targets, limits, another grain or hardware.
     """
     import optuna
 
@@ -112,7 +112,7 @@ def _refuse_other(study: optuna.Study, storage: Storage, known: Mapping[str, Any
             f"{where} is of the space {known['space']!r} ({int(known['size']):,} architectures), and "
             f"{asked['space']!r} ({int(asked['size']):,} architectures) was given: give another name= or storage="
         )
-    for key in ("targets", "grain", "where"):
+    for key in ("targets", "grain", "where", "hardware"):
         if known.get(key) != asked.get(key):
             raise ConfigError(
                 f"{where} has {key} {known.get(key)!r}, and {asked.get(key)!r} was given: give another name= or "

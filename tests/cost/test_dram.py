@@ -40,6 +40,28 @@ def test_it_is_the_best_partition_of_the_whole_network():
         assert folded.floor_bytes <= found["dram_bytes"] < folded.unfused_bytes
 
 
+@pytest.mark.parametrize("kib", [64, 256])
+def test_unfused_bytes_are_those_that_fuse_tells(kib):
+    """In the small buffer some operations fit only by reading their input or weights again, and that counts."""
+    hardware = read_hardware("edge_npu", buffer_bytes=kib * 1024)
+    space = ab.space("ofa_resnet50")
+    arch = space.sample(1, seed=0)[0]
+    graph = ab.graph_of(space, arch)
+    found = ab.costs(space, hardware)["unfused_dram_bytes"]([arch])[0]
+    assert found == ab.fuse(graph, hardware).metrics["unfused_dram_bytes"]
+    assert (found > fold(graph).unfused_bytes) == (kib == 64)
+
+
+class TestWhereInputsAreReadAgain(CostConformance):
+    @pytest.fixture
+    def space(self):
+        return ab.space("ofa_resnet50")
+
+    @pytest.fixture
+    def cost(self):
+        return DramBytes(read_hardware("edge_npu", buffer_bytes=64 * 1024))
+
+
 @pytest.mark.parametrize("buffer", [4, 16, 64])
 def test_networks_of_equal_cells_cost_what_they_cost_traced_and_alone(buffer):
     space, hardware = ab.space("nas_bench_201"), dataclasses.replace(EDGE, buffer_bytes=buffer * 1024)

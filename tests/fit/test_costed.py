@@ -8,7 +8,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.cost import make_cost, read_hardware
-from autobuild.errors import ModelError
+from autobuild.errors import ConfigError, ModelError, TargetError
 from autobuild.fit import CostedModel, EnsembleModel
 
 SPACE = ab.space("mnasnet")
@@ -124,3 +124,16 @@ def test_networks_that_the_hardware_cannot_run_are_dropped_and_never_built():
     assert model.report["dropped"] == np.isnan(values).sum()
     built = model.explain().build(top=5)
     assert np.isfinite(ab.costs(space, small)["dram_bytes"](list(built))).all()
+
+
+def test_a_space_without_costs_says_why_where_a_target_or_limit_names_one():
+    space = ab.sequence_space("own", {"a": [1, 2], "b": [1, 2]}, {"w": [1, 2, 3], "k": [3, 5]}, text="w{w}k{k}")
+    archs = list(dict.fromkeys(space.sample(40, seed=0)))
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": [float(len(arch.text)) for arch in archs]})
+    own = ab.LabelledSet.from_frame(frame, space)
+    why = r"'dram_bytes': .*; there are no costs: .*own"
+    for target in ("acc - 1e-9*dram_bytes", "acc - 1e-9*cost.dram_bytes"):
+        with pytest.raises(TargetError, match=why.replace("'dram", "'(cost.)?dram")):
+            ab.fit(own, target, model="linear")
+    with pytest.raises(ConfigError, match=f"limit .*{why}"):
+        ab.fit(own, "acc", model="linear").explain().build(where="dram_bytes <= 1e6")

@@ -22,7 +22,8 @@ def made_up(name, folder):
     space = ab.space(name)
     archs = ab.sample_design(space, 60, "depth", seed=0)
     rng = np.random.default_rng(0)
-    acc = [70 + sum(0.1 * v for run in space.layers(arch) for layer in run for v in layer.values()) for arch in archs]
+    chosen = [[v for run in space.layers(arch) for layer in run for v in layer.values()] for arch in archs]
+    acc = [70 + sum(0.1 * (len(v) if isinstance(v, str) else v) for v in values) for values in chosen]
     frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": np.array(acc) + rng.normal(0, 0.1, 60)})
     frame.to_csv(folder / "labels.csv", index=False)
 
@@ -30,7 +31,8 @@ def made_up(name, folder):
 def bytes_of(space, text, hardware="edge_npu"):
     """Independent of what builds: the network is made, traced, folded, and partitioned, nothing being shared."""
     file = declared_by(space)
-    net = space.realise(text, num_classes=file.NUM_CLASSES)
+    classes = {"num_classes": file.NUM_CLASSES} if hasattr(file, "NUM_CLASSES") else {}
+    net = space.realise(text, **classes)
     graph = fold(ab.graph_of(net, (1, *file.INPUT_SHAPE)))
     return exact_partition(GroupCosts(graph, read_hardware(hardware).buffer_bytes)).dram_bytes
 
@@ -96,3 +98,22 @@ def test_limits_on_what_is_no_sum_over_the_edges_of_a_cell():
     assert (costs["activation_peak_bytes"](list(built)) <= limits["activation_peak_bytes"]).all()
     kept = np.all([costs[name](archs) <= limit for name, limit in limits.items()], axis=0)
     assert built.predicted[0] >= scores.model.predict_mean(np.array(archs)[kept].tolist()).max()
+
+
+@pytest.mark.parametrize(
+    "name", ["mnasnet", "nas_bench_201", "nas_bench_macro", "ofa_mbv3", "ofa_proxyless", "ofa_resnet50", "tiny_mbconv"]
+)
+def test_dram_bytes_in_a_target_are_exact_in_build_and_search_of_every_space(name, tmp_path):
+    """To the byte, which is what 1e-12 of a target near 70 is worth."""
+    space, target = ab.space(name), "acc - 1e-9*dram_bytes"
+    made_up(name, tmp_path)
+    labels = ab.LabelledSet.read(tmp_path / "labels.csv", space)
+    model = ab.fit(labels, target, model="linear", seed=0)
+    built = model.explain().build(top=1)
+    learned = model.learned.predict_mean(list(built))[0]
+    assert built.predicted[0] == pytest.approx(learned - 1e-9 * bytes_of(space, built[0].text), rel=1e-12)
+
+    found = ab.search(space, lambda arch: {"acc": 70.0 + len(arch.text)}, target=target, n_trials=3, sampler="random")
+    assert list(found.evaluated["state"]) == ["COMPLETE"] * 3
+    row = found.best.iloc[0]
+    assert row[target] == pytest.approx(row["acc"] - 1e-9 * bytes_of(space, row["arch"]), rel=1e-12)

@@ -36,6 +36,21 @@ def test_an_architecture_in_groups(capsys):
     assert "optimal: no partition moves less" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("split", ["gnnexplainer", "pgexplainer", "rg", "oracle"])
+def test_a_search_says_how_far_it_is_known_to_be_and_what_was_fitted(split, capsys):
+    words = [f"model=space:{ARCH}", "buffer=4KiB", "scheme=lbdf", "plots=false", "budget=30", "time_limit=6"]
+    assert main(["fuse", *words, "algorithm=local", f"split={split}", "out=run"]) == 0
+    told, groups = json.loads(Path("run/metrics.json").read_text()), pd.read_csv("run/groups.csv")
+    assert (told["status"], told["algorithm"]) == ("heuristic", "local")
+    assert told["optimum_gap"] == pytest.approx(told["dram_bytes"] / told["lower_bound"] - 1)
+    assert groups["valid"].all()
+    assert groups["dram_bytes"].sum() == told["dram_bytes"]
+    assert main(["fuse", *words, "out=best"]) == 0
+    assert told["dram_bytes"] >= json.loads(Path("best/metrics.json").read_text())["dram_bytes"]
+    assert (0 < told["training_seconds"] < told["seconds"]) == (split != "oracle")
+    assert ("fitted the classifier and the explainer" in capsys.readouterr().out) == (split != "oracle")
+
+
 def test_an_onnx_file_is_its_architecture():
     """The exporter leaves out biases that are zero, as those of fresh batch norms are: four bytes a channel."""
     pytest.importorskip("onnx")

@@ -40,6 +40,7 @@ def test_everything_is_written_and_a_finished_run_is_only_shown(
     shown = capsys.readouterr().out
     assert "search: 12/12" in shown
     assert "best so far" in shown
+    assert ", ETA " in shown
     assert "optuna-dashboard sqlite:///s/search.db" in shown
     space = ab.space("toy.yaml")
     numbers = json.loads(Path("s/metrics.json").read_text())
@@ -91,6 +92,10 @@ def test_several_targets_narrow_for_the_front(folder: Path, capsys: pytest.Captu
     small = ab.SearchSpace.from_json(Path("s/narrowed.json").read_text())
     assert small.size < ab.space("toy.yaml").size
     assert len(set(calls())) == len(calls()) == 12
+    assert main(["report", "run=s", "out=page"]) == 0
+    page = Path("page/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4  # front, hypervolume, history, chain
+    assert all(name in page for name in pd.read_csv("s/chain.csv")["study"])
     capsys.readouterr()
 
 

@@ -206,6 +206,37 @@ def test_mutation_acts_where_it_is_told_to(level):
     assert {"layer": layers == 1, "unit": 1 < layers < 3.2, "candidate": layers > 2.8}[level]
 
 
+@pytest.mark.parametrize("name", ["nsga2", "nsga3"])
+@pytest.mark.parametrize("level", ["layer", "unit", "candidate"])
+def test_children_mutate_at_the_level_that_was_chosen(name, level, monkeypatch):
+    space, seen = ab.space("ofa_mbv3"), []
+    mutate = type(space).mutate
+    monkeypatch.setattr(
+        type(space), "mutate", lambda self, arch, rng, at="layer": seen.append(at) or mutate(self, arch, rng, at)
+    )
+    run(make_sampler(name, space, population=4, mutation=level), space, 30, targets=(lambda a: float(len(a.text)),))
+    assert len(seen) > 8
+    assert set(seen) == {level}
+
+
+@pytest.mark.parametrize("grain", ["layer", "unit"])
+def test_tpe_proposes_jointly_over_the_groups_of_parameters_that_trials_share(grain):
+    """Layers that only deep networks have included: each parameter in one group, and one proposal for all of them."""
+    space = narrow(ab.space("ofa_mbv3"), 1, 40)
+    sampler = make_sampler("tpe", space, grain=grain)
+    _, study = run(sampler, space, 30, grain, targets=(lambda arch: float(len(arch.text)),))
+    seen = {name for trial in study.trials for name in trial.params}
+    always = set.intersection(*(set(trial.params) for trial in study.trials))
+    assert (always < seen) == (grain == "layer")
+    trial = study.ask()
+    joint = sampler.inner.infer_relative_search_space(study, trial)
+    assert set(joint) == seen
+    assert set(sampler.inner.sample_relative(study, trial, joint)) == seen
+    groups = [set(group) for group in sampler.inner._search_space_group.search_spaces]
+    assert sum(map(len, groups)) == len(seen)
+    assert (len(groups) > 1) == (grain == "layer")
+
+
 def test_qmc_covers_every_choice_evenly():
     sampler = make_sampler("qmc", MACRO, seed=0)
     archs, _ = run(sampler, MACRO, 81)

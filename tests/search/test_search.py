@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,6 +12,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.construct.dominance import undominated
+from autobuild.cost import read_hardware
 from autobuild.errors import ConfigError, EvaluationError, Pruned, TargetError
 from autobuild.search.study import FACTS
 from autobuild.search.worker import HOPELESS
@@ -122,6 +124,18 @@ def test_trials_carry_what_a_reader_needs(space, labels, tmp_path):
     assert list(found.chain["study"]) == ["mine"]
     assert "mine" in found.study.study_name
     assert "<table" in found._repr_html_()
+
+
+def test_the_guided_samplers_own_models_predict_where_there_are_no_labels(space):
+    found = ab.search(space, metrics, target=["acc", "-ms"], n_trials=32, sampler="guided")
+    rows = found.evaluated
+    told = rows[["predicted.acc", "predicted.-ms"]].notna().all(axis=1)
+    assert not told[:20].any()  # too few to fit a model on
+    assert told[20:].all()
+    assert np.corrcoef(rows["acc"][20:], rows["predicted.acc"][20:])[0, 1] > 0.8
+    assert np.abs(rows["-ms"] - rows["predicted.-ms"])[20:].mean() < 1
+    silent = ab.search(space, metrics, n_trials=24, sampler="guided", model=None)
+    assert "predicted" not in silent.evaluated
 
 
 # -- limits and several targets ----------------------------------------------------------------------------------------
@@ -377,12 +391,19 @@ def test_a_network_that_was_interrupted_again_and_again_has_not_failed(space, tm
         ({"out": 3}, "out=3: the path"),
         ({"executor": 3}, "executor=3: .*accepted: inline"),
         ({"executor_options": 3}, "executor_options=3: a mapping"),
+        ({"sampler": optuna.samplers.TPESampler}, "a name such as 'auto', or a sampler of Optuna"),
+        ({"space": "nas_bench_macro"}, "'nas_bench_macro'.*search space"),
+        ({"target": ["acc", 5]}, "one to 4 expressions"),
+        ({"sampler": "evolution", "sampler_options": {"population": "5"}}, "population='5': an integer of at least 2"),
+        ({"sampler": "nsga2", "sampler_options": {"population": 2.5}}, "population=2.5: an integer of at least 2"),
+        ({"sampler": "guided", "sampler_options": {"refit_every": "a"}}, "refit_every='a': an integer"),
+        ({"patience_s": -1}, "patience_s=-1: seconds from 0"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_by_name(space, options, told):
     given = {"n_trials": 3, **options}
     with pytest.raises((ConfigError, TargetError), match=told) as refused:
-        ab.search(space, given.pop("evaluator", metrics), **given)
+        ab.search(given.pop("space", space), given.pop("evaluator", metrics), **given)
     assert "secret" not in str(refused.value)
 
 
@@ -421,6 +442,22 @@ def test_a_study_of_something_else_is_refused_naming_both(space, tmp_path):
     with pytest.raises(ConfigError, match=r"where None, and 'ms <= 3' was given"):
         ab.search(space, metrics, where="ms <= 3", n_trials=4, storage=address, name="s")
     assert len(ab.search(space, metrics, n_trials=4, storage=address, name="s").evaluated) == 4
+
+
+def test_a_study_is_of_one_hardware_where_a_target_or_limit_asks_for_it(space, tmp_path):
+    address = f"sqlite:///{tmp_path}/s.db"
+    for name, given in (("t", {"target": "acc - 1e-9*dram_bytes"}), ("l", {"where": "roofline_ms <= 100"})):
+        options = {"storage": address, "name": name, **given}
+        ab.search(space, metrics, n_trials=2, **options)
+        with pytest.raises(ConfigError, match=r"hardware 'edge_npu \(\w{8}\)', and 'mobile_npu \(\w{8}\)' was given"):
+            ab.search(space, refuse, n_trials=4, hardware="mobile_npu", **options)
+        other = dataclasses.replace(read_hardware("edge_npu"), buffer_bytes=2**19)
+        with pytest.raises(ConfigError, match=r"hardware 'edge_npu \(\w{8}\)', and 'edge_npu \(\w{8}\)' was given"):
+            ab.search(space, refuse, n_trials=4, hardware=other, **options)
+        assert len(ab.search(space, metrics, n_trials=3, **options).evaluated) == 3
+    plain = {"storage": address, "name": "p", "where": "params < 1e9"}
+    ab.search(space, metrics, n_trials=2, **plain)
+    assert len(ab.search(space, metrics, n_trials=3, hardware="mobile_npu", **plain).evaluated) == 3
 
 
 def test_a_study_made_by_others_is_left_alone(space, tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+import autobuild as ab
 from autobuild.search.claims import Claims
 from autobuild.search.storage import open_storage
 from autobuild.search.study import ARCH, FACTS, FROM, counts
@@ -52,7 +53,8 @@ def check(address: str, *logs: Path, kills: int) -> None:
     trials = study.get_trials(deepcopy=False)
     finished = [trial for trial in trials if counts(trial) and FROM not in trial.user_attrs]
     assert Counter(trial.state.name for trial in finished) == {"COMPLETE": N_TRIALS}
-    assert len({trial.user_attrs[ARCH] for trial in finished}) == N_TRIALS
+    space = ab.space("nas_bench_macro")
+    assert len({space.key(space.parse(trial.user_attrs[ARCH])) for trial in finished}) == N_TRIALS
     assert all(trial.values[0] == sum(map(int, trial.user_attrs[ARCH])) for trial in finished)
     assert not [trial for trial in trials if not trial.state.is_finished()]
     claims = Claims(storage.claims, f"macro:{study.user_attrs[FACTS]['id']}")

@@ -16,7 +16,7 @@ class Alone(NamedTuple):
 
     Attributes:
         scheme: ``resident``, ``weight_tiles``, ``row_bands`` or ``twice``; empty where none fits.
-        dram_bytes: What it moves.
+        dram_bytes: What it moves; where nothing fits, in a buffer of ``required_bytes``.
         required_bytes: Of the buffer; the least of all ways where none fits.
     """
 
@@ -71,7 +71,9 @@ def alone(graph: FusionGraph, i: int, lines_bytes: int, buffer_bytes: int) -> Al
     fitting = [way for way in ways if way.required_bytes <= buffer_bytes]
     if fitting:
         return min(fitting, key=lambda way: (way.dram_bytes, way.required_bytes))
-    return Alone("", moved, min(way.required_bytes for way in ways))
+    # What it would move in the buffer that it needs: W + I + O would let a smaller buffer look like the better one.
+    least = min(ways, key=lambda way: (way.required_bytes, way.dram_bytes))
+    return least._replace(scheme="")
 
 
 def _bands(graph: FusionGraph, i: int, beside: int, buffer_bytes: int) -> tuple[int, int, int] | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from autobuild.cost.fusion.fold import fold
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.groups import GroupCost, GroupCosts
-from autobuild.cost.fusion.partition.partition import Partition
+from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
+from autobuild.cost.fusion.partition.partition import Partition, group_dram
 from autobuild.cost.fusion.partition.solve import solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.graphs.operations import OperationGraph
@@ -18,8 +19,6 @@ from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FALLBACKS = ("resident", "weight_tiles", "row_bands")
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ class Fused:
         ``dram_bytes``, ``unfused_dram_bytes`` (every folded operation alone, in the same buffer) and ``reduction``
         (1 - their ratio); ``unbounded_unfused_dram_bytes`` (every operation alone if each fitted, so that nothing is
         read twice); ``separate_dram_bytes`` (activations as operations of their own, for comparison only);
-        ``floor_dram_bytes``
-        (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and ``fusable_unfused_dram_bytes`` (without
-        operations that fit in the buffer by no scheme of groups, as the paper counts); ``status``, ``lower_bound``,
-        ``optimum_gap``, ``seconds``; ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
+        ``floor_dram_bytes`` (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and
+        ``fusable_unfused_dram_bytes`` (without operations that fit in the buffer by no scheme of groups, as the paper
+        counts); ``status``, ``lower_bound``, ``optimum_gap``, ``seconds``, ``training_seconds`` (the part of them that
+        an explainer was fitted for); ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
         """
         graph, partition = self.graph, self.partition
         unfused = unfused_in(self.costs)
@@ -110,6 +109,7 @@ class Fused:
             "lower_bound": partition.lower_bound,
             "optimum_gap": partition.gap,
             "seconds": partition.seconds,
+            "training_seconds": partition.training_seconds,
             "plans": partition.plans,
             "macs": graph.macs,
             "extra_macs": sum(cost.extra_macs for cost in self.group_costs),
@@ -134,9 +134,9 @@ class Fused:
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
-def unfused_in(costs: GroupCosts) -> int:
+def unfused_in(costs: AnyCosts) -> int:
     """DRAM bytes if every operation runs alone in the buffer; what does not fit is read several times."""
-    return sum(costs(1 << i).dram_bytes for i in range(costs.n))
+    return sum(group_dram(costs, 1 << i) for i in range(costs.n))
 
 
 def fuse(

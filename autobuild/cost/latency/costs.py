@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from autobuild.labels.importers.fetch import cache_folder
 from autobuild.spaces import Architecture, SearchSpace
 
 TABLE, LOOKUP = "fragments.json", "lookup.json"
+_log = logging.getLogger(__name__)
 
 
 def latency_folder() -> Path:
@@ -34,21 +36,29 @@ class MeasuredLatency:
     """``measured_ms``: median latency of one forward pass on this machine, through ONNX Runtime.
 
     The graph is written as an ONNX model with made-up weights (:func:`~autobuild.cost.latency.onnx_of`) and run: one
-    input, one pinned thread of the CPU, float32. The same graph gets the same number as long as the object lives, or
-    for good where the meter has a cache.
+    input, one pinned thread of the CPU, float32. The same graph gets the same number as long as the object lives, and
+    on this machine for good where the meter has a cache. What makes a number doubtful is told by a logged warning.
 
     Args:
-        meter: How it is measured; its runtime is ``onnxruntime``.
+        meter: How it is measured; its runtime is ``onnxruntime``. By default with a cache, beside the table of kernels
+            (:func:`latency_folder`).
     """
 
     name = "measured_ms"
     unit = "ms"
 
     def __init__(self, meter: Meter | None = None) -> None:
-        self.meter = meter or Meter()
-        if self.meter.runtime != "onnxruntime":
-            raise CostError(f"a graph runs on onnxruntime, not on {self.meter.runtime}: use Meter for networks")
+        if meter is not None and meter.runtime != "onnxruntime":
+            raise CostError(f"a graph runs on onnxruntime, not on {meter.runtime}: use Meter for networks")
+        self._meter = meter
         self._known: dict[str, float] = {}
+
+    @property
+    def meter(self) -> Meter:
+        """How it is measured."""
+        if self._meter is None:
+            self._meter = Meter(cache=latency_folder().parent)
+        return self._meter
 
     def __call__(self, graph: OperationGraph) -> dict[str, float]:
         """See :class:`autobuild.cost.Cost`.
@@ -60,7 +70,10 @@ class MeasuredLatency:
         key = Operators(model, graph.name).key
         if key not in self._known:
             shape = graph.nodes[0].output_shape
-            self._known[key] = self.meter.measure(model, shape).latency_ms
+            found = self.meter.measure(model, shape)
+            for doubt in found.timing.warnings:
+                _log.warning("%s of %r: %s", self.name, graph.name, doubt)
+            self._known[key] = found.latency_ms
         return {self.name: self._known[key]}
 
     def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.cost.latency.machine import describe_machine, machine_key
 from autobuild.cost.latency.operators import Operators
 from autobuild.cost.latency.runtimes import prepare, to_onnx, torch_threads
-from autobuild.cost.latency.timing import PASSES, WARM_UP, Timing, pinned, time_call
+from autobuild.cost.latency.timing import PASSES, WARM_UP, Timing, pinned, steady_call
 from autobuild.errors import CostError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Meter:
     def measure(self, net: nn.Module | onnx.ModelProto, input_shape: Shape) -> Measurement:
         """Measure a network, or tell what was measured earlier.
 
+        What is doubtful about it (:func:`~autobuild.cost.latency.timing.steady_call`) is in ``timing.warnings``.
+
         Args:
             net: A network; for ``runtime="onnxruntime"`` an ONNX model as well.
             input_shape: Shape of the input, the batch included.
@@ -86,7 +88,7 @@ class Meter:
         with own, pinned() if alone else contextlib.nullcontext():
             call = prepare(model if self.runtime == "onnxruntime" else net, input_shape, self.runtime, self.device,
                            self.threads)  # fmt: skip
-            timing = time_call(call, self.passes, self.warmup, single_thread=alone)
+            timing = steady_call(call, self.passes, self.warmup, single_thread=alone)
         self._remember(graph, machine, timing)
         return Measurement(timing, graph, machine)
 

@@ -40,7 +40,7 @@ class EvolutionSampler(ArchitectureSampler):
         sample: int | None = None,
     ) -> None:
         super().__init__(space, grain, seed, mutation)
-        if population < 2:
+        if isinstance(population, bool) or not isinstance(population, int) or population < 2:
             raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")
         self.population, self.sample = population, sample or max(2, population // 5)
         if not 1 <= self.sample <= population:

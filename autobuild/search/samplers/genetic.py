@@ -74,7 +74,7 @@ class GeneticSampler(OptunaSampler):
         population: int = 50,
         version: int = 2,
     ) -> None:
-        if population < 2:
+        if isinstance(population, bool) or not isinstance(population, int) or population < 2:
             raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")
         with quiet():
             inner = _NSGA[version](population_size=population, seed=seed % 2**32, child_generation_strategy=self._child)

@@ -73,7 +73,8 @@ class GuidedSampler(ArchitectureSampler):
         super().__init__(space, grain, seed, mutation)
         if model not in FAMILIES:
             raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
-        if refit_every is not None and (isinstance(refit_every, bool) or refit_every < 1):
+        whole = isinstance(refit_every, int) and not isinstance(refit_every, bool)
+        if refit_every is not None and (not whole or refit_every < 1):
             raise ConfigError(f"refit_every={refit_every!r}: an integer of at least 1 is accepted")
         self.family, self.refit_every = model, refit_every
         self.models: list[FittedModel] = []

@@ -134,8 +134,10 @@ def test_searches_take_explanations(costs, predictor, algorithm):
 def test_solve_counts_the_fit():
     costs = SyntheticCosts(12, 2, density=0.3, buffer=150)
     found = solve(costs, "random", "occlusion", time_limit_s=4, budget=20)
-    assert found.seconds > 0.05
+    assert found.seconds > found.training_seconds > 0.05
+    assert found.training_seconds < 3  # half of the limit at most, and the last step of the fit
     assert found.seconds < 8
+    assert solve(costs, "random", "oracle", budget=20).training_seconds == 0
 
 
 def test_wrong_explainers_are_named(costs):

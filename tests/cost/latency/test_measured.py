@@ -1,6 +1,7 @@
 """Measuring real networks: remembered by graph and machine, refused where they cannot run; latency as a cost."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -24,8 +25,11 @@ from autobuild.cost.latency import (
     prepare_lookup,
 )
 from autobuild.cost.latency import costs as costs_module
+from autobuild.cost.latency import timing as timing_module
 from autobuild.cost.latency.machine import describe_machine, machine_key
+from autobuild.cost.latency.timing import Timing
 from autobuild.errors import ConfigError, CostError
+from autobuild.evaluate import measure_latency
 from autobuild.testing import CostConformance
 
 SHAPE = (1, 3, 16, 16)
@@ -37,8 +41,10 @@ def net(width=8):
     return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten())
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "eager"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "eager", "compiled"])
 def test_measured_once_a_graph_and_machine(tmp_path, runtime):
+    if runtime == "compiled" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("torch.compile needs a compiler of C++")
     meter = Meter(runtime, passes=5, warmup=1, cache=tmp_path)
     first, again = meter.measure(net(), SHAPE), meter.measure(net(), SHAPE)
     assert (first.cached, again.cached) == (False, True)
@@ -50,6 +56,39 @@ def test_measured_once_a_graph_and_machine(tmp_path, runtime):
     folders = list(tmp_path.iterdir())
     assert [folder.name for folder in folders] == [machine_key(first.machine)]
     assert {file.suffix for file in folders[0].iterdir()} == {".json"}
+
+
+def timing(median, disturbed=0, drift=0.0):
+    return Timing(median, median, median, 20, disturbed, drift)
+
+
+def test_what_drifts_or_is_disturbed_is_measured_again_and_told_if_it_stays_so(monkeypatch, caplog):
+    graph = ab.graph_of(space := ab.space("tiny_mbconv"), space.example)
+    steady, drifts, disturbed = timing(1.0), timing(2.0, drift=0.4), timing(3.0, 15, 0.5)
+    for given, chosen, told in (
+        ([steady], 1.0, 0),
+        ([drifts, steady], 1.0, 0),
+        ([disturbed, drifts, disturbed], 2.0, 1),
+        ([disturbed, timing(4.0, 12, -0.2), timing(5.0, 12, 0.3)], 4.0, 2),
+    ):
+        left = list(given)
+        monkeypatch.setattr(timing_module, "time_call", lambda *args, left=left, **options: left.pop(0))
+        caplog.clear()
+        assert MeasuredLatency(Meter())(graph) == {"measured_ms": chosen}
+        assert not left
+        left += given
+        assert measure_latency(nn.ReLU(), (1, 4, 4))["latency_ms"] == chosen
+        assert len(caplog.messages) == told
+        assert all("measured_ms of" in message for message in caplog.messages)
+
+
+def test_the_registered_cost_remembers_a_graph_from_one_process_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(costs_module, "latency_folder", lambda: tmp_path / machine_key(describe_machine()))
+    graph = ab.graph_of(space := ab.space("tiny_mbconv"), space.example)
+    first = make_cost("latency")(graph)
+    assert len(list(tmp_path.glob(f"{machine_key(describe_machine())}/*.json"))) == 1
+    monkeypatch.setattr(timing_module, "time_call", lambda *args, **options: pytest.fail("measured again"))
+    assert make_cost("latency")(graph) == first
 
 
 def test_a_damaged_memory_is_named(tmp_path):

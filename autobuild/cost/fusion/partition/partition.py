@@ -124,6 +124,7 @@ class Partition:
             nothing is known but the floor.
         lower_bound: Bytes that no partition stays under; -1 where unknown.
         seconds: Time that finding it took.
+        training_seconds: Part of it that fitting a classifier and an explainer took.
         unschedulable: Operations that fit in no way, not even alone; their bytes are in the total.
         plans: Distinct partitions that a search looked at.
         trace: Fewest bytes after each of them.
@@ -137,6 +138,7 @@ class Partition:
     unschedulable: tuple[int, ...] = ()
     plans: int = 1
     trace: tuple[int, ...] = field(default=(), repr=False)
+    training_seconds: float = 0.0
 
     @property
     def gap(self) -> float | None:
