@@ -18,7 +18,7 @@ from autobuild.cost.unit_tables import additive_costs
 from autobuild.errors import ConfigError, CostError, GraphError, SpaceError, nearest
 from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.graphs.operations import Shape
-from autobuild.spaces import Architecture, SearchSpace, check_space
+from autobuild.spaces import Architecture, SearchSpace, architectures, check_space
 from autobuild.spaces.additive import Bounds
 
 if TYPE_CHECKING:
@@ -44,10 +44,7 @@ class CostOf:
 
     def found(self, archs: Sequence[Architecture | str]) -> list[Values]:
         """For each architecture the values of all metrics, or why there are none."""
-        parsed = [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
-        for arch in parsed:
-            if arch.family != self.space.family:
-                raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
+        parsed = architectures(self.space, archs)
         new = list({arch.text: arch for arch in parsed if arch.text not in self._known}.values())
         if new and isinstance(self.cost, ArchitectureCost) and self.input_shape is None:
             self._known.update(self._in_bulk(self.cost, new))
@@ -127,8 +124,8 @@ class MetricOf:
         return found if isinstance(found, Hardware) else None
 
     def __call__(self, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
-        """See :meth:`CostOf.values`."""
-        return self.of.values(self.metric, archs)
+        """See :meth:`CostOf.values`; a single architecture, or its text, is taken, too."""
+        return self.of.values(self.metric, architectures(self.of.space, archs))
 
     def __repr__(self) -> str:
         return f"<{self.metric} [{self.unit}] of {self.of.space.name}>"
@@ -148,8 +145,8 @@ class CountOf:
         self.space, self.name, self.count = space, name, count
 
     def __call__(self, archs: Sequence[Architecture | str]) -> Counts:
-        """Whole numbers, shape ``(n,)``."""
-        return self.count(archs)
+        """Whole numbers, shape ``(n,)``; a single architecture, or its text, is taken, too."""
+        return self.count(architectures(self.space, archs))
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self.space.name}>"
@@ -188,6 +185,9 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         for metric, cost in all_costs(self.hardware).items():
             if metric not in self:
                 self[metric] = MetricOf(shared.setdefault(id(cost), CostOf(cost, space)), metric)
+
+    def __missing__(self, name: str) -> MetricOf | CountOf:
+        raise ConfigError(f"{self.space.name} has no cost {name!r}: {self.lacking or nearest(name, self)}")
 
     def table(self, archs: Sequence[Architecture | str], metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """``arch``, and a column for each of ``metrics``; by default all but latencies, which this machine would run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,8 @@ def bytes_of(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     unit = found[2].upper() if found else None
-    size = float(found[1]) * UNITS[unit] if found and unit in UNITS else 0
-    if size < 1 or size != int(size):
+    size = Fraction(found[1]) * UNITS[unit] if found and unit in UNITS else Fraction(0)
+    if size < 1 or size.denominator != 1:
         raise ConfigError(f"buffer={text}: a positive whole number of bytes is accepted, or such as 512KiB or 2MiB")
     return int(size)
 

@@ -3,7 +3,7 @@
 from autobuild.errors import SpaceError
 from autobuild.spaces.declare import resolutions, sequence_space, space_from_yaml
 from autobuild.spaces.graph import ArchitectureGraph, candidate_graph
-from autobuild.spaces.registry import check_space, load_space, register_space, space_names
+from autobuild.spaces.registry import architectures, check_space, load_space, register_space, space_names
 from autobuild.spaces.sizes import readable_count
 from autobuild.spaces.space import Architecture, Identity, SearchSpace
 from autobuild.spaces.stage import Feature, Stage, Value
@@ -20,6 +20,7 @@ __all__ = [
     "Stage",
     "Unit",
     "Value",
+    "architectures",
     "candidate_graph",
     "check_space",
     "load_space",

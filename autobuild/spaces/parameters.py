@@ -106,21 +106,26 @@ class Parameters:
 
     def suggest(self, trial: Trial) -> Architecture:
         """The architecture that a trial's suggestions come to."""
+        if not hasattr(trial, "suggest_categorical"):
+            raise SpaceError(f"trial={trial!r}: a trial of Optuna is accepted, as an objective is given and ask gives")
         return self.walk(lambda choice: trial.suggest_categorical(choice.name, choice.values))
 
-    def items(self, arch: Architecture) -> list[tuple[Choice, Chosen]]:
+    def items(self, arch: Architecture | str) -> list[tuple[Choice, Chosen]]:
         """Every choice that this architecture has, in order, and what it has there.
 
         Raises:
-            SpaceError: It is not in the space.
+            SpaceError: It, or its text, is not in the space.
         """
+        from autobuild.spaces.space import Architecture
+
+        known = arch if isinstance(arch, Architecture) else self.space.parse(arch)
         made: list[tuple[Choice, Chosen]] = []
         if self.grain == "unit":
-            for unit, index, texts in zip(self.space.units, self.space.indices(arch), self._texts, strict=True):
+            for unit, index, texts in zip(self.space.units, self.space.indices(known), self._texts, strict=True):
                 if len(texts) > 1:
                     made.append((Choice(unit.name, texts, unit.name), texts[index]))
             return made
-        own = self._values(arch)
+        own = self._values(known)
 
         def pick(choice: Choice) -> Chosen:
             value = own[choice.place]
@@ -136,6 +141,8 @@ class Parameters:
         Raises:
             SpaceError: A parameter is missing, or has a value that is none of its choices.
         """
+        if not isinstance(params, Mapping):
+            raise SpaceError(f"params={params!r}: a mapping of names is accepted, such as params(arch) gives")
 
         def pick(choice: Choice) -> Chosen:
             if choice.name not in params:

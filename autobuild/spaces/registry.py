@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ from autobuild.errors import ConfigError, SpaceError, nearest
 from autobuild.resources import resource_dir
 from autobuild.spaces.declare import space_from_yaml
 from autobuild.spaces.serialise import from_json
-from autobuild.spaces.space import SearchSpace
+from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -77,6 +77,8 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
     Raises:
         SpaceError: For an unknown name or option (the nearest ones are offered) or an unreadable file.
     """
+    if not isinstance(space, str | Path | SearchSpace):
+        raise SpaceError(f"space {space!r}: a name, the path of a file or a space is accepted, such as 'ofa_mbv3'")
     if isinstance(space, SearchSpace) or Path(space).suffix in SUFFIXES:
         if options:
             raise SpaceError(f"options ({', '.join(options)}) are taken by the names of spaces, not by {space!r}")
@@ -231,3 +233,19 @@ def check_space(given: object) -> SearchSpace:
         return given
     how = f"ab.space({str(given)!r})" if isinstance(given, str | Path) else "ab.space(...)"
     raise ConfigError(f"space={given!r}: a search space is accepted, as {how} or scores.narrow(...) gives")
+
+
+def architectures(space: SearchSpace, given: object) -> list[Architecture]:
+    """One architecture or many, each itself or its text, as a list.
+
+    Raises:
+        SpaceError: They are none, or not of the space's family.
+    """
+    listed = [given] if isinstance(given, Architecture | str) else given
+    if not isinstance(listed, Iterable):
+        raise SpaceError(f"{given!r}: an architecture of {space.name}, its text, or a list of them is accepted")
+    found = [arch if isinstance(arch, Architecture) else space.parse(arch) for arch in listed]
+    for arch in found:
+        if arch.family != space.family:
+            raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {space.family!r}")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +34,8 @@ def sample(
     """
     if design not in DESIGNS:
         raise SpaceError(f"unknown sampling design {design!r}: {nearest(design, DESIGNS)}")
-    if n < 0:
-        raise SpaceError(f"cannot draw {n} architectures: give a number of at least 0")
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
+        raise SpaceError(f"cannot draw {n!r} architectures: give a whole number of at least 0")
     rng = np.random.default_rng(seed)
     drawers = [_drawer(unit, design, rng) for unit in space.units]
     out = []

@@ -371,7 +371,7 @@ class SearchSpace:
         """
         return parameters(self, grain).suggest(trial)
 
-    def params(self, arch: Architecture, grain: str = "layer") -> dict[str, Value | None]:
+    def params(self, arch: Architecture | str, grain: str = "layer") -> dict[str, Value | None]:
         """The parameters that ``suggest`` would have to be given to come to ``arch``, in its order."""
         return {choice.name: value for choice, value in parameters(self, grain).items(arch)}
 
@@ -383,7 +383,7 @@ class SearchSpace:
         """
         return parameters(self, grain).read(params)
 
-    def choices(self, arch: Architecture, grain: str = "layer") -> dict[str, tuple[Value | None, ...]]:
+    def choices(self, arch: Architecture | str, grain: str = "layer") -> dict[str, tuple[Value | None, ...]]:
         """What each of ``params(arch)`` was chosen from."""
         return {choice.name: choice.values for choice, _ in parameters(self, grain).items(arch)}
 

@@ -7,7 +7,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.cost import costs_of, count_macs, count_params
-from autobuild.errors import SpaceError
+from autobuild.errors import ConfigError, SpaceError
 
 NAMES = (
     "nas_bench_macro",
@@ -92,3 +92,19 @@ def test_what_cannot_be_counted_is_refused():
     other = ab.space("ofa_mbv3").sample(1)
     with pytest.raises(SpaceError, match="belongs to 'ofa_mbv3'"):
         costs_of(ab.space("mnasnet"))["params"](other)
+
+
+def test_a_single_architecture_is_counted_and_what_is_none_is_told():
+    space = ab.space("nas_bench_macro")
+    costs = ab.costs(space)
+    for name in ("macs", "dram_bytes"):
+        assert costs[name]("12012012") == costs[name](["12012012"]) == costs[name](space.parse("12012012"))
+        with pytest.raises(SpaceError, match="3: an architecture of nas_bench_macro, its text, or a list"):
+            costs[name](3)
+        with pytest.raises(SpaceError, match="not 3"):
+            costs[name]([3])
+    with pytest.raises(ConfigError, match=r"no cost 'mac': did you mean 'macs'"):
+        costs["mac"]
+    graphs_only = ab.sequence_space("plain", {"a": 2}, {"k": [1, 3]}, text="k{k}")
+    with pytest.raises(ConfigError, match=r"no cost 'macs': .* declares graphs only"):
+        ab.costs(graphs_only)["macs"]

@@ -85,6 +85,8 @@ def test_sizes():
     assert [bytes_of(text) for text in ("1048576", "512KiB", "2 MiB", "1.5KiB", "3MB")] == [
         2**20, 2**19, 2**21, 1536, 3_000_000,
     ]  # fmt: skip
+    assert bytes_of(str(2**62 + 1)) == 2**62 + 1  # floats hold no such number
+    assert bytes_of("9" * 400) == 10**400 - 1
     for text in ("0", "-1", "1.5", "many", "2GiBB", ""):
         with pytest.raises(ConfigError, match="buffer="):
             bytes_of(text)

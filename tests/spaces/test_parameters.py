@@ -262,3 +262,23 @@ def test_finished_trials_can_be_entered_and_read_by_another_storage(tmp_path):
     again = optuna.load_study(storage=f"sqlite:///{tmp_path}/s.db", study_name="s")
     assert [space.from_params(trial.params) for trial in again.trials] == archs
     again.optimize(lambda trial: len(space.suggest(trial).text), n_trials=5)
+
+
+def test_what_is_no_trial_no_architecture_and_no_parameters_is_told():
+    space = ab.space("tiny_mbconv")
+    arch = space.sample(1, seed=0)[0]
+    assert space.params(arch.text) == space.params(arch)
+    for wrong in (None, {}, optuna.create_study()):
+        with pytest.raises(SpaceError, match=r"trial=.*: a trial of Optuna is accepted"):
+            space.suggest(wrong)
+    for wrong in (None, 3, "e9k3"):
+        with pytest.raises(SpaceError, match=str(wrong)):
+            space.params(wrong)
+    for wrong in (None, 3, ["e3"]):
+        with pytest.raises(SpaceError, match=r"params=.*: a mapping of names is accepted"):
+            space.from_params(wrong)
+    for wrong in (2.5, "3", True, -1):
+        with pytest.raises(SpaceError, match=f"cannot draw {wrong!r} architectures"):
+            space.sample(wrong)
+    with pytest.raises(SpaceError, match="space None: a name"):
+        ab.space(None)
