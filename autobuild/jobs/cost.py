@@ -80,14 +80,16 @@ def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
 def _check_inputs(
     space: SearchSpace, archs: list[Architecture], costs: list[Cost], shape: tuple[int, ...] | None
 ) -> None:
-    """Refuse at once what would have a number for no architecture: graphs of networks whose inputs nobody knows.
+    """Refuse at once what would have a number for no architecture: of networks that cannot be built, or whose inputs
+    nobody knows.
 
     Raises:
-        GraphError: No cost has a number without a graph, and there is none.
+        SpaceError, GraphError: No cost has a number without a graph, and there is none.
     """
     from autobuild.cost.protocol import ArchitectureCost
     from autobuild.errors import CostError
     from autobuild.graphs.of_architecture import shape_of_input
+    from autobuild.spaces.registry import declared_by, realiser
 
     for cost in costs:
         if isinstance(cost, ArchitectureCost):
@@ -97,6 +99,8 @@ def _check_inputs(
                 continue
             return
     if archs:
+        if not hasattr(declared_by(space), "plan"):
+            realiser(space)
         shape_of_input(space, archs[0], shape)
 
 

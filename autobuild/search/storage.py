@@ -140,6 +140,8 @@ def _relational(
         raise ConfigError(_driver_missing(url, error)) from error
     except sa.exc.SQLAlchemyError as error:
         raise RunError(f"storage {shown(address)} cannot be used: {_reason(error)}") from error
+    except RunError:  # it names the storage already
+        raise
     except RuntimeError as error:  # Optuna's word on the tables of another version
         raise RunError(f"storage {shown(address)}: {error}") from error
     cached = optuna.storages.get_storage(storage)

@@ -75,6 +75,14 @@ def test_a_space_of_which_no_graph_can_be_made_is_refused_at_once(cost, capsys):
     assert "take 3 inputs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("shape", ["null", "[3,8,8]"])
+def test_a_space_that_builds_no_networks_is_refused_by_that(shape, capsys):
+    Path("plain.yaml").write_text("name: plain\nunits: {a: 1-2}\nfeatures: {k: [3, 5]}\ntext: 'k{k}'\n")
+    assert main(["cost", "space=plain.yaml", "n=2", f"shape={shape}", "out=none"]) == 2
+    assert capsys.readouterr().err.startswith("error: space 'plain' declares graphs only and builds no networks")
+    assert not Path("none").exists()
+
+
 def test_inputs_of_another_size(capsys):
     words = ["cost", "space=nas_bench_macro", "arch=00000000", "cost=macs,dram_bytes"]
     for shape, out in (("null", "own"), ("[3,64,64]", "larger")):

@@ -226,3 +226,14 @@ def test_a_server_that_is_not_there_is_named_without_the_password(space):
     with pytest.raises(RunError, match=r"postgresql\+psycopg://me:\*\*\*@127\.0\.0\.1:1/nothing") as refused:
         ab.search(space, Counting(lambda: None), n_trials=1, storage=address, patience_s=0.5)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "no database\n" * 200])
+def test_a_storage_that_cannot_be_opened_is_named_once(space, tmp_path, monkeypatch, content):
+    monkeypatch.setattr("autobuild.search.storage._OPENING_SECONDS", 0.1)
+    file = tmp_path / "notes.txt"
+    file.write_text(content or "a file where a folder is meant")
+    address = f"sqlite:///{file}" if content else f"sqlite:///{file}/s.db"
+    with pytest.raises(RunError, match=r"storage sqlite:.*: .*(file is not a database|unable to open)") as told:
+        ab.search(space, lambda arch: 1.0, n_trials=2, storage=address)
+    assert str(told.value).count(address) == 1
