@@ -91,11 +91,11 @@ class FittedModel:
 
         Raises:
             SpaceError: If an architecture is not in the model's space.
-            ConfigError: If ``level`` is not between 0 and 1.
+            ConfigError: If ``level`` is not between 0 and 1, or ``archs`` is something else.
         """
         if not isinstance(level, numbers.Real) or not 0 < level < 1:
             raise ConfigError(f"level={level!r}: a number between 0 and 1 is accepted, e.g. 0.9")
-        if not isinstance(archs, Iterable):
+        if not isinstance(archs, Architecture | Iterable):
             raise ConfigError(f"archs={archs!r}: an architecture, its text, or a list of them is accepted")
         listed = [archs] if isinstance(archs, Architecture | str) else list(archs)
         parsed = [self._parse(row, arch) for row, arch in enumerate(listed)]
