@@ -82,7 +82,10 @@ def costs(config: Mapping[str, Any], space: SearchSpace) -> SpaceCosts:
 def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None) -> FittedModel:
     """Fit a model, or load the one that ``model=`` names or that an earlier process of this run has fitted."""
     import autobuild as ab
+    from autobuild.explain import find_scorer
 
+    if config.get("scorer", "auto") != "auto":
+        find_scorer(config["scorer"])  # an unknown one is refused before the fit rather than after it
     saved = saved_model(config)
     if saved is not None:
         _check_test(config)

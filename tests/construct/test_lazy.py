@@ -103,6 +103,16 @@ def limited(bounds, cost, where, score, slow=True):
     return Limited(SPACE, score, parse_where(where), {"cost": metric})
 
 
+def assert_builds_the_best(problem, score, true):
+    """Of the networks that keep the limits, which ``true`` says."""
+    truth = score.totals(INDICES)
+    built = build_refined(SPACE, dict(zip((u.name for u in SPACE.units), score.tables, strict=True)),
+                          lambda archs: truth[[PLACE[a.text] for a in archs]], top=5, limited=problem)  # fmt: skip
+    assert all(true[PLACE[arch.text]] for arch in built)
+    best = sorted(truth[true], reverse=True)[:5]
+    assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
+
+
 @pytest.mark.parametrize("where", ["cost <= 9", "2*cost - 1 < 16", "cost >= 11", "7 <= cost <= 9", "-cost >= -9"])
 @pytest.mark.parametrize("seed", range(4))
 def test_sums_that_enclose_a_cost_decide_rightly_and_the_rest_is_computed(where, seed):
@@ -118,12 +128,7 @@ def test_sums_that_enclose_a_cost_decide_rightly_and_the_rest_is_computed(where,
         hardest = [problem._at(limit, pessimistic=True) for limit in problem.limits]
         for arch in itertools.islice(problem._assembled(hardest), 50):
             assert true[PLACE[arch.text]]  # certain means certain
-    truth = score.totals(INDICES)
-    built = build_refined(SPACE, dict(zip((u.name for u in SPACE.units), score.tables, strict=True)),
-                          lambda archs: truth[[PLACE[a.text] for a in archs]], top=5, limited=problem)  # fmt: skip
-    assert all(true[PLACE[arch.text]] for arch in built)
-    best = sorted(truth[true], reverse=True)[:5]
-    assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
+    assert_builds_the_best(problem, score, true)
 
 
 def nearly_a_sum(rng):
@@ -158,12 +163,7 @@ def test_a_fitted_sum_leads_to_the_best_networks_and_decides_nothing_for_certain
     verdict = problem.decide(ALL)
     assert set(verdict) <= {0, -1}
     assert (~true[verdict == -1]).mean() > 0.97
-    truth = score.totals(INDICES)
-    built = build_refined(SPACE, dict(zip((u.name for u in SPACE.units), score.tables, strict=True)),
-                          lambda archs: truth[[PLACE[a.text] for a in archs]], top=5, limited=problem)  # fmt: skip
-    assert all(true[PLACE[arch.text]] for arch in built)
-    best = sorted(truth[true], reverse=True)[:5]
-    assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
+    assert_builds_the_best(problem, score, true)
     for unit, kept in enumerate(problem.possible()):  # nothing is dropped that some network within the limits has
         assert set(INDICES[true, unit]) <= set(kept.tolist())
 

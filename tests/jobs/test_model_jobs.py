@@ -304,3 +304,9 @@ def test_a_limit_that_names_nothing_is_refused_before_the_fit(toy: Path, capsys:
     assert main(["build", "model=gp", "n=60", "build.where=latency_mx <= 3", "out=refused"]) == 2
     assert "did you mean 'latency_ms'" in capsys.readouterr().err
     assert not Path("refused/heldout.csv").exists()
+
+
+def test_an_unknown_scorer_is_refused_before_anything_is_fitted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ab, "fit", lambda *args, **options: pytest.fail("a model was fitted"))
+    assert main(["explain", "scorer=hopnrm", f"out={tmp_path / 'run'}"]) != 0
+    assert "did you mean 'hopnorm'" in capsys.readouterr().err
