@@ -33,13 +33,13 @@ from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
 from autobuild.cost.of_space import CountOf, MetricOf, SpaceCosts
 from autobuild.errors import ConfigError, TargetError, nearest
-from autobuild.explain import AdditiveScores, Scores, explain, project
-from autobuild.fit import CostedModel, FittedModel, load_model, save_model
-from autobuild.fit import fit as _fit
-from autobuild.fit import learning_curve as _learning_curve
+from autobuild.importance import AdditiveScores, Scores, explain, project
 from autobuild.labels import LabelledSet, sample_design
 from autobuild.labels.frame import check_labels
 from autobuild.labels.target import find_name
+from autobuild.models import CostedModel, FittedModel, load_model, save_model
+from autobuild.models import fit as _fit
+from autobuild.models import learning_curve as _learning_curve
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
 from autobuild.spaces.fitted import fitted_sum
@@ -47,7 +47,7 @@ from autobuild.spaces.fitted import fitted_sum
 if TYPE_CHECKING:
     import pandas as pd
 
-    from autobuild.search.result import Search
+    from autobuild.studies.result import Search
 
 CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
 SLOW_FRONT = 3_000  # networks judged for a front where each takes a graph of its own
@@ -94,7 +94,7 @@ def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> Spac
 def fit(
     labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
 ) -> FittedModel:
-    """See :func:`autobuild.fit.fit`; costs (:func:`costs`, for ``hardware``) may be named in the target."""
+    """See :func:`autobuild.fit`; costs (:func:`costs`, for ``hardware``) may be named in the target."""
     model = _fit(labels, target, **{"costs": costs(check_labels(labels).space, hardware), **options})
     model._cache["labels"] = labels  # for limits over its other columns; not written to disk
     return model
@@ -104,7 +104,7 @@ def fit(
 def learning_curve(
     labels: LabelledSet, target: str = "acc", *, hardware: str | Path | Hardware = DEFAULT, **options: Any
 ) -> pd.DataFrame:
-    """See :func:`autobuild.fit.learning_curve`; costs as in :func:`fit`."""
+    """See :func:`autobuild.models.learning_curve`; costs as in :func:`fit`."""
     return _learning_curve(labels, target, **{"costs": costs(check_labels(labels).space, hardware), **options})
 
 
@@ -122,8 +122,8 @@ def rounds(
 
 
 def search(space: SearchSpace, evaluator: Any, *, hardware: str | Hardware = DEFAULT, **options: Any) -> Search:
-    """See :func:`autobuild.search.searching.search`; costs of the space may be named in targets and limits."""
-    from autobuild.search.searching import search as _search
+    """See :func:`autobuild.studies.searching.search`; costs of the space may be named in targets and limits."""
+    from autobuild.studies.searching import search as _search
 
     given = {"costs": costs(space, hardware), "load_model": load_model, "narrower": narrow}
     return _search(space, evaluator, **{**given, **options})

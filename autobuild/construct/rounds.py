@@ -11,14 +11,14 @@ import pandas as pd
 
 from autobuild.construct.acquire import ACQUISITIONS, acquire
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
-from autobuild.explain import explain
-from autobuild.fit import fit
+from autobuild.importance import explain
 from autobuild.labels import LabelledSet, TargetExpression
 from autobuild.labels.target import find_name
+from autobuild.models import fit
 from autobuild.spaces import Architecture
 
 if TYPE_CHECKING:
-    from autobuild.fit import FittedModel
+    from autobuild.models import FittedModel
 
 Metrics = Mapping[str, float]
 Evaluate = Callable[[Architecture], Metrics]
@@ -54,7 +54,7 @@ class Rounds:
     Args:
         labels: The labels to begin with; at least 20 with a target.
         target: Expression over their metrics, maximised.
-        model: Family of models, as in :func:`autobuild.fit.fit`.
+        model: Family of models, as in :func:`autobuild.fit`.
         acquisition: As ``by`` of :func:`autobuild.construct.acquire.acquire`.
         seed: Seed of everything random.
         costs: Cost name -> function of architectures, for targets that name costs.
@@ -190,7 +190,7 @@ def rounds(
         evaluate: Architecture -> metrics, in the units of the labels.
         rounds: How many rounds.
         per_round: Networks of a round.
-        model: Family of models, as in :func:`autobuild.fit.fit`.
+        model: Family of models, as in :func:`autobuild.fit`.
         acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire.acquire`.
         seed: Seed of everything random.
         costs: Cost name -> function of architectures, for targets that name costs.

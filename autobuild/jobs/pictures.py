@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from autobuild.explain import Scores
+    from autobuild.importance import Scores
     from autobuild.jobs.run import Run
     from autobuild.spaces import SearchSpace
 

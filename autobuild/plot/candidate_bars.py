@@ -27,7 +27,7 @@ from autobuild.plot.style import (
 )
 
 if TYPE_CHECKING:
-    from autobuild.explain import Scores
+    from autobuild.importance import Scores
 
 IN_A_COLUMN = 8
 NEEDED = ("unit", "candidate", "score", "n_seen")

@@ -21,7 +21,7 @@ from autobuild.errors import ConfigError
 from autobuild.plot.style import COLOURS, GREY, INK, fold, message, own_axes, root, shorten, styled
 
 if TYPE_CHECKING:
-    from autobuild.explain import Scores
+    from autobuild.importance import Scores
     from autobuild.spaces import Architecture
 
 # Inches at full size: nodes, the gaps between nodes and between units, and how high an arc may reach.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, check_columns, message, own_axes, shorten, styled
 
 if TYPE_CHECKING:
-    from autobuild.explain import Scores
+    from autobuild.importance import Scores
 
 GAP, ABOVE = 1.45, 0.45  # rows that the name of a feature takes, and how many of them are space above it
 

@@ -20,7 +20,7 @@ def learning_hint(frame: pd.DataFrame) -> str:
     what is missing to 1.
 
     Args:
-        frame: ``n, test_srcc``, as :func:`autobuild.fit.learning_curve` gives it.
+        frame: ``n, test_srcc``, as :func:`autobuild.models.learning_curve` gives it.
     """
     known = frame.dropna(subset=["n", "test_srcc"]).sort_values("n")
     if len(known) < 2:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.fit import conformal_half_width
+from autobuild.models import conformal_half_width
 from autobuild.plot.style import BLUE, GREY, INK, PALE, check_columns, message, own_axes, shorten, styled
 from autobuild.rank import mae, srcc
 

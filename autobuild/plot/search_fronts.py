@@ -18,7 +18,7 @@ def search_front(trials: pd.DataFrame, front: pd.DataFrame, targets: Sequence[st
     A target such as ``-latency`` is drawn as ``latency``, smaller being better.
 
     Args:
-        trials: As :func:`autobuild.search.result.trials_of` gives them.
+        trials: As :func:`autobuild.studies.result.trials_of` gives them.
         front: The rows that no other one reaches in all targets.
         targets: Two or three expressions, each maximised.
         ax: Where to draw; a new figure by default.

@@ -1,10 +1,12 @@
 """The public face: the walk of the README, bound methods, displays, and laziness."""
 
 import ast
+import copy
 import importlib
 import inspect
 import itertools
 import math
+import pickle
 import subprocess
 import sys
 
@@ -154,17 +156,11 @@ def test_everything_displays_in_jupyter(small_model, small_labels):
         assert thing._repr_html_().startswith(("<p>", "<div>", "<b>", "<table"))
 
 
-def test_verbs_stay_verbs_after_rooms_are_imported():
-    import autobuild.fit.training as room
-    from autobuild.explain import Scores
-    from autobuild.fit import fit as verb
-
-    assert callable(ab.fit)
-    assert callable(ab.explain)
-    assert ab.fit.training is room
-    assert ab.explain.Scores is Scores
-    assert inspect.signature(ab.fit) == inspect.signature(verb)
-    assert "Fit a predictor" in ab.fit.__doc__
+@pytest.mark.parametrize("name", [name for name in ab.__all__ if inspect.isroutine(getattr(ab, name))])
+def test_functions_of_the_face_pickle_and_copy(name):
+    function = getattr(ab, name)
+    assert pickle.loads(pickle.dumps(function)) is function
+    assert copy.deepcopy(function) is function
 
 
 def test_wrong_names_offer_the_nearest():
