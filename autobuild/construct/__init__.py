@@ -5,13 +5,14 @@ from __future__ import annotations
 from autobuild.construct.acquire import ACQUISITIONS, acquire
 from autobuild.construct.acquire_front import acquire_front
 from autobuild.construct.assemblies import k_best
-from autobuild.construct.building import Built, build, build_refined
+from autobuild.construct.building import Built, build_by_sum, build_refined
 from autobuild.construct.computed import Computed, judge_of
 from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit, Verified, verified
+from autobuild.construct.from_scores import build, narrow, pareto
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.limited import Limited, Metric, NoNetworkError
-from autobuild.construct.narrowing import narrow, narrow_rows, narrowing_note
-from autobuild.construct.pareto import Front, hypervolume, pareto, re_rank
+from autobuild.construct.narrowing import narrow_rows, narrow_units, narrowing_note
+from autobuild.construct.pareto import Front, additive_front, hypervolume, re_rank
 from autobuild.construct.probable import narrow_probable, probable_networks, widen
 from autobuild.construct.probable_front import front_scores, probable_front
 from autobuild.construct.programme import Solution, solve
@@ -36,7 +37,9 @@ __all__ = [
     "Verified",
     "acquire",
     "acquire_front",
+    "additive_front",
     "build",
+    "build_by_sum",
     "build_refined",
     "front_scores",
     "hypervolume",
@@ -45,6 +48,7 @@ __all__ = [
     "narrow",
     "narrow_probable",
     "narrow_rows",
+    "narrow_units",
     "narrowing_note",
     "pareto",
     "parse_where",

@@ -60,6 +60,10 @@ class Built:
     def __getitem__(self, item: int | slice) -> Architecture | tuple[Architecture, ...]:
         return self.archs[item]
 
+    def _repr_html_(self) -> str:
+        table: str = self.frame.to_html(index=False)
+        return table
+
     @property
     def frame(self) -> pd.DataFrame:
         """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any."""
@@ -76,7 +80,7 @@ class Built:
         return pd.DataFrame({**columns, **self.values})
 
 
-def build(
+def build_by_sum(
     space: SearchSpace,
     scores_by_unit: Mapping[str, FloatArray],
     top: int = 10,

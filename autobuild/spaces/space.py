@@ -387,6 +387,18 @@ class SearchSpace:
         """What each of ``params(arch)`` was chosen from."""
         return {choice.name: choice.values for choice, _ in parameters(self, grain).items(arch)}
 
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{unit.name}</td><td>{', '.join(map(str, unit.depths))}</td><td>{unit.size:,}</td></tr>"
+            for unit in self.units
+        )
+        features = "; ".join(f"{f.name}: {', '.join(map(str, f.values))}" for f in self.features)
+        about, note = (f"{text}<br>" if text else "" for text in (self.about, self.note))
+        return (
+            f"<p><b>{self.name}</b>: {readable_count(self.size)} architectures<br>{about}{note}{features}</p>"
+            f"<table><thead><tr><th>unit</th><th>depths</th><th>candidates</th></tr></thead><tbody>{rows}</tbody></table>"
+        )
+
     # --- storage and networks ---------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
