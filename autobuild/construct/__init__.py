@@ -8,7 +8,6 @@ from autobuild.construct.assemblies import k_best
 from autobuild.construct.building import Built, build_by_sum, build_refined
 from autobuild.construct.computed import Computed, judge_of
 from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit, Verified, verified
-from autobuild.construct.from_scores import build, narrow, pareto
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.limited import Limited, Metric, NoNetworkError
 from autobuild.construct.narrowing import narrow_rows, narrow_units, narrowing_note
@@ -38,19 +37,16 @@ __all__ = [
     "acquire",
     "acquire_front",
     "additive_front",
-    "build",
     "build_by_sum",
     "build_refined",
     "front_scores",
     "hypervolume",
     "judge_of",
     "k_best",
-    "narrow",
     "narrow_probable",
     "narrow_rows",
     "narrow_units",
     "narrowing_note",
-    "pareto",
     "parse_where",
     "probable_front",
     "probable_networks",

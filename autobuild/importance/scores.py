@@ -64,7 +64,7 @@ class Scores:
             ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
             NoNetworkError: If no network satisfies the limits.
         """
-        from autobuild.construct import build
+        from autobuild.construct.from_scores import build
 
         return build(
             self, top, where=where, labels=labels, by=by, apart=apart, time_limit=time_limit, hardware=hardware
@@ -96,7 +96,7 @@ class Scores:
             ConfigError: Unless exactly one of the first four is given (none, with ``where``).
             NoNetworkError: If no network satisfies the limits.
         """
-        from autobuild.construct import narrow
+        from autobuild.construct.from_scores import narrow
 
         return narrow(self, top, threshold, mass, share, where=where, labels=labels, hardware=hardware)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from autobuild.construct import narrow, widen
+from autobuild.construct import widen
 from autobuild.construct.dominance import fronts
+from autobuild.construct.from_scores import narrow
 from autobuild.errors import ConfigError
 from autobuild.importance import AdditiveScores, explain
 from autobuild.studies.history import known_from
