@@ -33,6 +33,9 @@ class Built:
         lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
         values: Limited metrics by name, each of shape ``(len(archs),)``.
         prices: What loosening each limit would buy on the additive scores; None without limits.
+        target: What they were built for; empty where it is not known.
+        where: The limits; empty without.
+        best_labelled: The best labelled architecture that satisfies the limits, and its label; None where none does.
     """
 
     archs: tuple[Architecture, ...]
@@ -42,6 +45,9 @@ class Built:
     upper: FloatArray | None = None
     values: Mapping[str, FloatArray] = field(default_factory=dict)
     prices: pd.DataFrame | None = None
+    target: str = ""
+    where: str = ""
+    best_labelled: tuple[str, float] | None = None
 
     def __repr__(self) -> str:
         best = f", the first {self.archs[0].text}, predicted {self.predicted[0]:.5g}" if self.archs else ""

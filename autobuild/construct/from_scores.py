@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autobuild.construct.building import Built, build_by_sum, build_refined
 from autobuild.construct.climb_front import climb_front
 from autobuild.construct.computed import Computed, judge_of
-from autobuild.construct.limit_metrics import limits_on
+from autobuild.construct.limit_metrics import best_labelled, limits_on
 from autobuild.construct.narrowing import narrow_units, narrowing_note
 from autobuild.construct.pareto import additive_front
 from autobuild.construct.probable import narrow_probable, probable_networks
@@ -79,7 +79,13 @@ def build(
             raise ConfigError(f"where, by and apart need additive scores, not those of scorer={scores.scorer}")
         built = build_by_sum(space, scores.unit_scores, top, model.predict_mean)
         # a candidate score is on the target's scale, so a network's is the mean over its units: the order is the sum's
-        return Built(built.archs, built.scores / len(space.units), built.predicted)
+        return Built(
+            built.archs,
+            built.scores / len(space.units),
+            built.predicted,
+            target=model.target,
+            best_labelled=best_labelled(scores, None, labels),
+        )
     if by not in ("predicted", "lower", "upper"):
         raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
     limited = None
@@ -90,7 +96,18 @@ def build(
     predicted, lower, upper = model.intervals(archs, 0.9)
     values = limited.values(archs) if limited else {}
     prices = limited.prices() if limited else None
-    return Built(tuple(archs), scores.projection.sums(archs), predicted, lower, upper, values, prices)
+    return Built(
+        tuple(archs),
+        scores.projection.sums(archs),
+        predicted,
+        lower,
+        upper,
+        values,
+        prices,
+        target=model.target,
+        where=" and ".join(limit.text for limit in limited.limits) if limited else "",
+        best_labelled=best_labelled(scores, limited, labels),
+    )
 
 
 def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:

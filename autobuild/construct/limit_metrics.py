@@ -24,6 +24,7 @@ from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive
 from autobuild.spaces.fitted import fitted_sum
 
+_CHECKED_AT_ONCE = 32  # labelled architectures whose limited metrics are computed together
 CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
 
 
@@ -116,3 +117,37 @@ def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) ->
         table = Additive(projection.base, tuple(unit.score for unit in projection.units))
         known[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd, exact=False)
     return known[key]
+
+
+def best_labelled(scores: Scores, limited: Limited | None, labels: LabelledSet | None) -> tuple[str, float] | None:
+    """The best architecture that the model was fitted on among those that satisfy the limits, and its label.
+
+    Limited label columns are taken as measured where the label has them. Costs may take long, so architectures are
+    checked from the best one downward until one satisfies the limits.
+
+    Args:
+        scores: Scores of the model.
+        limited: The limits; None where there are none.
+        labels: Where limited label columns come from, as in :func:`limits_on`.
+
+    Returns:
+        The architecture's text and its label; None where no labelled architecture satisfies the limits.
+    """
+    ranked = scores.model.training.sort_values("target", ascending=False, kind="stable")
+    known = labels if labels is not None else scores.model.labels
+    frame = known.frame.drop_duplicates("arch").set_index("arch") if known is not None else None
+    for start in range(0, len(ranked), _CHECKED_AT_ONCE):
+        part = ranked.iloc[start : start + _CHECKED_AT_ONCE]
+        if limited is None:
+            return str(part["arch"].iloc[0]), float(part["target"].iloc[0])
+        values = limited.values([scores.model.space.parse(text) for text in part["arch"]])
+        for name, predicted in values.items():
+            kind, _, column = name.partition(".")
+            if kind == "label" and frame is not None and column in frame:
+                measured = frame[column].reindex(part["arch"]).to_numpy(dtype=np.float64)
+                values[name] = np.where(np.isfinite(measured), measured, predicted)
+        within = limited.satisfied(values)
+        if within.any():
+            row = part.iloc[int(np.argmax(within))]
+            return str(row["arch"]), float(row["target"])
+    return None
