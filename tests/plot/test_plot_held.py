@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import matplotlib as mpl
+import matplotlib.image
 import matplotlib.style
 import numpy as np
 import pandas as pd
@@ -141,8 +142,6 @@ def test_a_picture_from_a_dark_notebook_keeps_its_background(model, tmp_path):
     with mpl.rc_context():
         mpl.style.use("dark_background")
         path = plot.save(ax, tmp_path / "a.png")
-    import matplotlib.image
-
     assert matplotlib.image.imread(path)[0, 0, :3].min() > 0.95
 
 
