@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autobuild.graphs.operations import Operation, OperationGraph, Shape, Span
@@ -23,19 +24,31 @@ class Weight:
     Attributes:
         key: Equal for weights that are shared.
         shape: Its shape.
-        itemsize: Bytes of one number.
+        itemsize: Bytes of one number; a half for numbers of four bits.
         learnt: Whether it counts as parameters; buffers do not.
+        parts: Of a weight that is computed: what is stored of it, ``(key, numbers)`` each. Empty: the weight itself.
     """
 
     key: str
     shape: Shape
-    itemsize: int = 4
+    itemsize: float = 4
     learnt: bool = True
+    parts: tuple[tuple[str, int], ...] = ()
 
     @property
     def numel(self) -> int:
         """How many numbers."""
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return math.ceil(self.numel * self.itemsize)
+
+    @property
+    def stored(self) -> tuple[tuple[str, int], ...]:
+        """What counts as parameters, each key once in a network: ``(key, numbers)``."""
+        return self.parts or ((self.key, self.numel),)
 
 
 @dataclass(eq=False)
@@ -46,7 +59,7 @@ class Draft:
     op: str
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Shape] = field(default_factory=list)
-    itemsize: int = 4
+    itemsize: float = 4
     module: str = ""
     name: str = ""
     weights: list[Weight] = field(default_factory=list)
@@ -97,6 +110,57 @@ def matmul(draft: Draft) -> None:
     """Fill in the product of two maps."""
     draft.type = "matmul"
     draft.macs = math.prod(draft.outputs[0]) * draft.inputs[0].shape[-1]
+
+
+def weight_times(draft: Draft, contracted: int) -> None:
+    """Fill in the product of a weight and a map, in this order: it works along the map's last dimension but one.
+
+    Args:
+        draft: The operation.
+        contracted: Size of the dimension that is summed over.
+    """
+    draft.type = "matmul"
+    draft.axes = (max(len(draft.inputs[0].shape) - 2, 0),)
+    draft.macs = math.prod(draft.outputs[0]) * contracted
+
+
+def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
+    """Multiply-accumulates of an Einstein sum, its operands multiplied from left to right.
+
+    A product costs as many as there are combinations of the indices of both operands; where nothing is summed and both
+    have the same indices it is elementwise, and costs none, as a multiplication.
+
+    Raises:
+        ValueError: The equation does not fit the shapes.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(shapes):
+        raise ValueError(f"equation {equation!r} has {len(terms)} operands, given are {len(shapes)}")
+    sizes: dict[str, int] = {}
+    named = []
+    for term, shape in zip(terms, shapes, strict=True):
+        before, dots, after = term.partition("...")
+        more = len(shape) - len(before) - len(after)
+        if more < 0 or (more and not dots):
+            raise ValueError(f"equation {equation!r}: operand {term!r} has the shape {shape}")
+        # dimensions behind the dots are aligned at their ends; digits are no letters of equations
+        letters = [*before, *(str(place) for place in range(more, 0, -1)), *after]
+        for letter, size in zip(letters, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+        named.append(letters)
+    all_letters = [letter for letters in named for letter in letters]
+    spread = {letter for letter in all_letters if letter.isdigit()}
+    once = {letter for letter in all_letters if all_letters.count(letter) == 1}
+    output = spread | (set(right.replace("...", "")) if arrow else once)
+    macs, held = 0, set(named[0])
+    for place, letters in enumerate(named[1:], start=1):
+        later = output.union(*named[place + 1 :])
+        joint = held | set(letters)
+        if held != set(letters) or not joint <= later:
+            macs += math.prod(sizes[letter] for letter in joint)
+        held = joint & later
+    return macs
 
 
 def clipping(low: float | None, high: float | None) -> str:
@@ -210,7 +274,8 @@ def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGr
     for draft in drafts:
         operands.append(tuple((number[id(value.draft)], value.place) for value in draft.inputs))
         edges |= {(source, number[id(draft)]) for source, _ in operands[-1]}
-        own = {weight.key: weight.numel for weight in draft.weights if weight.learnt and weight.key not in counted}
+        stored = dict(part for weight in draft.weights if weight.learnt for part in weight.stored)
+        own = {key: numel for key, numel in stored.items() if key not in counted}
         counted |= set(own)
         several = [weight for weight in draft.weights if readers[_identity(draft, weight)] > 1]
         shared = tuple({_identity(draft, weight): weight.shape for weight in several}.items())
@@ -231,7 +296,7 @@ def _operation(
 ) -> Operation:
     name = draft.name or (f"{draft.module}/{draft.type}" if draft.module else draft.type)
     taken[name] += 1
-    written = 0 if draft.type == "alias" else sum(map(math.prod, draft.outputs)) * draft.itemsize
+    written = 0 if draft.type == "alias" else math.ceil(sum(map(math.prod, draft.outputs)) * draft.itemsize)
     return Operation(
         name=name if taken[name] == 1 else f"{name}#{taken[name]}",
         type=draft.type,
@@ -249,7 +314,7 @@ def _operation(
         spans=draft.spans,
         mode=draft.mode,
         params=params,
-        weight_bytes=sum(weight.numel * weight.itemsize for weight in draft.weights),
+        weight_bytes=sum(weight.nbytes for weight in draft.weights),
         weight_elements=sum(weight.numel for weight in draft.weights),
         shared=shared,
         output_bytes=written,
