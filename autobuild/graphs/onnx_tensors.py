@@ -56,13 +56,18 @@ def damage_of(tensor: onnx.TensorProto) -> str:
         if len(tensor.raw_data) != (expected := math.ceil(numbers * bits / 8)):
             return f"holds {len(tensor.raw_data)} bytes; its shape {tuple(tensor.dims)} needs {expected}"
         return ""
-    fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data,
-              tensor.string_data)  # fmt: skip
-    held = sum(map(len, fields))
+    held = _held(tensor)
     parts = 2 if _name_of(tensor.data_type).startswith("COMPLEX") else 1
     if held and bits >= 8 and held != numbers * parts:
         return f"holds {held // parts} numbers; its shape {tuple(tensor.dims)} needs {numbers}"
     return ""
+
+
+def _held(tensor: onnx.TensorProto) -> int:
+    """How many numbers stand in the fields of their types."""
+    fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data,
+              tensor.string_data)  # fmt: skip
+    return sum(map(len, fields))
 
 
 class Tensors:
@@ -133,8 +138,8 @@ class Tensors:
 
         self.set(name, tuple(tensor.dims), tensor.data_type)
         size = math.prod(tensor.dims)
-        empty = size and tensor.ByteSize() < size * bits_of(tensor.data_type) // 8
-        if size <= SMALL and tensor.data_location != onnx.TensorProto.EXTERNAL and not empty:
+        there = not size or tensor.raw_data or _held(tensor)
+        if size <= SMALL and tensor.data_location != onnx.TensorProto.EXTERNAL and there:
             self.values[name] = onnx.numpy_helper.to_array(tensor)
 
     def infer(self, node: onnx.NodeProto) -> str:
