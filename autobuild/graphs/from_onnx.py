@@ -314,7 +314,7 @@ class _Reader:
                 raise GraphError(f"{self.path}: the sparse weight {name!r} {wrong}")
         kind, held = sparse.values.data_type, math.prod(sparse.values.dims)
         self.tensors.set(name, tuple(sparse.dims), kind)
-        self.known[name] = Weight(name, tuple(sparse.dims), bits_of(kind) / 8, is_floating(kind), ((name, held),))
+        self.known[name] = Weight(name, tuple(sparse.dims), bits_of(kind) / 8, is_floating(kind), (held,))
 
     def _constant(self, node: onnx.NodeProto) -> None:
         """Remember the value of a Constant node, of whichever form."""
@@ -364,10 +364,12 @@ class _Reader:
         if first is not None and len(learnt) < 2 and kind in REARRANGED and not copied:
             narrow = min(size, first.itemsize) if kind not in ("Transpose", "Reshape") else first.itemsize
             return replace(first, shape=shape, itemsize=narrow)
+        if first is not None and len(learnt) < 2 and kind == "Expand":
+            return replace(first, shape=shape, held=first.in_memory)
         if copied or kind == "ConstantOfShape":
             return Weight(output, shape, size, floating and not measured)
-        parts = tuple(dict(part for weight in learnt for part in weight.stored).items())
-        return Weight(output, shape, size, bool(parts), parts)
+        parts = tuple(dict.fromkeys(part for weight in learnt for part in weight.stored))
+        return Weight(output, shape, size, bool(parts), computed_from=parts)
 
     def _refuse(self, node: onnx.NodeProto, name: str, output: str, custom: bool, why: str) -> None:
         what = f"custom operator {node.domain}::{node.op_type}" if custom else node.op_type
