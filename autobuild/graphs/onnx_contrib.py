@@ -16,7 +16,7 @@ from autobuild.graphs.operations import Shape
 DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "", "ai.onnx")  # some are written without a domain
 # The ONNX operator, and which inputs are its own.
 SAME_AS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "FusedConv": ("Conv", (0, 1, 2)), "FusedGemm": ("Gemm", (0, 1, 2)), "FusedMatMul": ("MatMul", (0, 1)),
+    "FusedConv": ("Conv", (0, 1, 2, 3)), "FusedGemm": ("Gemm", (0, 1, 2)), "FusedMatMul": ("MatMul", (0, 1)),
     "TransposeMatMul": ("MatMul", (0, 1)), "QGemm": ("Gemm", (0, 3, 6)), "MatMulIntegerToFloat": ("MatMul", (0, 1, 6)),
     "DynamicQuantizeMatMul": ("MatMul", (0, 1, 4)),
     "QLinearAdd": ("Add", (0, 3)), "QLinearMul": ("Mul", (0, 3)), "QLinearSigmoid": ("Sigmoid", (0,)),
@@ -51,7 +51,7 @@ def same_as(kind: str, inputs: int) -> tuple[str, tuple[int, ...]] | None:
 def written_shapes(kind: str, call: Call) -> list[Shape | None]:
     """Shapes of the outputs of an operator of ONNX Runtime as far as its inputs tell; empty where there is no rule."""
     if kind in LIKE_FIRST:
-        return [call.shapes[0]]
+        return [call.shapes[0], None, None, call.shapes[0]][: 4 if kind.startswith("Skip") else 1]  # the sum is last
     rule = SHAPES.get(kind)
     return rule(call) if rule is not None else []
 

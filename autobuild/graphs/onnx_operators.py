@@ -55,7 +55,8 @@ FREE = frozenset((
     "TfIdfVectorizer", "StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "ImageDecoder",
     "ArrayFeatureExtractor", "Binarizer", "CastMap", "CategoryMapper", "DictVectorizer", "FeatureVectorizer", "Imputer",
     "LabelEncoder", "Normalizer", "OneHotEncoder", "Scaler", "ZipMap", "TreeEnsemble", "TreeEnsembleClassifier",
-    "TreeEnsembleRegressor",
+    "TreeEnsembleRegressor", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix", "Adagrad", "Adam",
+    "Momentum",
 ))  # fmt: skip
 # The same operator on quantised numbers: which of its inputs are tensors, the others being scales and zero points.
 QUANTISED: dict[str, tuple[str, tuple[int, ...]]] = {
