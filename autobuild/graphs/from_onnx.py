@@ -98,7 +98,7 @@ class _Reader:
 
     def __init__(self, model: onnx.ModelProto, given: dict[str, Shape], path: Path) -> None:
         self.graph, self.given, self.path = model.graph, given, path
-        self.tensors = Tensors(model.opset_import, model.ir_version)
+        self.tensors = Tensors(model.opset_import, model.ir_version, path.parent)
         self.drafts: list[Draft] = []
         self.known: dict[str, Value | Weight | None] = {"": None}
         self.measured: set[str] = set()  # made of the shapes of values: no weights of the file

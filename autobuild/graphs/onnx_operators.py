@@ -157,22 +157,41 @@ def _product(draft: Draft, call: Call) -> None:
     elif isinstance(right, Weight) and len(call.shapes[1]) == 2:
         bias = call.inputs[2] if len(call.inputs) > 2 else None
         linear(draft, contracted, bias is not None)
+        if turned[0]:  # rows of the map are summed over
+            draft.type, draft.bias, draft.axes = "matmul", None, (axis,)
     else:
         matmul(draft)
         draft.macs = math.prod(draft.outputs[0]) * contracted
 
 
 def _einsum(draft: Draft, call: Call) -> None:
+    """A sum of products: a linear layer or a product of matrices where it is written as one, with more freedom else."""
+    equation = str(call.attributes["equation"]).replace(" ", "")
     draft.type = "matmul"
-    draft.macs = einsum_macs(str(call.attributes["equation"]), call.shapes)
+    draft.macs = einsum_macs(equation, call.shapes)
     if len(call.shapes) == 1:
-        draft.type = "transpose"
+        draft.type = "transpose"  # or a sum, or a diagonal
     elif not draft.macs:
         draft.type = "mul"
-    elif len(draft.inputs) == 1:
-        draft.axes = tuple(range(len(draft.inputs[0].shape)))  # how it reads its rows is not worked out
-    elif len(draft.inputs) > 2:
+    elif len(call.shapes) > 2:
         draft.type = "other"
+    elif not _is_product(equation, call):
+        draft.axes = tuple(range(len(draft.inputs[0].shape)))  # how it reads its rows is not worked out
+    elif isinstance(call.inputs[1], Weight):
+        linear(draft, call.shapes[0][-1], False)
+
+
+def _is_product(equation: str, call: Call) -> bool:
+    """Whether rows of a first map are multiplied by a second one, or by a weight, and stay in their order."""
+    left, _, out = equation.partition("->")
+    first, _, second = left.partition(",")
+    summed = first[-1:]
+    if isinstance(call.inputs[0], Weight) or out[:-1] != first[:-1] or summed in out or summed not in second:
+        return False
+    if isinstance(call.inputs[1], Weight):
+        return sorted(second) == sorted(summed + out[-1:])
+    shared = first[:-2]
+    return second in (shared + summed + out[-1:], shared + out[-1:] + summed) and len(out) > 1
 
 
 def _attention(draft: Draft, call: Call) -> None:

@@ -7,9 +7,11 @@ resized by them has a shape as well.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.graphs.operations import Shape
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 SMALL = 4096  # numbers of a constant that is read or computed
+INFERRED_FROM = 6  # the first version of the operators whose shapes ONNX infers
 BITS = {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8, "STRING": 64, "UNDEFINED": 32}
 RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 
@@ -76,10 +79,16 @@ class Tensors:
     Args:
         opsets: Versions of the operators, as the file says them.
         ir_version: Of the file.
+        folder: Where it lies, and weights beside it.
     """
 
-    def __init__(self, opsets: Iterable[onnx.OperatorSetIdProto], ir_version: int) -> None:
-        self.opsets, self.ir_version = list(opsets), max(ir_version, 4)  # constants need not be inputs from 4 on
+    def __init__(self, opsets: Iterable[onnx.OperatorSetIdProto], ir_version: int, folder: Path) -> None:
+        import onnx
+
+        self.opsets, self.folder = list(opsets), folder
+        self.ir_version = max(ir_version, 4)  # constants need not be inputs from 4 on
+        if self.version("") is None:
+            self.opsets.append(onnx.helper.make_opsetid("", 17))
         self.types: dict[str, onnx.TypeProto] = {}
         self.values: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -138,8 +147,11 @@ class Tensors:
 
         self.set(name, tuple(tensor.dims), tensor.data_type)
         size = math.prod(tensor.dims)
+        if size <= SMALL and tensor.data_location == onnx.TensorProto.EXTERNAL and not is_floating(tensor.data_type):
+            with contextlib.suppress(Exception):  # not beside the file: only its shape is known
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(self.folder))
         there = not size or tensor.raw_data or _held(tensor)
-        if size <= SMALL and tensor.data_location != onnx.TensorProto.EXTERNAL and there:
+        if size <= SMALL and there:
             self.values[name] = onnx.numpy_helper.to_array(tensor)
 
     def infer(self, node: onnx.NodeProto) -> str:
@@ -180,13 +192,21 @@ class Tensors:
 
         read = [name for name in dict.fromkeys(node.input) if name]
         graph = onnx.GraphProto(name="g", node=[node])
+        if node.op_type == "Reshape" and len(read) == 1:  # the shape was an attribute
+            shape = next(attribute.ints for attribute in node.attribute if attribute.name == "shape")
+            graph.initializer.append(onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [len(shape)], shape))
+            graph.node[0].CopyFrom(onnx.NodeProto(op_type="Reshape", input=[*read, "shape"], output=node.output))
         for name in read:
             if name in self.values:
                 graph.initializer.append(onnx.numpy_helper.from_array(self.values[name], name))
             elif name in self.types:
                 graph.input.append(onnx.ValueInfoProto(name=name, type=self.types[name]))
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
-        return onnx.ModelProto(ir_version=self.ir_version, opset_import=self.opsets, graph=graph)
+        alone = onnx.ModelProto(ir_version=self.ir_version, opset_import=self.opsets, graph=graph)
+        for entry in alone.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = max(entry.version, INFERRED_FROM)
+        return alone
 
     def _compute(self, alone: onnx.ModelProto, node: onnx.NodeProto) -> None:
         import numpy as np

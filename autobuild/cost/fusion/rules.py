@@ -108,8 +108,8 @@ def _linear(node: Operation, views: Sequence[View]) -> Rule:
 
 
 def _matmul(node: Operation, views: Sequence[View]) -> Rule:
-    if len(views) == 1 and views[0].rows()[0] in (node.axes or ()):  # a weight times a map sums over the map's rows
-        return usual_axis(node.output_shape), [ALL]
+    if views and views[0].rows()[0] in (node.axes or ()):  # it sums over rows, as a weight times a map does
+        return usual_axis(node.output_shape), [ALL for _ in views]
     if len(views) != 2:
         return _linear(node, views) if len(views) == 1 else _unknown(node, views)
     rank, (left, right) = len(node.output_shape), views
