@@ -20,7 +20,7 @@ from autobuild.graphs.drafts import Draft, Value, Weight, finish
 from autobuild.graphs.onnx_axes import Call, fill_axes
 from autobuild.graphs.onnx_contrib import FLOATS, fill_contrib, is_contrib, same_as, written_shapes
 from autobuild.graphs.onnx_operators import QUANTISED, fill, keep_weights
-from autobuild.graphs.onnx_tensors import Tensors, bits_of, damage_of, is_floating
+from autobuild.graphs.onnx_tensors import Tensors, bits_of, damage_of, is_floating, is_mask
 from autobuild.graphs.operations import OperationGraph, Shape
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IDENTITIES = ("Identity", "Dropout", "BitCast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 SHAPE_ONLY = ("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
 CONTROL = ("Loop", "Scan", "SequenceMap")
+MASKING = ("Add", "Where", "Attention", "MultiHeadAttention", "Expand", "Slice", "Unsqueeze")
 # Which give the same numbers of a weight at other places: what is stored is read once by all.
 REARRANGED = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike",
               "BitCast", "QuantizeLinear", "DequantizeLinear")  # fmt: skip
@@ -105,6 +106,7 @@ class _Reader:
         self.nodes = list(_all_nodes(model.graph))
         self.reads = Counter(name for node in self.nodes for name in node.input if name)
         self.reads.update(value.name for graph in _all_graphs(model.graph) for value in graph.output)
+        self.added = {name for node in self.nodes if node.op_type in MASKING for name in node.input}
         self.said: dict[str, onnx.TypeProto] = {}  # what the file says of tensors inside
 
     def run(self) -> list[Value]:
@@ -305,7 +307,8 @@ class _Reader:
         if isinstance(self.known.get(name), Weight):
             raise GraphError(f"{self.path}: there are two weights called {name!r}")
         self.tensors.store(name, tensor)
-        self.known[name] = Weight(name, tuple(tensor.dims), self.tensors.itemsize(name), is_floating(tensor.data_type))
+        learnt = is_floating(tensor.data_type) and not (name in self.added and is_mask(tensor))
+        self.known[name] = Weight(name, tuple(tensor.dims), self.tensors.itemsize(name), learnt)
 
     def _sparse(self, name: str, sparse: onnx.SparseTensorProto) -> None:
         """Remember a tensor of which only some numbers are stored."""

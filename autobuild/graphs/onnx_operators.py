@@ -249,6 +249,14 @@ def _batch_norm(draft: Draft, call: Call) -> None:
     draft.weights[2:] = [replace(weight, learnt=False) for weight in draft.weights[2:]]
 
 
+def _instance_norm(draft: Draft, call: Call) -> None:
+    """Exporters write a group norm as one of instances that scales by ones and adds zeros, between two reshapes."""
+    scale, added = (call.scalars.get(name) for name in call.names[1:3])
+    if scale is not None and added is not None and draft.inputs[0].draft.type == "alias":
+        plain = bool((scale == 1).all()) and not added.any()
+        draft.weights = [] if plain else draft.weights
+
+
 def _cast(draft: Draft, call: Call) -> None:
     draft.weights = []
 
@@ -279,6 +287,7 @@ SPECIAL: dict[str, Callable[[Draft, Call], None]] = {
     **dict.fromkeys(("Attention", "FlexAttention"), _attention), "LinearAttention": _linear_attention,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent), "AffineGrid": _grid,
     **dict.fromkeys(("ReduceMean", "ReduceMax"), _reduction), "Clip": _clip, "BatchNormalization": _batch_norm,
+    "InstanceNormalization": _instance_norm,
     **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _pick), "CastLike": _cast,
     **dict.fromkeys(("LinearClassifier", "LinearRegressor"), _linear_model),
 }  # fmt: skip

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 SMALL = 4096  # numbers of a constant that is read or computed
+LARGEST_MASK = 2**24  # numbers
 INFERRED_FROM = 6  # the first version of the operators whose shapes ONNX infers
 BITS = {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8, "STRING": 64, "UNDEFINED": 32}
 RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
@@ -64,6 +65,20 @@ def damage_of(tensor: onnx.TensorProto) -> str:
     if held and bits >= 8 and held != numbers * parts:
         return f"holds {held // parts} numbers; its shape {tuple(tensor.dims)} needs {numbers}"
     return ""
+
+
+def is_mask(tensor: onnx.TensorProto) -> bool:
+    """Whether a stored map shuts out positions of an attention: it holds the lowest number there is, or minus infinity.
+
+    Parameters never do.
+    """
+    import onnx
+
+    small = 1 < math.prod(tensor.dims) <= LARGEST_MASK and len(tensor.dims) > 1
+    if not small or not is_floating(tensor.data_type) or not (tensor.raw_data or tensor.float_data):
+        return False
+    numbers = onnx.numpy_helper.to_array(tensor)
+    return bool((numbers <= -1e4).any()) and bool(((numbers <= -1e4) | (numbers == 0)).all())
 
 
 def _held(tensor: onnx.TensorProto) -> int:
