@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autobuild.errors import GraphError
@@ -28,7 +28,7 @@ class Weight:
     Attributes:
         key: Equal for weights that hold the same numbers.
         shape: Its shape.
-        itemsize: Bytes of one number.
+        itemsize: Bytes of one number; a half for numbers of four bits.
         learnt: Whether it counts as parameters; buffers do not.
         held: Its shape in memory, where it is repeated along some dimensions.
         computed_from: The stored weights that it is computed from; none of a stored one.
@@ -36,7 +36,7 @@ class Weight:
 
     key: str
     shape: Shape
-    itemsize: int = 4
+    itemsize: float = 4
     learnt: bool = True
     held: Shape | None = None
     computed_from: tuple[Weight, ...] = ()
@@ -45,6 +45,11 @@ class Weight:
     def numel(self) -> int:
         """How many numbers are read."""
         return math.prod(self.in_memory)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return math.ceil(self.numel * self.itemsize)
 
     @property
     def in_memory(self) -> Shape:
@@ -71,7 +76,7 @@ class Draft:
     op: str
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Shape] = field(default_factory=list)
-    itemsize: int = 4
+    itemsize: float = 4
     module: str = ""
     name: str = ""
     weights: list[Weight] = field(default_factory=list)
@@ -129,6 +134,57 @@ def matmul(draft: Draft) -> None:
     """Fill in the product of two maps."""
     draft.type = "matmul"
     draft.macs = math.prod(draft.outputs[0]) * draft.inputs[0].shape[-1]
+
+
+def weight_times(draft: Draft, contracted: int) -> None:
+    """Fill in the product of a weight and a map, in this order: it works along the map's last dimension but one.
+
+    Args:
+        draft: The operation.
+        contracted: Size of the dimension that is summed over.
+    """
+    draft.type = "matmul"
+    draft.axes = (max(len(draft.inputs[0].shape) - 2, 0),)
+    draft.macs = math.prod(draft.outputs[0]) * contracted
+
+
+def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
+    """Multiply-accumulates of an Einstein sum, its operands multiplied from left to right.
+
+    A product costs as many as there are combinations of the indices of both operands; where nothing is summed and both
+    have the same indices it is elementwise, and costs none, as a multiplication.
+
+    Raises:
+        ValueError: The equation does not fit the shapes.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(shapes):
+        raise ValueError(f"equation {equation!r} has {len(terms)} operands, given are {len(shapes)}")
+    sizes: dict[str, int] = {}
+    named = []
+    for term, shape in zip(terms, shapes, strict=True):
+        before, dots, after = term.partition("...")
+        more = len(shape) - len(before) - len(after)
+        if more < 0 or (more and not dots):
+            raise ValueError(f"equation {equation!r}: operand {term!r} has the shape {shape}")
+        # dimensions behind the dots are aligned at their ends; digits are no letters of equations
+        letters = [*before, *(str(place) for place in range(more, 0, -1)), *after]
+        for letter, size in zip(letters, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+        named.append(letters)
+    all_letters = [letter for letters in named for letter in letters]
+    spread = {letter for letter in all_letters if letter.isdigit()}
+    once = {letter for letter in all_letters if all_letters.count(letter) == 1}
+    output = spread | (set(right.replace("...", "")) if arrow else once)
+    macs, held = 0, set(named[0])
+    for place, letters in enumerate(named[1:], start=1):
+        later = output.union(*named[place + 1 :])
+        joint = held | set(letters)
+        if held != set(letters) or not joint <= later:
+            macs += math.prod(sizes[letter] for letter in joint)
+        held = joint & later
+    return macs
 
 
 def fold_norm(draft: Draft, norm: list[Weight], name: str) -> None:
@@ -259,7 +315,7 @@ def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGr
         made = _operation(draft, taken)
         nodes.append(replace(
             made, params=params, folded_params=folded if folded != params else None, shared=shared or None,
-            weight_bytes=sum(weight.numel * weight.itemsize for weight in weights.values()),
+            weight_bytes=sum(weight.nbytes for weight in weights.values()),
             weight_elements=sum(weight.numel for weight in weights.values()),
         ))  # fmt: skip
     return OperationGraph(
@@ -278,7 +334,7 @@ def _count(weights: Iterable[Weight], counted: set[str]) -> int:
 def _operation(draft: Draft, taken: Counter[str]) -> Operation:
     name = draft.name or (f"{draft.module}/{draft.type}" if draft.module else draft.type)
     taken[name] += 1
-    written = 0 if draft.type == "alias" else sum(map(math.prod, draft.outputs)) * draft.itemsize
+    written = 0 if draft.type == "alias" else math.ceil(sum(map(math.prod, draft.outputs)) * draft.itemsize)
     return Operation(
         name=name if taken[name] == 1 else f"{name}#{taken[name]}",
         type=draft.type,

@@ -300,7 +300,7 @@ class _Reader:
         return made if many else _repeated(made[0], only) if only and moved else made[0]
 
     def _named_weight(self, how: tuple[Any, ...], base: str, weights: list[Weight], shape: Shape,
-                      itemsize: int) -> Weight:  # fmt: skip
+                      itemsize: float) -> Weight:  # fmt: skip
         """A weight that is computed in some way; the same for the same way."""
         stored = {part.key: part for weight in weights for part in weight.stored}
         key = self.computed.setdefault(how, f"{base} {len(self.computed) + 1} of {next(iter(stored), 'constants')}")

@@ -47,7 +47,8 @@ class Operation:
         groups: Groups of a convolution.
         bias: Whether a convolution or linear layer adds one; None where the question makes no sense.
         axes: Dimensions along which it works: of the output for a concat, of the input for a slice, softmax, reduction,
-            norm or gather; for a transposition the input's dimension behind each of the output's. None: not known.
+            norm or gather; of the first map that a product sums over, where these are not the last; for a transposition
+            the input's dimension behind each of the output's. None: not known.
         spans: What a slice takes: for each output ``(start, stop, step)`` along each of its axes. Where the inputs of a
             concat lie: the same for each input. None: not known.
         mode: How a resize or pad fills: ``nearest``, ``nearest-exact``, ``linear``, ``cubic`` (``-corners`` behind it

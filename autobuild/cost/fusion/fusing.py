@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from autobuild.cost.fusion.partition.solve import solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.errors import GraphError
 from autobuild.graphs import graph_of
-from autobuild.graphs.operations import OperationGraph
+from autobuild.graphs.operations import OperationGraph, Shape
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
@@ -146,10 +146,11 @@ def unfused_in(costs: AnyCosts) -> int:
 
 
 def fuse(
-    graph: OperationGraph | FusionGraph | nn.Module,
+    graph: OperationGraph | FusionGraph | nn.Module | str | Path,
     hardware: str | Hardware | Any = DEFAULT,
     *,
     example_input: Any = None,
+    shapes: Mapping[str, Shape] | None = None,
     buffer_bytes: int | None = None,
     scheme: str = "mixed",
     recompute: bool = False,
@@ -163,12 +164,15 @@ def fuse(
 
     >>> fuse(ab.graph_of(network, (1, 3, 224, 224)), "edge_npu").metrics["reduction"]
     >>> fuse(network, (1, 3, 224, 224))
+    >>> fuse("network.onnx", shapes={"images": (1, 3, 224, 224)})
 
     Args:
-        graph: Operations (:func:`autobuild.graph_of`), a graph that is folded already, or a PyTorch network.
+        graph: Operations (:func:`autobuild.graph_of`), a graph that is folded already, the path
+            of an ONNX file, or a PyTorch network.
         hardware: A description, the name of a preset, or the path of a YAML file. Behind a network its example input
             may stand here, and the hardware is the default.
         example_input: Of a network, as for :func:`autobuild.graph_of`.
+        shapes: Of a file's tensors, likewise.
         buffer_bytes: On-chip buffer, where it is not that of the hardware.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`~autobuild.cost.fusion.GroupCosts`).
         recompute: Also allow groups in two passes over their inputs.
@@ -182,7 +186,7 @@ def fuse(
         ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
         GraphError: For a graph that cannot be folded (shapes that are open), or something else than a graph.
     """
-    read, hardware = _read(graph, hardware, example_input)
+    read, hardware = _read(graph, hardware, example_input, shapes)
     described = read_hardware(hardware)
     folded = read
     if not isinstance(read, FusionGraph):
@@ -193,10 +197,14 @@ def fuse(
     return Fused(folded, costs, partition, described, algorithm)
 
 
-def _read(graph: Any, hardware: Any, example_input: Any) -> tuple[Any, Any]:
-    """A network as its graph, and the hardware, which an example input may stand in the place of."""
+def _read(graph: Any, hardware: Any, example_input: Any, shapes: Mapping[str, Shape] | None) -> tuple[Any, Any]:
+    """A network or file as its graph, and the hardware, which an example input may stand in the place of."""
     from torch import nn
 
+    if isinstance(graph, str | Path):
+        return graph_of(graph, example_input, shapes=shapes), hardware
+    if shapes is not None:
+        raise GraphError(f"fuse: shapes is for an ONNX file, given was a {type(graph).__name__}")
     if not isinstance(graph, nn.Module):
         if example_input is not None:
             raise GraphError(f"fuse: example_input is for a PyTorch network, given was a {type(graph).__name__}")
@@ -229,6 +237,8 @@ def buffer_sweep(
     import pandas as pd
 
     described = read_hardware(hardware)
+    if isinstance(graph, str | Path):
+        graph = graph_of(graph)
     if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     rows = []

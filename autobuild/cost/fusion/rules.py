@@ -110,6 +110,8 @@ def _linear(node: Operation, views: Sequence[View]) -> Rule:
 
 
 def _matmul(node: Operation, views: Sequence[View]) -> Rule:
+    if views and views[0].rows()[0] in (node.axes or ()):  # it sums over rows, as a weight times a map does
+        return usual_axis(node.output_shape), [ALL for _ in views]
     if len(views) != 2:
         return _matmul_by_weight(node, views) if len(views) == 1 else _unknown(node, views)
     rank, (left, right) = len(node.output_shape), views
