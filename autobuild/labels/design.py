@@ -201,7 +201,9 @@ def _draw_pool(unit: Unit, rng: np.random.Generator) -> list[Digits]:
                 for value in feature.values:
                     row = _draw(unit, [int(rng.choice(other.depths)) for other in unit.stages], rng)
                     chosen = int(rng.choice([d for d, layer in enumerate(stage.layers) if layer[f] == value]))
-                    row[s][row[s] >= 0 if stage.tied else 0] = chosen
+                    there = row[s] >= 0
+                    row[s][there] = stage.sharing(row[s][there], chosen)
+                    row[s][0] = chosen
                     rows.append(row)
     return [np.stack([row[s] for row in rows]) for s in range(len(unit.stages))]
 
