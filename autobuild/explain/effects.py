@@ -23,9 +23,9 @@ def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFr
 
     Returns:
         ``unit, layer, feature, value, effect, lower, upper, n_seen``: what a network gains over the average one where
-        it makes this choice (``layer`` 0 stands for the whole unit: its depth, or what is chosen once
-        for its layers), all other choices being equal; ``n_seen`` training labels do. NaN where no network of the background makes the choice, as
-        where a narrowed space lacks it. And draws of the effects, shape ``(rows, draws)``.
+        it makes this choice (``layer`` 0 stands for the whole unit: its depth, or what is chosen once for its layers),
+        all other choices being equal; ``n_seen`` training labels do. NaN where no network of the background makes the
+        choice, as where a narrowed space lacks it. And draws of the effects, shape ``(rows, draws)``.
     """
     space = model.space
     describer = Describer(space, costs=False)

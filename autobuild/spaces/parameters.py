@@ -1,8 +1,9 @@
 """A space as named choices, one after another: what a search engine such as Optuna tunes.
 
 Two grains. ``"layer"``: of every stage its depth, then what is chosen once for its layers, then every other feature of
-each layer that exists, so which choices there are depends on those before. ``"unit"``: one choice a unit, among its candidates' texts. Both only ever ask for what
-the space still holds, so whatever is answered is an architecture of the space: no answer has to be thrown away.
+each layer that exists, so which choices there are depends on those before. ``"unit"``: one choice a unit, among its
+candidates' texts. Both only ever ask for what the space still holds, so whatever is answered is an architecture of the
+space: no answer has to be thrown away.
 
 Names are stable. Where a narrowed unit leaves some of the declared values only, the name lists them, as in
 ``stage1.2.kernel[3|5]``: one name always stands for one set of choices, which is what Optuna asks of a categorical.

@@ -19,6 +19,7 @@ from autobuild.spaces.serialise import from_json
 from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
+CLASSES = "num_classes"  # the option that every space with networks has
 
 Declared = TypeVar("Declared")
 _REGISTERED: dict[str, Any] = {}
@@ -113,17 +114,29 @@ def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _with_options(name: str, options: dict[str, Any]) -> SearchSpace:
-    build = getattr(declaration(name), "space", None)
-    if build is None:
+    declared = declaration(name)
+    build = getattr(declared, "space", None)
+    known = inspect.signature(build).parameters if build else {}
+    accepted = [*known, *([CLASSES] if hasattr(declared, "realise") else [])]
+    if not accepted:
         raise SpaceError(f"search space {name!r} takes no options; {', '.join(options)} given")
-    known = inspect.signature(build).parameters
     for option in options:
-        if option not in known:
-            raise SpaceError(f"search space {name!r} has no option {option!r}: {nearest(option, known)}")
-    made: SearchSpace = build(**options)
-    said = [f"{option}={value!r}" for option, value in options.items() if value != known[option].default]
+        if option not in accepted:
+            raise SpaceError(f"search space {name!r} has no option {option!r}: {nearest(option, accepted)}")
+    whole: SearchSpace = build(**{o: value for o, value in options.items() if o in known}) if build else declared.SPACE
+    made = whole.replaced(whole.units)
+    if options.get(CLASSES) is not None:
+        made.options[CLASSES] = _checked_classes(name, options[CLASSES])
+    standard = {CLASSES: None} | {option: parameter.default for option, parameter in known.items()}
+    said = [f"{option}={value!r}" for option, value in options.items() if value != standard[option]]
     made.name = f"{name}({', '.join(said)})" if said else name
     return made
+
+
+def _checked_classes(name: str, given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise SpaceError(f"search space {name!r}: {CLASSES}={given!r}: accepted is a whole number of at least 1")
+    return given
 
 
 def _read(path: Path) -> SearchSpace:
@@ -195,14 +208,37 @@ def declared_by(space: SearchSpace) -> Any:
         return None
     build = getattr(declared, "space", None)
     try:
-        whole: SearchSpace = build(**space.options) if build and space.options else declared.SPACE
+        own = {option: value for option, value in space.options.items() if option != CLASSES}
+        whole: SearchSpace = build(**own) if build and own else declared.SPACE
     except (SpaceError, TypeError):  # options that are not this family's
         return None
     return declared if (whole.stages, whole.joins) == (space.stages, space.joins) else None
 
 
-def realiser(space: SearchSpace) -> Callable[..., Any]:
-    """The function that builds networks of a space; what is given to it as None is as its own defaults have it.
+def network_arguments(
+    space: SearchSpace, num_classes: int | None = None, in_channels: int | None = None
+) -> dict[str, Any]:
+    """What networks of a space are made of beside their layers; ``plan``, ``tallies`` and ``realise`` are given it.
+
+    What is not given is the same for all of them: the option ``num_classes`` of the space, what its declaration says as
+    ``NUM_CLASSES`` and ``INPUT_SHAPE``, the defaults of its ``realise``, or 10 classes and 3 channels.
+    """
+    declared = declared_by(space)
+    own = inspect.signature(declared.realise).parameters if hasattr(declared, "realise") else {}
+    standard = {name: parameter.default for name, parameter in own.items() if isinstance(parameter.default, int)}
+    shape = getattr(declared, "INPUT_SHAPE", None)
+    classes = [num_classes, space.options.get(CLASSES), getattr(declared, "NUM_CLASSES", None), standard.get(CLASSES)]
+    channels = [in_channels, shape[0] if shape else None, standard.get("in_channels")]
+    options = {option: value for option, value in space.options.items() if option != CLASSES}
+    return {
+        CLASSES: next((number for number in classes if number is not None), 10),
+        "in_channels": next((number for number in channels if number is not None), 3),
+        **options,
+    }
+
+
+def realiser(space: SearchSpace) -> Callable[[list[Any], int | None, int | None], Any]:
+    """The function ``(layers, num_classes, in_channels)`` that builds networks of a space; None: as it is made for.
 
     Raises:
         SpaceError: If the space declares graphs only.
@@ -220,7 +256,22 @@ def realiser(space: SearchSpace) -> Callable[..., Any]:
             "autobuild.register_space takes your own"
         )
     build: Callable[..., Any] = function
-    return lambda layers, **given: build(layers, **{name: v for name, v in given.items() if v is not None})
+    parameters = inspect.signature(build).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+    def realised(layers: list[Any], num_classes: int | None, in_channels: int | None) -> Any:
+        asked = {CLASSES: num_classes, "in_channels": in_channels}
+        given = network_arguments(space, num_classes, in_channels)
+        for name, value in asked.items():
+            if name not in parameters and not takes_all:
+                if value is not None:
+                    raise SpaceError(
+                        f"networks of {space.family!r} take no {name}={value}: realise has no such argument"
+                    )
+                del given[name]
+        return build(layers, **given)
+
+    return realised
 
 
 def check_space(given: object) -> SearchSpace:

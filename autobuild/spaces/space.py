@@ -423,16 +423,19 @@ class SearchSpace:
         The function ``realise`` of the space's file, or of what :func:`~autobuild.spaces.register_space` was given,
         receives the layers and the space's options.
 
+        Args:
+            arch: One of its architectures, or its text.
+            num_classes: Outputs of the classifier. Default: those that costs of the space count as well, which are its
+                option ``num_classes``, else those that it is made for (1,000 for ImageNet's spaces).
+            in_channels: Channels of inputs. Default: those that the space is made for.
+
         Raises:
             SpaceError: If the space declares graphs only.
         """
         from autobuild.spaces.registry import realiser
 
         architecture = self.parse(arch) if isinstance(arch, str) else arch
-        build = realiser(self)
-        network: torch.nn.Module = build(
-            self.layers(architecture), num_classes=num_classes, in_channels=in_channels, **self.options
-        )
+        network: torch.nn.Module = realiser(self)(self.layers(architecture), num_classes, in_channels)
         return network
 
 
