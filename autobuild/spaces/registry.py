@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -13,6 +15,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from autobuild.errors import ConfigError, SpaceError, nearest
+from autobuild.named import imported
 from autobuild.resources import resource_dir
 from autobuild.spaces.declare import space_from_yaml
 from autobuild.spaces.serialise import from_json
@@ -71,12 +74,14 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
 
     Args:
         space: A name (:func:`space_names`: spaces that ship, and registered ones), where the space has parameters also
-            with them, as in ``"ofa_mbv3(width=1.2)"``; the path of a YAML declaration, the path of a stored space
-            (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
-        **options: Parameters of a named space, e.g. ``width=1.2``.
+            with them, as in ``"ofa_mbv3(width=1.2)"``; ``"package.module:Class"``, a space of your own in Python, which
+            is imported and registered (:func:`register_space`); the path of a YAML declaration, the path of a stored
+            space (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
+        **options: Parameters of a named space, e.g. ``width=1.2``. Every space with networks has ``num_classes``.
 
     Raises:
-        SpaceError: For an unknown name or option (the nearest ones are offered) or an unreadable file.
+        SpaceError: For an unknown name or option (the nearest ones are offered), an unreadable file, or a module that
+            cannot be imported or has no such space.
     """
     if not isinstance(space, str | Path | SearchSpace):
         raise SpaceError(f"space {space!r}: a name, the path of a file or a space is accepted, such as 'ofa_mbv3'")
@@ -87,13 +92,48 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
     name, written = _taken_apart(str(space))
     if Path(name).suffix == ".py":
         raise SpaceError(
-            f"{name}: Python files are not run by their path: import it yourself and give the module to "
-            "autobuild.register_space; its space is then known by its name"
+            f"{name}: Python files are not run by their path: name what declares the space, as "
+            f"{Path(name).stem}:Class, or import it yourself and give it to autobuild.register_space"
         )
+    if ":" in name:
+        return _imported(name, written | options)
     if name not in space_names():
-        raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}; a path ends in .yaml")
+        raise SpaceError(
+            f"unknown search space {name!r}: {nearest(name, space_names())}; a path ends in .yaml, "
+            "a space of your own in Python is named package.module:Class"
+        )
     options = written | options
     return _with_options(name, options) if options else _whole(name)
+
+
+def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
+    """The space of ``package.module:object``: a declaration, a space, or a function that returns one of them."""
+    called = f"space={name}"
+    try:
+        found = imported(name, os.getcwd(), called)
+    except ConfigError as error:
+        raise SpaceError(str(error)) from error
+    made = not isinstance(getattr(found, "SPACE", None), SearchSpace) and inspect.isroutine(found)
+    if made:
+        try:
+            found = found(**options)
+        except Exception as error:  # whatever the function itself raises
+            given = ", ".join(f"{option}={value!r}" for option, value in options.items()) or "nothing"
+            raise SpaceError(f"{called}, called with {given}: {type(error).__name__}: {error}") from error
+    if isinstance(getattr(found, "SPACE", None), SearchSpace):
+        register_space(found)
+        space = found.SPACE if made or not options else _with_options(found.SPACE.name, options)
+    elif isinstance(found, SearchSpace):
+        if options and not made:
+            raise SpaceError(f"{called} is a space, which takes no options; {', '.join(options)} given")
+        space = found
+    else:
+        raise SpaceError(
+            f"{called} is {found!r}, no search space: accepted are a class or module with SPACE (see "
+            "autobuild.register_space), a SearchSpace, or a function that returns one of them"
+        )
+    space.source = name
+    return space
 
 
 def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
@@ -102,7 +142,7 @@ def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
     if not bracket:
         return text, {}
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        call = ast.parse(f"_{text.strip()[len(name.strip()) :]}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
             raise ValueError("it is no call with named options")
         return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
@@ -200,6 +240,9 @@ def declared_by(space: SearchSpace) -> Any:
     A name alone lends no networks: the stages and joins must be those of the family too, so that a user's space which
     happens to be called as another is told apart from it.
     """
+    if space.source and space.family not in _REGISTERED:  # in a process that only received the space
+        with contextlib.suppress(SpaceError):
+            _imported(space.source, {})
     try:
         declared = declaration(space.family)
     except SpaceError:
@@ -253,7 +296,7 @@ def realiser(space: SearchSpace) -> Callable[[list[Any], int | None, int | None]
             )
         raise SpaceError(
             f"space {space.family!r} declares graphs only and builds no networks; these do: {', '.join(able)}; "
-            "autobuild.register_space takes your own"
+            "autobuild.register_space takes your own, space=package.module:Class finds it"
         )
     build: Callable[..., Any] = function
     parameters = inspect.signature(build).parameters

@@ -119,6 +119,7 @@ class SearchSpace:
             )
         self.pattern = pattern
         self.options = dict(options or {})
+        self.source = ""  # "package.module:Class" where it was found by that name; it is not stored
         self.stages: tuple[Stage, ...] = tuple(stage for unit in units for stage in unit.stages)
         chain = tuple((i, i + 1) for i in range(len(self.stages) - 1))
         self.joins = chain if joins is None else tuple((int(a), int(b)) for a, b in joins)
@@ -344,7 +345,7 @@ class SearchSpace:
 
     def replaced(self, units: Sequence[Unit], *, name: str | None = None, note: str = "") -> SearchSpace:
         """A space over the same stages with other units (restricted or joined ones)."""
-        return SearchSpace(
+        made = SearchSpace(
             name or self.name,
             units,
             joins=self.joins,
@@ -356,6 +357,8 @@ class SearchSpace:
             pattern=self.pattern,
             options=self.options,
         )
+        made.source = self.source
+        return made
 
     # --- parameters of a search engine ------------------------------------------------------------------------
 
