@@ -311,7 +311,7 @@ class SearchSpace:
 
     # --- drawing, moving, narrowing ---------------------------------------------------------------------------
 
-    def sample(self, n: int, seed: int | np.random.Generator = 0, design: str = "uniform") -> list[Architecture]:
+    def sample(self, n: int, seed: int | np.random.Generator = 0, design: str = "depth") -> list[Architecture]:
         """Draw architectures independently; see :func:`autobuild.spaces.sampling.sample`."""
         from autobuild.spaces.sampling import sample
 
