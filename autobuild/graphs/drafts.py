@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from autobuild.errors import GraphError
 from autobuild.graphs.operations import Operation, OperationGraph, Shape, Span
 
 GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
@@ -48,7 +49,8 @@ class Weight:
     @property
     def in_memory(self) -> Shape:
         """Its shape without repetitions."""
-        return self.shape if self.held is None else self.held
+        few = self.held is not None and math.prod(self.held) < math.prod(self.shape)
+        return self.held if few and self.held is not None else self.shape
 
     @property
     def stored(self) -> tuple[Weight, ...]:
@@ -98,15 +100,22 @@ class Value:
         return self.draft.outputs[self.place]
 
 
-def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = False) -> None:
+def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = False, taken: Shape = ()) -> None:
     """Fill in what a convolution's weight tells.
 
-    Shapes: ``weight (out, in / groups, *kernel)``; transposed ``(in, out / groups, *kernel)``.
+    Shapes: ``weight (out, in / groups, *kernel)``; transposed ``(in, out / groups, *kernel)``. ``taken``: of the input,
+    where it is not the draft's first one.
+
+    Raises:
+        GraphError: If nothing comes out, because the kernel is larger than the padded input.
     """
     draft.type = "conv_transpose" if transposed else "conv"
     draft.kernel, draft.bias = weight[2:], bias
-    positions = draft.inputs[0].shape if transposed else draft.outputs[0]
-    draft.macs = math.prod(positions) * math.prod(weight[1:])
+    taken = taken or draft.inputs[0].shape
+    if 0 in draft.outputs[0] and 0 not in taken:
+        raise GraphError(f"{draft.module or draft.name or draft.type}: a kernel of {'x'.join(map(str, weight[2:]))} does "
+                         f"not fit into an input of the shape {taken}: the output would be empty")  # fmt: skip
+    draft.macs = math.prod(taken if transposed else draft.outputs[0]) * math.prod(weight[1:])
 
 
 def linear(draft: Draft, features_in: int, bias: bool) -> None:
