@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces.space import Identity, SearchSpace
-from autobuild.spaces.stage import MAX_DEPTH, Feature, Stage, Value, tied_of
+from autobuild.spaces.stage import MAX_DEPTH, Feature, Stage, Value, _fields, tied_of
 from autobuild.spaces.unit import Unit
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ def sequence_space(
             )
     if not isinstance(units, Mapping) or not units:
         raise SpaceError(f"search space {name!r}: units must map names to depths, such as {{stage1: [2, 3, 4]}}")
+    for unit in units:
+        if isinstance(unit, bool) or not isinstance(unit, str | int):
+            raise SpaceError(
+                f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes where YAML misreads it"
+            )
     sizes = resolutions(resolution)
     entry = {
         "input": {"depth": 1, "features": dict.fromkeys(features) | {"resolution": sizes}, "text": "r{resolution}"}
@@ -122,6 +127,10 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
         raise SpaceError(f"{where!r}: features must map names to values, such as {{kernel: [3, 5]}}; got {given!r}")
     out: dict[str, tuple[Value, ...]] = {}
     for name, values in given.items():
+        if not isinstance(name, str):
+            raise SpaceError(
+                f"{where!r}: a feature is named {name!r}: a text is accepted, in quotes where YAML misreads it"
+            )
         listed = list(values) if isinstance(values, list | tuple | range) else [values]
         if isinstance(values, str) and re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", values):
             raise SpaceError(
@@ -147,6 +156,8 @@ def _stage(unit: str, given: Any, features: dict[str, tuple[Value, ...]], text: 
                 raise SpaceError(f"unit {unit!r} has an unknown key {key!r}: {nearest(key, UNIT_KEYS)}")
         depth = given.get("depth", 1)
         text = given.get("text", text)
+        if "text" in given:
+            _fields(unit, given["text"])  # null, too, is no text
         changed = given.get("features", {})
         if isinstance(changed, Mapping):
             for name in [name for name, values in changed.items() if values is None]:
