@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import autobuild as ab
 from autobuild.cost import costs_of
 from autobuild.errors import ConfigError, SpaceError
 from autobuild.spaces.registry import declaration
+from benchmarks.report import counted_by_torch
 
 NAMES = (
     "nas_bench_macro",
@@ -28,13 +28,6 @@ NAMES = (
 
 def size_of(space, arch, shape):
     return space.layers(arch)[0][0].get("resolution", shape[1])
-
-
-def counted_by_torch(net, shape):
-    """Parameters, and multiply-accumulates by torch's own counter: two operations for every multiply-accumulate."""
-    with FlopCounterMode(display=False) as counter:
-        net.to("meta").eval()(torch.empty(1, *shape, device="meta"))
-    return sum(parameter.numel() for parameter in net.parameters()), counter.get_total_flops() // 2
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 import autobuild as ab
 from autobuild.cost import count_macs, count_params, make_cost
 from autobuild.errors import CostError, SpaceError
 from autobuild.spaces import sequence_space
+from benchmarks.report import counted_by_torch
 
 SHAPE = (3, 16, 16)
 
@@ -107,11 +107,9 @@ def test_functions_norms_and_shared_layers_are_counted(network):
     for text in ("w8", "w16"):
         net = space.realise(text)
         graph = ab.graph_of(space, text)
-        stored = sum(parameter.numel() for parameter in net.parameters())
-        assert [stored] == costs["params"](text).tolist() == [graph.params] == [count_params(net)]
-        with FlopCounterMode(display=False) as counter:
-            net.eval()(torch.zeros(1, *SHAPE))
-        assert costs["macs"](text).tolist() == [graph.macs] == [counter.get_total_flops() // 2]
+        params, macs = counted_by_torch(net, SHAPE)
+        assert [params] == costs["params"](text).tolist() == [graph.params] == [count_params(net)]
+        assert [macs] == costs["macs"](text).tolist() == [graph.macs]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     assert graph.params - graph.folded_params == 16 * len(norms)  # a scale and a shift become one bias
 
