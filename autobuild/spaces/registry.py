@@ -26,6 +26,7 @@ CLASSES = "num_classes"  # the option that every space with networks has
 
 Declared = TypeVar("Declared")
 _REGISTERED: dict[str, Any] = {}
+_WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # what was made with options: asked for with every graph
 
 
 def space_names() -> list[str]:
@@ -252,7 +253,10 @@ def declared_by(space: SearchSpace) -> Any:
     build = getattr(declared, "space", None)
     try:
         own = {option: value for option, value in space.options.items() if option != CLASSES}
-        whole: SearchSpace = build(**own) if build and own else declared.SPACE
+        whole: SearchSpace = declared.SPACE
+        if build and own:
+            key = (build, repr(sorted(own.items())))
+            whole = _WHOLE[key] if key in _WHOLE else _WHOLE.setdefault(key, build(**own))
     except (SpaceError, TypeError):  # options that are not this family's
         return None
     return declared if (whole.stages, whole.joins) == (space.stages, space.joins) else None
