@@ -11,7 +11,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import autobuild as ab
-from autobuild.errors import GraphError
 
 
 class Net(nn.Module):

@@ -296,7 +296,7 @@ def _split(folding: _Folding) -> FusionGraph:
            for draft, operands, outputs in zip(folding.drafts, reading, writes, strict=True)]  # fmt: skip
     final = tuple(replace(tensors[t], consumers=consumers[t]) for t in kept)
     return FusionGraph(tuple(ops), final, folding.graph.name, folding.weight_bytes, folding.activation_bytes,
-                       _common(folding.drafts))  # fmt: skip
+                       _common(folding.drafts), tuple(folding.graph.uncounted.items()))  # fmt: skip
 
 
 def _common(drafts: Sequence[_Draft]) -> tuple[tuple[int, int], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.cost.fusion.fold import fold
@@ -14,11 +15,14 @@ from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
 from autobuild.cost.fusion.partition.partition import Partition, group_dram
 from autobuild.cost.fusion.partition.solve import solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
+from autobuild.errors import GraphError
+from autobuild.graphs import graph_of
 from autobuild.graphs.operations import OperationGraph
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class Fused:
         ``floor_dram_bytes`` (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and
         ``fusable_unfused_dram_bytes`` (without operations that fit in the buffer by no scheme of groups, as the paper
         counts); ``status``, ``lower_bound``, ``optimum_gap``, ``seconds``, ``training_seconds`` (the part of them that
-        an explainer was fitted for); ``extra_macs`` (computed twice) and ``macs``; ``unschedulable`` (names).
+        an explainer was fitted for); ``extra_macs`` (computed twice), ``macs``, and ``uncounted``
+        (operators whose MACs are not known and left out of ``macs``, with their number); ``unschedulable`` (names).
         """
         graph, partition = self.graph, self.partition
         unfused = unfused_in(self.costs)
@@ -112,6 +117,7 @@ class Fused:
             "training_seconds": partition.training_seconds,
             "plans": partition.plans,
             "macs": graph.macs,
+            "uncounted": dict(graph.uncounted),
             "extra_macs": sum(cost.extra_macs for cost in self.group_costs),
             "largest_buffer_bytes": max((cost.buffer_bytes for cost in self.group_costs), default=0),
             "unschedulable": [graph.ops[i].name for i in partition.unschedulable],
@@ -140,9 +146,10 @@ def unfused_in(costs: AnyCosts) -> int:
 
 
 def fuse(
-    graph: OperationGraph | FusionGraph,
-    hardware: str | Hardware = DEFAULT,
+    graph: OperationGraph | FusionGraph | nn.Module,
+    hardware: str | Hardware | Any = DEFAULT,
     *,
+    example_input: Any = None,
     buffer_bytes: int | None = None,
     scheme: str = "mixed",
     recompute: bool = False,
@@ -155,10 +162,13 @@ def fuse(
     """Cut a network into fusion groups, so that the least crosses to DRAM.
 
     >>> fuse(ab.graph_of(network, (1, 3, 224, 224)), "edge_npu").metrics["reduction"]
+    >>> fuse(network, (1, 3, 224, 224))
 
     Args:
-        graph: Operations (:func:`autobuild.graph_of`), or a graph that is folded already.
-        hardware: A description, the name of a preset, or the path of a YAML file.
+        graph: Operations (:func:`autobuild.graph_of`), a graph that is folded already, or a PyTorch network.
+        hardware: A description, the name of a preset, or the path of a YAML file. Behind a network its example input
+            may stand here, and the hardware is the default.
+        example_input: Of a network, as for :func:`autobuild.graph_of`.
         buffer_bytes: On-chip buffer, where it is not that of the hardware.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`~autobuild.cost.fusion.GroupCosts`).
         recompute: Also allow groups in two passes over their inputs.
@@ -172,13 +182,28 @@ def fuse(
         ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
         GraphError: For a graph that cannot be folded (shapes that are open), or something else than a graph.
     """
+    read, hardware = _read(graph, hardware, example_input)
     described = read_hardware(hardware)
-    if not isinstance(graph, FusionGraph):
-        graph = fold(graph, described.weight_bytes, described.activation_bytes)
+    folded = read
+    if not isinstance(read, FusionGraph):
+        folded = fold(read, described.weight_bytes, described.activation_bytes)
     size = described.buffer_bytes if buffer_bytes is None else buffer_bytes
-    costs = GroupCosts(graph, size, scheme, recompute)
+    costs = GroupCosts(folded, size, scheme, recompute)
     partition = solve(costs, algorithm, split, seed=seed, time_limit_s=time_limit_s, budget=budget)
-    return Fused(graph, costs, partition, described, algorithm)
+    return Fused(folded, costs, partition, described, algorithm)
+
+
+def _read(graph: Any, hardware: Any, example_input: Any) -> tuple[Any, Any]:
+    """A network as its graph, and the hardware, which an example input may stand in the place of."""
+    from torch import nn
+
+    if not isinstance(graph, nn.Module):
+        if example_input is not None:
+            raise GraphError(f"fuse: example_input is for a PyTorch network, given was a {type(graph).__name__}")
+        return graph, hardware
+    if example_input is None and not isinstance(hardware, str | Path | Hardware):
+        example_input, hardware = hardware, DEFAULT
+    return graph_of(graph, example_input), hardware
 
 
 def buffer_sweep(
