@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import autobuild as ab
-from autobuild.explain import deletion, stability
+from autobuild.importance import deletion, stability
 from autobuild.rank import srcc
 from autobuild.spaces import Architecture
 from benchmarks.report import arguments, machine, published, write

@@ -21,7 +21,7 @@ from benchmarks.report import arguments, machine, write
 ROOT = Path(__file__).resolve().parents[1]
 CAMPAIGNS = {
     "labelling, killed at random moments": ["tests/evaluate/test_kills.py"],
-    "a fit, killed and resumed": ["tests/fit/test_fit.py", "-k", "killed"],
+    "a fit, killed and resumed": ["tests/models/test_fit.py", "-k", "killed"],
     "jobs and run folders, killed and interrupted": ["tests/jobs", "-k", "kill"],
 }
 

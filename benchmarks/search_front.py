@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 import autobuild as ab
 from autobuild.construct import hypervolume
 from autobuild.construct.pareto import front_of
-from autobuild.fit import FittedModel
-from autobuild.search.samplers import make_sampler
+from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
+from autobuild.studies.samplers import make_sampler
 from benchmarks.cells import DATA
 from benchmarks.report import published
 

@@ -16,8 +16,8 @@ import optuna
 import pandas as pd
 
 import autobuild as ab
-from autobuild.search.samplers import make_sampler
 from autobuild.spaces import Architecture, SearchSpace
+from autobuild.studies.samplers import make_sampler
 from benchmarks.cells import Problem
 
 LABELS = 100

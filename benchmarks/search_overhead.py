@@ -26,8 +26,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import autobuild as ab
-from autobuild.search.storage import open_storage
 from autobuild.spaces import Architecture
+from autobuild.studies.storage import open_storage
 
 TRIALS = (1_000, 10_000)
 MEASURED = 15  # trials of each kind; the first, which reads the whole study, is left out
@@ -182,7 +182,7 @@ def work(address: str, count: int) -> None:
 
 def measure_workers(count: int) -> dict[str, float]:
     """``per_second``: evaluations told between the first and the last, by so many workers of one study."""
-    from tests.search import postgres
+    from tests.studies import postgres
 
     trials = PER_WORKER * count
     with postgres.server() as server:

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 import autobuild as ab
-from autobuild.fit.families import FamilyModel, fit_families
 from autobuild.graphs import OperationGraph
 from autobuild.graphs.mbconv import PLANS, mbconv_graph
 from autobuild.graphs.operations import ACTIVATIONS
+from autobuild.models.families import FamilyModel, fit_families
 from autobuild.rank import srcc
 from benchmarks.report import arguments, machine, published, write
 

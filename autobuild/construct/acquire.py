@@ -30,7 +30,7 @@ APART = 2  # layers in which networks of a batch differ where nothing else keeps
 
 
 class Uncertain(Protocol):
-    """What an acquisition asks of a model; every :class:`autobuild.fit.FittedModel` gives it."""
+    """What an acquisition asks of a model; every :class:`autobuild.models.FittedModel` gives it."""
 
     @property
     def space(self) -> SearchSpace:

@@ -21,7 +21,7 @@ def judge_of(model: Any, space: SearchSpace, predict: Callable[[Any], Predict]) 
         space: Where networks are judged: the model's space, or one narrowed or joined from it.
         predict: Model -> its prediction, or a bound of it.
     """
-    from autobuild.fit import CostedModel  # which loads torch, and building by given scores needs none
+    from autobuild.models import CostedModel  # which loads torch, and building by given scores needs none
 
     if isinstance(model, CostedModel) and not model.exact.cheap:
         return Computed(space, predict(model.learned), model.exact.on(space), model.best_exact)
@@ -29,7 +29,7 @@ def judge_of(model: Any, space: SearchSpace, predict: Callable[[Any], Predict]) 
 
 
 class Terms(Protocol):
-    """Cost terms, as :class:`autobuild.fit.exact.ExactPart`."""
+    """Cost terms, as :class:`autobuild.models.exact.ExactPart`."""
 
     def values(self, archs: Sequence[Architecture], /) -> FloatArray:
         """Their values, shape ``(n,)``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-FAMILIES = ("auto", "gp", "linear", "trees", "graph")  # autobuild.fit.FAMILIES, without importing torch
+FAMILIES = ("auto", "gp", "linear", "trees", "graph")  # autobuild.models.FAMILIES, without importing torch
 
 
 def saved_model(config: Mapping[str, Any]) -> str | None:

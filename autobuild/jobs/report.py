@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autobuild.jobs.run import Run
-    from autobuild.search.result import Search
+    from autobuild.studies.result import Search
 
 SHOWN = 20  # rows of a table
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -36,7 +36,7 @@ def run(config: Mapping[str, Any]) -> int:
 def _read(source: Path) -> Search:
     from autobuild.jobs.folders import read_json
     from autobuild.jobs.search import EMBEDDED, address_in
-    from autobuild.search.loading import load_search
+    from autobuild.studies.loading import load_search
 
     state = read_json(source / "run.json")
     if state is None or state.get("job") != "search":

@@ -274,7 +274,7 @@ def interruption() -> str | None:
 
 
 def use_threads(count: int | None) -> None:
-    """Have torch use ``count`` threads (None: one, since models here are small; see ``autobuild.fit.threads``)."""
+    """Have torch use ``count`` threads (None: one, since models here are small; see ``autobuild.models.threads``)."""
     import torch
 
     torch.set_num_threads(count or 1)

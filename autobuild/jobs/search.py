@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
-    from autobuild.search.result import Search
-    from autobuild.search.worker import Progress
     from autobuild.spaces import SearchSpace
+    from autobuild.studies.result import Search
+    from autobuild.studies.worker import Progress
 
 EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.journal"}
 
@@ -27,7 +27,7 @@ def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
     from autobuild.jobs import shows
     from autobuild.jobs.run import Run, use_threads
-    from autobuild.search.storage import shown
+    from autobuild.studies.storage import shown
 
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
     grows = {"n_trials": lambda there: _evaluated_in(there, config)}
@@ -115,7 +115,7 @@ def address_in(folder: Path, storage: str) -> str | None:
 def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     """How many networks the search of a run folder has evaluated, in words."""
     from autobuild.jobs.folders import read_json
-    from autobuild.search.loading import load_search
+    from autobuild.studies.loading import load_search
 
     numbers = read_json(folder / "metrics.json") or {}
     count, address = numbers.get("evaluated", 0), address_in(folder, config["storage"])
@@ -131,7 +131,7 @@ def targets_of(text: str) -> list[str]:
 
 
 def _said(address: str) -> str:
-    from autobuild.search.storage import shown
+    from autobuild.studies.storage import shown
 
     return shown(address)
 

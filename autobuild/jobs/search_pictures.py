@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autobuild.jobs.run import Run
-    from autobuild.search.result import Search
+    from autobuild.studies.result import Search
 
 
 def draw_search(folder: Run, found: Search) -> list[tuple[str, str]]:

@@ -15,10 +15,10 @@ from autobuild.labels.target import find_name
 
 if TYPE_CHECKING:
     from autobuild.cost.of_space import SpaceCosts
-    from autobuild.explain import Scores
-    from autobuild.fit import FitConfig, FittedModel
+    from autobuild.importance import Scores
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet, TargetValues
+    from autobuild.models import FitConfig, FittedModel
     from autobuild.spaces import SearchSpace
 
 # Numbers of a fit that describe the model rather than this run of it; told under other names, or of no use to a reader.
@@ -82,7 +82,7 @@ def costs(config: Mapping[str, Any], space: SearchSpace) -> SpaceCosts:
 def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None) -> FittedModel:
     """Fit a model, or load the one that ``model=`` names or that an earlier process of this run has fitted."""
     import autobuild as ab
-    from autobuild.explain import find_scorer
+    from autobuild.importance import find_scorer
 
     if config.get("scorer", "auto") != "auto":
         find_scorer(config["scorer"])  # an unknown one is refused before the fit rather than after it
@@ -132,7 +132,7 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
 
 def fit_config(config: Mapping[str, Any]) -> FitConfig:
     """The settings of a fit, from the keys ``fit.*`` and the group ``ranking``."""
-    from autobuild.fit import FitConfig
+    from autobuild.models import FitConfig
 
     ranking = dict(config["ranking"])
     loss, weight = ranking.pop("loss"), ranking.pop("weight")
@@ -147,7 +147,7 @@ def fit_config(config: Mapping[str, Any]) -> FitConfig:
 def _record_fit(folder: Run, model: FittedModel) -> None:
     import pandas as pd
 
-    from autobuild.fit import GraphModel
+    from autobuild.models import GraphModel
 
     folder.record(**{key: value for key, value in model.report.items() if key not in _NOT_RECORDED})
     folder.record(target=model.target, space=model.space.name, family=model.family)
@@ -219,7 +219,7 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
     """Score features, operations, layers and candidates, and write the tables."""
     import time
 
-    from autobuild.explain import AdditiveScores
+    from autobuild.importance import AdditiveScores
 
     start = time.perf_counter()
     scores: Scores = model.explain(scorer=config["scorer"])
@@ -292,6 +292,7 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
         options = {key: how[key] for key in ("where", "by", "apart", "time_limit") if how.get(key) is not None}
         built = scores.build(top=how["top"], labels=labels, hardware=config.get("hardware"), **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
+        folder.record(build_where=built.where, best_labelled=built.best_labelled and built.best_labelled[1])
         folder.write_frame("built.csv", built.frame)
         if built.prices is not None:
             folder.write_frame("prices.csv", built.prices)
@@ -323,7 +324,7 @@ def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> N
         if not todo:
             return
         from autobuild.encode import EncoderConfig
-        from autobuild.fit import learning_curve
+        from autobuild.models import learning_curve
 
         with progress("learning curve", 4) as advance:
             frame = learning_curve(

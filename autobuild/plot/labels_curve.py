@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from autobuild.plot.style import BLUE, GREY, ORANGE, below, check_columns, message, own_axes, styled
+from autobuild.plot.style import BLUE, GREY, ORANGE, below, check_columns, given_as, message, own_axes, same, styled
 
 TITLE = "Would more labels help?"
 
@@ -20,7 +20,7 @@ def learning_hint(frame: pd.DataFrame) -> str:
     what is missing to 1.
 
     Args:
-        frame: ``n, test_srcc``, as :func:`autobuild.fit.learning_curve` gives it.
+        frame: ``n, test_srcc``, as :func:`autobuild.models.learning_curve` gives it.
     """
     known = frame.dropna(subset=["n", "test_srcc"]).sort_values("n")
     if len(known) < 2:
@@ -46,6 +46,7 @@ def learning_curve(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Raises:
         ConfigError: If a column is missing.
     """
+    frame = given_as(frame, "learning_curve", "what autobuild.learning_curve gave", (pd.DataFrame, same))
     check_columns(frame, ("n", "test_srcc", "test_mae"), "the learning curve")
     ax = own_axes(ax, 5.6, 4.4)
     frame = frame.sort_values("n")

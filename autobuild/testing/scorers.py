@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from autobuild.explain import Scorer, explain
-from autobuild.fit import FittedModel, GraphModel
+from autobuild.importance import Scorer, explain
+from autobuild.models import FittedModel, GraphModel
 
 
 class ScorerConformance:

@@ -12,11 +12,11 @@ from operation_nets import NETS, build, stirred
 
 import autobuild as ab
 from autobuild.errors import GraphError, LabelError
-from autobuild.fit.families import fit_families
 from autobuild.graphs import OPERATION_FEATURES, Operation, OperationGraph, pack_operations
 from autobuild.graphs.mbconv import PLANS, MBConvPlan, MBConvStage, make_divisible, mbconv_graph
 from autobuild.graphs.operations import ACTIVATIONS, OPERATIONS
 from autobuild.graphs.pack_operations import seen_values, snap_to_seen
+from autobuild.models.families import fit_families
 from autobuild.rank import srcc
 
 TINY = MBConvPlan(

@@ -208,9 +208,9 @@ def test_settings_in_conf_are_the_defaults_of_the_library() -> None:
 
 _HASTY = """
 import sys
-import autobuild.fit
+import autobuild.models
 from autobuild.cli import main
-sys.modules["autobuild.fit.training"].CHECKPOINT_SECONDS = 0.1
+sys.modules["autobuild.models.training"].CHECKPOINT_SECONDS = 0.1
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import autobuild as ab
-from autobuild.explain import Scores
+from autobuild.importance import Scores
 from autobuild.spaces import Architecture, SearchSpace
 
 

@@ -1,0 +1,117 @@
+"""What matters, read from the norms of a graph encoder's embeddings (AutoBuild, CVPR 2024, sec. 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from autobuild.graphs import pack_architectures
+from autobuild.importance.moments import node_norms, norm_moments, training_norms
+from autobuild.importance.scores import Scores
+from autobuild.models import GraphModel
+from autobuild.spaces import Architecture
+
+
+def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """How far each hop is to be believed, from how well its norms rank rows that were held out.
+
+    A hop weighs the product of its held-out SRCC and NDCG@10, nothing where its SRCC is not positive; all hops weigh
+    the same where nothing was held out, or none ranks better than chance.
+
+    Args:
+        report: ``FittedModel.report`` of a graph encoder, with ``hop_srcc`` and ``hop_ndcg``.
+        hops: Number of hops, hop 0 included.
+
+    Returns:
+        Weights that add up to 1. Shape ``(hops,)``.
+    """
+    found = [report.get(name) or [] for name in ("hop_srcc", "hop_ndcg")]
+    if any(len(values) != hops for values in found):
+        return np.full(hops, 1 / hops)
+    srcc, ndcg = (np.array([np.nan if value is None else value for value in values], dtype=float) for values in found)
+    weight = np.nan_to_num(np.maximum(srcc, 0) * ndcg)
+    return weight / weight.sum() if weight.sum() > 0 else np.full(hops, 1 / hops)
+
+
+@dataclass(repr=False)
+class NormScores(Scores):
+    """Scores whose tables of features, operations and layers are calibrated hop norms.
+
+    Attributes:
+        model: A graph encoder.
+    """
+
+    model: GraphModel
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """``feature, value, score, effect, n_seen``: every value of every feature.
+
+        ``score`` is the FE-MLP's scalar; ``effect`` the same in units of the target, as the difference from the mean
+        over the training nodes: ``(score - mean) / sigma_0 * sd_y``. ``n_seen`` counts training nodes.
+        """
+        model = self.model
+        with torch.inference_mode():
+            scalars = model.network.encoder.features.scalars().double().numpy()
+        graphs, _ = training_norms(model)
+        sigma = float(norm_moments(model).sd[0])
+        rows, start = [], 0
+        for column, feature in enumerate(model.space.node_features):
+            count = len(feature.values)
+            own = scalars[start : start + count]
+            seen = np.bincount(graphs.x[:, column].numpy(), minlength=count)
+            centre = float((own * seen).sum() / max(seen.sum(), 1))
+            for value, score, n in zip(feature.values, own, seen, strict=True):
+                effect = (float(score) - centre) / sigma * model.sd
+                rows.append((feature.name, value, float(score), effect, int(n)))
+            start += count
+        return pd.DataFrame(rows, columns=["feature", "value", "score", "effect", "n_seen"])
+
+    @cached_property
+    def operations(self) -> pd.DataFrame:
+        """``unit, layer, <features>, score, hop0, ..., n_seen``: every operation at every place that the labels show.
+
+        ``hopM`` is the calibrated norm at hop M, averaged over the training nodes with this operation in this place
+        (units of the target); ``score`` is their mean over hops, weighted by :func:`hop_weights`. Best first within a
+        unit and layer.
+        """
+        graphs, norms = training_norms(self.model)
+        z = self.calibrate(norms)
+        frame = pd.DataFrame(graphs.x.numpy(), columns=[f.name for f in self.model.space.node_features])
+        hops = [f"hop{hop}" for hop in range(len(z))]
+        for name, values in zip(hops, z, strict=True):
+            frame[name] = values
+        keys = ["unit", "layer", *(f.name for f in self.model.space.features)]
+        grouped = frame.groupby(keys, sort=True)
+        table = grouped[hops].mean()
+        table.insert(0, "score", table.to_numpy() @ hop_weights(self.model.report, len(hops)))
+        table["n_seen"] = grouped.size()
+        table = table.reset_index()
+        for feature in self.model.space.node_features:
+            table[feature.name] = pd.Series([feature.values[i] for i in table[feature.name]], dtype=object)
+        table["_unit"] = table["unit"].map({stage.name: i for i, stage in enumerate(self.model.space.stages)})
+        table = table.sort_values(["_unit", "layer", "score"], ascending=[True, True, False], kind="stable")
+        return table.drop(columns="_unit").reset_index(drop=True)
+
+    def calibrate(self, norms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """L1 norms of nodes as scores in units of the target. Shapes: ``(hops + 1, N) -> (hops + 1, N)``."""
+        return self.model.mean + self.model.sd * norm_moments(self.model).standardise(norms)
+
+    def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
+        """Calibrated score of every node of one architecture at every hop: ``unit, layer, op, hop0, ...``."""
+        parsed = self.space.parse(arch) if isinstance(arch, str) else arch
+        graphs = pack_architectures(self.model.space, [parsed])
+        z = self.calibrate(node_norms(self.model, graphs))
+        rows = [
+            (stage.name, position, stage.tokens[digit])
+            for stage, run in zip(self.model.space.stages, parsed.runs, strict=True)
+            for position, digit in enumerate(run, start=1)
+        ]
+        frame = pd.DataFrame(rows, columns=["unit", "layer", "op"])
+        return frame.assign(**{f"hop{hop}": values for hop, values in enumerate(z)})

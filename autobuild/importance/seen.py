@@ -1,0 +1,51 @@
+"""How often the labels show a thing: extrapolation should be visible."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.errors import SpaceError
+from autobuild.models import FittedModel
+from autobuild.spaces import SearchSpace
+
+Counts = NDArray[np.int64]
+
+
+def candidates_seen(model: FittedModel, space: SearchSpace) -> list[tuple[Counts, Counts]]:
+    """For each unit: how many training labels hold each candidate, and how many hold its rarest feature value there.
+
+    Shapes: a pair of ``(unit.size,)`` a unit.
+    """
+    runs = [arch.runs for arch in model.training_archs]
+    out, start = [], 0
+    for unit in space.units:
+        part = slice(start, start + len(unit.stages))
+        start = part.stop
+        exact = np.zeros(unit.size, dtype=np.int64)
+        for own in runs:
+            try:
+                exact[unit.index_of_runs(own[part])] += 1
+            except SpaceError:  # a label outside a narrowed space holds none of its candidates
+                continue
+        rarest = np.full(unit.size, len(runs), dtype=np.int64)
+        digits = unit.runs(np.arange(unit.size))
+        for place, stage in enumerate(unit.stages):
+            counts = np.zeros(
+                (len(stage.features), max((len(f.values) for f in stage.features), default=1)), dtype=np.int64
+            )
+            codes = np.array(
+                [
+                    [f.values.index(value) for f, value in zip(stage.features, layer, strict=True)]
+                    for layer in stage.layers
+                ]
+            ).reshape(len(stage.layers), len(stage.features))
+            for own in runs:
+                for column in range(len(stage.features)):
+                    counts[column, np.unique(codes[list(own[part.start + place]), column])] += 1
+            of_layer = np.min(
+                [counts[column, codes[:, column]] for column in range(len(stage.features))], axis=0, initial=len(runs)
+            )
+            rarest = np.minimum(rarest, np.append(of_layer, len(runs))[digits[place]].min(axis=1))
+        out.append((exact, rarest))
+    return out

@@ -1,0 +1,91 @@
+"""What a fit needs to know beside the labels: how long, how fast, and which losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from numbers import Integral
+from typing import Any
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.rank import ranking_loss
+
+REGRESSIONS = ("mse", "huber")
+MAX_SEED = 2**63 - 1
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed as a plain int; numpy's integers are taken, and written to JSON, like Python's.
+
+    Raises:
+        ConfigError: It is no integer from 0 to 2**63 - 1, the seeds that torch and numpy both take.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= MAX_SEED:
+        raise ConfigError(f"seed={seed!r}: an integer from 0 to {MAX_SEED} is accepted")
+    return int(seed)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of one fit.
+
+    The loss is ``regression + ranking_weight * ranking(norms of the graph embeddings, target)``, the ranking term
+    averaged over hops (AutoBuild, CVPR 2024, eq. 5).
+
+    Args:
+        epochs: Passes over the rows; None chooses by the number of rows.
+        batch_size: Rows a step; None chooses by the number of rows.
+        lr: Peak learning rate of a one-cycle schedule (AdamW).
+        weight_decay: Decoupled weight decay.
+        regression: ``"mse"`` or ``"huber"``, on the standardised target.
+        ranking: Name of a ranking loss (:func:`autobuild.rank.ranking_loss`), or ``"none"``.
+        ranking_weight: Weight of the ranking term.
+        ranking_options: Options of that loss, e.g. ``{"eps": 1.0}``.
+        threads: Threads that torch takes for fitting and for everything the model computes; None leaves torch's own
+            choice. Why one: see :func:`autobuild.models.threads.torch_threads`.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float = 8e-3
+    weight_decay: float = 1e-3
+    regression: str = "mse"
+    ranking: str = "srcc"
+    ranking_weight: float = 1.0
+    ranking_options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ConfigError(f"fit.{name}={value!r}: an integer of at least 1 is accepted, or null")
+        if self.batch_size is not None and self.batch_size < 4:
+            raise ConfigError(f"fit.batch_size={self.batch_size}: at least 4, so that a batch can be ranked")
+        for name in ("lr", "weight_decay", "ranking_weight"):
+            value = getattr(self, name)
+            low = 0 if name != "lr" else 1e-12
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < 1e6:
+                raise ConfigError(
+                    f"fit.{name}={value!r}: a number {'above' if name == 'lr' else 'of at least'} 0 is accepted"
+                )
+        if self.regression not in REGRESSIONS:
+            raise ConfigError(f"fit.regression={self.regression!r}: {nearest(self.regression, REGRESSIONS)}")
+        if self.ranking != "none":
+            ranking_loss(self.ranking, **self.ranking_options)
+
+    def batch_size_for(self, rows: int) -> int:
+        """Rows a step: small sets take small batches, so that an epoch still has some ten steps."""
+        wanted = self.batch_size or (128 if rows >= 1500 else 64 if rows >= 600 else 32)
+        return min(wanted, rows)
+
+    def epochs_for(self, rows: int) -> int:
+        """Epochs: about 40 for some thousands of rows, more for few rows (at least some 1,200 steps)."""
+        if self.epochs:
+            return self.epochs
+        steps = max(1, rows // self.batch_size_for(rows))
+        return int(min(150, max(40, round(1200 / steps))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready data."""
+        return {**asdict(self), "ranking_options": dict(self.ranking_options)}

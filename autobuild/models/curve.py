@@ -1,0 +1,116 @@
+"""The learning curve: would more labels help?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
+from autobuild.encode import EncoderConfig
+from autobuild.graphs import pack_architectures
+from autobuild.labels import LabelledSet
+from autobuild.labels.frame import FloatArray, Rows, check_labels
+from autobuild.models.config import FitConfig
+from autobuild.models.describe import Describer
+from autobuild.models.exact import taken_apart
+from autobuild.models.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
+from autobuild.models.members import Inputs, Settings
+from autobuild.models.process import fit_process
+from autobuild.rank import mae, srcc
+
+FRACTIONS = (0.125, 0.25, 0.5, 1.0)
+
+
+def learning_curve(
+    labels: LabelledSet,
+    target: str = "acc",
+    *,
+    model: str = "auto",
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    holdout: float | int = 0.1,
+    encoder: EncoderConfig | None = None,
+    config: FitConfig | None = None,
+    costs: Mapping[str, Any] | None = None,
+    hardware: str | Path | Hardware = DEFAULT,
+    on_point: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Fit on growing parts of the rows and judge each fit on the same held-out ones.
+
+    Args:
+        labels: The labelled set.
+        target: Expression over its metrics.
+        model: ``"graph"`` fits the graph encoder; every other family is stood for by its Gaussian process alone, whose
+            fits take a moment.
+        fractions: Parts of the rows that are not held out; parts too small to fit are left out.
+        seed: Seed of the split, of the parts (each contains the smaller ones) and of the fits.
+        holdout: Fraction or number of rows held out, never 0: without held-out rows there is no curve.
+        encoder: The encoder's settings.
+        config: The fits' settings.
+        costs: Cost name -> function of architectures (default: all costs of the space).
+        hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
+        on_point: Called with ``(fits done, fits in all)``.
+
+    Returns:
+        ``n, test_srcc, test_mae``, one row a fit.
+    """
+    costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
+    usable = labels.target(target, costs)
+    train_rows, test_rows = usable.labels.split(holdout, seed)
+    order = np.random.default_rng(seed).permutation(train_rows)
+    sizes = sorted({round(len(order) * fraction) for fraction in fractions})
+    sizes = [size for size in sizes if size >= MIN_TRAIN_ROWS]
+    if model == "graph":
+        judge = _graph(usable.labels, usable.values, test_rows, seed, encoder, config)
+    else:
+        exact = taken_apart(usable.expression, labels.metrics, costs)[1]
+        computed = np.zeros(len(usable.values)) if exact is None else exact.values(usable.labels.archs)
+        judge = _process(usable.labels, usable.values, computed, test_rows, seed)
+    points = []
+    for done, size in enumerate(sizes, start=1):
+        points.append({"n": size, **judge(np.sort(order[:size]))})
+        if on_point:
+            on_point(done, len(sizes))
+    return pd.DataFrame(points, columns=["n", "test_srcc", "test_mae"])
+
+
+def _graph(
+    labels: LabelledSet,
+    values: FloatArray,
+    test: Rows,
+    seed: int,
+    encoder: EncoderConfig | None,
+    config: FitConfig | None,
+) -> Callable[[Rows], dict[str, float]]:
+    graphs = pack_architectures(labels.space, labels.archs)
+    settings = Settings(encoder or EncoderConfig(), config or FitConfig(), seed)
+    step = GraphStep(labels.space, graphs, values, settings)
+
+    def judge(rows: Rows) -> dict[str, float]:
+        network, mean, sd, _ = step.run("learning curve", rows)
+        scores = evaluation(step.heldout(network, mean, sd, labels, test))
+        return {"test_srcc": scores["test_srcc"], "test_mae": scores["test_mae"]}
+
+    return judge
+
+
+def _process(
+    labels: LabelledSet, values: FloatArray, computed: FloatArray, test: Rows, seed: int
+) -> Callable[[Rows], dict[str, float]]:
+    from autobuild.models.members import process_parts
+
+    inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
+    description, parts = inputs.description, process_parts("gp", inputs)
+
+    def judge(rows: Rows) -> dict[str, float]:
+        process = fit_process(description.take(rows), (values - computed)[rows], parts, seed=seed)
+        predicted = process.warp.label(process.predict_mean(description.take(test))) + computed[test]
+        return {"test_srcc": srcc(predicted, values[test]), "test_mae": mae(predicted, values[test])}
+
+    return judge

@@ -1,0 +1,193 @@
+"""What is known of an architecture without training it, as named numbers: its choices, amounts, costs and hops.
+
+Equal networks (:meth:`~autobuild.spaces.SearchSpace.key`) are described equally as far as identities and cut edges go:
+idle layers move to the end of their stage, and what a cell's output does not depend on counts as cut.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.cost import known_costs
+from autobuild.models.paths import flow, path_numbers, walks_of
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.isomorphism import live_cell
+from autobuild.spaces.stage import Digits, Stage
+
+FloatArray = NDArray[np.float64]
+Runs = tuple[Digits, ...]
+Place = tuple[str, int, str, object]  # unit, layer (0: the whole run), feature, value
+
+
+@dataclass(frozen=True)
+class Description:
+    """Numbers that describe n architectures.
+
+    Attributes:
+        choices: For every stage, which value each feature of each layer takes, one-hot. Shapes ``(n, C_s)``.
+        amounts: For every stage, its depth, sums of numeric features and their products over layers, and logarithms of
+            its costs. Shapes ``(n, A_s)``.
+        whole: Of the whole network: logarithms of summed costs, number of layers, sums of numeric features; in spaces
+            that are no chains, numbers of its paths. Shape ``(n, W)``.
+        walks: In spaces that are no chains, how often each walk of up to three hops runs through the graph.
+    """
+
+    choices: list[FloatArray]
+    amounts: list[FloatArray]
+    whole: FloatArray
+    walks: list[Counter[str]]
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def take(self, rows: NDArray[np.int64]) -> Description:
+        """Some of the architectures, in the order given."""
+        return Description(
+            [part[rows] for part in self.choices],
+            [part[rows] for part in self.amounts],
+            self.whole[rows],
+            [self.walks[row] for row in rows] if self.walks else [],
+        )
+
+
+class Describer:
+    """Describes architectures of one space; tables are made once.
+
+    Args:
+        space: The space, or the full one that it was narrowed from: both describe alike.
+        costs: Whether costs count, where the space has tables of them.
+    """
+
+    def __init__(self, space: SearchSpace, *, costs: bool = True) -> None:
+        self.space = space
+        self.tables = known_costs(space) if costs else None
+        chain = tuple((i, i + 1) for i in range(len(space.stages) - 1))
+        self.walks = space.joins != chain
+        self._digits = [_digit_tables(stage) for stage in space.stages]
+
+    def __call__(self, archs: Sequence[Architecture]) -> Description:
+        """Describe ``archs``, each of this space's family."""
+        runs = [self.simplified(arch) for arch in archs]
+        costs: dict[str, FloatArray] = (
+            {part: counts.astype(np.float64) for part, counts in self.tables.by_part(runs).items()}
+            if self.tables
+            else {}
+        )
+        choices, amounts, layers = [], [], np.zeros(len(archs))
+        sums: dict[str, FloatArray] = {}
+        for number, stage in enumerate(self.space.stages):
+            digits = np.full((len(archs), stage.depths[-1]), -1, dtype=np.int64)
+            for row, own in enumerate(runs):
+                digits[row, : len(own[number])] = own[number]
+            depth = (digits >= 0).sum(axis=1)
+            layers += depth
+            for name, column in self._sums(number, digits).items():
+                sums[name] = sums.get(name, 0.0) + column
+            choices.append(self._choices(number, digits, depth))
+            amounts.append(self._amounts(number, digits, depth, costs.get(stage.name)))
+        total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
+        whole = np.column_stack([np.log1p(total), layers, *sums.values()])
+        walks: list[Counter[str]] = []
+        if self.walks:
+            flows = [flow(self.space, own) for own in runs]
+            walks = [walks_of(own) for own in flows]
+            whole = np.column_stack([whole, path_numbers(self.space, flows)])
+        return Description(choices, amounts, whole, walks)
+
+    def simplified(self, arch: Architecture) -> Runs:
+        """Runs of an equal network: idle layers last, dead edges cut."""
+        identity = self.space.identity
+        if identity is None:
+            return arch.runs
+        idle, cut = self.space._special_digits
+        if identity.cut is not None:
+            live = live_cell(self.space, arch.runs)
+            return tuple(
+                run if number in live or run[0] in cut[number] else (min(cut[number]),)
+                for number, run in enumerate(arch.runs)
+            )
+        fixed = 1 if identity.first_layer_counts else 0
+        out = []
+        for run, own in zip(arch.runs, idle, strict=True):
+            free = run[fixed:]
+            out.append((*run[:fixed], *(d for d in free if d not in own), *(d for d in free if d in own)))
+        return tuple(out)
+
+    def stage_columns(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
+        """Choices and amounts of a stage, without costs. Shapes: ``(n, depth)``, -1 = no layer -> ``(n, columns)``."""
+        depth = (digits >= 0).sum(axis=1)
+        return np.concatenate(
+            [self._choices(number, digits, depth), self._amounts(number, digits, depth, None)], axis=1
+        )
+
+    def stage_choices(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
+        """One-hot choices of one stage, in the order of :func:`stage_places`. Shape ``(n, C_s)``."""
+        return self._choices(number, digits, (digits >= 0).sum(axis=1))
+
+    def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
+        stage, (onehot, _) = self.space.stages[number], self._digits[number]
+        columns = [depth == d for d in stage.depths] if len(stage.depths) > 1 else []
+        table = np.vstack([onehot, np.zeros(onehot.shape[1])])  # the last row: no layer
+        once = np.array([feature.name in stage.once for feature in stage.features for _ in feature.values], dtype=bool)
+        parts = [np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns)), table[digits[:, 0]][:, once]]
+        parts += [table[digits[:, place]][:, ~once] for place in range(0 if once.all() else digits.shape[1])]
+        return np.concatenate(parts, axis=1)
+
+    def _amounts(
+        self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64], costs: FloatArray | None
+    ) -> FloatArray:
+        stage, (_, values) = self.space.stages[number], self._digits[number]
+        columns = [depth.astype(np.float64)] if len(stage.depths) > 1 else []
+        table = np.vstack([values, np.zeros(values.shape[1])])[digits]
+        columns += list(table.sum(axis=1).T)
+        for a, b in itertools.combinations_with_replacement(range(values.shape[1]), 2):
+            columns.append((table[..., a] * table[..., b]).sum(axis=1))
+        if costs is not None:
+            columns += list(np.log1p(costs).T)
+        return np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))
+
+    def _sums(self, number: int, digits: NDArray[np.int64]) -> dict[str, FloatArray]:
+        """Numeric features, summed over a stage's layers. Shapes ``(n,)``."""
+        stage, (_, values) = self.space.stages[number], self._digits[number]
+        totals = np.vstack([values, np.zeros(values.shape[1])])[digits].sum(axis=1)
+        return dict(zip(_numeric(stage), totals.T, strict=True))
+
+
+def stage_places(stage: Stage) -> list[Place]:
+    """What each column of a stage's choices stands for."""
+    depths: list[Place] = [(stage.name, 0, "depth", d) for d in stage.depths] if len(stage.depths) > 1 else []
+    return depths + [
+        (stage.name, layer, feature.name, value)
+        for layer in range(stage.depths[-1] + 1)  # 0: what is chosen once for all layers
+        for feature in stage.features
+        if (feature.name in stage.once) == (layer == 0)
+        for value in feature.values
+    ]
+
+
+def _digit_tables(stage: Stage) -> tuple[FloatArray, FloatArray]:
+    """One-hot feature values of every layer choice, and its numeric ones. Shapes ``(choices, C)``, ``(choices, F)``."""
+    onehot = [
+        [float(layer[place] == value) for place, feature in enumerate(stage.features) for value in feature.values]
+        for layer in stage.layers
+    ]
+    names = [feature.name for feature in stage.features]
+    numeric = [names.index(name) for name in _numeric(stage)]
+    values = [[float(layer[place]) for place in numeric] for layer in stage.layers]  # type: ignore[arg-type]
+    rows = len(stage.layers)
+    return np.array(onehot).reshape(rows, -1), np.array(values).reshape(rows, -1)
+
+
+def _numeric(stage: Stage) -> list[str]:
+    """Names of the features whose values are all numbers."""
+    return [
+        feature.name
+        for feature in stage.features
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in feature.values)
+    ]

@@ -1,0 +1,112 @@
+"""The model that is the default: a Gaussian process, and beside it whatever earned a weight on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from autobuild.models.describe import Describer
+from autobuild.models.members import Inputs, Member, ProcessMember
+from autobuild.models.model import FittedModel, FloatArray
+from autobuild.models.stacking import combine
+from autobuild.models.warp import Warp
+from autobuild.spaces import Architecture
+
+
+@dataclass(kw_only=True, repr=False)
+class EnsembleModel(FittedModel):
+    """A weighted mean of members on the latent scale; intervals are those of its process, calibrated on held-out rows.
+
+    Attributes:
+        family: What was asked for: ``auto`` or the name of one member.
+        members: Member name -> member.
+        weights: Member name -> weight; they sum to one.
+        base: The process whose uncertainty is the model's, or None where only members without one were asked for.
+        warp: From labels to latent values.
+        heldout: ``arch, measured, predicted, fold, error``; ``error`` is the latent error in standard deviations of
+            the prediction.
+    """
+
+    members: dict[str, Member]
+    weights: dict[str, float]
+    base: str | None
+    warp: Warp
+
+    @property
+    def describer(self) -> Describer:
+        """Describes architectures of the model's space."""
+        if "describer" not in self._cache:
+            self._cache["describer"] = Describer(self.space)
+        describer: Describer = self._cache["describer"]
+        return describer
+
+    def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
+        """Predicted target (the median of what it may be). Shape ``(len(archs),)``, in units of the target."""
+        return self.warp.label(self._latent(self._inputs(archs)))
+
+    def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See :meth:`FittedModel.intervals`.
+
+        The latent half-width is the predictive standard deviation times the conformal quantile of the held-out errors
+        in the same measure (normalised conformal prediction, Papadopoulos et al., 2011), so that it widens where the
+        labels say little.
+        """
+        inputs = self._inputs(archs)
+        latent = self._latent(inputs)
+        half = self._sd(inputs) * self._quantile(level)
+        return self.warp.label(latent), self.warp.label(latent - half), self.warp.label(latent + half)
+
+    def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
+        """See :meth:`FittedModel.draw`: draws of the process, their spread calibrated, about the ensemble's mean."""
+        if self.base is None:
+            return None
+        inputs = self._inputs(archs)
+        process = self._process().process
+        drawn = process.draw(inputs.description, count, np.random.default_rng(seed))
+        spread = self._quantile(0.9) / NormalDist().inv_cdf(0.95)
+        about = drawn - process.predict_mean(inputs.description)
+        return self.warp.label(self._latent(inputs) + about * (spread if math.isfinite(spread) else 1.0))
+
+    def _inputs(self, archs: Sequence[Architecture | str]) -> Inputs:
+        return Inputs(self.space, self._parsed(archs), self.describer)
+
+    def _latent(self, inputs: Inputs) -> FloatArray:
+        if not len(inputs):
+            return np.zeros(0)
+        return combine({name: self.members[name].predict(inputs) for name in self.weights}, self.weights)
+
+    def _sd(self, inputs: Inputs) -> FloatArray:
+        if self.base is None:
+            return np.ones(len(inputs))
+        return self._process().process.predict(inputs.description)[1]
+
+    def _process(self) -> ProcessMember:
+        assert self.base is not None
+        member = self.members[self.base]
+        assert isinstance(member, ProcessMember)
+        return member
+
+    def _quantile(self, level: float) -> float:
+        """Of the held-out errors, in standard deviations, and never less than a normal distribution's.
+
+        Where a process's own deviations are rather too wide for the rows held out, a hundred of them say too little to
+        make intervals narrower; beyond the largest error a normal tail goes on.
+        """
+        errors = np.sort(np.abs(self.heldout["error"].to_numpy(dtype=float)))
+        normal = NormalDist()
+        least = normal.inv_cdf(0.5 + level / 2) if self.base is not None else 0.0
+        rank = math.ceil((len(errors) + 1) * level)
+        if rank <= len(errors):
+            return max(least, float(errors[rank - 1]))
+        reached = len(errors) / (len(errors) + 1)
+        return max(least, float(errors[-1]) * normal.inv_cdf(0.5 + level / 2) / normal.inv_cdf(0.5 + reached / 2))
+
+    def member_table(self) -> list[dict[str, Any]]:
+        """What each member does on held-out rows, alone and for the ensemble: rows of ``report["members"]``."""
+        rows: list[dict[str, Any]] = self.report["members"]
+        return rows

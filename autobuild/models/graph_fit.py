@@ -1,0 +1,170 @@
+"""Fitting one graph encoder: hold rows out to say how good it is, then fit on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from autobuild.errors import ConfigError, LabelError, nearest
+from autobuild.graphs import PackedGraphs, pack_architectures
+from autobuild.labels import LabelledSet, TargetValues
+from autobuild.models.graph_model import GraphModel
+from autobuild.models.members import Settings
+from autobuild.models.network import Predictor
+from autobuild.models.training import train
+from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc
+from autobuild.spaces import SearchSpace
+
+FloatArray = NDArray[np.float64]
+Rows = NDArray[np.int64]
+OnProgress = Callable[[str, int, int], None]
+MIN_TRAIN_ROWS = 16
+DEVICES = ("cpu", "cuda")
+
+
+def fit_graph(
+    usable: TargetValues,
+    target: str,
+    settings: Settings,
+    *,
+    holdout: float | int = 0.1,
+    refit: bool = True,
+    on_progress: OnProgress | None = None,
+) -> GraphModel:
+    """Fit the graph family; see :func:`autobuild.fit`, which adds to the report what all families tell.
+
+    Args:
+        usable: The labels that have a target, and its values.
+        target: The expression, as it was given.
+        settings: Of the encoder and its fit; with a checkpoint's folder, a killed fit goes on from there.
+        holdout: Fraction or number of rows held out for the report and the intervals (equal networks stay together);
+            0 for none.
+        refit: Fit the final model on all rows, the held-out ones included; the report still is that of the model
+            which did not see them.
+        on_progress: Called with ``(phase, epochs done, epochs in all)``.
+
+    Raises:
+        LabelError: For a holdout that leaves too few rows.
+        ConfigError: For a fit that diverges.
+    """
+    started = time.perf_counter()
+    labels, values = usable.labels, usable.values
+    rows = np.arange(len(values))
+    train_rows, test_rows = labels.split(holdout, settings.seed) if holdout else (rows, rows[:0])
+    if len(train_rows) < MIN_TRAIN_ROWS:
+        raise LabelError(
+            f"holdout={holdout} leaves {len(train_rows)} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed"
+        )
+    step = GraphStep(labels.space, pack_architectures(labels.space, labels.archs), values, settings, on_progress)
+    network, mean, sd, history = step.run("fit", train_rows)
+    holdout_seconds = time.perf_counter() - started
+    heldout = step.heldout(network, mean, sd, labels, test_rows)
+    refitted = refit and len(test_rows) > 0
+    if refitted:
+        network, mean, sd, history = step.run("refit on all rows", rows)
+    final_rows = rows if refitted else train_rows
+    return GraphModel(
+        space=labels.space,
+        target=target,
+        network=network,
+        mean=mean,
+        sd=sd,
+        training=pd.DataFrame({"arch": [labels.archs[row].text for row in final_rows], "target": values[final_rows]}),
+        heldout=heldout,
+        history=pd.DataFrame(history),
+        report={
+            **evaluation(heldout),
+            "n_test": len(test_rows),
+            "holdout_fit_seconds": holdout_seconds,
+            "n_train": len(final_rows),
+            "n_fitted_for_test": len(train_rows),
+            "refit": refitted,
+        },
+        encoder=settings.encoder,
+        config=settings.config,
+        seed=settings.seed,
+    )
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is unknown, or not there. Raises ConfigError."""
+    if device not in DEVICES:
+        raise ConfigError(f"fit.device={device}: {nearest(device, DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "fit.device=cuda: this torch finds no CUDA device; fit.device=cpu works everywhere "
+            "(pytorch.org says how to install torch for a GPU)"
+        )
+
+
+class GraphStep:
+    """One fit of some of the rows."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        graphs: PackedGraphs,
+        values: FloatArray,
+        settings: Settings,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self.vocabulary = [len(feature.values) for feature in space.node_features]
+        self.graphs, self.values, self.settings, self.on_progress = graphs, values, settings, on_progress
+
+    def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
+        """Fit these rows: the predictor, mean and deviation of their target, and the history."""
+        values, settings = self.values[rows], self.settings
+        mean, sd = float(values.mean()), float(values.std()) or 1.0
+        file = settings.checkpoint / f"_{phase.split()[0]}.pt" if settings.checkpoint else None
+        report = self.on_progress
+        network, history = train(
+            self.graphs.take(torch.from_numpy(rows)),
+            torch.from_numpy((values - mean) / sd).float(),
+            self.vocabulary,
+            settings.encoder,
+            settings.config,
+            settings.seed,
+            checkpoint=file,
+            on_epoch=(lambda done, total: report(phase, done, total)) if report else None,
+            device=settings.device,
+        )
+        return network, mean, sd, history
+
+    def heldout(self, network: Predictor, mean: float, sd: float, labels: LabelledSet, rows: Rows) -> pd.DataFrame:
+        """Predictions and norms of rows that were not fitted."""
+        graphs = self.graphs.take(torch.from_numpy(rows))
+        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
+        hops = self.settings.encoder.hops + 1
+        if not len(rows):
+            return frame.assign(predicted=[], **{f"hop{hop}": [] for hop in range(hops)})
+        with torch.inference_mode():
+            predicted, encoding = network(graphs)
+        norms = encoding.graph_norms().double().numpy()
+        return frame.assign(
+            predicted=predicted.double().numpy() * sd + mean, **{f"hop{hop}": norms[hop] for hop in range(hops)}
+        )
+
+
+def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:
+    """Metrics of held-out rows: of the head (``test_*``) and of every hop's norm (``hop_*``, hop 0 first).
+
+    NDCG is at k = 10. For ``hop_mae`` the norms are brought to the mean and standard deviation of the measured target.
+    """
+    names = ("srcc", "tau", "ndcg", "mae")
+    if heldout.empty:
+        return {f"{kind}_{name}": None for kind in ("test", "hop") for name in names}
+    measured, predicted = heldout["measured"].to_numpy(dtype=float), heldout["predicted"].to_numpy(dtype=float)
+    norms = heldout[[name for name in heldout.columns if name.startswith("hop")]].to_numpy(dtype=float).T
+    sd = norms.std(axis=1, keepdims=True)
+    scaled = (norms - norms.mean(axis=1, keepdims=True)) / np.where(sd > 0, sd, 1) * measured.std() + measured.mean()
+    metrics = {"srcc": srcc, "tau": kendall_tau, "ndcg": ndcg_at_k, "mae": mae}
+    return {
+        **{f"test_{name}": metric(predicted, measured) for name, metric in metrics.items()},
+        **{f"hop_{name}": per_hop(scaled, measured, metric) for name, metric in metrics.items()},
+    }

@@ -1,0 +1,75 @@
+"""The graph family: one hop encoder with a regression head, as in the AutoBuild paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from autobuild.encode import EncoderConfig, Encoding
+from autobuild.graphs import PackedGraphs, pack_architectures
+from autobuild.models.config import FitConfig
+from autobuild.models.intervals import conformal_half_width
+from autobuild.models.model import FittedModel, FloatArray
+from autobuild.models.network import Predictor
+from autobuild.models.threads import torch_threads
+from autobuild.spaces import Architecture
+
+CHUNK = 4096
+
+
+@dataclass(kw_only=True, repr=False)
+class GraphModel(FittedModel):
+    """A fitted graph encoder.
+
+    Attributes:
+        network: The predictor, in evaluation mode, for the standardised target.
+        mean: Mean of the target over the rows fitted.
+        sd: Standard deviation of the target over the rows fitted.
+        heldout: Also holds ``hop0, ...``: the L1 norms of the graph embeddings. Empty without holdout.
+        history: ``epoch, loss, regression, ranking`` of the final fit.
+        encoder: The encoder's settings.
+        config: The fit's settings.
+    """
+
+    family: str = "graph"
+    network: Predictor
+    mean: float
+    sd: float
+    history: pd.DataFrame
+    encoder: EncoderConfig
+    config: FitConfig
+
+    @property
+    def hops(self) -> int:
+        """Number of message-passing hops."""
+        return self.encoder.hops
+
+    def encode(self, graphs: PackedGraphs) -> Encoding:
+        """Embeddings of packed graphs, without gradients."""
+        with torch_threads(self.config.threads), torch.inference_mode():
+            encoding: Encoding = self.network.encoder(graphs)
+        return encoding
+
+    def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
+        """Predicted target. Shape ``(len(archs),)``, in units of the target."""
+        parsed = self._parsed(archs)
+        parts = []
+        for start in range(0, len(parsed), CHUNK):
+            graphs = pack_architectures(self.space, parsed[start : start + CHUNK])
+            with torch_threads(self.config.threads), torch.inference_mode():
+                parts.append(self.network(graphs)[0].double().numpy())
+        standardised = np.concatenate(parts) if parts else np.zeros(0)
+        return standardised * self.sd + self.mean
+
+    def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See :meth:`FittedModel.intervals`: of one width, by split conformal prediction (Lei et al., 2018)."""
+        predicted, half = self.predict_mean(archs), self.interval_half_width(level)
+        return predicted, predicted - half, predicted + half
+
+    def interval_half_width(self, level: float) -> float:
+        """Half-width of the ``level`` interval, in units of the target; NaN where the held-out rows are too few."""
+        return conformal_half_width((self.heldout["measured"] - self.heldout["predicted"]).to_numpy(float), level)

@@ -1,0 +1,203 @@
+"""A fitted model on disk: weights as safetensors, tables as CSV, everything else as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
+from autobuild.encode import EncoderConfig
+from autobuild.errors import ModelError, RunError, TargetError
+from autobuild.labels.target import TargetExpression, find_name
+from autobuild.models.config import FitConfig
+from autobuild.models.costed import CostedModel
+from autobuild.models.ensemble import EnsembleModel
+from autobuild.models.exact import ExactPart
+from autobuild.models.graph_model import GraphModel
+from autobuild.models.model import FittedModel
+from autobuild.models.network import Predictor
+from autobuild.models.store_members import members_from_disk, members_to_disk
+from autobuild.spaces import SearchSpace
+
+FORMAT = "autobuild.model/2"
+TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # of ensembles, of graph models
+
+
+def save_model(model: FittedModel, folder: str | Path) -> Path:
+    """Write a model into ``folder`` (made if missing); ``model.json`` comes last, so that it marks a whole model.
+
+    Raises:
+        RunError: If the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    path = Path(folder)
+    computed: dict[str, Any] = {}
+    if isinstance(model, CostedModel):
+        computed, model = {"exact": _exact_header(model), "whole_report": model.report}, model.learned
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        **computed,
+        "family": model.family,
+        "target": model.target,
+        "seed": model.seed,
+        "report": model.report,
+        "space": model.space.to_dict(),
+    }
+    if isinstance(model, GraphModel):
+        header |= {"mean": model.mean, "sd": model.sd}
+        header |= {"encoder": model.encoder.to_dict(), "config": model.config.to_dict()}
+        weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    elif isinstance(model, EnsembleModel):
+        weights, header["ensemble"] = members_to_disk(model)
+    else:
+        raise ModelError(f"{type(model).__name__}: only models that autobuild.fit has fitted are written")
+    files = {"weights.safetensors": save(weights)}
+    for name in TABLES[model.family == "graph"]:
+        files[f"{name}.csv"] = getattr(model, name).to_csv(index=False).encode()
+    # A table that lost its last rows still reads well, and would quietly give other scores and intervals.
+    header["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            _write(path / name, data)
+        _write(path / "model.json", json.dumps(header, indent=1).encode())
+    except OSError as error:
+        raise RunError(f"cannot write the model into {path}: {error.strerror or error}") from None
+    return path
+
+
+def _exact_header(model: CostedModel) -> dict[str, Any]:
+    """What is needed to compute the cost terms again."""
+    costs = model.exact.costs
+    hardware = asdict(costs.hardware) if isinstance(costs, SpaceCosts) else None
+    return {"target": model.target, "expression": model.exact.expression.text, "hardware": hardware}
+
+
+def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
+    """The model that :func:`_exact_header` was written for. Raises ModelError where a cost of it is unknown here."""
+    told = header["exact"]
+    hardware = DEFAULT if told["hardware"] is None else Hardware(**told["hardware"])
+    part = ExactPart(TargetExpression.parse(told["expression"]), SpaceCosts(learned.space, hardware))
+    for name in part.expression.names:
+        try:
+            find_name(name, (), part.costs, told["target"])
+        except TargetError as error:
+            raise ModelError(f"the model's costs are not all known here: {error}") from None
+    model = CostedModel.of(learned, part, str(told["target"]))
+    model.report = dict(header["whole_report"])
+    return model
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(data)
+    os.replace(beside, path)
+
+
+def load_model(folder: str | Path) -> FittedModel:
+    """Read a model that :func:`save_model` wrote; ``folder`` may also be a run folder that holds ``model/``.
+
+    Raises:
+        ModelError: If a file is missing, empty, truncated, or of another form.
+    """
+    path = Path(folder)
+    if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
+        path = path / "model"
+    if not path.is_dir():
+        raise ModelError(f"no such model folder: {path}; a folder that `autobuild fit` wrote is accepted")
+    _present(path, ["model.json"])
+    header = _header(path / "model.json")
+    try:
+        graph = header["family"] == "graph"
+        tables = TABLES[graph]
+        files = ["weights.safetensors", *(f"{name}.csv" for name in tables)]
+        _present(path, files)
+        _check_files(path, files, header["sha256"])
+        common: dict[str, Any] = {name: _table(path / f"{name}.csv") for name in tables}
+        common["space"] = SearchSpace.from_dict(header["space"])
+        common |= {"family": str(header["family"]), "target": str(header["target"]), "seed": int(header["seed"])}
+        common["report"] = dict(header["report"])
+        read = _graph_parts if graph else _ensemble_parts
+        parts = read(header, common, path / "weights.safetensors")
+    except ModelError:
+        raise
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {error}") from None
+    if graph:
+        return GraphModel(**common, **parts)
+    model = EnsembleModel(**common, **parts)
+    return model if "exact" not in header else _with_exact(model, header)
+
+
+def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
+    encoder, config = EncoderConfig(**header["encoder"]), FitConfig(**header["config"])
+    network = Predictor([len(feature.values) for feature in common["space"].node_features], encoder)
+    mean, sd = float(header["mean"]), float(header["sd"])
+    if not (math.isfinite(mean) and 0 < sd < math.inf):
+        raise ValueError(f"mean {mean} and sd {sd} must be finite, sd above 0")
+    try:
+        network.load_state_dict(_tensors(weights))
+    except RuntimeError as error:
+        raise ModelError(f"{weights} is of another model: {str(error).splitlines()[0]}") from None
+    return {"network": network.eval(), "mean": mean, "sd": sd, "encoder": encoder, "config": config}
+
+
+def _ensemble_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
+    return members_from_disk(common["space"], common["training"], _tensors(weights), header["ensemble"])
+
+
+def _present(path: Path, files: list[str]) -> None:
+    for name in files:
+        if not (path / name).is_file():
+            needed = ", ".join(dict.fromkeys(["model.json", *files]))
+            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: {needed})")
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ModelError(f"{path} is empty or damaged: {error}") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else type(header).__name__
+        raise ModelError(f"{path}: format {found!r}; this version reads {FORMAT!r}")
+    return header
+
+
+def _check_files(folder: Path, files: list[str], digests: dict[str, str]) -> None:
+    for name in files:
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(f"{folder / name}: cannot be read: {error.strerror or error}") from None
+        if found != digests[name]:
+            raise ModelError(f"{folder / name} is empty, truncated or of another model: it is not what the fit wrote")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"arch": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise ModelError(f"{path} is empty or damaged: {error}") from None
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors: dict[str, Tensor] = load(path.read_bytes())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is empty, truncated or of another model: {str(error).splitlines()[0]}") from None
+    return tensors

@@ -1,0 +1,311 @@
+"""Where claims lie: a table beside Optuna's, or a locked file beside a journal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import RunError
+from autobuild.studies.claims import OPEN_STATES, Claim, digest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Table
+
+_CLOCKS = {"postgresql": "extract(epoch from clock_timestamp())", "mysql": "unix_timestamp(now(6))"}
+_KEYS_A_QUERY = 500
+
+
+class TableStore:
+    """Claims in the two tables ``autobuild_claims`` and ``autobuild_slots`` of a relational database.
+
+    A transaction begins with an update of the study's row of slots, which locks out every other one of that study on
+    PostgreSQL, MySQL and SQLite alike. The clock is the database's where it is a server, so that leases do not depend
+    on the workers' clocks.
+
+    Args:
+        engine: The engine of Optuna's storage.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        import sqlalchemy as sa
+
+        self.engine = engine
+        metadata = sa.MetaData()
+        self.slots: Table = sa.Table(
+            "autobuild_slots",
+            metadata,
+            sa.Column("study", sa.String(255), primary_key=True),
+            sa.Column("taken", sa.Integer, nullable=False),
+        )
+        self.claims: Table = sa.Table(
+            "autobuild_claims",
+            metadata,
+            sa.Column("study", sa.String(255), primary_key=True),
+            sa.Column("digest", sa.String(64), primary_key=True),
+            sa.Column("key", sa.Text, nullable=False),
+            sa.Column("owner", sa.String(255), nullable=False),
+            sa.Column("state", sa.String(16), nullable=False),
+            sa.Column("expires", sa.Float(53), nullable=False),
+            sa.Column("counts", sa.Boolean, nullable=False),
+            sa.Column("arch", sa.Text, nullable=False),
+            sa.Column("trial", sa.Integer, nullable=False),
+            sa.Column("tries", sa.Integer, nullable=False),
+            sa.Column("outcome", sa.Text, nullable=False),
+            sa.Index("autobuild_claims_state", "study", "state"),
+        )
+        # Two workers that start at once both create: the second finds the tables made.
+        with contextlib.suppress(sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
+            metadata.create_all(engine)
+        with engine.connect() as connection:  # an error of another kind shows here
+            connection.execute(sa.select(self.slots).limit(1))
+
+    @contextlib.contextmanager
+    def transaction(self, study: str) -> Iterator[_TableRows]:
+        """See :class:`~autobuild.studies.claims.Store`."""
+        with self.engine.begin() as connection:
+            rows = _TableRows(self, connection, study)
+            yield rows
+            rows.close()
+
+
+class _TableRows:
+    def __init__(self, store: TableStore, connection: Connection, study: str) -> None:
+        import sqlalchemy as sa
+
+        self.sa, self.table, self.connection, self.study = sa, store.claims, connection, study
+        self.slots = store.slots
+        own = self.slots.c.study == study
+        locked = connection.execute(sa.update(self.slots).where(own).values(taken=self.slots.c.taken))
+        if not locked.rowcount:
+            # A savepoint: on PostgreSQL a refused insert would spoil the whole transaction.
+            with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():
+                connection.execute(sa.insert(self.slots).values(study=study, taken=0))
+            connection.execute(sa.update(self.slots).where(own).values(taken=self.slots.c.taken))
+        self.taken = int(connection.execute(sa.select(self.slots.c.taken).where(own)).scalar_one())
+        self._before = self.taken
+        self._there: dict[str, bool] = {}  # what has been looked up
+        clock = _CLOCKS.get(connection.dialect.name)
+        self.now = float(connection.execute(sa.text(f"select {clock}")).scalar_one()) if clock else time.time()
+
+    def close(self) -> None:
+        if self.taken != self._before:
+            own = self.slots.c.study == self.study
+            self.connection.execute(self.sa.update(self.slots).where(own).values(taken=self.taken))
+
+    def _one(self, key_digest: str) -> Any:
+        return (self.table.c.study == self.study) & (self.table.c.digest == key_digest)
+
+    def get(self, key_digest: str) -> Claim | None:
+        row = self.connection.execute(self.sa.select(self.table).where(self._one(key_digest))).mappings().first()
+        self._there[key_digest] = row is not None
+        return None if row is None else _claim(row)
+
+    def put(self, claim: Claim) -> None:
+        own, values = digest(claim.key), asdict(claim)
+        written = 0
+        if self._there.get(own, True):
+            change = self.sa.update(self.table).where(self._one(own)).values(**values)
+            written = self.connection.execute(change).rowcount
+        if not written:
+            self.connection.execute(self.sa.insert(self.table).values(study=self.study, digest=own, **values))
+            self.taken += claim.counts
+        self._there[own] = True
+
+    def drop(self, claim: Claim) -> None:
+        gone = self.connection.execute(self.sa.delete(self.table).where(self._one(digest(claim.key)))).rowcount
+        self.taken -= claim.counts and gone
+        self._there[digest(claim.key)] = False
+
+    def open(self) -> list[Claim]:
+        is_open = (self.table.c.study == self.study) & self.table.c.state.in_(OPEN_STATES)
+        found = self.connection.execute(self.sa.select(self.table).where(is_open)).mappings()
+        return [_claim(row) for row in found]
+
+    def renew(self, owner: str, expires: float) -> int:
+        own = (self.table.c.study == self.study) & self.table.c.state.in_(OPEN_STATES) & (self.table.c.owner == owner)
+        # A claim that was released (expires at 0) stays so.
+        own &= self.table.c.expires > 0
+        return int(self.connection.execute(self.sa.update(self.table).where(own).values(expires=expires)).rowcount)
+
+    def counts(self) -> dict[str, int]:
+        counted = (self.table.c.study == self.study) & (self.table.c.counts | (self.table.c.state == "known"))
+        query = self.sa.select(self.table.c.state, self.sa.func.count()).where(counted).group_by(self.table.c.state)
+        return {str(state): int(number) for state, number in self.connection.execute(query)}
+
+    def holding(self, digests: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(digests), _KEYS_A_QUERY):
+            some = self.table.c.digest.in_(list(digests[start : start + _KEYS_A_QUERY]))
+            query = self.sa.select(self.table.c.digest).where((self.table.c.study == self.study) & some)
+            found.update(self.connection.execute(query).scalars())
+        return found
+
+
+def _claim(row: Any) -> Claim:
+    names = Claim.__dataclass_fields__
+    return Claim(**{name: row[name] for name in names})
+
+
+class MemoryStore:
+    """Claims of this process only."""
+
+    def __init__(self) -> None:
+        self._books: dict[str, _Book] = {}
+        self._mutex = threading.Lock()
+
+    @contextlib.contextmanager
+    def transaction(self, study: str) -> Iterator[_BookRows]:
+        """See :class:`~autobuild.studies.claims.Store`."""
+        with self._mutex:
+            book = self._books.setdefault(study, _Book())
+            rows = _BookRows(book)
+            yield rows
+            for key, claim in rows.changed.items():
+                book.set(key, claim)
+
+
+class FileStore:
+    """Claims in a file of JSON lines under an ``flock``, which the system frees when its process ends.
+
+    A line is a claim as it became, the last one of a key counts. Each process keeps the claims in memory and reads on
+    from where it was; a torn last line, left by a full disk or a killed process, is cut off by the next writer.
+
+    Args:
+        path: The file; made where it is missing.
+
+    Raises:
+        RunError: The file cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._books: dict[str, _Book] = {}
+        self._read_to = 0
+        self._mutex = threading.Lock()
+        try:
+            self.path.open("ab").close()
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def transaction(self, study: str) -> Iterator[_BookRows]:
+        """See :class:`~autobuild.studies.claims.Store`."""
+        import fcntl
+
+        with self._mutex, self.path.open("r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._read(file)
+            book = self._books.setdefault(study, _Book())
+            rows = _BookRows(book)
+            yield rows
+            if rows.changed:
+                self._append(file, study, rows.changed)
+                for key, claim in rows.changed.items():
+                    book.set(key, claim)
+
+    def _read(self, file: FileIO) -> None:
+        file.seek(self._read_to)
+        text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            try:
+                data = json.loads(line)
+                book = self._books.setdefault(data.pop("study"), _Book())
+                gone = data.pop("gone", None)
+                book.set(gone or digest(data["key"]), None if gone else Claim(**data))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise RunError(f"{self.path} is no file of claims: it has the line {line[:80]!r}") from None
+        self._read_to += len(whole)
+        if len(whole) < len(text):
+            file.truncate(self._read_to)
+
+    def _append(self, file: FileIO, study: str, changed: Mapping[str, Claim | None]) -> None:
+        lines = [{"study": study, **({"gone": key} if new is None else asdict(new))} for key, new in changed.items()]
+        content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
+        file.seek(self._read_to)
+        left = memoryview(content)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(self._read_to)
+            raise
+        self._read_to += len(content)
+
+
+class _Book:
+    """The claims of one study in memory."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, Claim] = {}
+        self.open: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.taken = 0
+
+    def set(self, key: str, new: Claim | None) -> None:
+        old = self.claims.pop(key, None)
+        self.taken += (new is not None and new.counts) - (old is not None and old.counts)
+        _recount(self.counts, old, new)
+        self.open.discard(key)
+        if new is not None:
+            self.claims[key] = new
+            if new.state in OPEN_STATES:
+                self.open.add(key)
+
+
+class _BookRows:
+    """A transaction on a book: it sees what it changes; others do once that is written to the file."""
+
+    def __init__(self, book: _Book) -> None:
+        self.book, self.taken = book, book.taken
+        self.changed: dict[str, Claim | None] = {}
+        self.now = time.time()
+
+    def get(self, key_digest: str) -> Claim | None:
+        return self.changed[key_digest] if key_digest in self.changed else self.book.claims.get(key_digest)
+
+    def put(self, claim: Claim) -> None:
+        key = digest(claim.key)
+        self.taken += claim.counts and self.get(key) is None
+        self.changed[key] = claim
+
+    def drop(self, claim: Claim) -> None:
+        key = digest(claim.key)
+        self.taken -= claim.counts and self.get(key) is not None
+        self.changed[key] = None
+
+    def open(self) -> list[Claim]:
+        found = [self.get(key) for key in sorted(self.book.open | self.changed.keys())]
+        return [claim for claim in found if claim is not None and claim.state in OPEN_STATES]
+
+    def renew(self, owner: str, expires: float) -> int:
+        own = [claim for claim in self.open() if claim.owner == owner and claim.expires > 0]
+        for claim in own:
+            self.put(replace(claim, expires=expires))
+        return len(own)
+
+    def counts(self) -> dict[str, int]:
+        found = self.book.counts.copy()
+        for key, new in self.changed.items():
+            _recount(found, self.book.claims.get(key), new)
+        return {state: number for state, number in found.items() if number}
+
+    def holding(self, digests: Sequence[str]) -> set[str]:
+        return {key for key in digests if self.get(key) is not None}
+
+
+def _recount(counts: Counter[str], old: Claim | None, new: Claim | None) -> None:
+    """Count a claim where it is now, and no longer where it was."""
+    for claim, sign in ((old, -1), (new, 1)):
+        if claim is not None and (claim.counts or claim.state == "known"):
+            counts[claim.state] += sign

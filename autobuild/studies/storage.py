@@ -1,0 +1,289 @@
+"""Storages by address, beside each of them its claims, and patience with one that goes away for a while.
+
+Addresses: none (in memory), ``sqlite:///PATH``, ``postgresql+psycopg://USER@HOST/DATABASE`` or any other that
+SQLAlchemy takes, and ``journal:PATH`` for a file on a network file system, where SQLite's locks do not work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from autobuild.errors import ConfigError, RunError
+from autobuild.studies.claim_stores import FileStore, MemoryStore, TableStore
+from autobuild.studies.claims import Store
+
+if TYPE_CHECKING:
+    import optuna
+    from sqlalchemy import Engine
+
+Result = TypeVar("Result")
+
+ACCEPTED = "accepted: sqlite:///PATH, journal:PATH, postgresql+psycopg://USER@HOST/DATABASE"
+JOURNAL = "journal:"
+_OPENING_SECONDS = 5.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = ("disk is full", "No space left", "could not extend file", "database or disk")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Optuna's storage and the claims beside it.
+
+    Attributes:
+        optuna: What Optuna takes.
+        claims: Where the claims lie.
+        address: As a message may show it: without a password.
+        heartbeats: Whether the storage keeps heartbeats of its own.
+    """
+
+    optuna: optuna.storages.BaseStorage
+    claims: Store
+    address: str
+    heartbeats: bool = False
+
+
+def open_storage(
+    address: str | None,
+    *,
+    lease_s: float = 120.0,
+    on_stale: Callable[[optuna.Study, optuna.trial.FrozenTrial], None] | None = None,
+) -> Storage:
+    """Open, and make where it is missing, the storage at ``address``; ``None``: in memory.
+
+    Args:
+        address: See the module.
+        lease_s: Seconds without a sign of life after which a worker counts as gone.
+        on_stale: Called with a trial whose worker is gone, on storages with heartbeats.
+
+    Raises:
+        ConfigError: The address cannot be read, or its driver is not installed.
+        RunError: The storage cannot be reached or written, or holds something else.
+    """
+    import optuna
+
+    if address is None:
+        return Storage(optuna.storages.InMemoryStorage(), MemoryStore(), "in memory")
+    if not isinstance(address, str) or not address.strip():
+        raise ConfigError(f"storage={address!r}: {ACCEPTED}")
+    if address.startswith(JOURNAL):
+        return _journal(address.removeprefix(JOURNAL))
+    return _relational(address, lease_s, on_stale)
+
+
+def shown(address: str | None) -> str:
+    """An address without its password, for messages and files."""
+    import sqlalchemy as sa
+
+    if address is None or address.startswith(JOURNAL):
+        return str(address or "in memory")
+    try:
+        return str(sa.make_url(address).render_as_string(hide_password=True))
+    except sa.exc.ArgumentError:
+        return address
+
+
+def _journal(path_text: str) -> Storage:
+    import optuna
+
+    from autobuild.studies.journal import MendedJournal
+
+    if not path_text:
+        raise ConfigError(f"storage={JOURNAL!r} names no file: {ACCEPTED}")
+    # Absolute: Optuna's lock is a link to this path, which must hold from every working directory.
+    path = Path(path_text).expanduser().absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        storage = optuna.storages.JournalStorage(MendedJournal(path))
+    except OSError as error:
+        raise RunError(f"storage journal:{path_text} cannot be written: {error.strerror or error}") from error
+    except (ValueError, KeyError) as error:
+        raise RunError(f"storage journal:{path_text} is no journal of Optuna: {error}") from error
+    return Storage(storage, FileStore(path.with_name(path.name + ".claims")), f"{JOURNAL}{path_text}")
+
+
+def _relational(
+    address: str, lease_s: float, on_stale: Callable[[optuna.Study, optuna.trial.FrozenTrial], None] | None
+) -> Storage:
+    import optuna
+    import sqlalchemy as sa
+
+    url = _url(address)
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        with contextlib.suppress(OSError):
+            Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    grace = max(2, round(lease_s))
+
+    def make() -> tuple[Any, TableStore]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = optuna.storages.RDBStorage(
+                url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+                engine_kwargs=_engine_options(url),
+                heartbeat_interval=max(1, grace // 4),
+                grace_period=grace,
+                heartbeat_stale_trial_callback=on_stale,
+            )
+        _tune(storage.engine)
+        return storage, TableStore(storage.engine)
+
+    try:
+        # Workers that start at once all make the tables, and all but one fail at first.
+        storage, claims = Patience(shown(address), _OPENING_SECONDS).call(make)
+    except ImportError as error:
+        raise ConfigError(_driver_missing(url, error)) from error
+    except sa.exc.SQLAlchemyError as error:
+        raise RunError(f"storage {shown(address)} cannot be used: {_reason(error)}") from error
+    except RunError:  # it names the storage already
+        raise
+    except RuntimeError as error:  # Optuna's word on the tables of another version
+        raise RunError(f"storage {shown(address)}: {error}") from error
+    cached = optuna.storages.get_storage(storage)
+    return Storage(cached, claims, shown(address), heartbeats=True)
+
+
+def relational_engine(address: str) -> Engine:
+    """An engine of its own at an address, set up as that of a storage."""
+    import sqlalchemy as sa
+
+    url = _url(address)
+    engine = sa.create_engine(url, **_engine_options(url))
+    _tune(engine)
+    return engine
+
+
+def _url(address: str) -> Any:
+    import sqlalchemy as sa
+
+    try:
+        url = sa.make_url(address)
+    except sa.exc.ArgumentError:
+        raise ConfigError(f"storage={address!r} is no address: {ACCEPTED}") from None
+    # The driver that the extra `postgres` installs; SQLAlchemy's own default is another one.
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
+
+
+def _driver_missing(url: Any, error: ImportError) -> str:
+    extra = " (pip install 'autobuild[postgres]')" if url.get_backend_name() == "postgresql" else ""
+    return f"storage {url.render_as_string(hide_password=True)}: its driver is not installed{extra}: {error}"
+
+
+def _engine_options(url: Any) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": 60}}
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a connection that the server has closed is made anew
+    if url.get_backend_name() == "postgresql":
+        options["connect_args"] = {"connect_timeout": 10}
+    return options
+
+
+def _tune(engine: Engine) -> None:
+    """Make SQLite take its lock when a transaction begins, and commit without waiting for the disk.
+
+    A transaction that reads first and writes later fails at once where another process has written in between, which
+    no time limit helps against. With a write-ahead log a killed process loses nothing; a power failure may lose the
+    last commits and leaves the file whole.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    from sqlalchemy import event
+
+    def connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", begin)
+    engine.dispose()  # those made while Optuna created its tables are not tuned
+
+
+# -- patience ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Patience:
+    """Calls a storage again, ever more slowly, while it is away.
+
+    Args:
+        address: What messages call the storage.
+        seconds: How long to go on without an answer.
+        on_wait: Called with a message when a wait begins.
+        first_s, most_s: The first and the longest pause.
+    """
+
+    address: str
+    seconds: float = 120.0
+    on_wait: Callable[[str], None] = field(default=lambda text: None)
+    first_s: float = 0.2
+    most_s: float = 10.0
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Give the result of ``work``, which is called anew after every failure of the storage.
+
+        Raises:
+            RunError: The storage stayed away, or its disk is full.
+        """
+        began, pause = time.monotonic(), self.first_s
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not is_storage_error(error):
+                    raise
+                if is_full(error):
+                    raise RunError(f"storage {self.address}: no space is left ({_reason(error)})") from error
+                left = self.seconds - (time.monotonic() - began)
+                if left <= 0:
+                    away = f"has not answered for {self.seconds:g} s"
+                    raise RunError(f"storage {self.address} {away}: {_reason(error)}") from error
+                if pause >= 1:
+                    self.on_wait(f"storage {self.address} does not answer ({_reason(error)}); trying again")
+                time.sleep(min(pause, max(left, 0.01)))
+                pause = min(2 * pause, self.most_s)
+
+
+def is_storage_error(error: BaseException) -> bool:
+    """Whether an error comes from the storage, rather than from the program or its user."""
+    import optuna
+    import sqlalchemy as sa
+
+    # IntegrityError: another worker was faster; the work is done anew from what lies there now.
+    kinds = (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError, sa.exc.TimeoutError, OSError)
+    return isinstance(error, kinds)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the storage's disk, or what it may use of it, is full."""
+    return any(
+        (isinstance(cause, OSError) and cause.errno in _FULL) or any(text in str(cause) for text in _FULL_TEXTS)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own words, in one line: what Optuna and SQLAlchemy wrap around them says less."""
+    import sqlalchemy as sa
+
+    for cause in _causes(error):
+        if isinstance(cause, sa.exc.DBAPIError) and cause.orig is not None:
+            return " ".join(str(cause.orig).split())[:300]
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,208 @@
+"""Ensembles: what cross-validation sees, weights, intervals, and the way to disk and back."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import autobuild as ab
+from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError
+from autobuild.jobs.families import FAMILIES as JOB_FAMILIES
+from autobuild.models import FAMILIES, EnsembleModel, ensemble_fit
+from autobuild.models.members import PROCESS_PARTS
+from autobuild.models.stacking import combine, stack
+from autobuild.models.trees import fit_trees
+from autobuild.rank import srcc
+
+CONFIG = ab.FitConfig(epochs=8)
+DEAD = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=90)
+
+
+@pytest.fixture(scope="module")
+def model(labels):
+    return ab.fit(labels, "acc", config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def gp(labels):
+    return ab.fit(labels, "acc", model="gp", folds=2)
+
+
+def test_the_command_line_knows_the_families():
+    assert FAMILIES == JOB_FAMILIES
+
+
+def test_weights_are_shares_and_said(model):
+    assert isinstance(model, EnsembleModel)
+    assert sum(model.weights.values()) == pytest.approx(1)
+    assert min(model.weights.values()) > 0
+    assert set(model.weights) == set(model.members)
+    rows = {row["member"]: row for row in model.report["members"]}
+    assert set(rows) == {"gp", "linear", "trees", "graph"}
+    for name, row in rows.items():
+        assert row["weight"] == model.weights.get(name, 0.0)
+    assert "cross-validated SRCC" in model.report["picked"]
+    assert json.dumps(model.report)
+
+
+def test_held_out_rows_are_all_rows_and_their_folds_never_saw_them(labels, model):
+    held = model.heldout
+    assert list(held["arch"]) == list(labels.frame["arch"])
+    assert set(held["fold"]) == {0, 1, 2, 3, 4}
+    assert model.report["test_srcc"] == pytest.approx(srcc(held["predicted"], held["measured"]))
+    keys = labels.keys
+    folds = {}
+    for key, fold in zip(keys, held["fold"], strict=True):
+        assert folds.setdefault(key, fold) == fold  # equal networks stay together
+    # a label changes no prediction of its own row, given the bend that all rows choose
+    frame = labels.frame
+    frame.loc[5, "acc"] = float(frame["acc"].median())
+    changed = ab.fit(ab.LabelledSet.from_frame(frame, labels.space), "acc", model="trees", config=CONFIG)
+    same = ab.fit(labels, "acc", model="trees", config=CONFIG)
+    a, b = (m.warp.latent(m.heldout["predicted"]) for m in (same, changed))
+    assert abs(a[5] - b[5]) < np.abs(a - b).max()
+
+
+@pytest.mark.parametrize("family", ["gp", "linear", "trees"])
+def test_single_families_fit_and_predict(labels, family):
+    model = ab.fit(labels, "acc", model=family)
+    assert model.family == family
+    assert model.weights == {family: 1.0}
+    frame = model.predict(labels.archs[:5])
+    assert (frame["lower"] < frame["predicted"]).all()
+    assert (frame["predicted"] < frame["upper"]).all()
+    assert (model.draw(labels.archs[:3], 4, 0) is None) == (family == "trees")
+
+
+def test_unknown_families_and_folds_are_refused(labels):
+    with pytest.raises(ConfigError, match="did you mean 'graph'"):
+        ab.fit(labels, "acc", model="grahp")
+    with pytest.raises(ConfigError, match="folds=1"):
+        ab.fit(labels, "acc", folds=1)
+
+
+def test_the_same_seed_gives_the_same_model(labels, model):
+    again = ab.fit(labels, "acc", config=CONFIG)
+    archs = labels.space.sample(20, seed=4)
+    assert again.weights == model.weights
+    np.testing.assert_array_equal(again.predict_mean(archs), model.predict_mean(archs))
+
+
+def test_a_model_comes_back_from_disk(model, tmp_path):
+    archs = model.space.sample(25, seed=2)
+    folder = model.save(tmp_path / "model")
+    back = ab.FittedModel.load(folder)
+    assert isinstance(back, EnsembleModel)
+    np.testing.assert_allclose(back.predict_mean(archs), model.predict_mean(archs), rtol=1e-9)
+    one, other = model.predict(archs, level=0.8), back.predict(archs, level=0.8)
+    np.testing.assert_allclose(one[["lower", "upper"]], other[["lower", "upper"]], rtol=1e-7)
+    assert back.report == json.loads(json.dumps(model.report))
+    header = json.loads((folder / "model.json").read_text())
+    header["ensemble"]["weights"]["nobody"] = 0.5
+    (folder / "model.json").write_text(json.dumps(header))
+    with pytest.raises(ModelError, match="nobody"):
+        ab.FittedModel.load(folder)
+
+
+def test_intervals_cover_and_widen_where_labels_are_far():
+    """On rows that were not fitted: 90 % intervals hold about 90 %, averaged over splits."""
+    labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"))
+    values, shares = labels.frame["acc"].to_numpy(), []
+    for seed in range(6):
+        rows = np.random.default_rng(seed).permutation(len(labels))
+        model = ab.fit(labels.subset(rows[:120]), "acc", model="gp", seed=seed)
+        frame = model.predict([labels.archs[row] for row in rows[120:]])
+        own = values[rows[120:]]
+        shares.append(((frame["lower"] <= own) & (own <= frame["upper"])).mean())
+    assert 0.84 < np.mean(shares) < 0.96
+
+
+def test_trees_are_scikit_learns():
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    from autobuild.models.trees import SETTINGS
+
+    rng = np.random.default_rng(0)
+    columns, wanted = rng.normal(size=(80, 9)), rng.normal(size=80)
+    new = rng.normal(size=(200, 9))
+    theirs = GradientBoostingRegressor(**SETTINGS, random_state=3).fit(columns, wanted)
+    np.testing.assert_allclose(fit_trees(columns, wanted, 3).predict(new), theirs.predict(new), atol=1e-12)
+
+
+def test_stacking_finds_planted_weights_and_ignores_noise():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=400), rng.normal(size=400)
+    truth = 0.7 * a + 0.3 * b
+    weights = stack({"a": a, "b": b, "c": rng.normal(size=400)}, truth + 0.01 * rng.normal(size=400), "a")
+    assert weights["a"] == pytest.approx(0.7, abs=0.02)
+    assert weights["b"] == pytest.approx(0.3, abs=0.02)
+    assert "c" not in weights
+    np.testing.assert_allclose(combine({"a": a, "b": b}, {"a": 0.7, "b": 0.3}), truth)
+    few = stack({"a": a[:6], "b": a[:6] + 1e-3 * b[:6]}, truth[:6], "a")
+    assert few == {"a": 1.0}  # members that hardly differ: nothing moves
+
+
+def test_the_base_member_shares_the_warp_of_the_others(labels, monkeypatch, tmp_path):
+    monkeypatch.setattr(ensemble_fit, "KINDS", ("gp", "linear"))
+    monkeypatch.setitem(PROCESS_PARTS, "gp", ())  # knows nothing of the networks, so that the linear one is the base
+    model = ab.fit(labels, "acc", folds=3)
+    assert model.base == "linear"
+    assert {member.process.warp for member in model.members.values()} == {model.warp}
+    loaded = ab.FittedModel.load(model.save(tmp_path / "m"))
+    np.testing.assert_allclose(loaded.predict_mean(labels.archs), model.predict_mean(labels.archs))
+
+
+def test_labels_of_few_distinct_networks():
+    space = ab.space("nas_bench_201")
+    archs = [space.assemble(indices) for indices in itertools.product(range(5), repeat=6)]
+    dead = [arch.text for arch in archs if space.key(arch) == space.key(space.parse(DEAD))]
+    values = np.random.default_rng(0).normal(size=24)
+    one = ab.LabelledSet.from_frame(pd.DataFrame({"arch": dead[:24], "acc": values}), space)
+    with pytest.raises(LabelError, match="24 usable rows are one network"):
+        ab.fit(one, "acc", model="gp")
+    texts = [*dead[:22], *(arch.text for arch in space.sample(2, seed=0))]
+    few = ab.LabelledSet.from_frame(pd.DataFrame({"arch": texts, "acc": values}), space)
+    assert ab.fit(few, "acc", model="linear").report["folds"] == len(set(few.keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weights", None),
+        ("weights", {}),
+        ("weights", {"gp": 2.0}),
+        ("base", "nobody"),
+        ("warp", []),
+        ("members", None),
+    ],
+)
+def test_an_edited_header_is_refused(gp, tmp_path, key, value):
+    folder = gp.save(tmp_path / "m")
+    header = json.loads((folder / "model.json").read_text())
+    header["ensemble"][key] = value
+    (folder / "model.json").write_text(json.dumps(header))
+    with pytest.raises(ModelError, match=r"model\.json is damaged"):
+        ab.FittedModel.load(folder)
+
+
+def test_a_seed_out_of_range_in_a_header_is_refused(gp, tmp_path):
+    folder = gp.save(tmp_path / "m")
+    header = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**header, "seed": 1e999}))
+    with pytest.raises(ModelError, match=r"model\.json is damaged"):
+        ab.FittedModel.load(folder)
+
+
+def test_networks_of_another_family_and_levels_that_are_no_numbers_are_refused(gp):
+    with pytest.raises(SpaceError, match=r"architecture 1: .* is of 'nas_bench_macro', not 'tiny_mbconv'"):
+        gp.predict(ab.space("nas_bench_macro").sample(1, seed=0))
+    for level in ("0.9", None):
+        with pytest.raises(ConfigError, match="level"):
+            gp.predict([], level=level)

@@ -1,0 +1,261 @@
+"""Fitting: what is learned, held out, saved, resumed; and the published labels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import autobuild as ab
+from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError, TargetError
+from autobuild.graphs import pack_architectures
+from autobuild.models import FitConfig, train
+
+
+def test_learns_a_known_truth(small_model):
+    report = small_model.report
+    assert report["test_srcc"] > 0.97
+    assert len(report["hop_srcc"]) == 5
+    assert report["hop_srcc"][4] > 0.9
+    assert all(len(report[f"hop_{name}"]) == 5 for name in ("tau", "ndcg", "mae"))
+    assert report["hop_mae"][4] < report["hop_mae"][0] + 0.2
+    held = small_model.heldout
+    assert report["test_mae"] == pytest.approx((held["predicted"] - held["measured"]).abs().mean())
+    assert report["n_train"] == 120
+    assert report["n_fitted_for_test"] == 96
+    assert report["n_test"] == 24 == len(small_model.heldout)
+
+
+def test_the_same_seed_gives_the_same_bytes(small_labels, tmp_path):
+    config = FitConfig(epochs=3)
+    a, b, c = (ab.fit(small_labels, seed=seed, config=config, model="graph") for seed in (1, 1, 2))
+    for model, name in ((a, "a"), (b, "b"), (c, "c")):
+        model.save(tmp_path / name)
+    same = [(tmp_path / n / "weights.safetensors").read_bytes() for n in "abc"]
+    assert same[0] == same[1] != same[2]
+
+
+def test_fitting_leaves_the_global_generator_alone(small_labels):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    ab.fit(small_labels, config=FitConfig(epochs=1), model="graph")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_held_out_rows_do_not_touch_the_holdout_model(small_labels):
+    """Changing the held-out labels changes no prediction of the model that is judged on them."""
+    config = FitConfig(epochs=3)
+    honest = ab.fit(small_labels, config=config, model="graph")
+    frame = small_labels.frame
+    hidden = frame["arch"].isin(honest.heldout["arch"])
+    frame.loc[hidden, "acc"] = 99.0
+    changed = ab.fit(ab.LabelledSet.from_frame(frame, small_labels.space), config=config, model="graph")
+    assert np.array_equal(honest.heldout["predicted"], changed.heldout["predicted"])
+
+
+@pytest.mark.parametrize("ranking", ["srcc", "lambdarank", "pairwise", "hybrid", "none"])
+def test_every_ranking_loss_fits(small_labels, ranking):
+    model = ab.fit(small_labels, config=FitConfig(epochs=15, ranking=ranking), model="graph")
+    assert model.history["loss"].iloc[-1] < model.history["loss"].iloc[0]
+    assert (model.history["ranking"].iloc[0] == 0) == (ranking == "none")
+
+
+def test_ranking_loss_shapes_the_hop_norms(small_labels):
+    """What the ranking term is for: without it the norms do not follow the target."""
+    config = {"epochs": 30}
+    ranked = ab.fit(small_labels, config=FitConfig(**config), holdout=40, model="graph").report["hop_srcc"]
+    plain = ab.fit(small_labels, config=FitConfig(**config, ranking="none"), holdout=40, model="graph").report[
+        "hop_srcc"
+    ]
+    assert min(ranked[2:]) > 0.85
+    assert np.mean(ranked) > np.mean(plain) + 0.1
+
+
+@pytest.mark.parametrize("encoder", [{"layer": "gcn"}, {"layer": "gin", "width": 16}, {"readout": "sum", "hops": 2}])
+def test_other_encoders_fit(small_labels, encoder):
+    model = ab.fit(small_labels, encoder=ab.EncoderConfig(**encoder), config=FitConfig(epochs=25), model="graph")
+    assert model.report["test_srcc"] > 0.7
+
+
+def test_save_and_load_predict_alike(small_model, tmp_path):
+    small_model.save(tmp_path / "model")
+    back = ab.load_model(tmp_path / "model")
+    archs = small_model.space.sample(20, seed=9)
+    pd.testing.assert_frame_equal(back.predict(archs), small_model.predict(archs))
+    assert back.report == json.loads(json.dumps(small_model.report))
+    assert not list((tmp_path / "model").glob("*.part"))
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "missing", "other", "json"])
+def test_damaged_models_are_named(small_model, tmp_path, damage):
+    small_model.save(tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    if damage == "empty":
+        weights.write_bytes(b"")
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-50])
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "other":
+        (tmp_path / "model.json").write_text('{"format": "x"}')
+    else:
+        (tmp_path / "model.json").write_text('{"format": "autob')
+    with pytest.raises(ModelError, match="model.json" if damage in ("other", "json") else "weights.safetensors"):
+        ab.load_model(tmp_path)
+    with pytest.raises(ModelError, match="no such model"):
+        ab.load_model(tmp_path / "absent")
+
+
+def test_intervals_cover_by_construction(small_model):
+    """The split-conformal half-width is the matching order statistic of the held-out errors."""
+    errors = np.sort(np.abs(small_model.heldout["measured"] - small_model.heldout["predicted"]))
+    assert small_model.interval_half_width(0.8) == errors[int(np.ceil(25 * 0.8)) - 1]
+    assert np.isnan(small_model.interval_half_width(0.99))
+    frame = small_model.predict(small_model.space.sample(3), level=0.8)
+    np.testing.assert_allclose(frame["upper"] - frame["lower"], 2 * small_model.interval_half_width(0.8))
+    with pytest.raises(ConfigError, match="level"):
+        small_model.predict(small_model.space.sample(1), level=90)
+    with pytest.raises(SpaceError, match="architecture 2"):
+        small_model.predict([small_model.space.example, "w9k3|w1k3"])
+
+
+def test_bad_fits_are_refused(small_labels):
+    with pytest.raises(LabelError, match="20"):
+        ab.fit(small_labels.head(10), model="graph")
+    with pytest.raises(ConfigError, match=r"holdout"):
+        ab.fit(small_labels, holdout=2.5, model="graph")
+    with pytest.raises(ConfigError, match=r"nearest|did you mean"):
+        FitConfig(ranking="srrc")
+    with pytest.raises(ConfigError, match=r"fit.lr"):
+        FitConfig(lr=0)
+    with pytest.raises(ConfigError, match="batch_size"):
+        FitConfig(batch_size=1)
+
+
+TRAIN = """
+import sys, torch, autobuild as ab
+from pathlib import Path
+from autobuild.models import FitConfig, train
+import autobuild.models.training
+sys.modules["autobuild.models.training"].CHECKPOINT_SECONDS = 0.0
+from autobuild.graphs import pack_architectures
+torch.set_num_threads(1)
+space = ab.space("ofa_mbv3")
+graphs = pack_architectures(space, space.sample(200, seed=0))
+target = torch.linspace(-1, 1, 200)
+def on_epoch(done, total):
+    print(done, flush=True)
+network, history = train(graphs, target, [3, 3, 5, 4], ab.EncoderConfig(dropout=0.1), FitConfig(epochs=40), 3,
+                         checkpoint=Path(sys.argv[1]), on_epoch=on_epoch)
+torch.save(network.state_dict(), sys.argv[2])
+print("history", len(history))
+"""
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(tmp_path):
+    """SIGKILL in mid-training; the second start resumes and ends with the undisturbed weights, bit for bit."""
+
+    def start(checkpoint, out):
+        return subprocess.Popen(
+            [sys.executable, "-c", TRAIN, str(checkpoint), str(out)], stdout=subprocess.PIPE, text=True
+        )
+
+    undisturbed = start(tmp_path / "a.pt", tmp_path / "a")
+    assert "history 40" in undisturbed.communicate(timeout=240)[0]
+    killed = start(tmp_path / "b.pt", tmp_path / "b")
+    for line in killed.stdout:
+        if int(line) >= 12:
+            break
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert (tmp_path / "b.pt").is_file()
+    assert not (tmp_path / "b").exists()
+    resumed = start(tmp_path / "b.pt", tmp_path / "b")
+    lines = resumed.communicate(timeout=240)[0].split("\n")
+    assert int(lines[0]) >= 12
+    assert "history 40" in lines
+    assert not (tmp_path / "b.pt").exists()
+    a, b = (torch.load(tmp_path / name, weights_only=True) for name in "ab")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_damaged_checkpoint_starts_anew(small_labels, tmp_path):
+    space = small_labels.space
+    graphs = pack_architectures(space, small_labels.archs)
+    target = torch.linspace(-1, 1, len(graphs))
+    (tmp_path / "c.pt").write_bytes(b"not a checkpoint")
+    _, history = train(
+        graphs, target, [2, 2, 2, 2], ab.EncoderConfig(), FitConfig(epochs=2), 0, checkpoint=tmp_path / "c.pt"
+    )
+    assert len(history) == 2
+
+
+def test_learning_curve_grows(small_labels):
+    curve = ab.learning_curve(small_labels, fractions=(0.25, 1.0), config=FitConfig(epochs=30), holdout=30)
+    assert curve["n"].tolist() == [22, 90]
+    assert curve["test_srcc"].iloc[1] > curve["test_srcc"].iloc[0] - 0.05
+
+
+def test_published_labels_rank_as_well_as_the_reference(published, mbv3):
+    """OFA-MBv3, 2,700 fitted and 300 held out: SRCC at least 0.985 (the reference code of the paper: 0.986)."""
+    labels = ab.LabelledSet.read(published / "ofa_mbv3_labels.csv", mbv3)
+    started = time.perf_counter()
+    model = ab.fit(labels, "acc", holdout=300, refit=False, model="graph")
+    assert model.report["n_train"] == 2700
+    assert model.report["test_srcc"] >= 0.985
+    assert min(model.report["hop_srcc"][3:]) >= 0.975
+    assert time.perf_counter() - started < 120  # benchmarks.core holds the real limit, on a quiet machine
+
+
+@pytest.mark.parametrize("name", ["training", "heldout", "history"])
+def test_a_table_that_lost_its_last_rows_is_refused(small_model, tmp_path, name):
+    """It reads as well as a whole one, and would quietly give other scores and intervals."""
+    small_model.save(tmp_path)
+    table = tmp_path / f"{name}.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[: len(lines) // 2]))
+    with pytest.raises(ModelError, match=f"{name}.csv is empty, truncated"):
+        ab.FittedModel.load(tmp_path)
+
+
+def test_a_fit_that_diverges_is_no_model(small_labels):
+    for epochs, rate in ((1, 9e5), (2, 9e5), (2, 1e4)):  # also where only the last step of all goes astray
+        with pytest.raises(ConfigError, match=r"diverged in epoch \d of \d.*smaller fit.lr"):
+            ab.fit(small_labels, config=FitConfig(epochs=epochs, lr=rate), model="graph")
+
+
+def test_a_target_beyond_float64_is_refused(small_labels):
+    for expression in ("acc*1e300", "acc*1e-305"):
+        with pytest.raises(TargetError, match="its spread is too"):
+            ab.fit(small_labels, expression, model="graph")
+
+
+def test_seeds_of_numpy_are_saved_and_others_refused(small_labels, tmp_path):
+    model = ab.fit(small_labels, seed=np.int64(3), config=FitConfig(epochs=1), model="graph")
+    assert ab.FittedModel.load(model.save(tmp_path)).seed == 3
+    for seed in (-1, 2**64, 1.5, "0", None, True):
+        with pytest.raises(ConfigError, match="seed="):
+            ab.fit(small_labels, seed=seed, model="graph")
+
+
+def test_a_device_that_is_not_there_is_told(small_labels, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="finds no CUDA device"):
+        ab.fit(small_labels, device="cuda", model="graph")
+    with pytest.raises(ConfigError, match="did you mean 'cuda'"):
+        ab.fit(small_labels, device="cda", model="graph")
+
+
+def test_a_model_whose_scale_is_no_number_is_refused(small_model, tmp_path):
+    small_model.save(tmp_path)
+    header = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({**header, "mean": float("nan")}))
+    with pytest.raises(ModelError, match=r"model.json is damaged.*must be finite"):
+        ab.FittedModel.load(tmp_path)
