@@ -81,7 +81,7 @@ def scores_of(space: ab.SearchSpace, count: int) -> ab.Scores:
 def measured(name: str, buffer_kib: int, quick: bool) -> list[dict[str, object]]:
     """A row for each limit."""
     space, hardware = ab.space(name), replace(EDGE, buffer_bytes=1024 * buffer_kib)
-    archs = space.sample(20 if quick else RANDOM, seed=SEED + 1)
+    archs = space.sample(20 if quick else RANDOM, seed=SEED + 1, design="uniform")
     exact = ab.costs(space, hardware)["dram_bytes"]
     forget()
     start = time.perf_counter()

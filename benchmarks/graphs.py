@@ -13,8 +13,7 @@ import time
 import pandas as pd
 
 import autobuild as ab
-from autobuild.cost import count_macs, count_params
-from benchmarks.report import arguments, machine, write
+from benchmarks.report import arguments, counted_by_torch, machine, write
 
 NETWORKS = {"efficientnet_b3": 300, "mobilenet_v3_large": 224, "resnet50": 224, "densenet121": 224, "vit_b_16": 224}
 
@@ -31,9 +30,8 @@ def main() -> None:
             graph = ab.graph_of(network, (1, 3, size, size), fold=False)
             wall.append(time.perf_counter() - started)
             processor.append(time.process_time() - used)
-        products = sum(node.macs or 0 for node in graph.nodes if node.type in ("matmul", "attention"))
-        same_params = graph.params == count_params(network)
-        same_macs = graph.macs - products == count_macs(network, (3, size, size))
+        params, macs = counted_by_torch(network, (3, size, size))
+        same_params, same_macs = graph.params == params, graph.macs == macs
         rows.append(
             (
                 f"{name}, {size} px",

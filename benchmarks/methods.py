@@ -94,7 +94,7 @@ class Baseline:
         if own.data in COMPLETE:
             archs = [own.archs[row] for row in own.networks.values()]
             return [archs[i] for i in np.argsort(-self.predict(archs), kind="stable")[:top]]
-        drawn = own.space.sample(STARTS, self.seed)
+        drawn = own.space.sample(STARTS, self.seed, "uniform")
         starts = [drawn[i] for i in np.argsort(-self.predict(drawn), kind="stable")[:CLIMBERS]]
         starts += [own.archs[row] for row in self.rows[np.argsort(-own.values[self.rows])[:CLIMBERS]]]
         return climb(own.space, self.predict, starts)[:top]
@@ -132,7 +132,7 @@ class Drawn:
 
     def build(self, top: int) -> Sequence[Architecture]:
         """See :class:`Fitted`."""
-        return self.problem.space.sample(top, self.seed)
+        return self.problem.space.sample(top, self.seed, "uniform")
 
     def interval(self, archs: Sequence[Architecture], level: float) -> None:
         """None is given."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from torch import nn
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -78,3 +82,17 @@ def machine(threads: Sequence[str] = ()) -> str:
         f"Measured with {torch.get_num_threads()} torch threads on {os.cpu_count()} cores ({platform.machine()}), "
         f"Python {platform.python_version()}, torch {torch.__version__}."
     )
+
+
+def counted_by_torch(net: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of one input, by a counter that is not this project's: torch's own.
+
+    It counts two operations for every multiply-accumulate. A copy runs on the meta device; the network stays as it is.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shadow = copy.deepcopy(net).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty((1, *shape), device="meta"))
+    return sum(parameter.numel() for parameter in net.parameters()), int(counter.get_total_flops()) // 2

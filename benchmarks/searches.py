@@ -74,14 +74,14 @@ def budgeted(search: Callable[[SearchSpace, Budget, np.random.Generator], None])
 
 def _random(space: SearchSpace, label: Budget, rng: np.random.Generator) -> None:
     while True:
-        label(space.sample(1, rng)[0])
+        label(space.sample(1, rng, "uniform")[0])
 
 
 def _evolution(
     space: SearchSpace, label: Budget, rng: np.random.Generator, population: int = 20, sample: int = 5
 ) -> None:
     """Regularised evolution (Real et al., AAAI 2019): mutate the best of a random sample, the oldest dies."""
-    alive = deque((label(arch), arch) for arch in space.sample(population, rng))
+    alive = deque((label(arch), arch) for arch in space.sample(population, rng, "uniform"))
     while True:
         picked = [alive[i] for i in rng.choice(len(alive), min(sample, len(alive)), replace=False)]
         child = space.mutate(max(picked, key=lambda member: member[0])[1], rng)
@@ -92,7 +92,7 @@ def _evolution(
 def _local(space: SearchSpace, label: Budget, rng: np.random.Generator) -> None:
     """Local search (White et al., UAI 2021): move to the first better neighbour; from an optimum, start afresh."""
     while True:
-        here = space.sample(1, rng)[0]
+        here = space.sample(1, rng, "uniform")[0]
         best, moved = label(here), True
         while moved:
             moved = False

@@ -76,7 +76,7 @@ def label(path: Path, count: int, seed: int) -> None:
 def cells(space: SearchSpace) -> list[Architecture]:
     """The first 700 distinct cells of one draw."""
     distinct: dict[str, Architecture] = {}
-    for arch in space.sample(3000, seed=7):
+    for arch in space.sample(3000, seed=7, design="uniform"):
         distinct.setdefault(space.key(arch), arch)
     return list(distinct.values())[:CELLS]
 

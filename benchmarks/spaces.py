@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 
 import autobuild as ab
-from autobuild.cost import costs_of, count_macs, count_params
+from autobuild.cost import costs_of
 from autobuild.graphs import pack_architectures
 from autobuild.spaces.registry import declaration
-from benchmarks.report import arguments, machine, median, published, write
+from benchmarks.report import arguments, counted_by_torch, machine, median, published, write
 
 MACRO, ANB = "nas-bench-macro_cifar10.json", "anb_dataset_jsons.tar.gz"
 OFA_595M = "e3k3-e4k5-e3k3|e4k5-e4k5-e6k3-e3k5|e6k7-e6k5-e3k3-e4k5|e6k3-e6k5-e6k7-e4k3|e6k3-e6k3-e6k5-e3k3"
@@ -49,7 +49,7 @@ def realised(space: ab.SearchSpace, texts: Sequence[str], params: Sequence[int],
     for text, own_params, own_macs in zip(texts, params, macs, strict=True):
         with torch.device("meta"):
             net = space.realise(text, file.NUM_CLASSES, file.INPUT_SHAPE[0])
-        right += (count_params(net), count_macs(net, file.INPUT_SHAPE)) == (own_params, own_macs)
+        right += counted_by_torch(net, file.INPUT_SHAPE) == (own_params, own_macs)
     return right
 
 
@@ -141,7 +141,7 @@ def speed_rows(n: int) -> list[Row]:
     rows = []
     for name in COUNTED:
         space = ab.space(name)
-        archs = space.sample(n, seed=0)
+        archs = space.sample(n, seed=0, design="uniform")
         costs = costs_of(space)
         started = time.perf_counter()
         params, macs = costs["params"](archs), costs["macs"](archs)
@@ -152,7 +152,7 @@ def speed_rows(n: int) -> list[Row]:
             size = space.layers(arch)[0][0].get("resolution") or file.INPUT_SHAPE[1]
             with torch.device("meta"):
                 net = space.realise(arch, file.NUM_CLASSES, file.INPUT_SHAPE[0])
-            counted = (count_params(net), count_macs(net, (file.INPUT_SHAPE[0], int(str(size)), int(str(size)))))
+            counted = counted_by_torch(net, (file.INPUT_SHAPE[0], int(str(size)), int(str(size))))
             same += counted == (params[place], macs[place])
         what = f"{name}: params and MACs, making the tables included (architectures/s); equal to counting modules"
         rows.append(row(what, f"{rate:,.0f}; {same} of 20", ">= 2,000; all", rate >= 2000 and same == 20))

@@ -49,6 +49,6 @@ def plan(layers: list[list[dict[str, Any]]], num_classes: int, in_channels: int)
     return parts
 
 
-def realise(layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+def realise(layers: list[list[dict[str, Any]]], num_classes: int = NUM_CLASSES, in_channels: int = 3) -> nn.Module:
     """Build the network. Shapes: ``(batch, in_channels, height, width)`` -> logits ``(batch, num_classes)``."""
     return network(plan(layers, num_classes, in_channels))

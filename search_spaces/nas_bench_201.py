@@ -75,7 +75,7 @@ def plan(layers: list[list[dict[str, Any]]], num_classes: int, in_channels: int)
     return {**parts, "head": [_head(num_classes)]}
 
 
-def realise(layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+def realise(layers: list[list[dict[str, Any]]], num_classes: int = NUM_CLASSES, in_channels: int = 3) -> nn.Module:
     """Build the network. Shapes: ``(batch, in_channels, height, width)`` -> logits ``(batch, num_classes)``.
 
     As published, a cut edge passes zeros on and every operation stays in the network, whether it reaches the output or

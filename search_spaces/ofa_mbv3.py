@@ -82,7 +82,7 @@ def plan(
 
 def realise(
     layers: list[list[dict[str, Any]]],
-    num_classes: int = 10,
+    num_classes: int = NUM_CLASSES,
     in_channels: int = 3,
     width: float = 1.0,
     resolution: Any = None,

@@ -89,7 +89,7 @@ def plan(layers: list[list[dict[str, Any]]], num_classes: int, in_channels: int,
 
 
 def realise(
-    layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channels: int = 3, resolution: Any = None
+    layers: list[list[dict[str, Any]]], num_classes: int = NUM_CLASSES, in_channels: int = 3, resolution: Any = None
 ) -> nn.Module:
     """Build the network. Shapes: ``(batch, in_channels, height, width)`` -> logits ``(batch, num_classes)``."""
     return network(plan(layers, num_classes, in_channels, resolution))

@@ -29,12 +29,13 @@ SPACE = sequence_space(
 )
 
 INPUT_SHAPE = (1, 20, 20)  # channels, height, width
+NUM_CLASSES = 10
 STEM_WIDTH = 12
 WIDTHS = (12, 20, 32)  # output channels of every layer of the stage
 STRIDES = (1, 2, 2)  # of the stage's first layer; the others have stride 1
 
 
-def realise(layers: list[list[dict[str, Any]]], num_classes: int = 10, in_channels: int = 1) -> nn.Module:
+def realise(layers: list[list[dict[str, Any]]], num_classes: int = NUM_CLASSES, in_channels: int = 1) -> nn.Module:
     """Build the network that ``layers`` describes (for each stage, its layers as ``{feature: value}``).
 
     Shapes: input ``(batch, in_channels, height, width)`` -> logits ``(batch, num_classes)``.

@@ -72,7 +72,8 @@ def test_the_cost_of_the_document_conforms(folder):
 
 
 def test_costs_of_the_documents_space_equal_counting(folder):
-    from autobuild.cost import costs_of, count_macs, count_params
+    from autobuild.cost import costs_of
+    from benchmarks.report import counted_by_torch
 
     write_files("own_space.md", folder)
     __import__("skip_seg")
@@ -81,8 +82,8 @@ def test_costs_of_the_documents_space_equal_counting(folder):
     for shape in [(3, 64, 64), (1, 37, 37)]:
         costs = costs_of(space, num_classes=5, input_shape=shape)
         nets = [space.realise(arch, 5, shape[0]) for arch in archs]
-        assert costs["params"](archs).tolist() == [count_params(net) for net in nets]
-        assert costs["macs"](archs).tolist() == [count_macs(net, shape) for net in nets]
+        counts = zip(costs["params"](archs).tolist(), costs["macs"](archs).tolist(), strict=True)
+        assert list(counts) == [counted_by_torch(net, shape) for net in nets]
 
 
 def test_a_python_file_serves_the_command_line(folder):

@@ -129,7 +129,7 @@ def _pool(
     feasible = None if limited is None else limited.feasible
     known = {arch.text: arch for model in models for arch in model.training_archs if arch in wide}
     ends = [wide.assemble([int(own[unit.name].argmax()) for unit in wide.units]) for own in scores]
-    start = [*ends, *known.values(), *wide.sample(DRAWN_AT_RANDOM, rng)]
+    start = [*ends, *known.values(), *wide.sample(DRAWN_AT_RANDOM, rng, "uniform")]
     low, span = _range(means(start))
     weights = directions(len(models), rng)
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.errors import SpaceError, nearest
+from autobuild.cost.count import count_params, macs_of
+from autobuild.errors import CostError, GraphError, SpaceError, nearest
+from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.blocks import Tally, tallies
-from autobuild.spaces.registry import declared_by, realiser
+from autobuild.spaces.registry import declared_by, network_arguments, realiser
 from autobuild.spaces.stage import Digits
 
 Counts = NDArray[np.int64]
@@ -31,10 +33,11 @@ def costs_of(
 ) -> dict[str, Counter]:
     """Costs of a space's architectures by name: ``params``, ``macs``, and those that its publication gives.
 
-    A cost takes n architectures (or texts) and returns whole numbers, shape ``(n,)``: trainable numbers for ``params``,
-    multiply-accumulates of convolutions and linear layers of one forward pass of one input for ``macs`` (the rules of
-    :func:`~autobuild.cost.count_params` and :func:`~autobuild.cost.count_macs`). Where the space chooses the input
-    size, it counts.
+    A cost takes n architectures (or texts) and returns whole numbers, shape ``(n,)``: what
+    :func:`~autobuild.cost.count_params` counts of the network that the space realises for ``params``, and what the
+    operation graph of that network says (:func:`~autobuild.cost.count_macs`) for ``macs``. Where the space declares its
+    layers (``plan`` or ``tallies``) they come from tables; otherwise every network is built, and for ``macs`` traced.
+    Where the space chooses the input size, it counts. A cost raises CostError for a network that cannot be counted.
 
     Args:
         space: The space.
@@ -46,8 +49,7 @@ def costs_of(
     """
     tables, rules = cost_tables(space, num_classes, input_shape)
     if tables is None:
-        classes, shape = made_for(space, num_classes, input_shape)
-        return {name: partial(_from_networks, space, name, classes, shape) for name in rules}
+        return {name: partial(_from_networks, space, name, num_classes, input_shape) for name in rules}
     return {name: partial(tables.cost, rule) for name, rule in rules.items()}
 
 
@@ -58,25 +60,23 @@ def cost_tables(
 
     The tables are None where the space gives none, so that whole networks are counted. Errors as :func:`costs_of`.
     """
-    classes, shape = made_for(space, num_classes, input_shape)
-    file = _file(space)
+    shape = inputs_of(space, input_shape)
+    file = declared_by(space)
     if not hasattr(file, "plan") and not hasattr(file, "tallies"):
         return None, dict(BASE)
     if shape[1] != shape[2]:
         raise SpaceError(f"input_shape={shape}: inputs as high as wide are accepted")
-    return CostTables(space, file, classes, shape[0], shape[1]), {**BASE, **getattr(file, "COSTS", {})}
+    given = network_arguments(space, num_classes, shape[0])
+    return CostTables(space, file, given, shape[1]), {**BASE, **getattr(file, "COSTS", {})}
 
 
-def made_for(
-    space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
-) -> tuple[int, tuple[int, int, int]]:
-    """Classes and shape of an input: those given, else those that the space is made for. Raises SpaceError."""
-    file = _file(space)
-    shape = input_shape or getattr(file, "INPUT_SHAPE", None)
+def inputs_of(space: SearchSpace, input_shape: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
+    """Shape of an input: the one given, else the one that the space is made for. Raises SpaceError."""
+    realiser(space)  # refuses by name where nothing can be built
+    shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
     if shape is None:
         raise SpaceError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
-    classes: int = num_classes if num_classes is not None else getattr(file, "NUM_CLASSES", 10)
-    return classes, (int(shape[0]), int(shape[1]), int(shape[2]))
+    return int(shape[0]), int(shape[1]), int(shape[2])
 
 
 def known_costs(space: SearchSpace) -> CostTables | None:
@@ -87,19 +87,26 @@ def known_costs(space: SearchSpace) -> CostTables | None:
         return None
 
 
-def _file(space: SearchSpace) -> Any:
-    realiser(space)  # refuses by name where nothing can be built
-    return declared_by(space)
-
-
 def _from_networks(
-    space: SearchSpace, name: str, classes: int, shape: tuple[int, ...], archs: Sequence[Architecture | str]
+    space: SearchSpace,
+    name: str,
+    classes: int | None,
+    shape: tuple[int, int, int] | None,
+    archs: Sequence[Architecture | str],
 ) -> Counts:
-    from autobuild.cost.count import count_macs, count_params
-
-    nets = (space.realise(arch, num_classes=classes, in_channels=shape[0]) for arch in archs)
-    found = [count_params(net) if name == "params" else count_macs(net, shape) for net in nets]
-    return np.array(found, dtype=np.int64)
+    if name == "params":
+        channels = inputs_of(space, shape)[0]
+        found = [count_params(space.realise(arch, num_classes=classes, in_channels=channels)) for arch in archs]
+        return np.array(found, dtype=np.int64)
+    macs = []
+    for arch in archs:
+        try:
+            macs.append(macs_of(graph_of_architecture(space, arch, classes, shape)))
+        except GraphError as error:
+            raise CostError(
+                f"macs of {str(arch)!r}: {error}; or declare the count in the space (tallies)", "no_network"
+            ) from error
+    return np.array(macs, dtype=np.int64)
 
 
 class CostTables:
@@ -110,17 +117,16 @@ class CostTables:
         file: What declares it (a file's module, or a registered class), with ``plan``
             (:data:`autobuild.spaces.blocks.Plan`) or ``tallies``, and ``DEPENDS`` where costs of a part depend on
             choices of other stages (part -> names of those stages).
-        num_classes: Classes of the classifier.
-        in_channels: Input channels.
+        given: What ``plan`` and ``tallies`` are given beside the layers
+            (:func:`autobuild.spaces.registry.network_arguments`).
         size: Height and width of inputs, where the space does not choose it.
     """
 
     fields: tuple[str, ...] = Tally._fields
     dtype: type = np.int64
 
-    def __init__(self, space: SearchSpace, file: Any, num_classes: int, in_channels: int, size: int) -> None:
-        self.space, self.file, self.size = space, file, size
-        self.given = {"num_classes": num_classes, "in_channels": in_channels}
+    def __init__(self, space: SearchSpace, file: Any, given: Mapping[str, Any], size: int) -> None:
+        self.space, self.file, self.given, self.size = space, file, given, size
         self.places = {stage.name: place for place, stage in enumerate(space.stages)}
         depends: Mapping[str, Sequence[str]] = getattr(file, "DEPENDS", {})
         first = self._tallies(tuple(stage.run(0) for stage in space.stages))
@@ -204,6 +210,6 @@ class CostTables:
         """What every layer of every part costs, in the order of ``fields``."""
         layers, size = self._layers(runs)
         if hasattr(self.file, "tallies"):
-            own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given, **self.space.options)
+            own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given)
             return own
-        return tallies(self.file.plan(layers, **self.given, **self.space.options), size)
+        return tallies(self.file.plan(layers, **self.given), size)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autobuild.cost.analytic import CostTables, made_for
+from autobuild.cost.analytic import CostTables, inputs_of
 from autobuild.cost.unit_tables import enclosing
 from autobuild.errors import SpaceError
 from autobuild.graphs.from_blocks import graph_of_blocks, shape_behind
@@ -14,7 +14,7 @@ from autobuild.graphs.operations import ACTIVATIONS, OperationGraph, Shape
 from autobuild.spaces import SearchSpace
 from autobuild.spaces.additive import Bounds
 from autobuild.spaces.blocks import Block, Plan
-from autobuild.spaces.registry import declared_by
+from autobuild.spaces.registry import declared_by, network_arguments
 from autobuild.spaces.stage import Digits
 
 NEVER = 1e15  # what a layer counts that no network may have: it satisfies no limit
@@ -71,8 +71,7 @@ def block_bounds(space: SearchSpace, metrics: Sequence[str], measure: Measure) -
         raise SpaceError(
             f"space {space.name!r} declares no blocks (plan) that its units choose: its costs have no tables over units"
         )
-    classes, shape = made_for(space)
-    tables = BlockTables(space, file, classes, shape, metrics, measure)
+    tables = BlockTables(space, file, inputs_of(space), metrics, measure)
     return {metric: enclosing(space, tables, f"least {metric}", f"most {metric}") for metric in metrics}
 
 
@@ -82,7 +81,6 @@ class BlockTables(CostTables):
     Args:
         space: The space.
         file: What declares it.
-        num_classes: Classes of the classifier.
         shape: Channels, height and width of inputs.
         metrics: What is measured.
         measure: See :func:`block_bounds`.
@@ -94,18 +92,17 @@ class BlockTables(CostTables):
         self,
         space: SearchSpace,
         file: Any,
-        num_classes: int,
         shape: tuple[int, int, int],
         metrics: Sequence[str],
         measure: Measure,
     ) -> None:
         self.fields = tuple(f"{which} {metric}" for metric in metrics for which in ("least", "most"))
         self.measure = measure
-        super().__init__(space, file, num_classes, shape[0], shape[1])
+        super().__init__(space, file, network_arguments(space, in_channels=shape[0]), shape[1])
 
     def _tallies(self, runs: tuple[Digits, ...]) -> Mapping[str, Sequence[Sequence[float]]]:
         layers, size = self._layers(runs)
-        plan: Plan = self.file.plan(layers, **self.given, **self.space.options)
+        plan: Plan = self.file.plan(layers, **self.given)
         shape: Shape = (self.given["in_channels"], size, size)
         parts = list(plan)
         out: dict[str, list[Sequence[float]]] = {part: [] for part in parts}

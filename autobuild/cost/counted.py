@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autobuild.cost.analytic import Counts, costs_of
+from autobuild.cost.count import macs_of
 from autobuild.cost.unit_tables import unit_tables
 from autobuild.errors import CostError, SpaceError
 from autobuild.graphs.operations import OperationGraph
@@ -13,13 +14,13 @@ from autobuild.spaces.additive import Bounds
 
 
 class _Counted:
-    """A count that a space has tables of."""
+    """A count of whole networks, which most spaces have tables of."""
 
     name: str
     unit: str
 
     def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, Counts]:
-        """See :class:`autobuild.cost.ArchitectureCost`: :func:`autobuild.cost.costs_of`, without any graph."""
+        """See :class:`autobuild.cost.ArchitectureCost`: :func:`autobuild.cost.costs_of`."""
         try:
             return {self.name: costs_of(space)[self.name](archs)}
         except SpaceError as error:
@@ -32,7 +33,7 @@ class _Counted:
 
 
 class Params(_Counted):
-    """``params``: learnt numbers. Of a graph, of what is left when batch norms are folded if it was read so."""
+    """``params``: learnt numbers that the network stores while it is trained, those of batch norms included."""
 
     name = "params"
     unit = "1"
@@ -54,6 +55,4 @@ class Macs(_Counted):
         Raises:
             CostError: An operation without a rule; the message names those.
         """
-        if graph.uncounted:
-            raise CostError(f"macs of {graph.name!r}: no rule for {', '.join(list(graph.uncounted)[:5])}")
-        return {self.name: graph.macs}
+        return {self.name: macs_of(graph)}

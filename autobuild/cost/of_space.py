@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.analytic import Counter, Counts, costs_of
+from autobuild.cost.analytic import Counter, Counts, cost_tables
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.cost.latency import LookupLatency, MeasuredLatency
 from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
@@ -56,7 +57,10 @@ class CostOf:
         try:
             given = cost.of_architectures(self.space, archs)
         except CostError as error:
-            return dict.fromkeys((arch.text for arch in archs), error)
+            if len(archs) == 1:
+                return {archs[0].text: error}
+            alone = [self._in_bulk(cost, [arch]) for arch in archs]  # one that has no value must not hide the others'
+            return {text: values for found in alone for text, values in found.items()}
         columns = {metric: np.asarray(values) for metric, values in given.items()}
         known: dict[str, Values] = {}
         for row, arch in enumerate(archs):
@@ -136,7 +140,7 @@ class MetricOf:
 
 
 class CountOf:
-    """A count of :func:`costs_of`, by name, with its sums over units."""
+    """A count from tables, by name, with its sums over units."""
 
     cheap = True
     unit = "1"
@@ -160,9 +164,9 @@ class CountOf:
 class SpaceCosts(dict[str, "MetricOf | CountOf"]):
     """Metric -> function of architectures, of all costs of a space.
 
-    Counts of :func:`costs_of` come from tables; those of every other registered cost are computed for ``hardware`` from
-    operation graphs, each architecture once. Empty where the space builds no networks, or does not say how large their
-    inputs are; ``lacking`` then says so.
+    Counts of :func:`costs_of` come from tables where the space has some; all else is computed for ``hardware``, most of
+    it from operation graphs, each architecture once. Empty where the space builds no networks, or does not say how
+    large their inputs are; ``lacking`` then says so.
 
     Args:
         space: The space.
@@ -176,11 +180,12 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         super().__init__()
         self.space, self.hardware, self.lacking = check_space(space), read_hardware(hardware), ""
         try:
-            counts = costs_of(space)
+            tables, rules = cost_tables(space)
         except SpaceError as error:
             self.lacking = str(error)
             return
-        self.update((name, CountOf(space, name, count)) for name, count in counts.items())
+        if tables is not None:
+            self.update((name, CountOf(space, name, partial(tables.cost, rule))) for name, rule in rules.items())
         shared: dict[int, CostOf] = {}
         for metric, cost in all_costs(self.hardware).items():
             if metric not in self:

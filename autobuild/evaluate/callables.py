@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError
 from autobuild.evaluate.protocol import Evaluator, Report
+from autobuild.named import imported
 
 if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
@@ -103,24 +102,7 @@ class NamedFunction:
         Raises:
             ConfigError: It is not of this form, cannot be imported, or has no such function.
         """
-        module_name, _, path = self.name.partition(":")
-        if not module_name or not path:
-            raise ConfigError(f"python:{self.name}: write python:package.module:function")
-        if self.folder not in sys.path:
-            sys.path.append(self.folder)
-        try:
-            found: Any = importlib.import_module(module_name)
-        except Exception as error:  # whatever the module itself raises
-            raise ConfigError(
-                f"python:{self.name}: {module_name} cannot be imported ({type(error).__name__}: {error}); modules are "
-                f"looked for in {self.folder} and where Python finds installed ones"
-            ) from error
-        for part in path.split("."):
-            if not hasattr(found, part):
-                names = [name for name in vars(found) if not name.startswith("_")]
-                raise ConfigError(f"python:{self.name}: {module_name} has no {part!r} {nearest(part, names)}")
-            found = getattr(found, part)
-        return found
+        return imported(self.name, self.folder, f"python:{self.name}")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from autobuild.graphs.from_blocks import graph_of_plan
 from autobuild.graphs.operations import OperationGraph, Shape
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.blocks import Plan
-from autobuild.spaces.registry import declared_by, realiser
+from autobuild.spaces.registry import declared_by, network_arguments, realiser
 
 INPUT = "input"  # the stage that chooses the size of inputs, where a space has one
 
@@ -41,7 +41,7 @@ def graph_of_architecture(
         return graph_of_plan(plan, shape, parsed.text)
     from autobuild.graphs.from_torch import from_torch
 
-    network = space.realise(parsed, num_classes=_classes(space, num_classes), in_channels=shape[0])
+    network = space.realise(parsed, num_classes=num_classes, in_channels=shape[0])
     return from_torch(network, (1, *shape), name=parsed.text)
 
 
@@ -71,11 +71,5 @@ def plan_of(space: SearchSpace, arch: Architecture, num_classes: int | None, in_
     file: Any = declared_by(space)
     if not hasattr(file, "plan"):
         return None
-    classes = _classes(space, num_classes)
-    given = {"in_channels": in_channels, "num_classes": 10 if classes is None else classes}
-    plan: Plan = file.plan(space.layers(arch), **given, **space.options)
+    plan: Plan = file.plan(space.layers(arch), **network_arguments(space, num_classes, in_channels))
     return plan
-
-
-def _classes(space: SearchSpace, num_classes: int | None) -> int | None:
-    return num_classes if num_classes is not None else getattr(declared_by(space), "NUM_CLASSES", None)

@@ -94,8 +94,9 @@ class AdditiveScores(Scores):
         rows = []
         for stage, run in zip(self.model.space.stages, parsed.runs, strict=True):
             for position, digit in enumerate(run, start=1):
-                layer = 0 if stage.tied else position
-                values = stage.layer_dict(digit).items()
-                worth = sum(effect[stage.name, layer, name, value] for name, value in values)
-                rows.append((stage.name, position, stage.tokens[digit], worth / (len(run) if stage.tied else 1)))
+                worth = 0.0
+                for name, value in stage.layer_dict(digit).items():
+                    once = name in stage.once  # an equal share of it for every layer
+                    worth += effect[stage.name, 0 if once else position, name, value] / (len(run) if once else 1)
+                rows.append((stage.name, position, stage.tokens[digit], worth))
         return pd.DataFrame(rows, columns=["unit", "layer", "op", "effect"])

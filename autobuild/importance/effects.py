@@ -23,9 +23,9 @@ def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFr
 
     Returns:
         ``unit, layer, feature, value, effect, lower, upper, n_seen``: what a network gains over the average one where
-        it makes this choice (``layer`` 0 stands for the whole unit: its depth, or all layers of a tied one), all other
-        choices being equal; ``n_seen`` training labels do. NaN where no network of the background makes the choice, as
-        where a narrowed space lacks it. And draws of the effects, shape ``(rows, draws)``.
+        it makes this choice (``layer`` 0 stands for the whole unit: its depth, or what is chosen once for its layers),
+        all other choices being equal; ``n_seen`` training labels do. NaN where no network of the background makes the
+        choice, as where a narrowed space lacks it. And draws of the effects, shape ``(rows, draws)``.
     """
     space = model.space
     describer = Describer(space, costs=False)
@@ -109,8 +109,10 @@ def operation_table(space: SearchSpace, places: pd.DataFrame, drawn: FloatArray,
             own_rows: list[tuple[Any, ...]] = []
             for digit, count in seen.items():
                 values = stage.layer_dict(digit)
-                place = 0 if stage.tied else layer
-                rows = [row_of[stage.name, place, name, value] for name, value in values.items()]
+                rows = [
+                    row_of[stage.name, 0 if name in stage.once else layer, name, value]
+                    for name, value in values.items()
+                ]
                 half = LEVEL_SD * float(drawn[rows].sum(axis=0).std()) if drawn.shape[1] else np.nan
                 score = float(effect[rows].sum())
                 if np.isnan(score):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
         path = Path(value)
         if key == "space":
             shipped = [resource_dir("search_spaces") / f"{value}{suffix}" for suffix in (".py", ".yaml")]
-            path = next((file for file in shipped if file.is_file()), path)
+            module = sys.modules.get(value.partition(":")[0]) if ":" in value else None  # of a space in Python
+            path = next((file for file in shipped if file.is_file()), Path(getattr(module, "__file__", None) or path))
         within = {"model": "model", "built": "built.csv"}.get(key)  # both keys take a whole run folder as well
         if within is not None and _exists(path / within):
             path = path / within

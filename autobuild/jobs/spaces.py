@@ -49,6 +49,10 @@ def _describe(name: str, space: SearchSpace) -> dict[str, Table]:
     say(f"architectures: {space.size:,}{about}")
     header = ["unit", "depths", "candidates"]
     rows = [[unit.name, ", ".join(map(str, unit.depths)), f"{unit.size:,}"] for unit in space.units]
+    if any(stage.once for stage in space.stages):
+        header.append("chosen once for all layers")
+        for row, unit in zip(rows, space.units, strict=True):
+            row.append(", ".join(dict.fromkeys(name for stage in unit.stages for name in stage.once)))
     heading(f"{len(space.units)} units, {sum(unit.size for unit in space.units):,} candidates")
     grid(header, rows)
     heading("features of a layer")

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace, Stage, Unit
+from autobuild.spaces.sampling import DEFAULT
 
-DESIGNS = ("uniform", "depth", "cover")
-DEFAULT_K = 3
+DESIGNS = ("depth", "uniform", "cover")
 
 _ENUMERABLE = 200_000  # candidates of a unit, or architectures of a space, that are listed rather than drawn
 _POOL = 2_000  # candidates drawn of a unit that is too large to list
@@ -24,32 +24,32 @@ Digits = npt.NDArray[np.int64]
 
 
 def sample_design(
-    space: SearchSpace, n: int, design: str = "uniform", seed: int | np.random.Generator = 0, k: int = DEFAULT_K
+    space: SearchSpace, n: int, design: str = DEFAULT, seed: int | np.random.Generator = 0, cover: int = 3
 ) -> list[Architecture]:
     """Choose ``n`` networks to label; no two are the same network (by ``space.key``).
 
     Args:
         space: Where to choose.
         n: How many.
-        design: ``"uniform"`` over architectures; ``"depth"``: uniform over depth, then layers; ``"cover"``: every depth
-            of every unit, and every value of every feature that occurs in a unit, is in at least ``k`` of the networks.
-            The networks that do the covering come first, the rest are drawn as ``"depth"`` draws.
+        design: ``"depth"`` and ``"uniform"``: as :func:`autobuild.spaces.sampling.sample` draws. ``"cover"``: every
+            depth of every unit, and every value of every feature that occurs in a unit, is in at least ``cover`` of the
+            networks. The networks that do the covering come first, the rest are drawn as ``"depth"`` draws.
         seed: Seed or generator; the same seed gives the same networks.
-        k: How many networks must show each value (``"cover"`` only).
+        cover: How many networks must show each value (``"cover"`` only).
 
     Raises:
-        ConfigError: The design is unknown, ``n`` or ``k`` is not a positive integer, the space holds fewer than ``n``
+        ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, the space holds fewer than ``n``
             distinct networks, or ``n`` is too small to cover (the message says which ``n`` is enough).
     """
     if design not in DESIGNS:
         raise ConfigError(f"unknown design {design!r}: {nearest(design, DESIGNS)}")
-    for name, value in (("n", n), ("k", k)):
+    for name, value in (("n", n), ("cover", cover)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ConfigError(f"{name}={value!r}: accepted is an integer of at least 1")
     if n > space.size:
         raise ConfigError(f"n={n:,}: the space {space.name} has {space.size:,} architectures, no more can be drawn")
     rng = np.random.default_rng(seed)
-    chosen = _cover(space, n, k, rng) if design == "cover" else {}
+    chosen = _cover(space, n, cover, rng) if design == "cover" else {}
     _fill(space, n, "uniform" if design == "uniform" else "depth", rng, chosen)
     return list(chosen.values())
 
@@ -89,7 +89,8 @@ def _cover(space: SearchSpace, n: int, k: int, rng: np.random.Generator) -> dict
         widest = space.units[max(range(len(covers)), key=lambda u: len(covers[u]))]
         raise ConfigError(
             f"n={n:,}: to see every depth and feature value of every unit of {space.name} {k} times, "
-            f"{enough:,} networks are enough (unit {widest.name!r} needs most); give n={enough} or more, or a smaller k"
+            f"{enough:,} networks are enough (unit {widest.name!r} needs most); give n={enough} or more, or a "
+            "smaller cover"
         )
     spare = [space.indices(arch) for arch in space.sample(enough, rng, "depth")]
     columns = []
@@ -100,8 +101,8 @@ def _cover(space: SearchSpace, n: int, k: int, rng: np.random.Generator) -> dict
     chosen = _distinct(space, rows, rng)
     if len(chosen) < enough:
         raise ConfigError(
-            f"design 'cover' with k={k}: {space.name} is too small to show every value in {k} distinct networks; "
-            f"give a smaller k, or n={space.size:,} for all architectures with design=uniform"
+            f"design 'cover' with cover={k}: {space.name} is too small to show every value in {k} distinct networks; "
+            f"give a smaller cover, or n={space.size:,} for all architectures with design=uniform"
         )
     return chosen
 
@@ -201,7 +202,9 @@ def _draw_pool(unit: Unit, rng: np.random.Generator) -> list[Digits]:
                 for value in feature.values:
                     row = _draw(unit, [int(rng.choice(other.depths)) for other in unit.stages], rng)
                     chosen = int(rng.choice([d for d, layer in enumerate(stage.layers) if layer[f] == value]))
-                    row[s][row[s] >= 0 if stage.tied else 0] = chosen
+                    there = row[s] >= 0
+                    row[s][there] = stage.sharing(row[s][there], chosen)
+                    row[s][0] = chosen
                     rows.append(row)
     return [np.stack([row[s] for row in rows]) for s in range(len(unit.stages))]
 

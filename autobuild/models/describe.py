@@ -133,10 +133,10 @@ class Describer:
     def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
         stage, (onehot, _) = self.space.stages[number], self._digits[number]
         columns = [depth == d for d in stage.depths] if len(stage.depths) > 1 else []
-        positions = digits[:, :1] if stage.tied else digits
         table = np.vstack([onehot, np.zeros(onehot.shape[1])])  # the last row: no layer
-        parts = [np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))]
-        parts += [table[positions[:, place]] for place in range(positions.shape[1])]
+        once = np.array([feature.name in stage.once for feature in stage.features for _ in feature.values], dtype=bool)
+        parts = [np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns)), table[digits[:, 0]][:, once]]
+        parts += [table[digits[:, place]][:, ~once] for place in range(0 if once.all() else digits.shape[1])]
         return np.concatenate(parts, axis=1)
 
     def _amounts(
@@ -162,11 +162,11 @@ class Describer:
 def stage_places(stage: Stage) -> list[Place]:
     """What each column of a stage's choices stands for."""
     depths: list[Place] = [(stage.name, 0, "depth", d) for d in stage.depths] if len(stage.depths) > 1 else []
-    layers = range(1, 2 if stage.tied else stage.depths[-1] + 1)
     return depths + [
-        (stage.name, 0 if stage.tied else layer, feature.name, value)
-        for layer in layers
+        (stage.name, layer, feature.name, value)
+        for layer in range(stage.depths[-1] + 1)  # 0: what is chosen once for all layers
         for feature in stage.features
+        if (feature.name in stage.once) == (layer == 0)
         for value in feature.values
     ]
 

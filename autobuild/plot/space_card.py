@@ -91,7 +91,8 @@ def card(space: SearchSpace, number: int, limit: float) -> Card:
         if said:
             words.append(Word(": ".join(said), x, y, BODY))
             y += LINE
-        names = [shorten(feature.name, 16) for feature in stage.features]
+        partly = stage.once if not stage.tied and stage.depths[-1] > 1 else ()
+        names = [shorten(f.name, 16) + (" (once)" if f.name in partly else "") for f in stage.features]
         rows = [values_said(feature.values, values[feature.name]) for feature in stage.features]
         wide = max(map(_width, names), default=0.0)
         aligned = all(wide + sum(_chip(text) + SPACE for text, _ in row) <= limit + 0.2 for row in rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces.space import Identity, SearchSpace
-from autobuild.spaces.stage import MAX_DEPTH, Feature, Stage, Value
+from autobuild.spaces.stage import MAX_DEPTH, Feature, Stage, Value, _fields, tied_of
 from autobuild.spaces.unit import Unit
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def sequence_space(
         name: Name of the space.
         units: Unit name -> allowed depths: an integer, a list, a range ``"2-4"``, or ``{"depth": ..., "features":
             {...}, "text": ..., "tied": ...}`` where a unit's features (None takes a common one away) or layer text
-            differ from the common ones; with ``"tied": True`` all its layers are the same and the text, written once,
-            names ``{depth}``.
+            differ from the common ones. With ``"tied": True`` all its layers are the same and the text, written once,
+            names ``{depth}``; ``"tied": ["width"]`` chooses these features once for all its layers, each of which names
+            them in its text.
         features: Feature name -> values a layer may take.
         text: One layer's text, such as ``"e{expand}k{kernel}"``; the default is ``"expand{expand}_kernel{kernel}"``.
         about: One sentence for people.
@@ -62,6 +63,11 @@ def sequence_space(
             )
     if not isinstance(units, Mapping) or not units:
         raise SpaceError(f"search space {name!r}: units must map names to depths, such as {{stage1: [2, 3, 4]}}")
+    for unit in units:
+        if isinstance(unit, bool) or not isinstance(unit, str | int):
+            raise SpaceError(
+                f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes where YAML misreads it"
+            )
     sizes = resolutions(resolution)
     entry = {
         "input": {"depth": 1, "features": dict.fromkeys(features) | {"resolution": sizes}, "text": "r{resolution}"}
@@ -121,7 +127,15 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
         raise SpaceError(f"{where!r}: features must map names to values, such as {{kernel: [3, 5]}}; got {given!r}")
     out: dict[str, tuple[Value, ...]] = {}
     for name, values in given.items():
+        if not isinstance(name, str):
+            raise SpaceError(
+                f"{where!r}: a feature is named {name!r}: a text is accepted, in quotes where YAML misreads it"
+            )
         listed = list(values) if isinstance(values, list | tuple | range) else [values]
+        if isinstance(values, str) and re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", values):
+            raise SpaceError(
+                f"{where!r}: feature {name!r} is {values!r}: list its values, as in [3, 5] (only depths are ranges)"
+            )
         for value in listed:
             if not isinstance(value, str | int | float | bool):
                 raise SpaceError(f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans")
@@ -142,17 +156,22 @@ def _stage(unit: str, given: Any, features: dict[str, tuple[Value, ...]], text: 
                 raise SpaceError(f"unit {unit!r} has an unknown key {key!r}: {nearest(key, UNIT_KEYS)}")
         depth = given.get("depth", 1)
         text = given.get("text", text)
+        if "text" in given:
+            _fields(unit, given["text"])  # null, too, is no text
         changed = given.get("features", {})
         if isinstance(changed, Mapping):
             for name in [name for name, values in changed.items() if values is None]:
-                own.pop(str(name), None)
+                if name not in own:
+                    raise SpaceError(f"unit {unit!r} takes away an unknown feature {name!r}: {nearest(name, own)}")
+                own.pop(name)
             changed = {name: values for name, values in changed.items() if values is not None}
         own.update(_features(changed, unit))
-    tied = bool(given.get("tied", False)) if isinstance(given, Mapping) else False
+    tied, once = tied_of(unit, given.get("tied", False) if isinstance(given, Mapping) else False)
     if tied and text is None:
         text = "_".join(["depth{depth}", *(f"{name}{{{name}}}" for name in own)])
     template = text if text is not None else "_".join(f"{name}{{{name}}}" for name in own)
-    return Stage(unit, _depths(unit, depth), tuple(Feature(n, v) for n, v in own.items()), template, separator, tied)
+    made = tuple(Feature(name, values) for name, values in own.items())
+    return Stage(unit, _depths(unit, depth), made, template, separator, tied, once)
 
 
 def _depths(unit: str, given: Any) -> tuple[int, ...]:
@@ -168,9 +187,9 @@ def _depths(unit: str, given: Any) -> tuple[int, ...]:
 
 
 def _identity(space: SearchSpace, given: Mapping[str, Any] | None) -> Identity | None:
-    if not given:
+    if given is None:
         return None
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping) or not set(given) - {"first_layer_counts"}:
         raise SpaceError(f"{space.name!r}: identity maps features to values, such as {{op: none}}; got {given!r}")
     values = {key: value for key, value in given.items() if key != "first_layer_counts"}
     known = {feature.name: feature.values for feature in space.features}
@@ -179,7 +198,10 @@ def _identity(space: SearchSpace, given: Mapping[str, Any] | None) -> Identity |
             raise SpaceError(f"{space.name!r}: identity names an unknown feature {name!r}: {nearest(name, known)}")
         if value not in known[name]:
             raise SpaceError(f"{space.name!r}: identity {name}={value!r}: {nearest(value, known[name])}")
-    return Identity(values, bool(given.get("first_layer_counts", False)))
+    first = given.get("first_layer_counts", False)
+    if not isinstance(first, bool):
+        raise SpaceError(f"{space.name!r}: identity first_layer_counts={first!r}: true or false is accepted")
+    return Identity(values, first)
 
 
 def space_from_yaml(text: str, source: str) -> SearchSpace:

@@ -21,8 +21,8 @@ LEVELS = ("layer", "unit", "candidate")
 def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]:
     """Every architecture one step away, each once, in a fixed order.
 
-    A step changes one feature of one layer, or adds or removes a stage's last layer; in a tied stage it changes one
-    feature of all layers, or the depth to the next one.
+    A step changes one feature of one layer, or of all layers where it is chosen once, or adds or removes a stage's last
+    layer; in a tied stage it changes the depth to the next one.
     """
     for number in range(len(space.units)):
         yield from _unit_neighbours(space, arch, number)
@@ -38,30 +38,31 @@ def _unit_neighbours(space: SearchSpace, arch: Architecture, number: int) -> Ite
 
 
 def _steps(stage: Stage, run: Digits) -> Iterator[Digits]:
+    for away in _one_feature_away(stage, run[0], once=True):
+        yield tuple(digit + away for digit in run)
     if stage.tied:
-        yield from ((other,) * len(run) for other in _one_feature_away(stage, run[0]))
         place = stage.depths.index(len(run))
         yield from ((run[0],) * depth for depth in (*stage.depths[:place][-1:], *stage.depths[place + 1 :][:1]))
         return
     for position, digit in enumerate(run):
-        for other in _one_feature_away(stage, digit):
-            yield (*run[:position], other, *run[position + 1 :])
+        for away in _one_feature_away(stage, digit, once=False):
+            yield (*run[:position], digit + away, *run[position + 1 :])
     if len(run) - 1 in stage.depths:
         yield run[:-1]
     if len(run) + 1 in stage.depths:
-        for digit in range(len(stage.layers)):
+        for digit in dict.fromkeys(stage.sharing(np.arange(len(stage.layers)), run[0]).tolist()):
             yield (*run, digit)
 
 
-def _one_feature_away(stage: Stage, digit: int) -> Iterator[int]:
+def _one_feature_away(stage: Stage, digit: int, once: bool) -> Iterator[int]:
+    """What is added to a layer for each other value of a feature, of those chosen once or of the others."""
     stride = len(stage.layers)
     for feature in stage.features:
         count = len(feature.values)
         stride //= count
         own = digit // stride % count
-        for value in range(count):
-            if value != own:
-                yield digit + (value - own) * stride
+        if (feature.name in stage.once) == once:
+            yield from ((value - own) * stride for value in range(count) if value != own)
 
 
 def _holds(unit: Unit, runs: tuple[Digits, ...]) -> bool:

@@ -1,8 +1,9 @@
 """A space as named choices, one after another: what a search engine such as Optuna tunes.
 
-Two grains. ``"layer"``: of every stage its depth, then every feature of each layer that exists, so which choices there
-are depends on those before. ``"unit"``: one choice a unit, among its candidates' texts. Both only ever ask for what
-the space still holds, so whatever is answered is an architecture of the space: no answer has to be thrown away.
+Two grains. ``"layer"``: of every stage its depth, then what is chosen once for its layers, then every other feature of
+each layer that exists, so which choices there are depends on those before. ``"unit"``: one choice a unit, among its
+candidates' texts. Both only ever ask for what the space still holds, so whatever is answered is an architecture of the
+space: no answer has to be thrown away.
 
 Names are stable. Where a narrowed unit leaves some of the declared values only, the name lists them, as in
 ``stage1.2.kernel[3|5]``: one name always stands for one set of choices, which is what Optuna asks of a categorical.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from autobuild.errors import SpaceError, nearest
-from autobuild.spaces.stage import Digits, Stage, Value
+from autobuild.spaces.stage import Digits, Feature, Stage, Value
 from autobuild.spaces.unit import Unit
 
 if TYPE_CHECKING:
@@ -159,8 +160,9 @@ class Parameters:
         out = []
         for stage, label in zip(self.space.stages, self._labels, strict=True):
             out += [_depth_place(label)] if len(stage.depths) > 1 else []
-            for position in range(1 if stage.tied else stage.depths[-1]):
-                out += [_feature_place(stage, label, position, f.name) for f in stage.features if len(f.values) > 1]
+            asked = [(0, f) for f in _chosen(stage, once=True)]
+            asked += [(position, f) for position in range(stage.depths[-1]) for f in _chosen(stage, once=False)]
+            out += [_feature_place(stage, label, position, f.name) for position, f in asked if len(f.values) > 1]
         return out
 
     def _values(self, arch: Architecture) -> dict[str, Chosen]:
@@ -173,7 +175,7 @@ class Parameters:
         own: dict[str, Chosen] = {}
         for stage, label, run in zip(self.space.stages, self._labels, arch.runs, strict=True):
             own[_depth_place(label)] = len(run)
-            for position, digit in enumerate(run[:1] if stage.tied else run):
+            for position, digit in enumerate(run):
                 for feature, value in zip(stage.features, stage.layers[digit], strict=True):
                     own[_feature_place(stage, label, position, feature.name)] = value
         return own
@@ -187,23 +189,29 @@ def _walk_layers(unit: Unit, labels: Sequence[str], pick: Pick) -> list[Digits]:
     for stage, label in zip(unit.stages, labels, strict=True):
         width //= stage.size
         depth, low, high = _choose(unit, _depth_place(label), _depth_options(stage, low, width), pick)
-        run = []
-        for position in range(1 if stage.tied else depth):
-            digit = 0
-            for feature in stage.features:
+        run, chosen = [], {}
+        for position in range(-1, depth):  # first what is chosen once, then what every layer chooses
+            for feature in _chosen(stage, once=position < 0):
                 step = (high - low) // len(feature.values)
                 options = [(v, low + i * step, low + (i + 1) * step) for i, v in enumerate(feature.values)]
                 value, low, high = _choose(unit, _feature_place(stage, label, position, feature.name), options, pick)
-                digit = digit * len(feature.values) + feature.values.index(value)
-            run.append(digit)
-        runs.append(tuple(run * depth if stage.tied else run))
+                chosen[feature.name] = feature.values.index(value)
+            if position >= 0:
+                digit = 0
+                for feature in stage.features:
+                    digit = digit * len(feature.values) + chosen[feature.name]
+                run.append(digit)
+        runs.append(tuple(run))
     return runs
 
 
+def _chosen(stage: Stage, once: bool) -> list[Feature]:
+    """The features that are chosen once for all layers, or those that every layer chooses."""
+    return [feature for feature in stage.features if (feature.name in stage.once) == once]
+
+
 def _depth_options(stage: Stage, low: int, width: int) -> list[Option]:
-    starts = [*stage._starts]
-    if stage.tied:
-        starts = [block * len(stage.layers) for block in range(len(stage.depths) + 1)]
+    starts = stage._starts
     return [(depth, low + width * starts[i], low + width * starts[i + 1]) for i, depth in enumerate(stage.depths)]
 
 
@@ -256,7 +264,7 @@ def _depth_place(label: str) -> str:
 
 def _feature_place(stage: Stage, label: str, position: int, feature: str) -> str:
     """``stage.layer.feature``, layers from 1; ``stage.feature`` where one choice is for the whole stage."""
-    if stage.tied or stage.depths == (1,):
+    if feature in stage.once or stage.depths == (1,):
         return f"{label}.{feature}"
     return f"{label}.{position + 1}.{feature}"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -13,15 +15,18 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from autobuild.errors import ConfigError, SpaceError, nearest
+from autobuild.named import imported
 from autobuild.resources import resource_dir
 from autobuild.spaces.declare import space_from_yaml
 from autobuild.spaces.serialise import from_json
 from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
+CLASSES = "num_classes"  # the option that every space with networks has
 
 Declared = TypeVar("Declared")
 _REGISTERED: dict[str, Any] = {}
+_WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # what was made with options: asked for with every graph
 
 
 def space_names() -> list[str]:
@@ -70,12 +75,14 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
 
     Args:
         space: A name (:func:`space_names`: spaces that ship, and registered ones), where the space has parameters also
-            with them, as in ``"ofa_mbv3(width=1.2)"``; the path of a YAML declaration, the path of a stored space
-            (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
-        **options: Parameters of a named space, e.g. ``width=1.2``.
+            with them, as in ``"ofa_mbv3(width=1.2)"``; ``"package.module:Class"``, a space of your own in Python, which
+            is imported and registered (:func:`register_space`); the path of a YAML declaration, the path of a stored
+            space (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
+        **options: Parameters of a named space, e.g. ``width=1.2``. Every space with networks has ``num_classes``.
 
     Raises:
-        SpaceError: For an unknown name or option (the nearest ones are offered) or an unreadable file.
+        SpaceError: For an unknown name or option (the nearest ones are offered), an unreadable file, or a module that
+            cannot be imported or has no such space.
     """
     if not isinstance(space, str | Path | SearchSpace):
         raise SpaceError(f"space {space!r}: a name, the path of a file or a space is accepted, such as 'ofa_mbv3'")
@@ -86,13 +93,48 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
     name, written = _taken_apart(str(space))
     if Path(name).suffix == ".py":
         raise SpaceError(
-            f"{name}: Python files are not run by their path: import it yourself and give the module to "
-            "autobuild.register_space; its space is then known by its name"
+            f"{name}: Python files are not run by their path: name what declares the space, as "
+            f"{Path(name).stem}:Class, or import it yourself and give it to autobuild.register_space"
         )
+    if ":" in name:
+        return _imported(name, written | options)
     if name not in space_names():
-        raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}; a path ends in .yaml")
+        raise SpaceError(
+            f"unknown search space {name!r}: {nearest(name, space_names())}; a path ends in .yaml, "
+            "a space of your own in Python is named package.module:Class"
+        )
     options = written | options
     return _with_options(name, options) if options else _whole(name)
+
+
+def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
+    """The space of ``package.module:object``: a declaration, a space, or a function that returns one of them."""
+    called = f"space={name}"
+    try:
+        found = imported(name, os.getcwd(), called)
+    except ConfigError as error:
+        raise SpaceError(str(error)) from error
+    made = not isinstance(getattr(found, "SPACE", None), SearchSpace) and inspect.isroutine(found)
+    if made:
+        try:
+            found = found(**options)
+        except Exception as error:  # whatever the function itself raises
+            given = ", ".join(f"{option}={value!r}" for option, value in options.items()) or "nothing"
+            raise SpaceError(f"{called}, called with {given}: {type(error).__name__}: {error}") from error
+    if isinstance(getattr(found, "SPACE", None), SearchSpace):
+        register_space(found)
+        space = found.SPACE if made or not options else _with_options(found.SPACE.name, options)
+    elif isinstance(found, SearchSpace):
+        if options and not made:
+            raise SpaceError(f"{called} is a space, which takes no options; {', '.join(options)} given")
+        space = found
+    else:
+        raise SpaceError(
+            f"{called} is {found!r}, no search space: accepted are a class or module with SPACE (see "
+            "autobuild.register_space), a SearchSpace, or a function that returns one of them"
+        )
+    space.source = name
+    return space
 
 
 def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
@@ -101,7 +143,7 @@ def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
     if not bracket:
         return text, {}
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        call = ast.parse(f"_{text.strip()[len(name.strip()) :]}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
             raise ValueError("it is no call with named options")
         return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
@@ -113,17 +155,29 @@ def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _with_options(name: str, options: dict[str, Any]) -> SearchSpace:
-    build = getattr(declaration(name), "space", None)
-    if build is None:
+    declared = declaration(name)
+    build = getattr(declared, "space", None)
+    known = inspect.signature(build).parameters if build else {}
+    accepted = [*known, *([CLASSES] if hasattr(declared, "realise") else [])]
+    if not accepted:
         raise SpaceError(f"search space {name!r} takes no options; {', '.join(options)} given")
-    known = inspect.signature(build).parameters
     for option in options:
-        if option not in known:
-            raise SpaceError(f"search space {name!r} has no option {option!r}: {nearest(option, known)}")
-    made: SearchSpace = build(**options)
-    said = [f"{option}={value!r}" for option, value in options.items() if value != known[option].default]
+        if option not in accepted:
+            raise SpaceError(f"search space {name!r} has no option {option!r}: {nearest(option, accepted)}")
+    whole: SearchSpace = build(**{o: value for o, value in options.items() if o in known}) if build else declared.SPACE
+    made = whole.replaced(whole.units)
+    if options.get(CLASSES) is not None:
+        made.options[CLASSES] = _checked_classes(name, options[CLASSES])
+    standard = {CLASSES: None} | {option: parameter.default for option, parameter in known.items()}
+    said = [f"{option}={value!r}" for option, value in options.items() if value != standard[option]]
     made.name = f"{name}({', '.join(said)})" if said else name
     return made
+
+
+def _checked_classes(name: str, given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise SpaceError(f"search space {name!r}: {CLASSES}={given!r}: accepted is a whole number of at least 1")
+    return given
 
 
 def _read(path: Path) -> SearchSpace:
@@ -187,6 +241,9 @@ def declared_by(space: SearchSpace) -> Any:
     A name alone lends no networks: the stages and joins must be those of the family too, so that a user's space which
     happens to be called as another is told apart from it.
     """
+    if space.source and space.family not in _REGISTERED:  # in a process that only received the space
+        with contextlib.suppress(SpaceError):
+            _imported(space.source, {})
     try:
         declared = declaration(space.family)
     except SpaceError:
@@ -195,14 +252,40 @@ def declared_by(space: SearchSpace) -> Any:
         return None
     build = getattr(declared, "space", None)
     try:
-        whole: SearchSpace = build(**space.options) if build and space.options else declared.SPACE
+        own = {option: value for option, value in space.options.items() if option != CLASSES}
+        whole: SearchSpace = declared.SPACE
+        if build and own:
+            key = (build, repr(sorted(own.items())))
+            whole = _WHOLE[key] if key in _WHOLE else _WHOLE.setdefault(key, build(**own))
     except (SpaceError, TypeError):  # options that are not this family's
         return None
     return declared if (whole.stages, whole.joins) == (space.stages, space.joins) else None
 
 
-def realiser(space: SearchSpace) -> Callable[..., Any]:
-    """The function that builds networks of a space; what is given to it as None is as its own defaults have it.
+def network_arguments(
+    space: SearchSpace, num_classes: int | None = None, in_channels: int | None = None
+) -> dict[str, Any]:
+    """What networks of a space are made of beside their layers; ``plan``, ``tallies`` and ``realise`` are given it.
+
+    What is not given is the same for all of them: the option ``num_classes`` of the space, what its declaration says as
+    ``NUM_CLASSES`` and ``INPUT_SHAPE``, the defaults of its ``realise``, or 10 classes and 3 channels.
+    """
+    declared = declared_by(space)
+    own = inspect.signature(declared.realise).parameters if hasattr(declared, "realise") else {}
+    standard = {name: parameter.default for name, parameter in own.items() if isinstance(parameter.default, int)}
+    shape = getattr(declared, "INPUT_SHAPE", None)
+    classes = [num_classes, space.options.get(CLASSES), getattr(declared, "NUM_CLASSES", None), standard.get(CLASSES)]
+    channels = [in_channels, shape[0] if shape else None, standard.get("in_channels")]
+    options = {option: value for option, value in space.options.items() if option != CLASSES}
+    return {
+        CLASSES: next((number for number in classes if number is not None), 10),
+        "in_channels": next((number for number in channels if number is not None), 3),
+        **options,
+    }
+
+
+def realiser(space: SearchSpace) -> Callable[[list[Any], int | None, int | None], Any]:
+    """The function ``(layers, num_classes, in_channels)`` that builds networks of a space; None: as it is made for.
 
     Raises:
         SpaceError: If the space declares graphs only.
@@ -217,10 +300,25 @@ def realiser(space: SearchSpace) -> Callable[..., Any]:
             )
         raise SpaceError(
             f"space {space.family!r} declares graphs only and builds no networks; these do: {', '.join(able)}; "
-            "autobuild.register_space takes your own"
+            "autobuild.register_space takes your own, space=package.module:Class finds it"
         )
     build: Callable[..., Any] = function
-    return lambda layers, **given: build(layers, **{name: v for name, v in given.items() if v is not None})
+    parameters = inspect.signature(build).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+    def realised(layers: list[Any], num_classes: int | None, in_channels: int | None) -> Any:
+        asked = {CLASSES: num_classes, "in_channels": in_channels}
+        given = network_arguments(space, num_classes, in_channels)
+        for name, value in asked.items():
+            if name not in parameters and not takes_all:
+                if value is not None:
+                    raise SpaceError(
+                        f"networks of {space.family!r} take no {name}={value}: realise has no such argument"
+                    )
+                del given[name]
+        return build(layers, **given)
+
+    return realised
 
 
 def check_space(given: object) -> SearchSpace:

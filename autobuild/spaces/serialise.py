@@ -10,7 +10,7 @@ import numpy as np
 
 from autobuild.errors import SpaceError
 from autobuild.spaces.space import Identity, SearchSpace
-from autobuild.spaces.stage import Feature, IntArray, Stage
+from autobuild.spaces.stage import Feature, IntArray, Stage, tied_of
 from autobuild.spaces.unit import Unit
 
 FORMAT = "autobuild.space/1"
@@ -45,7 +45,7 @@ def to_dict(space: SearchSpace) -> dict[str, Any]:
                         "features": {feature.name: list(feature.values) for feature in stage.features},
                         "text": stage.template,
                         "separator": stage.separator,
-                        **({"tied": True} if stage.tied else {}),
+                        **({"tied": stage.tied or list(stage.once)} if stage.once else {}),
                     }
                     for stage in unit.stages
                 ],
@@ -76,7 +76,7 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
                         tuple(Feature(name, tuple(values)) for name, values in stage["features"].items()),
                         stage["text"],
                         stage["separator"],
-                        bool(stage.get("tied", False)),
+                        *tied_of(stage["name"], stage.get("tied", False)),
                     )
                     for stage in unit["stages"]
                 ],

@@ -119,6 +119,7 @@ class SearchSpace:
             )
         self.pattern = pattern
         self.options = dict(options or {})
+        self.source = ""  # "package.module:Class" where it was found by that name; it is not stored
         self.stages: tuple[Stage, ...] = tuple(stage for unit in units for stage in unit.stages)
         chain = tuple((i, i + 1) for i in range(len(self.stages) - 1))
         self.joins = chain if joins is None else tuple((int(a), int(b)) for a, b in joins)
@@ -324,7 +325,7 @@ class SearchSpace:
 
     # --- drawing, moving, narrowing ---------------------------------------------------------------------------
 
-    def sample(self, n: int, seed: int | np.random.Generator = 0, design: str = "uniform") -> list[Architecture]:
+    def sample(self, n: int, seed: int | np.random.Generator = 0, design: str = "depth") -> list[Architecture]:
         """Draw architectures independently; see :func:`autobuild.spaces.sampling.sample`."""
         from autobuild.spaces.sampling import sample
 
@@ -360,7 +361,7 @@ class SearchSpace:
 
     def replaced(self, units: Sequence[Unit], *, name: str | None = None, note: str = "") -> SearchSpace:
         """A space over the same stages with other units (restricted or joined ones)."""
-        return SearchSpace(
+        made = SearchSpace(
             name or self.name,
             units,
             joins=self.joins,
@@ -372,6 +373,8 @@ class SearchSpace:
             pattern=self.pattern,
             options=self.options,
         )
+        made.source = self.source
+        return made
 
     # --- parameters of a search engine ------------------------------------------------------------------------
 
@@ -451,15 +454,18 @@ class SearchSpace:
         The function ``realise`` of the space's file, or of what :func:`~autobuild.spaces.register_space` was given,
         receives the layers and the space's options.
 
+        Args:
+            arch: One of its architectures, or its text.
+            num_classes: Outputs of the classifier. Default: those that costs of the space count as well, which are its
+                option ``num_classes``, else those that it is made for (1,000 for ImageNet's spaces).
+            in_channels: Channels of inputs. Default: those that the space is made for.
+
         Raises:
             SpaceError: If the space declares graphs only.
         """
         from autobuild.spaces.registry import realiser
 
-        build = realiser(self)
-        network: torch.nn.Module = build(
-            self.layers(arch), num_classes=num_classes, in_channels=in_channels, **self.options
-        )
+        network: torch.nn.Module = realiser(self)(self.layers(arch), num_classes, in_channels)
         return network
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.errors import SpaceError
+from autobuild.errors import SpaceError, nearest
 
 Value = int | float | str | bool
 Digits = tuple[int, ...]
@@ -43,8 +43,8 @@ class Feature:
 class Stage:
     """Every run of ``depths`` layers over the product of ``features``.
 
-    A run is written as *digits*: one index into :attr:`layers` for each layer. Runs are numbered by
-    depth, then lexicographically, so an integer below :attr:`size` names each of them.
+    A run is written as *digits*: one index into :attr:`layers` for each layer. Runs are numbered by depth, then by the
+    features that are chosen once, then lexicographically, so an integer below :attr:`size` names each of them.
 
     Args:
         name: Name of the stage, unique in its space.
@@ -54,6 +54,11 @@ class Stage:
         separator: What joins layers in the text form; empty where all layers are written equally long.
         tied: All layers of a run are the same, as in MnasNet's blocks. The text then is written once for the whole
             run, and ``template`` may name ``{depth}``, e.g. ``"e{expand}k{kernel}l{depth}"``.
+        once: Names of the features that all layers of a run share, such as a stage's width; every layer's text still
+            names them. Where ``tied``, these are all features.
+
+    Raises:
+        SpaceError: Naming the unit, what was given and what is accepted.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Stage:
     template: str
     separator: str = "-"
     tied: bool = False
+    once: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         depths = tuple(sorted(set(self.depths)))
@@ -81,6 +87,15 @@ class Stage:
                 f"unit {self.name!r}: {choices:,} choices for one layer; at most {MAX_LAYER_CHOICES:,} are accepted "
                 "(split the features over several units)"
             )
+        names = [feature.name for feature in self.features]
+        for place, name in enumerate(self.once):
+            if name not in names or name in self.once[:place]:
+                raise SpaceError(
+                    f"unit {self.name!r}: tied names {name!r}{' twice' if name in names else ''}: a unit's features, "
+                    f"each once: {nearest(name, names)}"
+                )
+        if self.tied:
+            object.__setattr__(self, "once", tuple(names))
         self._check_text()
 
     def _check_text(self) -> None:
@@ -144,13 +159,36 @@ class Stage:
     @cached_property
     def size(self) -> int:
         """Number of runs, exact."""
-        if self.tied:
-            return self._tied_count
-        return sum(len(self.layers) ** depth for depth in self.depths)
+        return self._starts[-1]
 
     @cached_property
     def _starts(self) -> list[int]:
-        return list(itertools.accumulate((len(self.layers) ** d for d in self.depths), initial=0))
+        """For each depth the number of its first run, and the number of all runs."""
+        shared, free = self._layer_of.shape
+        return list(itertools.accumulate((shared * free**depth for depth in self.depths), initial=0))
+
+    @cached_property
+    def _layer_of(self) -> IntArray:
+        """The layer of what is chosen once and what each layer chooses. Shape ``(choices once, choices a layer)``."""
+        digits = np.arange(len(self.layers)).reshape([len(feature.values) for feature in self.features] or [1])
+        places = [place for place, feature in enumerate(self.features) if feature.name in self.once]
+        others = [place for place in range(len(self.features)) if place not in places]
+        shared = math.prod(len(self.features[place].values) for place in places)
+        table: IntArray = digits.transpose([*places, *others] or [0]).reshape(shared, -1)
+        return table
+
+    @cached_property
+    def _parts(self) -> tuple[list[int], list[int]]:
+        """Of every layer, its row and column in :attr:`_layer_of`."""
+        place = np.argsort(self._layer_of, axis=None)
+        shared, free = np.divmod(place, self._layer_of.shape[1])
+        return shared.tolist(), free.tolist()
+
+    def sharing(self, digits: IntArray, layer: int) -> IntArray:
+        """Layers as they are beside ``layer``: with its values of the features that are chosen once."""
+        shared, free = self._parts
+        beside: IntArray = self._layer_of[shared[layer], np.asarray(free)[digits]]
+        return beside
 
     def layer_dict(self, digit: int) -> dict[str, Value | None]:
         """One layer as ``{feature: value}``."""
@@ -160,28 +198,33 @@ class Stage:
         """Number of the run ``digits``."""
         if len(digits) not in self.depths:
             raise SpaceError(f"unit {self.name!r}: {len(digits)} layers; accepted depths: {list(self.depths)}")
-        if self.tied:
-            if len(set(digits)) > 1:
-                raise SpaceError(f"unit {self.name!r}: all layers are the same here; {digits} differ")
-            return self.depths.index(len(digits)) * len(self.layers) + digits[0]
-        number = 0
+        shared, free = self._parts
+        if self.once and len({shared[digit] for digit in digits}) > 1:
+            raise SpaceError(f"unit {self.name!r}: {self._differing(digits)}")
+        number = shared[digits[0]]
         for digit in digits:
-            number = number * len(self.layers) + digit
+            number = number * self._layer_of.shape[1] + free[digit]
         return self._starts[self.depths.index(len(digits))] + number
+
+    def _differing(self, digits: Digits) -> str:
+        if self.tied:
+            return f"all layers are the same here; {digits} differ"
+        layers = [self.layer_dict(digit) for digit in digits]
+        for name in self.once:
+            if len(found := list(dict.fromkeys(layer[name] for layer in layers))) > 1:
+                return f"{name} is chosen once here, for all layers; given {', '.join(f'{name}={v}' for v in found)}"
+        raise AssertionError(f"{digits} agree")
 
     def run(self, index: int) -> Digits:
         """Digits of run number ``index``."""
         if not 0 <= index < self.size:
             raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
-        if self.tied:
-            block, digit = divmod(index, len(self.layers))
-            return (digit,) * self.depths[block]
         block = max(b for b, start in enumerate(self._starts[:-1]) if start <= index)
-        number, digits = index - self._starts[block], []
+        number, places = index - self._starts[block], []
         for _ in range(self.depths[block]):
-            number, digit = divmod(number, len(self.layers))
-            digits.append(digit)
-        return tuple(reversed(digits))
+            number, place = divmod(number, self._layer_of.shape[1])
+            places.append(place)
+        return tuple(int(self._layer_of[number, place]) for place in reversed(places))
 
     def runs(self, indices: IntArray) -> IntArray:
         """Digits of many runs at once.
@@ -190,18 +233,14 @@ class Stage:
         """
         if self.size > _INT64_LIMIT:
             raise SpaceError(f"unit {self.name!r} has {self.size:,} candidates: too many to enumerate")
-        base = len(self.layers)
         digits = np.full((len(indices), self.depths[-1]), -1, dtype=np.int64)
-        if self.tied:
-            blocks, tied = np.divmod(np.asarray(indices, dtype=np.int64), base)
-            there = np.arange(self.depths[-1]) < np.asarray(self.depths)[blocks][:, None]
-            return np.where(there, tied[:, None], digits)
         block = np.searchsorted(np.asarray(self._starts[1:], dtype=np.int64), indices, side="right")
         for b, depth in enumerate(self.depths):
             rows = np.flatnonzero(block == b)
             number = indices[rows] - self._starts[b]
             for position in range(depth - 1, -1, -1):
-                number, digits[rows, position] = np.divmod(number, base)
+                number, digits[rows, position] = np.divmod(number, self._layer_of.shape[1])
+            digits[rows, :depth] = self._layer_of[number[:, None], digits[rows, :depth]]
         return digits
 
     def parse(self, text: str) -> Digits:
@@ -220,6 +259,8 @@ class Stage:
             digits.append(digit)
         if len(digits) not in self.depths:
             raise SpaceError(f"unit {self.name!r}: {len(digits)} layers in {text!r}; accepted: {list(self.depths)}")
+        if self.once:
+            self.index(tuple(digits))  # refuses layers that differ in what is chosen once
         return tuple(digits)
 
     def _cut(self, text: str) -> list[str]:
@@ -246,10 +287,11 @@ class Stage:
         return text
 
     def draw(self, n: int, rng: np.random.Generator) -> IntArray:
-        """Digits of a run of ``n`` layers, each layer drawn uniformly (one draw for all where tied). Shape ``(n,)``."""
-        if self.tied:
-            return np.full(n, rng.integers(len(self.layers)), dtype=np.int64)
-        return rng.integers(len(self.layers), size=n)
+        """Digits of a run of ``n`` layers, drawn uniformly among the runs of this depth. Shape ``(n,)``."""
+        shared, free = self._layer_of.shape
+        row = rng.integers(shared) if self.once else 0
+        layers: IntArray = self._layer_of[row, np.zeros(n, dtype=np.int64) if self.tied else rng.integers(free, size=n)]
+        return layers
 
     def _explain(self, token: str) -> str:
         choices = (*self.features, *([Feature("depth", self.depths)] if "{depth}" in self.template else []))
@@ -266,6 +308,22 @@ class Stage:
             if given not in {str(v) for f in choices if f.name == name for v in f.values}
         ]
         return f"{token!r} is not in the space: {', '.join(wrong) or 'unknown combination'} ({accepted})"
+
+
+def tied_of(unit: str, given: object) -> tuple[bool, tuple[str, ...]]:
+    """``tied`` and ``once`` of a :class:`Stage`, from true, false or a list of features.
+
+    Raises:
+        SpaceError: For anything else.
+    """
+    if isinstance(given, bool):
+        return given, ()
+    if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
+        return False, tuple(given)
+    raise SpaceError(
+        f"unit {unit!r}: tied={given!r}; accepted: true (all layers are the same), false, or a list of the features "
+        "that are chosen once for all layers, such as [width]"
+    )
 
 
 def _fields(unit: str, template: str) -> list[str]:

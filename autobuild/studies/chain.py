@@ -90,7 +90,7 @@ def _labelled_limits(settings: Settings, labels: LabelledSet | None) -> str:
 
 def _roomy(space: SearchSpace, small: SearchSpace, best: Sequence[Architecture], needed: int) -> SearchSpace:
     """Add what is a step from the best networks, of ever more of them, until ``needed`` networks are there."""
-    centres = list(best) or space.sample(64, seed=0)
+    centres = list(best) or space.sample(64, seed=0, design="uniform")
     count = 1
     while small.size < min(needed, space.size) and count < 2 * len(centres):
         small = widen(space, small, centres[:count])

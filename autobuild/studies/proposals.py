@@ -142,7 +142,7 @@ class Proposer:
     def _free(self, near: Architecture, rng: np.random.Generator) -> Architecture | None:
         """A free architecture that keeps the exact limits, few steps from ``near`` if possible."""
         for promising in (True, False) if self.promising is not None else (False,):
-            pools: list[Iterable[Architecture]] = [self._walk(near, rng), self.space.sample(_FAR, rng)]
+            pools: list[Iterable[Architecture]] = [self._walk(near, rng), self.space.sample(_FAR, rng, "uniform")]
             if self.space.size <= _ALL:
                 pools.append(self._all())
             for some in itertools.chain.from_iterable(_batches(pool, _FAR) for pool in pools):

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from autobuild.errors import SpaceError
+from autobuild.errors import AutobuildError, SpaceError
 from autobuild.spaces import SearchSpace, candidate_graph
 
 DRAWS = 40
@@ -190,3 +190,16 @@ class SearchSpaceConformance:
             assert len({space.key(arch) for arch in archs}) == len(set(archs))
         back = SearchSpace.from_json(space.to_json())
         assert [back.key(arch) for arch in archs] == [space.key(arch) for arch in archs]
+
+    def test_costs_are_those_of_the_network(self, space: SearchSpace) -> None:
+        """Where the space builds networks: ``params`` and ``macs`` are what is counted of one, as built and traced."""
+        from autobuild.cost import costs_of, count_macs, count_params
+        from autobuild.graphs.of_architecture import shape_of_input
+
+        arch = space.sample(1, seed=15)[0]
+        try:
+            counts, shape, network = costs_of(space), shape_of_input(space, arch), space.realise(arch)
+        except AutobuildError as error:
+            pytest.skip(f"no costs of {space.name}: {error}")
+        assert counts["params"]([arch]).tolist() == [count_params(network)]
+        assert counts["macs"]([arch]).tolist() == [count_macs(network, shape)]

@@ -4,20 +4,25 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import autobuild as ab
-from autobuild.cost import costs_of, count_macs, count_params
+from autobuild.cost import costs_of
 from autobuild.errors import ConfigError, SpaceError
+from autobuild.spaces.registry import declaration
+from benchmarks.report import counted_by_torch
 
 NAMES = (
     "nas_bench_macro",
     "mnasnet",
+    "mnasnet(num_classes=10)",
     "nas_bench_201",
     "tiny_mbconv",
     "ofa_mbv3(width=1.2)",
     "ofa_mbv3(resolution='128-224/4')",
     "ofa_proxyless(resolution=[132, 176])",
     "ofa_resnet50(resolution='128-224/4')",
+    "ofa_mbv3(num_classes=7, width=1.2, resolution='128-224/4')",
 )
 
 
@@ -26,33 +31,19 @@ def size_of(space, arch, shape):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_equal_counting_the_network(name):
-    from autobuild.spaces.registry import declaration
-
+def test_tables_graphs_and_networks_agree(name):
+    """Whoever counts, params and macs are those of the network that the space realises."""
     space = ab.space(name)
-    file = declaration(space.family)
-    archs = space.sample(8, seed=2, design="depth")
-    costs = costs_of(space)
-    classes = getattr(file, "NUM_CLASSES", 10)
-    nets = [space.realise(arch, classes, file.INPUT_SHAPE[0]) for arch in archs]
-    sizes = [size_of(space, arch, file.INPUT_SHAPE) for arch in archs]
-    macs = [count_macs(net, (file.INPUT_SHAPE[0], s, s)) for net, s in zip(nets, sizes, strict=True)]
-    assert costs["params"](archs).tolist() == [count_params(net) for net in nets]
-    assert costs["macs"]([arch.text for arch in archs]).tolist() == macs
-
-
-def test_a_counting_library_agrees():
-    """torch's own flop counter: two operations for every multiply-accumulate."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    for name in ("mnasnet", "nas_bench_201", "ofa_resnet50"):
-        space = ab.space(name)
-        arch = space.sample(1, seed=4)[0]
-        with FlopCounterMode(display=False) as counter, torch.device("meta"):
-            space.realise(arch, 10, 3).eval()(torch.empty(1, 3, 64, 64))
-        own = costs_of(space, num_classes=10, input_shape=(3, 64, 64))["macs"]([arch])[0]
-        assert counter.get_total_flops() == 2 * own
+    channels, *size = declaration(space.family).INPUT_SHAPE
+    archs = space.sample(8, seed=2)
+    table = ab.costs(space).table(archs, ["params", "macs"]).drop(columns="arch").to_numpy()
+    for arch, own in zip(archs, table.tolist(), strict=True):
+        side = size_of(space, arch, (channels, *size))
+        with torch.device("meta"):
+            net = space.realise(arch)
+        graph = ab.graph_of(space, arch)
+        assert (graph.params, graph.macs) == tuple(own) == counted_by_torch(net, (channels, side, side))
+        assert 0 < graph.folded_params < graph.params
 
 
 def test_classes_and_input_shape_are_the_callers():
@@ -61,7 +52,7 @@ def test_classes_and_input_shape_are_the_callers():
     for classes, shape in [(10, (1, 64, 64)), (100, (3, 97, 97))]:
         net = space.realise(arch[0], classes, shape[0])
         costs = costs_of(space, num_classes=classes, input_shape=shape)
-        assert (costs["params"](arch)[0], costs["macs"](arch)[0]) == (count_params(net), count_macs(net, shape))
+        assert (costs["params"](arch)[0], costs["macs"](arch)[0]) == counted_by_torch(net, shape)
 
 
 def test_costs_hold_in_narrowed_and_joined_spaces():

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import autobuild as ab
 from autobuild.cost import count_macs, count_params
 from autobuild.cost.latency.runtimes import fold_batch_norms
-from autobuild.errors import EvaluationError, SpaceError
+from autobuild.errors import CostError, EvaluationError, SpaceError
 from autobuild.evaluate import DigitTask, TrainingEvaluator, evaluator_for, measure_latency
 
 SHORT = TrainingEvaluator(task=DigitTask(n_train=320, n_test=250), epochs=1)
@@ -100,7 +100,7 @@ def test_counting_leaves_the_network_alone(tiny):
 
 
 def test_counting_with_the_wrong_shape(tiny):
-    with pytest.raises(EvaluationError, match=r"inputs of shape \(3, 20, 20\)"):
+    with pytest.raises(CostError, match=r"inputs of shape \(3, 20, 20\)"):
         count_macs(tiny.realise(SMALL), (3, 20, 20))
 
 

@@ -35,7 +35,7 @@ def everything(space: SearchSpace) -> set[tuple[object, ...]]:
 
 def enough(space: SearchSpace, k: int) -> int:
     with pytest.raises(ConfigError) as raised:
-        sample_design(space, 1, "cover", k=k)
+        sample_design(space, 1, "cover", cover=k)
     found = re.search(r"give n=(\d+) or more", str(raised.value))
     assert found
     return int(found[1])
@@ -49,7 +49,7 @@ def test_cover_shows_everything_k_times_at_the_smallest_n_it_names(name: str, k:
     n = enough(space, k)
     assert n == 3 * k  # three depths, each k times: fewer is impossible, and layers show the rest on the way
     for size in (n, n + 40):
-        archs = sample_design(space, size, "cover", seed=seed, k=k)
+        archs = sample_design(space, size, "cover", seed=seed, cover=k)
         counts = seen(space, archs)
         assert all(counts.get(item, 0) >= k for item in everything(space))
         assert len({space.key(arch) for arch in archs}) == size
@@ -61,7 +61,7 @@ def test_cover_of_joined_units_too_large_to_list() -> None:
     space = load_space("ofa_mbv3").join_units(0, 1, 2, 3, 4)
     n = enough(space, 2)
     assert n >= 22  # depths 10 to 20, twice each
-    counts = seen(space, sample_design(space, n, "cover", k=2))
+    counts = seen(space, sample_design(space, n, "cover", cover=2))
     assert all(counts.get(item, 0) >= 2 for item in everything(space))
 
 
@@ -70,7 +70,7 @@ def test_cover_of_a_narrowed_space_asks_only_for_what_is_left(mbv3: SearchSpace)
     rare = [unit.index("e3k3-e3k3"), unit.index("e3k3-e6k3"), unit.index("e3k3-e3k3-e3k3")]
     small = mbv3.restrict({unit.name: np.array(rare, dtype=np.int64)})
     n = enough(small, 2)
-    archs = sample_design(small, n, "cover", k=2)
+    archs = sample_design(small, n, "cover", cover=2)
     assert all(arch in small for arch in map(str, archs))
     counts = seen(small, archs)
     assert counts[0, "expand", 6] >= 2
@@ -110,15 +110,15 @@ def test_twins_count_once_and_a_small_space_runs_out(with_identity: SearchSpace)
 
 def test_cover_fills_a_small_space_to_the_last_network() -> None:
     space = sequence_space("small", {"a": [1, 2], "b": 1}, {"kernel": [3, 5]})
-    archs = sample_design(space, int(space.size), "cover", k=2)
+    archs = sample_design(space, int(space.size), "cover", cover=2)
     assert len(set(archs)) == space.size == 12
 
 
 def test_cover_says_when_the_space_is_too_small_for_k() -> None:
     space = sequence_space("one", {"a": 1}, {"kernel": [3, 5, 7]})
-    assert len(sample_design(space, 3, "cover", k=1)) == 3
-    with pytest.raises(ConfigError, match=r"design 'cover' with k=2|networks are enough"):
-        sample_design(space, 3, "cover", k=2)
+    assert len(sample_design(space, 3, "cover", cover=1)) == 3
+    with pytest.raises(ConfigError, match=r"design 'cover' with cover=2|networks are enough"):
+        sample_design(space, 3, "cover", cover=2)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_cover_says_when_the_space_is_too_small_for_k() -> None:
         ({"n": 0}, "n=0: accepted is an integer of at least 1"),
         ({"n": 2.5}, "n=2.5"),
         ({"n": True}, "n=True"),
-        ({"n": 3, "k": 0, "design": "cover"}, "k=0"),
+        ({"n": 3, "cover": 0, "design": "cover"}, "cover=0"),
         ({"n": 3, "design": "covers"}, "did you mean 'cover'"),
     ],
 )

@@ -72,6 +72,24 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1-1000000000}\nfeatures: {k: [1]}", "at most 1,000 layers"),
         ("name: mine\nunits: {a: 1000000000}\nfeatures: {k: [1]}", "at most 1,000 layers"),
         ("name: mine\nunits: {a: 1000}\nfeatures: {k: [1, 2, 3]}", "about 1e477 architectures"),
+        ("name: mine\nunits: {a: {depth: 2, tied: width}}\nfeatures: {width: [1, 2]}", "tied='width'; accepted: true"),
+        ("name: mine\nunits: {a: {depth: 2, tied: 'no'}}\nfeatures: {width: [1, 2]}", "tied='no'; accepted: true"),
+        ("name: mine\nunits: {a: {depth: 2, tied: 1}}\nfeatures: {width: [1, 2]}", "tied=1; accepted: true"),
+        ("name: mine\nunits: {a: {depth: 2, tied: null}}\nfeatures: {width: [1, 2]}", "tied=None; accepted: true"),
+        ("name: mine\nunits: {a: {depth: 2, tied: [widht]}}\nfeatures: {width: [1, 2]}", "did you mean 'width'"),
+        ("name: mine\nunits: {a: {depth: 2, tied: [k, k]}}\nfeatures: {k: [1, 2]}", "tied names 'k' twice"),
+        ("name: mine\nunits: {a: {depth: 2, tide: true}}\nfeatures: {k: [1, 2]}", "did you mean 'tied'"),
+        ("name: mine\nunits: {a: {features: {kernal: null}}}\nfeatures: {kernel: [1, 2]}", "did you mean 'kernel'"),
+        ("name: mine\nunits: {a: {text: null}}\nfeatures: {k: [1, 2]}\ntext: '{k}'", "not None"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {kernel: 3-7}", "only depths are ranges"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {on: [1, 2]}", "a feature is named True"),
+        ("name: mine\nunits: {no: 1}\nfeatures: {k: [1, 2]}", "a unit is named False"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {op: [0, 1]}\nidentity: []", "identity maps features"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {op: [0, 1]}\nidentity: {first_layer_counts: true}", "maps features"),
+        (
+            "name: mine\nunits: {a: 1}\nfeatures: {op: [0, 1]}\nidentity: {op: 0, first_layer_counts: 'no'}",
+            "first_layer_counts='no': true or false",
+        ),
         ("[" * 3000, "nested too deep"),
         ("name: [1", "not readable as YAML"),
         ("- 1", "is a mapping"),
@@ -173,7 +191,7 @@ def test_uniform_sampling_is_uniform_over_architectures(small_space):
     from scipy.stats import chi2
 
     n = 20_000
-    counts = Counter(arch.text for arch in small_space.sample(n, seed=5))
+    counts = Counter(arch.text for arch in small_space.sample(n, seed=5, design="uniform"))
     expected = n / small_space.size
     statistic = sum((counts.get(t, 0) - expected) ** 2 / expected for t in _all_texts(small_space))
     assert statistic < chi2.ppf(1 - 1e-6, small_space.size - 1)

@@ -1,5 +1,8 @@
 """Forms beyond plain chains: tied stages, an input size, cells with joins and a text of their own, options."""
 
+import itertools
+from collections import Counter
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -49,6 +52,28 @@ class TestTiedNarrowed(SearchSpaceConformance):
         return tied_space().restrict(kernel=3, depth=(1, 4)).join_units("a", "b")
 
 
+def partly_tied_space():
+    """One width a unit, a kernel in each layer."""
+    return ab.sequence_space(
+        "partly_tied",
+        {"a": {"depth": [1, 2, 4], "tied": ["width"]}, "b": {"depth": "1-3", "tied": ["width"]}, "c": 2},
+        {"kernel": [3, 5, 7], "width": [16, 24]},
+        text="w{width}k{kernel}",
+    )
+
+
+class TestPartlyTied(SearchSpaceConformance):
+    @pytest.fixture
+    def space(self):
+        return partly_tied_space()
+
+
+class TestPartlyTiedNarrowed(SearchSpaceConformance):
+    @pytest.fixture
+    def space(self):
+        return partly_tied_space().restrict({"a": range(0, 150, 7)}, kernel=(3, 7)).join_units("a", "b")
+
+
 class TestWithResolution(SearchSpaceConformance):
     @pytest.fixture
     def space(self):
@@ -83,6 +108,72 @@ def test_tied_runs_repeat_one_layer():
             space.parse(wrong)
     with pytest.raises(SpaceError, match=r"must name \{depth\}"):
         ab.sequence_space("x", {"a": {"depth": [1, 2], "tied": True}}, {"k": [1]}, text="k{k}")
+
+
+def test_some_features_are_chosen_once_a_unit(tmp_path):
+    path = tmp_path / "partly.yaml"
+    path.write_text(
+        "name: partly\nunits: {a: {depth: 1-3, tied: [width]}, b: {depth: 2, tied: [width, kernel]}, c: {tied: []}}\n"
+        "features: {kernel: [3, 5, 7], width: [16, 24]}\ntext: 'w{width}k{kernel}'"
+    )
+    space = ab.space(path)
+    assert [unit.size for unit in space.units] == [2 * (3 + 3**2 + 3**3), 6, 6]
+    every = [candidate.text for candidate in space.units[0]]
+    assert len(set(every)) == 78
+    assert all(len({layer[:3] for layer in text.split("-")}) == 1 for text in every)
+    arch = space.parse("w24k3-w24k7|w16k5-w16k5|w16k3")
+    assert space.layers(arch)[0] == [{"kernel": 3, "width": 24}, {"kernel": 7, "width": 24}]
+    with pytest.raises(
+        SpaceError, match="unit 'a': width is chosen once here, for all layers; given width=16, width=24"
+    ):
+        space.parse("w16k3-w24k7|w16k5-w16k5|w16k3")
+    with pytest.raises(SpaceError, match="unit 'b': kernel is chosen once"):
+        space.parse("w16k3|w16k5-w16k7|w16k3")
+    assert space.params(arch) == {
+        "a.depth": 2, "a.width": 24, "a.1.kernel": 3, "a.2.kernel": 7, "b.kernel": 5, "b.width": 16, "c.kernel": 3,
+        "c.width": 16,
+    }  # fmt: skip
+    assert space.from_params(space.params(arch)) == arch
+    stored = space.to_dict()
+    assert [unit["stages"][0].get("tied") for unit in stored["units"]] == [["width"], ["width", "kernel"], None]
+    back = SearchSpace.from_json(space.to_json())
+    assert (back.stages, back.sample(5, 1)) == (space.stages, space.sample(5, 1))
+    stored["units"][0]["stages"][0]["tied"] = "width"
+    with pytest.raises(SpaceError, match="unit 'a': tied='width'; accepted: true"):
+        SearchSpace.from_dict(stored)
+    steps = {other.text.split("|")[0] for other in space.neighbours(arch)}
+    assert steps == {
+        "w16k3-w16k7", "w24k5-w24k7", "w24k7-w24k7", "w24k3-w24k3", "w24k3-w24k5", "w24k3", "w24k3-w24k7",
+        "w24k3-w24k7-w24k3", "w24k3-w24k7-w24k5", "w24k3-w24k7-w24k7",
+    }  # fmt: skip
+    drawn = Counter(len(run) for arch in space.sample(600, 0, "uniform") for run in space.layers(arch)[:1])
+    assert abs(drawn[3] / 600 - 54 / 78) < 0.08
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    depths=st.sets(st.integers(1, 3), min_size=1), sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    data=st.data(),
+)  # fmt: skip
+def test_partly_tied_stages_of_any_shape_enumerate(depths, sizes, data):
+    features = tuple(Feature(f"f{number}", tuple(range(size))) for number, size in enumerate(sizes))
+    once = tuple(data.draw(st.sets(st.sampled_from([feature.name for feature in features]))))
+    text = "_".join(f"{feature.name}{{{feature.name}}}" for feature in features)
+    stage = Stage("s", tuple(depths), features, text, once=once)
+    places = [number for number, feature in enumerate(features) if feature.name in once]
+    allowed = {
+        run
+        for depth in depths
+        for run in itertools.product(range(len(stage.layers)), repeat=depth)
+        if len({tuple(stage.layers[digit][place] for place in places) for digit in run}) == 1
+    }
+    single = [stage.run(number) for number in range(stage.size)]
+    assert len(single) == len(allowed)
+    assert set(single) == allowed
+    assert [stage.index(run) for run in single] == list(range(stage.size))
+    runs = stage.runs(np.arange(stage.size))
+    assert [tuple(int(d) for d in run if d >= 0) for run in runs] == single
+    assert [stage.parse(text) for text in stage.texts(runs)] == single
 
 
 @settings(max_examples=30, deadline=None)
@@ -153,7 +244,7 @@ def test_options_are_read_as_literals_only():
             ab.space(text)
     with pytest.raises(SpaceError, match="unknown search space 'ofa_mb'"):
         ab.space("ofa_mb(width=1.2)")
-    with pytest.raises(SpaceError, match="takes no options"):
+    with pytest.raises(SpaceError, match=r"has no option 'width': \(accepted: num_classes\)"):
         ab.space("tiny_mbconv", width=1)
 
 
