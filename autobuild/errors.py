@@ -70,6 +70,10 @@ class EvaluationError(AutobuildError, RuntimeError):
         self.retry = retry
 
 
+class LabelWarning(UserWarning):
+    """Labels that look like slips: they are used as they are, and the warning names their rows."""
+
+
 class Pruned(Exception):
     """Ends an evaluation early; raised by the ``report`` that it calls, or by the evaluator itself."""
 
