@@ -134,7 +134,8 @@ def find_metric(name: str, metrics: Mapping[str, object], limit: str) -> str:
 def parse_where(text: str, columns: Collection[str] = ()) -> tuple[Limit, ...]:
     """Read limits such as ``"4 <= latency_gpu <= 8 and 2*macs + params < 6e8"``, in the order of the text.
 
-    Both sides of a comparison are expressions as in a target; one that is exactly a name in ``columns`` means that. Limits on one metric are kept apart, however many.
+    Both sides of a comparison are expressions as in a target; one that is exactly a name in ``columns`` means that.
+    Limits on one metric are kept apart, however many.
 
     Raises:
         TargetError: Not text, empty, too long, or anything but comparisons with ``< <= > >=`` joined by ``and``; a

@@ -57,13 +57,13 @@ class Measured:
     def averaged(self) -> dict[str, FloatArray]:
         """Every metric of every row of the set: the mean, without missing and infinite values where others are left."""
         first = np.unique(self.row, return_index=True)[1]
+        size = np.bincount(self.row)
         merged = {}
         for name, values in self.metrics.items():
             finite = np.isfinite(values)
             count = np.bincount(self.row[finite], minlength=len(first))
             total = np.bincount(self.row[finite], weights=values[finite], minlength=len(first))
-            # A mean of one value is that value; nothing is added to it, so that it stays as it was written.
-            merged[name] = np.where(count > 0, total / np.maximum(count, 1), values[first])
+            merged[name] = np.where((count > 0) & (size > 1), total / np.maximum(count, 1), values[first])
         return merged
 
     def note(self) -> list[str]:
@@ -111,9 +111,9 @@ def check_table(table: RawTable, space: SearchSpace, n: int | None) -> Checked:
     rows = row_count(n, len(table.numbers), table.source)
     table = _find_architectures(table, space, rows)
     if rows > 1 and _holds_units(table, space):
-        told = ", ".join(str(cells[0]) for name, cells in table.columns.items() if name != "arch")
-        table = replace(table, notes=[*table.notes, f"{table.named([0])} holds units ({told}), no architecture: no row"])
-        table, rows = table.without(0), rows - 1
+        told = ", ".join(str(next(iter(cells))) for name, cells in table.columns.items() if name != "arch")
+        note = f"{table.named([0])} holds units ({told}), no architecture: no row"
+        table, rows = replace(table.without(0), notes=[*table.notes, note]), rows - 1
     bad: dict[int, list[str]] = {row: [reason] for row, reason in table.bad.items() if row < rows}
     archs = _architectures(table, space, rows, bad)
     if bad:
@@ -268,7 +268,8 @@ def _metrics(table: RawTable, rows: int) -> tuple[dict[str, FloatArray], list[st
     for name, why in ignored.items():
         by_reason.setdefault(why, []).append(name)
     notes += [
-        f"no metric{'s' if len(names) > 1 else ''}, left out: {_listed(names)} ({why})" for why, names in by_reason.items()
+        f"no metric{'s' if len(names) > 1 else ''}, left out: {_listed(names)} ({why})"
+        for why, names in by_reason.items()
     ]
     return metrics, notes, ignored
 

@@ -87,17 +87,18 @@ class LabelledSet:
         """Read a table (CSV, TSV, Parquet, Feather, JSON, JSON Lines, Excel), a published form, or an embedded set.
 
         Args:
-            path_or_name: A file with a column ``arch`` and metric columns (``.gz``, ``.bz2``, ``.xz`` or ``.zip`` too), the file or folder of a published data set
-                (:mod:`autobuild.labels.importers`), or a name such as ``"tiny_mbconv"``.
+            path_or_name: A file with a column ``arch`` and metric columns (packed as ``.gz``, ``.bz2``, ``.xz`` or
+                ``.zip``, too), the file or folder of a published data set (:mod:`autobuild.labels.importers`), or a
+                name such as ``"tiny_mbconv"``.
             space: Every architecture is parsed by it, and stored in its canonical text.
             n: Read the first ``n`` rows of the file only (of an archive: members, sorted by name); rows after them are
                 not even checked.
             format: ``"auto"`` tells a published form by its content; see ``importers.FORMATS``.
 
         Raises:
-            LabelError: The file is missing, empty, unreadable or truncated; no column holds architectures, or none holds
-                numbers; names of columns occur twice; ``n`` is out of range; or rows cannot be used: one error counts them and shows the
-                first 20.
+            LabelError: The file is missing, empty, unreadable or truncated; no column holds architectures, or none
+                holds numbers; names of columns occur twice; ``n`` is out of range; or rows cannot be used: one error
+                counts them and shows the first 20.
         """
         return cls.from_table(read_any(path_or_name, format), space, n)
 
@@ -240,9 +241,8 @@ class LabelledSet:
         known = self._measured.numbers
         wrong = [number for number in given if number not in known]
         if wrong:
-            raise LabelError(
-                f"{self._source}: no {self._measured.word} {wrong[0]!r} with labels: {nearest(wrong[0], known, limit=6)}"
-            )
+            near = nearest(wrong[0], known, limit=6)
+            raise LabelError(f"{self._source}: no {self._measured.word} {wrong[0]!r} with labels: {near}")
         gone = set(given)
         kept = np.array([number not in gone for number in known], dtype=bool)
         return self._kept(kept, f"{len(gone):,} rows dropped by their numbers")

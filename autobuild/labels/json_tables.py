@@ -68,7 +68,9 @@ def read_json(path: Path, data: bytes) -> RawTable:
                 pass
         raise LabelError(f"{path}: not readable as JSON ({error}); is it truncated?") from error
     if isinstance(given, list) and not isinstance(given, _Pairs) and given:
-        bad = {row: f"{str(cell)[:60]!r} is no object" for row, cell in enumerate(given) if not isinstance(cell, _Pairs)}
+        bad = {
+            row: f"{str(cell)[:60]!r} is no object" for row, cell in enumerate(given) if not isinstance(cell, _Pairs)
+        }
         if len(bad) < len(given):
             records = [dict(cell) if isinstance(cell, _Pairs) else {} for cell in given]
             return _records_table(path, records, list(range(1, len(given) + 1)), ROWS, bad)
@@ -92,7 +94,9 @@ def _columns_table(path: Path, found: dict[str, Any]) -> RawTable | None:
     if set(found) >= {"columns", "data"} and all(isinstance(found[key], list) for key in ("columns", "data")):
         names = [str(name) for name in found["columns"]]
         rows = [row if isinstance(row, list) else [] for row in found["data"]]
-        bad = {place: f"{len(row)} cells, {len(names)} columns" for place, row in enumerate(rows) if len(row) != len(names)}
+        bad = {
+            place: f"{len(row)} cells, {len(names)} columns" for place, row in enumerate(rows) if len(row) != len(names)
+        }
         records = [dict(zip(names, row, strict=False)) for row in rows]
         return _records_table(path, records, list(range(1, len(rows) + 1)), ROWS, bad)
     if not any(name in found for name in ("arch", *ARCH_ALIASES)):

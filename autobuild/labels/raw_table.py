@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,7 +66,10 @@ class RawTable:
     def without(self, row: int) -> RawTable:
         """The table without one row."""
         kept = [place for place in range(len(self.numbers)) if place != row]
-        columns = {name: [cells[place] for place in kept] for name, cells in self.columns.items()}
+        columns: dict[str, Sequence[Any]] = {
+            name: list(itertools.chain(itertools.islice(cells, row), itertools.islice(cells, row + 1, None)))
+            for name, cells in self.columns.items()
+        }
         bad = {place - (place > row): why for place, why in self.bad.items() if place != row}
         numbers: Any = [self.numbers[place] for place in kept]
         return replace(self, columns=columns, bad=bad, numbers=numbers)
@@ -83,11 +88,12 @@ def check_columns(names: Sequence[object], source: str) -> list[str]:
         LabelError: Names occur twice, or there are too many.
     """
     if len(names) > MAX_COLUMNS:
-        raise LabelError(f"{source}: {len(names):,} columns; at most {MAX_COLUMNS:,} are read: is the table transposed?")
+        raise LabelError(
+            f"{source}: {len(names):,} columns; at most {MAX_COLUMNS:,} are read: is the table transposed?"
+        )
     columns = [name.strip() if isinstance(name, str) else "" for name in names]
     columns = ["" if re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name) else name for name in columns]
-    counts = pd.Series(columns, dtype=object).value_counts()
-    double = sorted(name for name, count in counts.items() if count > 1 and name)
+    double = sorted(name for name, count in Counter(columns).items() if count > 1 and name)
     if double:
         raise LabelError(f"{source}: duplicated column names: {', '.join(double)}; columns: {_listed(columns)}")
     if "arch" not in columns:

@@ -1,9 +1,10 @@
 """Values that look like slips: sentinels of failed measurements, mixed scales, far outliers, copied rows.
 
-Nothing is dropped: a finding names the rows, says why, and how to leave them out. The rules look at sorted values only, so
-the order of rows changes nothing. They are made for what metrics of networks are like: positive numbers that span
-decades (latency, params), accuracies with a long lower tail down to chance, and degenerate networks that share one
-value. Where rows stand out in a second metric as well, in a way that is no sentinel, it is the networks that differ.
+Nothing is dropped: a finding names the rows, says why, and how to leave them out. The rules look at sorted values
+only, so the order of rows changes nothing. They are made for what metrics of networks are like: positive numbers that
+span decades (latency, params), accuracies with a long lower tail down to chance, and degenerate networks that share
+one value. Where rows stand out in a second metric as well, in a way that is no sentinel, it is the networks that
+differ.
 """
 
 from __future__ import annotations
@@ -91,10 +92,12 @@ def _told(name: str, measured: Measured, rule: _Odd) -> Suspect:
     distinct = np.unique(values)
     shown = ", ".join(f"{value:.6g}" for value in distinct[:4]) + (", ..." if len(distinct) > 4 else "")
     count = f" ({len(places):,} times)" if len(places) > len(distinct) else ""
-    keep = f"filter {rule.keep!r}, or " if rule.keep else ""
+    end = "" if rule.why.endswith("?") else "."
+    keep = f", or filter={rule.keep!r} on the command line" if rule.keep else ""
+    few = ", ".join(map(repr, numbers[:3])) + (", ..." if len(numbers) > 3 else "")
     text = (
-        f"{name}: {shown}{count} in {name_rows(measured.word, numbers)}: {rule.why}; "
-        f"to leave out what is no measurement: {keep}drop these {measured.word}s"
+        f"{name}: {shown}{count} in {name_rows(measured.word, numbers)}: {rule.why}{end} "
+        f"If that is no measurement, leave it out: labels.drop([{few}]){keep}"
     )
     return Suspect(name, numbers, text)
 
@@ -119,11 +122,17 @@ def _odd_values(name: str, values: FloatArray) -> list[_Odd]:
 def _next_odd(name: str, values: FloatArray) -> _Odd | None:
     positive, negative = (values > 0).mean(), (values < 0).mean()
     if positive >= 1 - MANY:
-        return _negative(name, values) or _zero(name, values) or _mixed_scales(name, values) or _far(name, values)
+        if found := _negative(name, values):
+            return found
+        if (values < 0).any():  # it has both signs by right
+            return _far_from_both_signs(values)
+        return _zero(name, values) or _mixed_scales(name, values) or _far(name, values)
     if negative >= 1 - MANY:
-        found = _far("", -values) or _lone_positive(values)
-        return found and _Odd(found.places, found.why, "")
-    return _far_from_both_signs(values) or (_mixed_scales(name, values) if (values >= 0).all() else None)
+        if (values > 0).any():
+            return _lone_positive(values) or _far_from_both_signs(values)
+        found = _far("", -values)
+        return found and _Odd(found.places, found.why)
+    return _far_from_both_signs(values)
 
 
 def _spread(values: FloatArray) -> float:
@@ -144,7 +153,9 @@ def _negative(name: str, values: FloatArray) -> _Odd | None:
     if not (_NEVER_NEGATIVE.search(name) or isolated or (whole and not counted)):
         return None
     sentinel = "a usual mark of a failure, " if whole else ""
-    return _Odd(np.flatnonzero(picked), f"{sentinel}negative, and the other {len(rest):,} are not", f"{written(name)} >= 0")
+    return _Odd(
+        np.flatnonzero(picked), f"{sentinel}negative, and the other {len(rest):,} are not", f"{written(name)} >= 0"
+    )
 
 
 def _zero(name: str, values: FloatArray) -> _Odd | None:
@@ -152,15 +163,18 @@ def _zero(name: str, values: FloatArray) -> _Odd | None:
     if not picked.any():
         return None
     rest = values[~picked]
-    if not _NEVER_ZERO.search(name) and rest.min() < np.median(rest) / 4:
+    counted = bool((rest == np.round(rest)).all()) and rest.min() <= 10  # 0, 1, 2...: a count, or a yes or no
+    if not _NEVER_ZERO.search(name) and (counted or rest.min() < np.median(rest) / 4):
         return None
     return _Odd(
-        np.flatnonzero(picked), f"zero, and the other {len(rest):,} are {rest.min():.6g} or more", f"{written(name)} > 0"
+        np.flatnonzero(picked),
+        f"zero, and the other {len(rest):,} are {rest.min():.6g} or more",
+        f"{written(name)} > 0",
     )
 
 
 def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
-    """Fractions among percent, seconds among milliseconds: a gap, and beyond it the same numbers times a power of ten."""
+    """Fractions among percent, seconds among milliseconds: a gap, and beyond it the same numbers, scaled."""
     logs = np.sort(np.log(values[values > 0]))
     if len(logs) < FEWEST or not len(gaps := np.diff(logs)):
         return None
@@ -179,7 +193,9 @@ def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
         bound = f"{written(name)} > {_between(low.max(), high.min())}" if is_low else (
             f"{written(name)} < {_between(low.max(), high.min())}"
         )  # fmt: skip
-        return _Odd(np.flatnonzero(picked), f"{scale:,.0f} times {side} than the other {len(many):,}: another unit?", bound)
+        return _Odd(
+            np.flatnonzero(picked), f"{scale:,.0f} times {side} than the other {len(many):,}: another unit?", bound
+        )
     return None
 
 
@@ -218,7 +234,7 @@ def _far(name: str, values: FloatArray) -> _Odd | None:
             break
         ratio = ratios[at - 1]
         rest = above[above >= distinct[at]]
-        if np.log(ratio) > 1.5 * np.log(np.quantile(rest, 0.95) / np.quantile(rest, 0.05)):
+        if np.log(ratio) > 3 * np.log(np.quantile(rest, 0.95) / np.quantile(rest, 0.05)):
             why = f"1/{ratio:.3g} of the next of the other {len(rest):,} ({distinct[at]:.6g})"
             picked = (values > 0) & (values < distinct[at])
             return _Odd(np.flatnonzero(picked), why, f"{written(name)} > {_between(distinct[at - 1], distinct[at])}")
@@ -240,11 +256,13 @@ def _far_from_both_signs(values: FloatArray) -> _Odd | None:
     far = np.abs(values - middle) > 20 * wide
     if wide == 0 or not far.any() or far.mean() > FEW:
         return None
-    return _Odd(np.flatnonzero(far), f"over 20 times as far from the median ({middle:.6g}) as the other {(~far).sum():,}")
+    return _Odd(
+        np.flatnonzero(far), f"over 20 times as far from the median ({middle:.6g}) as the other {(~far).sum():,}"
+    )
 
 
 def _degenerate(places: npt.NDArray[np.int64], name: str, measured: Measured, odd: dict[str, list[_Odd]]) -> bool:
-    """Whether the rows are the same networks' in another metric: all at its lowest or highest value, which none else has.
+    """Whether the rows stand out in another metric, too: all at its lowest or highest value, which no other row has.
 
     So are networks without a path from input to output: chance accuracy, and a proxy of -1e8.
     """
@@ -330,7 +348,11 @@ def _copies(measured: Measured, key: Key) -> list[Suspect]:
     found = []
     finely = np.column_stack([measured.metrics[name] for name in fine])
     for places in groups.values():
-        if len(places) < 2 or np.isfinite(finely[places[0]]).sum() < 2 or len({key(int(measured.row[p])) for p in places}) < 2:
+        if (
+            len(places) < 2
+            or np.isfinite(finely[places[0]]).sum() < 2
+            or len({key(int(measured.row[p])) for p in places}) < 2
+        ):
             continue
         at = finely[places[0]]
         if (at == np.nanmin(finely, axis=0)).any():  # networks without any path share the lowest values

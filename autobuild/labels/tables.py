@@ -25,11 +25,12 @@ from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.labels.json_tables import read_json, read_json_lines
 from autobuild.labels.raw_table import MAX_BYTES, MAX_CELLS, RawTable, frame_table
 
+_UNPACKING = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 Opener = Callable[[io.BytesIO], Any]
 _PACKED: dict[str, Opener] = {
-    ".gz": lambda data: gzip.GzipFile(fileobj=data),
-    ".bz2": lambda data: bz2.BZ2File(data),
-    ".xz": lambda data: lzma.LZMAFile(data),
+    ".gz": lambda data: gzip.open(data),  # noqa: SIM115 (the caller closes it)
+    ".bz2": lambda data: bz2.open(data),  # noqa: SIM115
+    ".xz": lambda data: lzma.open(data),  # noqa: SIM115
 }
 
 
@@ -71,7 +72,9 @@ def is_file(path: Path) -> bool:
         return False
     for kind, what in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device")):
         if kind(mode):
-            raise LabelError(f"labels {str(path)!r}: this is {what}, not a file; write what comes out of it into a file")
+            raise LabelError(
+                f"labels {str(path)!r}: this is {what}, not a file; write what comes out of it into a file"
+            )
     return stat.S_ISREG(mode)
 
 
@@ -85,8 +88,8 @@ def read_table(path: Path) -> RawTable:
     """Read a label file into raw cells.
 
     Raises:
-        LabelError: The file is empty, too large, unreadable, not UTF-8, truncated, or has duplicated columns; or a package
-            that its form needs is missing.
+        LabelError: The file is empty, too large, unreadable, not UTF-8, truncated, or has duplicated columns; or a
+            package that its form needs is missing.
     """
     ending = _ending(path)
     try:
@@ -151,7 +154,15 @@ def _unpacked(path: Path, ending: str, data: bytes) -> tuple[str, bytes]:
             return _only_member(path, data)
         with _PACKED[ending](io.BytesIO(data)) as file:
             return Path(path.stem).suffix.lower(), _bounded(path, file)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise LabelError(f"{path}: not a whole {ending} file ({error}); is it truncated?") from error
 
 
@@ -193,6 +204,8 @@ def _read_arrow(path: Path, data: bytes) -> RawTable:
             _refuse_bomb(path, file.metadata)
             table = file.read()
         frame = table.to_pandas(ignore_metadata=True)
+    except LabelError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise LabelError(f"{path}: not a readable {form} file ({_short(str(error))}); is it truncated?") from error
     return frame_table(frame[[name for name in frame.columns if not name.startswith("__index_level_")]], str(path))

@@ -99,9 +99,10 @@ class TargetExpression:
     def parse(cls, text: str, columns: Collection[str] = ()) -> TargetExpression:
         """Read an expression such as ``"100*acc - 0.5*log(latency_gpu)"``.
 
-        A text that is exactly one of ``columns`` (``label.`` or ``cost.`` may stand in front) means that column, whatever
-        characters it has; ``text`` of the result then has it in backticks. ``names`` of the result are the referenced names in the order of their first appearance, ``"label.acc"`` and
-        ``"cost.params"`` for the forms that say where the number comes from.
+        A text that is exactly one of ``columns`` (``label.`` or ``cost.`` may stand in front) means that column,
+        whatever characters it has; ``text`` of the result then has it in backticks. ``names`` of the result are the
+        referenced names in the order of their first appearance, ``"label.acc"`` and ``"cost.params"`` for the forms
+        that say where the number comes from.
 
         Raises:
             TargetError: Not text, empty, over 2,000 characters, nested over 200 deep, or anything outside the accepted

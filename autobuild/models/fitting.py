@@ -10,7 +10,7 @@ from typing import Any
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet, TargetValues
-from autobuild.labels.frame import check_labels
+from autobuild.labels.frame import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
 from autobuild.models.costed import CostedModel
 from autobuild.models.ensemble_fit import fit_ensemble
@@ -78,6 +78,8 @@ def fit(
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
     started = time.perf_counter()
     usable = labels.target(target, costs)
+    target = usable.expression.text  # a column's exact name is in backticks there
+    warn(usable.warnings)
     fitted: FittedModel
     if model == "graph":
         fitted = fit_graph(usable, target, settings, holdout=holdout, refit=refit, on_progress=on_progress)
@@ -90,6 +92,7 @@ def fit(
         "seed": settings.seed,
         "dropped": usable.dropped,
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
+        "label_warnings": list(usable.warnings),
         "fit_seconds": time.perf_counter() - started,
         "label_hash": labels.content_hash,
     }
