@@ -80,7 +80,8 @@ def filtered(labels: LabelledSet, text: str) -> LabelledSet:
     """The labels whose rows keep the limits in ``text``; a missing value breaks none.
 
     Raises:
-        TargetError: The limits cannot be read, or name what is no metric of these labels.
+        TargetError: The limits cannot be read.
+        ConfigError: They name what is no metric of these labels.
         LabelError: No row is left.
     """
     import numpy as np
@@ -88,9 +89,10 @@ def filtered(labels: LabelledSet, text: str) -> LabelledSet:
     from autobuild.construct import parse_where
 
     limits = parse_where(text, labels.metrics)
-    columns = {
-        name: find_name(name, labels.metrics, (), limit.text)[1] for limit in limits for name in limit.expression.names
-    }
+    try:
+        columns = {n: find_name(n, labels.metrics, (), lim.text)[1] for lim in limits for n in lim.expression.names}
+    except TargetError as error:
+        raise ConfigError(str(error).replace("target", "filter", 1)) from None
 
     def keep(metrics: Mapping[str, Any]) -> Any:
         kept = np.ones(len(next(iter(metrics.values()))), dtype=bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from autobuild.errors import LabelError
@@ -111,24 +110,37 @@ def _is_comment(row: list[str], rows: list[list[str]]) -> bool:
 
 
 def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str, notes: list[str]) -> RawTable:
-    header = rows[0]
-    columns = check_columns(header, str(path))
-    repeated = [place for place, row in enumerate(rows) if place and row == header]
-    if repeated:
-        notes.append(f"{name_rows('line', [numbers[p] for p in repeated])}: the header again, no row")
-        gone = set(repeated)
-        rows = [row for place, row in enumerate(rows) if place not in gone]
-        numbers = [number for place, number in enumerate(numbers) if place not in gone]
-    bad = {}
-    width = len(columns)
-    for place, row in enumerate(rows[1:]):
-        if len(row) == width + 1 and not row[-1].strip():  # a separator behind the last cell
-            rows[place + 1] = row[:width]
-        elif len(row) != width:
-            bad[place] = f"{len(row)} fields, the header has {width} (truncated?)"
-            rows[place + 1] = (row + [""] * width)[:width]
-    cells: list[Sequence[str]] = list(zip(*rows[1:], strict=True)) if len(rows) > 1 else [() for _ in columns]
-    empty = [not any(cell.strip() for cell in column) for column in cells]
-    named = {name: column for name, column in zip(columns, cells, strict=True) if name}
-    notes += unnamed_note(columns, empty)
-    return RawTable(str(path), dict(named), numbers[1:], LINES, bad=bad, notes=notes, separator=separator)
+    headers = _headers(rows)
+    heads = [check_columns(rows[place], str(path)) for place in headers]
+    columns = list(dict.fromkeys(name for head in heads for name in head))
+    bad: dict[int, str] = {}
+    kept: list[int] = []
+    cells: dict[str, list[str]] = {name: [] for name in columns}
+    for head, begin, end in zip(heads, headers, [*headers[1:], len(rows)], strict=True):
+        for place in range(begin + 1, end):
+            row = rows[place]
+            if len(row) == len(head) + 1 and not row[-1].strip():  # a separator behind the last cell
+                row = row[:-1]
+            if len(row) != len(head):
+                more = "a header names every column" if len(row) > len(head) else "truncated?"
+                bad[len(kept)] = f"{len(row)} fields, the header has {len(head)} ({more})"
+            own = dict(zip(head, row, strict=False))
+            for name in columns:
+                cells[name].append(own.get(name, ""))
+            kept.append(numbers[place])
+    for place, head in zip(headers[1:], heads[1:], strict=True):
+        again = "the header again, no row" if head == heads[0] else f"another header: {', '.join(head)}"
+        notes.append(f"{name_rows('line', [numbers[place]])}: {again}")
+    empty = [not any(cell.strip() for cell in cells[name]) for name in heads[0]]
+    notes += unnamed_note(heads[0], empty)
+    cells.pop("", None)
+    return RawTable(str(path), dict(cells), kept, LINES, bad=bad, notes=notes, separator=separator)
+
+
+def _headers(rows: list[list[str]]) -> list[int]:
+    """The rows that are headers: the first, and each that has its name of the architectures in a cell.
+
+    So begins what another run has appended, with the same columns or with more.
+    """
+    names = {cell.strip() for cell in rows[0]} & {"arch", *ARCH_ALIASES}
+    return [0, *(place for place, row in enumerate(rows) if place and any(cell.strip() in names for cell in row))]

@@ -113,7 +113,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
     """Say which columns without a name are left out; one without any cell, behind a last separator, is not worth it."""
-    places = [str(place) for place, name in enumerate(columns, start=1) if not name and not empty[place - 1]]
+    places = [
+        str(place) for place, (name, void) in enumerate(zip(columns, empty, strict=True), 1) if not (name or void)
+    ]
     which = f"column {places[0]} has" if len(places) == 1 else f"columns {', '.join(places)} have"
     return [f"{which} no name and {'is' if len(places) == 1 else 'are'} left out"] if places else []
 

@@ -118,7 +118,7 @@ FILES: dict[str, tuple[str, str | bytes, Read | str]] = {
     "header in a comment": ("a.csv", "# " + PLAIN, Read()),
     "index column": ("a.csv", FRAME.to_csv(), Read(["column 1 has no name and is left out"])),
     "separator behind": ("a.csv", PLAIN.replace("\n", ",\n"), Read()),
-    "header again": ("a.csv", PLAIN[: PLAIN.index("\n") + 1] + PLAIN, Read(["line 2: the header again"])),
+    "header again": ("a.csv", PLAIN[: PLAIN.index("\n") + 1] + PLAIN, Read(["line 2: the header again, no row"])),
     "units row": (
         "a.csv",
         "".join([LINES_OF[0], ",%,ms\n", *LINES_OF[1:]]),
@@ -189,7 +189,12 @@ FILES: dict[str, tuple[str, str | bytes, Read | str]] = {
         "a.csv",
         lines([*ARCHS[:12]], ACC[:12], header="arch,acc")
         + lines(ARCHS[12:], ACC[12:], LAT[12:], header="arch,acc,lat"),
-        "fields, the header has 2",
+        Read(["line 14: another header: arch, acc, lat"]),
+    ),
+    "grown without a header": (
+        "a.csv",
+        lines(ARCHS[:12], ACC[:12], header="arch,acc") + "".join(LINES_OF[13:]),
+        "3 fields, the header has 2 (a header names every column)",
     ),
     "twice the same name": ("a.csv", table(acc=ACC, lat=LAT).replace("lat", "acc", 1), "duplicated column names: acc"),
     "of another space": (
