@@ -75,7 +75,25 @@ class Measured:
         what = "architecture occurs" if repeated == 1 else "architectures occur"
         copies = sum(self._alike(np.flatnonzero(self.row == row)) for row in np.flatnonzero(size > 1)[:1000])
         exact = f" ({copies:,} with equal values throughout)" if copies else ""
-        return [f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once{exact}"]
+        told = f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once{exact}"
+        return [told + self._differences(np.flatnonzero(size > 1))]
+
+    def _differences(self, rows: Rows) -> str:
+        """By how much the rows of one architecture differ, in metrics where that is a tenth of what the rows span."""
+        found = []
+        order = np.argsort(self.row, kind="stable")
+        begin = np.searchsorted(self.row[order], np.arange(int(self.row.max()) + 2))
+        for name, values in self.metrics.items():
+            finite = np.where(np.isfinite(values), values, np.nan)[order]
+            if np.isfinite(finite).sum() < 2:
+                continue
+            low, high = np.nanquantile(finite, [0.05, 0.95])
+            groups = (finite[begin[row] : begin[row + 1]] for row in rows)
+            widest = max((np.ptp(g[np.isfinite(g)]) for g in groups if np.isfinite(g).sum() > 1), default=0.0)
+            if widest > 0.1 * (high - low):
+                found.append(f"{name} by up to {widest:.3g}")
+        more = ", ..." if len(found) > 4 else ""
+        return f"; they differ: {', '.join(found[:4])}{more}" if found else ""
 
     def _alike(self, places: Rows) -> bool:
         columns = [values[places] for values in self.metrics.values()]

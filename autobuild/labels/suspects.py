@@ -25,8 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Key = Callable[[int], Hashable]
 
-FEWEST = 12  # values of a metric that are judged
-FEW, MANY = 0.1, 0.25  # shares of rows that may be outliers, or may be failures
+FEWEST = 8  # values of a metric that are judged
+FEW, MANY, HALF = 0.1, 0.25, 0.5  # shares of rows that may be outliers, or failures, or failures that have a usual mark
 _SENTINELS = {sign * (10.0**digits - 1) for digits in range(2, 10) for sign in (1, -1)} | {-1.0}
 _SENTINELS |= {sign * 10.0**digits for digits in range(5, 31) for sign in (1, -1)}
 _SCALES = {100.0: 10, 1000.0: 8, 1e6: 250}  # -> how far apart, as a ratio, the values of one unit may lie
@@ -81,8 +81,11 @@ def find_suspects(measured: Measured, key: Key, metrics: Collection[str] | None 
                 found.append(_told(name, measured, rule))
         found += _all_equal(name, measured)
     found += _unequal_twins(measured, odd, metrics)
-    found += _copies(measured, key)
-    return found
+    copies = _copies(measured, key)
+    copied = {number for suspect in copies for number in suspect.rows}
+    for name in odd if metrics is None else [name for name in odd if name in metrics]:
+        found += [suspect for suspect in _repeated(name, measured, key) if not copied.issuperset(suspect.rows)]
+    return found + copies
 
 
 def _told(name: str, measured: Measured, rule: _Odd) -> Suspect:
@@ -121,6 +124,11 @@ def _odd_values(name: str, values: FloatArray) -> list[_Odd]:
 
 def _next_odd(name: str, values: FloatArray) -> _Odd | None:
     positive, negative = (values > 0).mean(), (values < 0).mean()
+    marks = np.unique(values[values < 0])
+    if 0 < len(marks) <= 2 and np.isin(marks, list(_SENTINELS)).all() and negative <= HALF < positive + negative:
+        found = _negative(name, values)
+        if found:
+            return found
     if positive >= 1 - MANY:
         if found := _negative(name, values):
             return found
@@ -182,7 +190,7 @@ def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
     low, high = np.exp(logs[: at + 1]), np.exp(logs[at + 1 :])
     for scale, room in _SCALES.items():
         few, many, ratio = (low, high, scale) if len(low) <= len(high) else (high, low, 1 / scale)
-        if gaps[at] < np.log(scale) / 2 or many.max() / many.min() > room or len(many) < FEWEST / 2:
+        if gaps[at] < np.log(scale) / 2 or many.max() / many.min() > (room if len(many) >= 12 else 3):
             continue
         inside = (few * ratio >= many.min() * 0.8) & (few * ratio <= many.max() * 1.25)
         if not inside.all():
@@ -200,7 +208,7 @@ def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
 
 
 def _between(low: float, high: float) -> str:
-    return f"{np.sqrt(low * high):.2g}"
+    return f"{float(f'{np.sqrt(low * high):.2g}'):g}"
 
 
 def _far(name: str, values: FloatArray) -> _Odd | None:
@@ -213,17 +221,20 @@ def _far(name: str, values: FloatArray) -> _Odd | None:
         return None
     counts = np.searchsorted(np.sort(above), distinct, side="right")  # values up to each
     ratios = distinct[1:] / distinct[:-1]
-    percents = bool(name and _PERCENT.search(name)) and 1 < np.median(above) <= 100
-    gaps = np.flatnonzero((ratios >= 1.5) | (percents & (distinct[:-1] <= 100) & (distinct[1:] > 100)))
+    share = np.median(above) <= 1
+    bound = 1 if share else 100 if np.median(above) <= 100 else np.inf
+    bound = bound if name and _PERCENT.search(name) else np.inf
+    gaps = np.flatnonzero((ratios >= 1.5) | ((distinct[:-1] <= bound) & (distinct[1:] > bound)))
+    whole = bool((above[above < distinct[-1]] % 1 == 0).any())
     for at in gaps[::-1]:  # from the largest down
         beyond = len(above) - counts[at]
-        if beyond > MANY * len(above):
+        if beyond > HALF * len(above):
             break
         rest, top, ratio = above[above <= distinct[at]], distinct[at + 1 :], ratios[at]
         wide = np.log(np.quantile(rest, 0.95) / np.quantile(rest, 0.05))
         far = ratio >= _RATIO_ABOVE and np.log(ratio) > 1.5 * wide and beyond <= FEW * len(above)
-        mark = ratio >= 1.5 and bool(np.isin(top, list(_SENTINELS)).all()) and (beyond > 1 or ratio >= 3)
-        percent = percents and distinct[at] <= 100 < distinct[at + 1]
+        mark = ratio >= 1.5 and bool(np.isin(top, list(_SENTINELS)).all()) and (beyond > 1 or ratio >= 3 or not whole)
+        percent = distinct[at] <= bound < distinct[at + 1]
         if far or mark or (percent and beyond <= FEW * len(above)):
             what = "a usual mark of a failure, " if np.isin(top, list(_SENTINELS)).all() else ""
             why = f"{what}{ratio:.3g} times the next of the other {len(rest):,} ({distinct[at]:.6g})"
@@ -297,6 +308,26 @@ def _all_equal(name: str, measured: Measured) -> list[Suspect]:
     others = tuple(measured.numbers[place] for place in np.flatnonzero(finite & (values != value)))
     told = f"{name}: {value:.6g} in {most:,} of {finite.sum():,} rows; other values only in "
     return [Suspect(name, others, told + name_rows(measured.word, others))]
+
+
+def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
+    """One value amid the others in many rows of a metric whose values hardly ever repeat."""
+    values = measured.metrics[name]
+    finite = values[np.isfinite(values)]
+    if len(finite) < FEWEST:
+        return []
+    distinct, counts = np.unique(finite, return_counts=True)
+    most, value = int(counts.max()), distinct[counts.argmax()]
+    rest = len(finite) - most
+    if most < max(5, 0.08 * len(finite)) or rest < FEWEST or len(distinct) - 1 < 0.95 * rest:
+        return []
+    places = np.flatnonzero(values == value)
+    if value in (distinct[0], distinct[-1]) or len({key(int(measured.row[place])) for place in places}) < 5:
+        return []  # a bound that metrics reach, or one network written in several ways
+    numbers = tuple(measured.numbers[place] for place in places)
+    where = name_rows(measured.word, numbers)
+    text = f"{name}: {value:.6g} ({most:,} times) in {where}, and the other values hardly repeat: copied?"
+    return [Suspect(name, numbers, text)]
 
 
 def _unequal_twins(measured: Measured, odd: dict[str, list[_Odd]], metrics: Collection[str] | None) -> list[Suspect]:

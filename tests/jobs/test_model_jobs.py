@@ -352,12 +352,14 @@ def test_mistakes_in_a_target_are_told_before_anything_is_fitted(
 ) -> None:
     pd.read_csv("labels.csv").rename(columns={"acc": "top-1"}).assign(run="r1").to_csv("odd.csv", index=False)
     monkeypatch.setattr("autobuild.models.fitting._fit_learned", lambda *_, **__: pytest.fail("fitted"))
-    for text, said in {
-        "100*top-1": "write `top-1`",
-        "top_1": "did you mean `top-1`",
-        "run": "the column 'run' is no metric: text",
-        "`top-1": "position 1: a name in backticks",
-        "`top-1` +": "not an expression",
-    }.items():
-        assert main(["build", "space=toy.yaml", "labels=odd.csv", f"target={text}", "model=gp", "out=x"]) == 2
+    for number, (text, said) in enumerate(
+        {
+            "100*top-1": "write `top-1`",
+            "top_1": "did you mean `top-1`",
+            "run": "the column 'run' is no metric: text",
+            "`top-1": "position 1: a name in backticks",
+            "`top-1` +": "not an expression",
+        }.items()
+    ):
+        assert main(["build", "space=toy.yaml", "labels=odd.csv", f"target={text}", "model=gp", f"out=x{number}"]) == 2
         assert said in capsys.readouterr().err

@@ -59,6 +59,13 @@ CASES = {
         "mark",
     ),
     "failed measurements": ("latency_ms", dict.fromkeys((3, 9), -1), "latency_ms: -1 (2 times) in rows 4, 10", "mark"),
+    "half failed": (
+        "acc",
+        dict.fromkeys(range(30), -1),
+        "acc: -1 (30 times) in rows 1, 2, 3, 4, 5, 6 and 24 more",
+        "mark",
+    ),
+    "beyond 1 among fractions": ("fraction", {3: 1.77}, "accuracy: 1.77 in row 4", "times the next"),
     "negative latencies": ("latency_ms", {3: -12.25, 5: -3.5}, "latency_ms: -12.25, -3.5 in rows 4, 6", "negative"),
     "a fraction": ("acc", {12: 0.91}, "acc: 0.91 in row 13", "100 times smaller than the other 59: another unit?"),
     "fractions": (
@@ -96,6 +103,8 @@ def test_slips_are_named_with_their_rows(case: str, frame: pd.DataFrame, mbv3: S
     metric, slips, where, why = CASES[case]
     if case == "seconds":  # of a kind of networks that are about as fast
         frame["latency_ms"] = frame["latency_ms"].rank() / 20 + 6
+    if metric == "fraction":
+        metric, frame["accuracy"] = "accuracy", 0.75 + 0.04 * frame.pop("acc").rank() / N
     frame.loc[list(slips), metric] = list(slips.values())
     (told,) = warned(frame, mbv3)
     assert told.startswith(where)
@@ -117,19 +126,20 @@ def test_labels_as_they_are_raise_no_alarm(frame: pd.DataFrame, mbv3: SearchSpac
 @pytest.mark.parametrize("seed", range(20))
 def test_random_metrics_of_any_tail_raise_no_alarm(seed: int, mbv3: SearchSpace) -> None:
     rng = np.random.default_rng(seed)
-    archs = [str(arch) for arch in mbv3.sample(N, seed=5)]
+    n = (10, 25, 60, 400)[seed % 4]
+    archs = [str(arch) for arch in mbv3.sample(n, seed=5)]
     shapes = {
-        "normal": rng.normal(size=N),
-        "uniform": rng.uniform(size=N),
-        "lognormal": np.exp(rng.normal(0, 1.5, N)),
-        "gamma": rng.gamma(0.7, 2, N),
-        "pareto": rng.pareto(1.5, N) + 1,
-        "params": np.round(np.exp(rng.uniform(np.log(1e6), np.log(1e9), N))),
-        "acc": 100 * rng.beta(5, 1.2, N),
-        "fid": 5 + rng.gamma(1, 20, N),
-        "loss": -rng.gamma(1, 1, N),
-        "correlation": rng.uniform(-0.2, 0.9, N),
-        "bimodal": np.where(rng.uniform(size=N) < 0.3, rng.normal(10, 0.1, N), rng.normal(90, 3, N)),
+        "normal": rng.normal(size=n),
+        "uniform": rng.uniform(size=n),
+        "lognormal": np.exp(rng.normal(0, 1.5, n)),
+        "gamma": rng.gamma(0.7, 2, n),
+        "pareto": rng.pareto(1.5, n) + 1,
+        "params": np.round(np.exp(rng.uniform(np.log(1e6), np.log(1e9), n))),
+        "acc": 100 * rng.beta(5, 1.2, n),
+        "fid": 5 + rng.gamma(1, 20, n),
+        "loss": -rng.gamma(1, 1, n),
+        "correlation": rng.uniform(-0.2, 0.9, n),
+        "bimodal": np.where(rng.uniform(size=n) < 0.3, rng.normal(10, 0.1, n), rng.normal(90, 3, n)),
     }
     assert warned(pd.DataFrame({"arch": archs, **shapes}), mbv3) == []
 
@@ -137,6 +147,8 @@ def test_random_metrics_of_any_tail_raise_no_alarm(seed: int, mbv3: SearchSpace)
 def test_one_value_nearly_everywhere(frame: pd.DataFrame, mbv3: SearchSpace) -> None:
     (told,) = warned(frame.assign(acc=[71.5] * (N - 1) + [80.0]), mbv3)
     assert told == "acc: 71.5 in 59 of 60 rows; other values only in row 60"
+    (told,) = warned(frame.assign(acc=frame["acc"].where(np.arange(N) % 6 > 0, frame["acc"][30])), mbv3)
+    assert told.startswith(f"acc: {frame['acc'][30]:.6g} (10 times) in rows 1, 7, 13, 19, 25, 31 and 4 more")
     (told,) = warned(frame.assign(acc=71.5), mbv3)
     assert told == "acc: 71.5 in every row: nothing can be learned from it"
 
@@ -147,7 +159,9 @@ def test_repeated_rows(frame: pd.DataFrame, mbv3: SearchSpace, with_identity: Se
     with pytest.warns(LabelWarning):
         labels = LabelledSet.from_frame(pd.concat([frame, twin], ignore_index=True), mbv3)
     assert len(labels) == N
-    assert labels.notes == ["5 rows averaged: 2 architectures occur more than once (1 with equal values throughout)"]
+    (note,) = labels.notes
+    assert note.startswith("5 rows averaged: 2 architectures occur more than once (1 with equal values throughout); ")
+    assert f"they differ: acc by up to {abs(frame['acc'][4] - 70):.3g}, latency_ms by up to" in note
     assert {suspect.metric for suspect in labels.suspects} == {"acc", "latency_ms", "gain"}
     assert "in rows 5, 61, 62, which hold the same architecture and are averaged" in labels.warnings[0]
     copied = frame.copy()
