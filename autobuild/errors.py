@@ -70,6 +70,10 @@ class EvaluationError(AutobuildError, RuntimeError):
         self.retry = retry
 
 
+class LabelWarning(UserWarning):
+    """Labels that look like slips: they are used as they are, and the warning names their rows."""
+
+
 class Pruned(Exception):
     """Ends an evaluation early; raised by the ``report`` that it calls, or by the evaluator itself."""
 
@@ -85,5 +89,6 @@ def nearest(given: object, accepted: Iterable[object], *, limit: int = 20) -> st
     names = [str(name) for name in accepted]
     close = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
     listed = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
-    guess = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
+    # What is quoted already stands as it is to be typed.
+    guess = f"did you mean {' or '.join(n if n.endswith('`') else repr(n) for n in close)}? " if close else ""
     return f"{guess}(accepted: {listed or 'none'})"

@@ -91,7 +91,9 @@ class Rounds:
     ) -> None:
         if acquisition not in ACQUISITIONS:
             raise ConfigError(f"acquisition={acquisition!r}: {nearest(acquisition, ACQUISITIONS)}")
-        labels.target(target, costs)  # an unusable one is refused here, before anything is fitted
+        target = labels.target(
+            target, costs
+        ).expression.text  # an unusable one is refused here, before anything is fitted
         self.labels, self.target, self.family = labels, target, model
         self.acquisition, self.seed, self.costs, self.options = acquisition, seed, costs or {}, options
         self.number = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from autobuild.errors import ConfigError, TargetError, nearest
-from autobuild.labels.target import MAX_LENGTH, TargetExpression
+from autobuild.labels.target import MAX_LENGTH, TargetExpression, hide_quoted, split_name
 from autobuild.labels.terms import linear_form, number_of
 from autobuild.spaces.additive import Additive, FloatArray, weighted_sum
 
@@ -122,7 +122,7 @@ def find_metric(name: str, metrics: Mapping[str, object], limit: str) -> str:
     """
     if name in metrics:
         return name
-    base, _, bare = name.rpartition(".")
+    base, bare = split_name(name)
     hits = [bare] if base and bare in metrics else [k for k in (f"label.{name}", f"cost.{name}") if k in metrics]
     if len(hits) == 1:
         return hits[0]
@@ -131,16 +131,17 @@ def find_metric(name: str, metrics: Mapping[str, object], limit: str) -> str:
     raise ConfigError(f"limit {limit!r}: no additive table of {name!r}: {nearest(name, metrics)}")
 
 
-def parse_where(text: str) -> tuple[Limit, ...]:
+def parse_where(text: str, columns: Collection[str] = ()) -> tuple[Limit, ...]:
     """Read limits such as ``"4 <= latency_gpu <= 8 and 2*macs + params < 6e8"``, in the order of the text.
 
-    Both sides of a comparison are expressions as in a target. Limits on one metric are kept apart, however many.
+    Both sides of a comparison are expressions as in a target; one that is exactly a name in ``columns`` means that.
+    Limits on one metric are kept apart, however many.
 
     Raises:
         TargetError: Not text, empty, too long, or anything but comparisons with ``< <= > >=`` joined by ``and``; a
             comparison without a metric, or with a bound that is no finite number.
     """
-    reader = _Reader(text)
+    reader = _Reader(text, columns)
     return tuple(limit for comparison in reader.comparisons() for limit in reader.limits(comparison))
 
 
@@ -165,7 +166,7 @@ def _known(name: str, metrics: Mapping[str, object]) -> bool:
 class _Reader:
     """Splits a text into comparisons and hands each side to the parser of target expressions."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, columns: Collection[str]) -> None:
         if not isinstance(text, str):
             raise TargetError(f"where {text!r}: limits are text ({_ACCEPTED})")
         self.text = text.strip()
@@ -173,6 +174,11 @@ class _Reader:
             raise TargetError(f"where {text!r} is empty ({_ACCEPTED})")
         if len(self.text) > MAX_LENGTH:
             raise TargetError(f"where {self.text[:40]!r}...: {len(self.text):,} characters, at most {MAX_LENGTH:,}")
+        self.columns = columns
+        try:
+            self.plain, self.words = hide_quoted(self.text)
+        except ValueError:
+            self.refuse("a name in backticks stands alone, between two of them, as in `top-1` >= 70")
 
     def refuse(self, problem: str) -> NoReturn:
         shown = self.text if len(self.text) <= 200 else self.text[:200] + "..."
@@ -180,15 +186,15 @@ class _Reader:
 
     def comparisons(self) -> list[ast.Compare]:
         """The comparisons that ``and`` joins."""
-        if "#" in self.text:  # the parser would take the rest for a comment
+        if "#" in self.plain:  # the parser would take the rest for a comment
             self.refuse("'#' is not accepted")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                tree = ast.parse(self.text, mode="eval").body
+                tree = ast.parse(self.plain, mode="eval").body
         except SyntaxError as error:
             self.refuse(
-                "one '=' is no comparison: write <= or >=" if _assigns(self.text) else f"not limits ({error.msg})"
+                "one '=' is no comparison: write <= or >=" if _assigns(self.plain) else f"not limits ({error.msg})"
             )
         except (RecursionError, MemoryError, ValueError):
             self.refuse("not limits, or nested too deep")
@@ -223,12 +229,16 @@ class _Reader:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr):
             self.refuse("'&' and '|' are not accepted: join limits by 'and'")
         try:
-            return TargetExpression.parse(self.segment(node))
+            return TargetExpression.parse(self.segment(node), self.columns)
         except TargetError as error:
             raise TargetError(f"where {self.text!r}: {error}") from None
 
     def segment(self, node: ast.expr) -> str:
-        return ast.get_source_segment(self.text, node) or ""
+        """The text of a node, as it was written."""
+        found = ast.get_source_segment(self.plain, node) or ""
+        for word, name in self.words.items():
+            found = found.replace(word, name)
+        return found
 
     def limit(self, left: TargetExpression, sense: str, strict: bool, right: TargetExpression) -> Limit:
         if not left.names and not right.names:

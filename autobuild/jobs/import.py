@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError
+from autobuild.errors import ConfigError, LabelWarning
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.steps import show_notes
 
 if TYPE_CHECKING:
     from autobuild.labels import LabelledSet
@@ -36,7 +38,7 @@ def run(config: Mapping[str, Any]) -> int:
                 labels.frame.to_csv(path, index=False, lineterminator="\n")
             missing = {name: int(count) for name, count in labels.frame[labels.metrics].isna().sum().items() if count}
             folder.record(n=len(labels), space=labels.space.name, labels=labels.metrics, missing=missing)
-            folder.record(notes=labels.notes, content_hash=labels.content_hash)
+            folder.record(notes=labels.notes, warnings=labels.warnings, content_hash=labels.content_hash)
             _show(labels, folder.dir / "labels.csv")
         else:
             say(str(folder.dir / "labels.csv"))
@@ -52,7 +54,9 @@ def _read(config: Mapping[str, Any]) -> LabelledSet:
     name = config["space"] or raw.space
     if name is None:
         raise ConfigError(f"{config['path']}: its form does not say which search space it belongs to: give space=")
-    return LabelledSet.from_table(raw, load_space(name), config["n"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelWarning)  # said by the job
+        return LabelledSet.from_table(raw, load_space(name), config["n"])
 
 
 def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
@@ -79,7 +83,6 @@ def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
 
 def _show(labels: LabelledSet, place: Path) -> None:
     heading(f"{len(labels):,} labelled architectures of {labels.space.name}")
-    for note in labels.notes:
-        say(f"note: {note}")
+    show_notes(labels)
     table(labels.describe(), rows=40, columns=["metric", "count", "missing", "mean", "min", "median", "max"])
     say(f"\n{place}")

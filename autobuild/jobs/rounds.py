@@ -47,7 +47,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     from autobuild.jobs import steps
 
     labels = _labels(config)
-    outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels.space)
+    outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels)
     exact = steps.costs(config, labels.space)
     how = {key: config[key] for key in ("model", "acquisition", "seed")}
     asking = Rounds(labels, config["target"], costs=exact, **how)
@@ -142,7 +142,7 @@ def _looked_up(config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
     return outcomes
 
 
-def _trained(folder: Run, config: Mapping[str, Any], space: SearchSpace) -> Outcomes:
+def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
     """Evaluation by what ``evaluator=`` names, here or on a cluster.
 
     Raises:
@@ -152,14 +152,15 @@ def _trained(folder: Run, config: Mapping[str, Any], space: SearchSpace) -> Outc
     from autobuild.jobs.places import evaluator_of, place_of
     from autobuild.labels import TargetExpression
 
-    own = config["evaluator"] == "train"
+    own, space = config["evaluator"] == "train", labels.space
     try:
         evaluator = evaluator_of(config, space)
     except EvaluationError as error:
         hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if own else ""
         raise EvaluationError(f"{error}{hint}") from None
     how: dict[str, Any] = {"evaluator": None if own else evaluator}
-    how["latency"] = own and any(name.endswith("latency_ms") for name in TargetExpression.parse(config["target"]).names)
+    target = TargetExpression.parse(config["target"], labels.metrics)
+    how["latency"] = own and any(name.endswith("latency_ms") for name in target.names)
     seeds = list(dict.fromkeys(config["seeds"]))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:

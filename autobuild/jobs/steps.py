@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, LabelError, TargetError
+from autobuild.errors import ConfigError, LabelError, LabelWarning, TargetError
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 # Numbers of a fit that describe the model rather than this run of it; told under other names, or of no use to a reader.
+_WARNINGS = 8  # values that look wrong: how many are listed
 _NOT_RECORDED = ("target", "seed", "notes", "label_hash", "members", "model")
 
 
@@ -47,12 +49,59 @@ def read_labels(config: Mapping[str, Any], *, quiet: bool = False) -> LabelledSe
 
     _check_test(config)
     space = ab.space(config["space"])
-    labels = ab.LabelledSet.read(label_source(config, space), space, n=config["n"])
+    labels = _read(config, label_source(config, space), space, config["n"])
     if not quiet:
         say(f"{len(labels):,} labelled architectures of {space.name} ({Path(labels.source).name})")
-        for note in labels.notes:
-            say(f"note: {note}")
+        show_notes(labels)
     return labels
+
+
+def show_notes(labels: LabelledSet) -> None:
+    """Say what the user should know of labels, and which values look wrong."""
+    for note in labels.notes:
+        say(f"note: {note}")
+    for text in labels.warnings[:_WARNINGS]:
+        say(f"warning: {text}")
+    if len(labels.warnings) > _WARNINGS:
+        say(f"warning: {len(labels.warnings) - _WARNINGS:,} more values or rows look wrong (LabelledSet.warnings)")
+
+
+def _read(config: Mapping[str, Any], source: str, space: SearchSpace, n: int | None = None) -> LabelledSet:
+    """Read labels, less the rows that ``filter`` leaves out."""
+    from autobuild.labels import LabelledSet
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelWarning)  # said by the job
+        labels = LabelledSet.read(source, space, n=n)
+    return labels if config.get("filter") is None else filtered(labels, config["filter"])
+
+
+def filtered(labels: LabelledSet, text: str) -> LabelledSet:
+    """The labels whose rows keep the limits in ``text``; a missing value breaks none.
+
+    Raises:
+        TargetError: The limits cannot be read.
+        ConfigError: They name what is no metric of these labels.
+        LabelError: No row is left.
+    """
+    import numpy as np
+
+    from autobuild.construct import parse_where
+
+    limits = parse_where(text, labels.metrics)
+    try:
+        columns = {n: find_name(n, labels.metrics, (), lim.text)[1] for lim in limits for n in lim.expression.names}
+    except TargetError as error:
+        raise ConfigError(str(error).replace("target", "filter", 1)) from None
+
+    def keep(metrics: Mapping[str, Any]) -> Any:
+        kept = np.ones(len(next(iter(metrics.values()))), dtype=bool)
+        for limit in limits:
+            values = limit.evaluate(lambda name: metrics[columns[name]])
+            kept &= limit.holds(values) | np.isnan(values)
+        return kept
+
+    return labels.filter(keep, f"rows that break filter={text!r} are left out")
 
 
 def _check_test(config: Mapping[str, Any]) -> None:
@@ -110,7 +159,8 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
 
     checkpoint = folder.path("checkpoint")
     checkpoint.mkdir(exist_ok=True)
-    with Phases() as phases:
+    with Phases() as phases, warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelWarning)  # said when the labels were read
         model = ab.fit(
             labels,
             config["target"],
@@ -202,12 +252,10 @@ def _fresh_tests(
 
 
 def _test_labels(config: Mapping[str, Any], space: SearchSpace, labels: LabelledSet | None) -> LabelledSet:
-    import autobuild as ab
-
     if config["test"] != "rest":
-        return ab.LabelledSet.read(config["test"], space)
+        return _read(config, config["test"], space)
     assert labels is not None
-    everything = ab.LabelledSet.read(label_source(config, space), space)
+    everything = _read(config, label_source(config, space), space)
     seen = set(labels.keys)
     rest = [row for row, key in enumerate(everything.keys) if key not in seen]
     if not rest:
@@ -260,9 +308,9 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
         return None
     else:
         space = ab.FittedModel.load(str(saved_model(config))).space
-        labels = ab.LabelledSet.read(config["labels"], space, n=config["n"])
+        labels = _read(config, config["labels"], space, config["n"])
     exact = costs(config, labels.space)
-    for limit in parse_where(how["where"]) if how.get("where") is not None else ():
+    for limit in parse_where(how["where"], [*labels.metrics, *exact]) if how.get("where") is not None else ():
         for name in limit.expression.names:
             columns = labels.metrics if "." in name else [own for own in labels.metrics if own not in exact]
             try:

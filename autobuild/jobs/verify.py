@@ -77,10 +77,10 @@ def verify_step(
             return
         from autobuild.evaluate import Place
         from autobuild.jobs import measuring, pictures, steps
-        from autobuild.labels import TargetExpression
 
-        space, expression = labels.space, TargetExpression.parse(config["target"])
-        usable = labels.target(expression, steps.costs(config, space))
+        space = labels.space
+        usable = labels.target(config["target"], steps.costs(config, space))
+        expression = usable.expression
         best = [usable.labels.archs[row] for row in usable.values.argsort(kind="stable")[::-1][:_LABELLED]]
         top = built.head(how["top"])
         archs = [space.parse(text) for text in top["arch"]]

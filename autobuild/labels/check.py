@@ -2,48 +2,147 @@
 
 from __future__ import annotations
 
-import math
 import numbers
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from autobuild.errors import LabelError, SpaceError
-from autobuild.labels.tables import RawTable
-from autobuild.spaces import Architecture, SearchSpace
+from autobuild.labels.columns import is_missing, number_column, text_number
+from autobuild.labels.raw_table import ARCH_ALIASES, RawTable, no_architectures
+from autobuild.spaces import Architecture, SearchSpace, load_space, space_names
 
 FloatArray = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
 
 SHOWN = 20
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "-nan", "#n/a"})
-_BOOLEANS = {"true": 1.0, "false": 0.0}
+PROBED = 50  # cells of a column that are parsed to see whether it holds architectures
 
 
 class _Unusable(ValueError):
-    """A cell that is not what its column holds; the text is the reason."""
+    """A cell that is no architecture; the text is the reason."""
 
 
-def check_table(table: RawTable, space: SearchSpace, n: int | None) -> tuple[list[Architecture], dict[str, FloatArray]]:
+@dataclass(frozen=True)
+class Measured:
+    """The rows of a file before those of equal architectures are averaged.
+
+    Attributes:
+        numbers: Number (or name) of each row in the file, ``m`` in all.
+        word: What a row is called: line, row, key...
+        row: The row of the labelled set that it belongs to, shape ``(m,)``.
+        metrics: Metric -> its values, shape ``(m,)``.
+    """
+
+    numbers: tuple[int | str, ...]
+    word: str
+    row: Rows
+    metrics: dict[str, FloatArray]
+
+    def take(self, places: Rows, row: Rows) -> Measured:
+        """Some of the rows, ``row`` being where they belong now."""
+        metrics = {name: values[places] for name, values in self.metrics.items()}
+        return Measured(tuple(self.numbers[place] for place in places), self.word, row, metrics)
+
+    def of(self, rows: Rows) -> Measured:
+        """What belongs to some rows of the labelled set, which become rows 0, 1, ..."""
+        new = np.full(int(self.row.max(initial=-1)) + 1, -1)
+        new[rows] = np.arange(len(rows))
+        places = np.flatnonzero(new[self.row] >= 0)
+        return self.take(places, new[self.row[places]])
+
+    def averaged(self) -> dict[str, FloatArray]:
+        """Every metric of every row of the set: the mean, without missing and infinite values where others are left."""
+        first = np.unique(self.row, return_index=True)[1]
+        size = np.bincount(self.row)
+        merged = {}
+        for name, values in self.metrics.items():
+            finite = np.isfinite(values)
+            count = np.bincount(self.row[finite], minlength=len(first))
+            total = np.bincount(self.row[finite], weights=values[finite], minlength=len(first))
+            merged[name] = np.where((count > 0) & (size > 1), total / np.maximum(count, 1), values[first])
+        return merged
+
+    def note(self) -> list[str]:
+        """Say how many rows were averaged; empty where all architectures differ."""
+        size = np.bincount(self.row)
+        repeated = int((size > 1).sum())
+        if not repeated:
+            return []
+        what = "architecture occurs" if repeated == 1 else "architectures occur"
+        copies = sum(self._alike(np.flatnonzero(self.row == row)) for row in np.flatnonzero(size > 1)[:1000])
+        exact = f" ({copies:,} with equal values throughout)" if copies else ""
+        told = f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once{exact}"
+        return [told + self._differences(np.flatnonzero(size > 1))]
+
+    def _differences(self, rows: Rows) -> str:
+        """By how much the rows of one architecture differ, in metrics where that is a tenth of what the rows span."""
+        found = []
+        order = np.argsort(self.row, kind="stable")
+        begin = np.searchsorted(self.row[order], np.arange(int(self.row.max()) + 2))
+        for name, values in self.metrics.items():
+            finite = np.where(np.isfinite(values), values, np.nan)[order]
+            if np.isfinite(finite).sum() < 2:
+                continue
+            low, high = np.nanquantile(finite, [0.05, 0.95])
+            groups = (finite[begin[row] : begin[row + 1]] for row in rows)
+            widest = max((np.ptp(g[np.isfinite(g)]) for g in groups if np.isfinite(g).sum() > 1), default=0.0)
+            if widest > 0.1 * (high - low):
+                found.append(f"{name} by up to {widest:.3g}")
+        more = ", ..." if len(found) > 4 else ""
+        return f"; they differ: {', '.join(found[:4])}{more}" if found else ""
+
+    def _alike(self, places: Rows) -> bool:
+        columns = [values[places] for values in self.metrics.values()]
+        return bool(columns) and all(np.array_equal(c, np.full_like(c, c[0]), equal_nan=True) for c in columns)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a table holds.
+
+    Attributes:
+        archs: Architectures, each once, in the order of their first row.
+        measured: The rows.
+        notes: What the user should know.
+        ignored: Column that is no metric -> why.
+    """
+
+    archs: list[Architecture]
+    measured: Measured
+    notes: list[str]
+    ignored: dict[str, str] = field(default_factory=dict)
+
+
+def check_table(table: RawTable, space: SearchSpace, n: int | None) -> Checked:
     """Parse the first ``n`` rows (all by default).
 
-    Returns:
-        The architecture of every row, and every metric column with shape ``(rows,)``; missing cells are NaN.
+    Columns that hold no numbers are left out, and cells of a metric that are none are missing; ``notes`` says so.
 
     Raises:
-        LabelError: ``n`` is out of range, or rows are unusable: one error counts them all and shows the first 20 with
-            number, value and reason.
+        LabelError: ``n`` is out of range, no column holds architectures, none holds numbers, or rows are unusable: one
+            error counts them all and shows the first 20 with number, value and reason.
     """
     rows = row_count(n, len(table.numbers), table.source)
+    table = _find_architectures(table, space, rows)
+    if rows > 1 and _holds_units(table, space):
+        told = ", ".join(str(next(iter(cells))) for name, cells in table.columns.items() if name != "arch")
+        note = f"{table.named([0])} holds units ({told}), no architecture: no row"
+        table, rows = replace(table.without(0), notes=[*table.notes, note]), rows - 1
     bad: dict[int, list[str]] = {row: [reason] for row, reason in table.bad.items() if row < rows}
     archs = _architectures(table, space, rows, bad)
-    metrics = {name: _metric(table, name, rows, bad) for name in table.columns if name != "arch"}
     if bad:
-        raise LabelError(_listing(table, rows, bad))
-    return [arch for arch in archs if arch is not None], metrics
+        raise LabelError(_listing(table, rows, bad, space))
+    metrics, notes, ignored = _metrics(table, rows)
+    place: dict[str, int] = {}
+    kept = [arch for arch in archs if arch is not None]
+    row = np.array([place.setdefault(str(arch), len(place)) for arch in kept], dtype=np.int64)
+    measured = Measured(tuple(table.numbers[:rows]), table.word, row, metrics)
+    first = np.unique(row, return_index=True)[1]
+    return Checked([kept[at] for at in first], measured, [*table.notes, *notes, *measured.note()], ignored)
 
 
 def row_count(n: int | None, rows: int, source: str) -> int:
@@ -55,30 +154,57 @@ def row_count(n: int | None, rows: int, source: str) -> int:
     return int(n)
 
 
-def average_duplicates(
-    archs: list[Architecture], metrics: dict[str, FloatArray]
-) -> tuple[list[Architecture], dict[str, FloatArray], list[str]]:
-    """Average the rows of equal architectures, metric by metric, at the place of the first.
+def _find_architectures(table: RawTable, space: SearchSpace, rows: int) -> RawTable:
+    """The table whose column ``arch`` holds architectures: the one of that name, else the one whose texts parse."""
+    usual = [name for name in ("arch", *ARCH_ALIASES) if name in table.columns]
+    shares = {name: _share(table.columns[name], space, rows) for name in usual}
+    found = next((name for name in usual if shares[name]), None)
+    if found is None:
+        others = {name: _share(cells, space, rows) for name, cells in table.columns.items() if name not in usual}
+        best = max(others.values(), default=0.0)
+        likely = [name for name, share in others.items() if share == best]
+        if best >= 0.5 and len(likely) == 1:
+            found = likely[0]
+        elif usual:  # the rows say what is wrong with them
+            found = usual[0]
+        elif best >= 0.5:
+            raise no_architectures(table, f", and several that hold architectures ({', '.join(likely)}): rename one")
+        else:
+            raise no_architectures(table, f", and none of another name holds architectures of {space.name}")
+    return table if found == "arch" else table.with_arch(found)
 
-    Missing and infinite values are left out of an average; where nothing is left, the first value stays.
-    Also returns what to tell the user, empty where all architectures differ.
-    """
-    place: dict[str, int] = {}
-    group = np.array([place.setdefault(str(arch), len(place)) for arch in archs], dtype=np.int64)
-    if len(place) == len(archs):
-        return archs, metrics, []
-    first = np.unique(group, return_index=True)[1]
-    merged = {}
-    for name, values in metrics.items():
-        finite = np.isfinite(values)
-        count = np.bincount(group[finite], minlength=len(place))
-        total = np.bincount(group[finite], weights=values[finite], minlength=len(place))
-        merged[name] = np.where(count > 0, total / np.maximum(count, 1), values[first])
-    size = np.bincount(group)
-    repeated = int((size > 1).sum())
-    what = "architecture occurs" if repeated == 1 else "architectures occur"
-    note = f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once"
-    return [archs[row] for row in first], merged, [note]
+
+def _share(cells: Sequence[Any], space: SearchSpace, rows: int) -> float:
+    """The share of a column's cells that are architectures, by a look at some of them all over the table."""
+    places = np.unique(np.linspace(0, rows - 1, min(rows, PROBED)).astype(int))
+    at = cells.iloc if hasattr(cells, "iloc") else cells
+    known: dict[str, Architecture | str] = {}
+    good = 0
+    for place in places:
+        try:
+            _architecture(at[int(place)], space, known)
+            good += 1
+        except _Unusable:
+            pass
+    return good / len(places)
+
+
+def _holds_units(table: RawTable, space: SearchSpace) -> bool:
+    """Whether the first row is a second header: no architecture and no number, and some text in a metric's place."""
+    first = {name: next(iter(cells)) for name, cells in table.columns.items()}
+    texts = [cell for name, cell in first.items() if name != "arch"]
+    if not all(isinstance(cell, str) and text_number(cell) is None for cell in texts) or not any(map(_filled, texts)):
+        return False
+    try:
+        _architecture(first["arch"], space, {})
+    except _Unusable:
+        second = table.columns["arch"]
+        return _share(second[1:], space, len(table.numbers) - 1) > 0
+    return False
+
+
+def _filled(cell: object) -> bool:
+    return isinstance(cell, str) and bool(cell.strip())
 
 
 def _architectures(
@@ -101,7 +227,7 @@ def _architecture(cell: object, space: SearchSpace, known: dict[str, Architectur
     if isinstance(cell, Architecture):
         cell = str(cell)
     if not isinstance(cell, str):
-        if _is_missing(cell):
+        if is_missing(cell):
             raise _Unusable("no architecture")
         lost = (
             ": a number has lost its leading zeros, read the column as text" if isinstance(cell, numbers.Real) else ""
@@ -121,63 +247,83 @@ def _architecture(cell: object, space: SearchSpace, known: dict[str, Architectur
     return found
 
 
-def _metric(table: RawTable, name: str, rows: int, bad: dict[int, list[str]]) -> FloatArray:
-    cells = table.columns[name][:rows]
-    if isinstance(cells, pd.Series) and pd.api.types.is_numeric_dtype(cells) and cells.dtype.kind != "c":
-        return np.asarray(cells.to_numpy(dtype=np.float64, na_value=np.nan))
-    convert = _from_text if table.from_text else _from_object
-    values = np.full(rows, np.nan)
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = convert(cell)
-        except _Unusable as error:
-            if row not in table.bad:
-                bad.setdefault(row, []).append(f"{name} {_short(cell)}: {error}")
-    return values
+def _metrics(table: RawTable, rows: int) -> tuple[dict[str, FloatArray], list[str], dict[str, str]]:
+    """Metric -> values, what to tell, and why the other columns are none."""
+    metrics: dict[str, FloatArray] = {}
+    notes: list[str] = []
+    ignored: dict[str, str] = {}
+    commas = table.separator not in (",", "") and not any(
+        "." in cell and text_number(cell) is not None
+        for name, cells in table.columns.items()
+        if name != "arch"
+        for cell in cells[:rows]
+        if isinstance(cell, str)
+    )
+    used_commas = False
+    for name, cells in table.columns.items():
+        if name == "arch":
+            continue
+        column = number_column(cells[:rows], decimal_commas=commas)
+        used_commas |= column.commas
+        if column.values is None:
+            ignored[name] = column.problem
+            continue
+        metrics[name] = column.values
+        if column.unit:
+            notes.append(f"{name}: the unit {column.unit!r} behind every number is left out")
+        if column.texts:
+            told = [f"{text!r} ({table.named(places)})" for text, places in list(column.texts.items())[:4]]
+            more = f" and {len(column.texts) - 4} other texts" if len(column.texts) > 4 else ""
+            count = sum(map(len, column.texts.values()))
+            is_none = "cell is no number and counts" if count == 1 else "cells are no numbers and count"
+            notes.append(f"{name}: {count:,} {is_none} as missing: {', '.join(told)}{more}")
+    if used_commas:
+        notes.append("decimal commas are read as points: 0,75 is 0.75")
+    if ignored and not metrics:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(ignored.items())[:SHOWN])
+        raise LabelError(f"{table.source}: no column beside {'arch'!r} holds numbers: {reasons}")
+    by_reason: dict[str, list[str]] = {}
+    for name, why in ignored.items():
+        by_reason.setdefault(why, []).append(name)
+    notes += [
+        f"no metric{'s' if len(names) > 1 else ''}, left out: {_listed(names)} ({why})"
+        for why, names in by_reason.items()
+    ]
+    return metrics, notes, ignored
 
 
-def _from_text(cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        text = cell.strip().lower()
-        if text in _MISSING:
-            return math.nan
-        if text in _BOOLEANS:
-            return _BOOLEANS[text]
-        raise _Unusable("text in a metric column") from None
-    if "_" in cell:  # Python reads 1_000 as a number, no other program does
-        raise _Unusable("text in a metric column")
-    return value
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f", ... ({len(names):,} in all)" if len(names) > 10 else "")
 
 
-def _from_object(cell: object) -> float:
-    if _is_missing(cell):
-        return math.nan
-    if isinstance(cell, numbers.Real | Decimal | np.bool_):
-        try:
-            return float(cell)
-        except (OverflowError, ValueError):
-            raise _Unusable("too large for float64") from None
-    raise _Unusable("text in a metric column" if isinstance(cell, str) else f"a {type(cell).__name__}, not a number")
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
-
-
-def _listing(table: RawTable, rows: int, bad: dict[int, list[str]]) -> str:
-    word = table.counted.split()[0].removesuffix("s")
-    shown = [f"  {word} {table.numbers[row]}: {'; '.join(bad[row])}" for row in sorted(bad)[:SHOWN]]
+def _listing(table: RawTable, rows: int, bad: dict[int, list[str]], space: SearchSpace) -> str:
+    shown = [f"  {table.word} {table.numbers[row]}: {'; '.join(bad[row])}" for row in sorted(bad)[:SHOWN]]
     more = [f"  ... and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
-    metrics = [name for name in table.columns if name != "arch"]
     head = f"{table.source}: {len(bad):,} of {rows:,} rows cannot be used ({table.counted})"
-    tail = [f"Every column beside 'arch' holds numbers, or nothing where one is missing; here: {', '.join(metrics)}"]
-    return "\n".join([head, *shown, *more, *(tail if _any_metric(bad) else [])])
+    told = [_of_another_space(table.columns["arch"][:rows], space)] if len(bad) == rows and not table.bad else []
+    return "\n".join([head, *shown, *more, *filter(None, told)])
 
 
-def _any_metric(bad: dict[int, list[str]]) -> bool:
-    return any("metric column" in reason or "not a number" in reason for reasons in bad.values() for reason in reasons)
+def _of_another_space(cells: Iterable[Any], space: SearchSpace) -> str:
+    """Which space that ships has such architectures, where no row is one of the space given."""
+    text = next((cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()), "")
+    if not text:
+        return ""
+    others = []
+    for name in space_names():
+        if name == space.name:
+            continue
+        try:
+            load_space(name).parse(text)
+        except SpaceError:
+            continue
+        others.append(name)
+    if others:
+        return f"{_short(text)} is an architecture of {' and of '.join(others)}; the space given is {space.name}"
+    return (
+        f"no space that ships has architectures such as {_short(text)}: if they are of a space of your own, "
+        "declare it (docs/own_space.md) and give it as space="
+    )
 
 
 def _short(value: object) -> str:

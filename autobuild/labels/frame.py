@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import html
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from autobuild.errors import ConfigError, LabelError, TargetError
+from autobuild.errors import ConfigError, LabelError, LabelWarning, TargetError, nearest
 from autobuild.labels import splits
-from autobuild.labels.check import average_duplicates, check_table, row_count, row_indices
+from autobuild.labels.check import Measured, check_table, row_count, row_indices
 from autobuild.labels.importers import read_any
-from autobuild.labels.tables import RawTable, frame_table, write_table
-from autobuild.labels.target import TargetExpression, find_name
+from autobuild.labels.raw_table import RawTable, frame_table
+from autobuild.labels.suspects import Suspect, find_suspects
+from autobuild.labels.tables import write_table
+from autobuild.labels.target import TargetExpression, find_name, split_name
 from autobuild.spaces import Architecture, SearchSpace, check_space
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +44,7 @@ class TargetValues:
         note: Says how many were dropped and why; empty where none were.
         rows: Which rows of the original set are kept, ascending, shape ``(n,)``.
         expression: The parsed expression.
+        warnings: What looks wrong in the metrics that the target names.
     """
 
     labels: LabelledSet
@@ -49,6 +53,7 @@ class TargetValues:
     note: str
     rows: Rows
     expression: TargetExpression
+    warnings: tuple[str, ...] = ()
 
 
 class LabelledSet:
@@ -59,32 +64,41 @@ class LabelledSet:
     """
 
     def __init__(
-        self, frame: pd.DataFrame, archs: Sequence[Architecture], space: SearchSpace, notes: Sequence[str], source: str
+        self,
+        archs: Sequence[Architecture],
+        measured: Measured,
+        space: SearchSpace,
+        notes: Sequence[str] = (),
+        source: str = "labels",
+        ignored: Mapping[str, str] | None = None,
     ) -> None:
-        self._frame = frame
+        self._frame = pd.DataFrame({"arch": [str(arch) for arch in archs], **measured.averaged()})
         self._archs = tuple(archs)
+        self._measured = measured
         self._space = space
         self._notes = tuple(notes)
         self._source = source
+        self._ignored = dict(ignored or {})
 
     @classmethod
     def read(
         cls, path_or_name: str | os.PathLike[str], space: SearchSpace, n: int | None = None, format: str = "auto"
     ) -> LabelledSet:
-        """Read ``.csv``, ``.tsv``, ``.parquet``, ``.jsonl``, ``.ndjson``, a published form, or an embedded set by name.
+        """Read a table (CSV, TSV, Parquet, Feather, JSON, JSON Lines, Excel), a published form, or an embedded set.
 
         Args:
-            path_or_name: A file with a column ``arch`` and metric columns, the file or folder of a published data set
-                (:mod:`autobuild.labels.importers`), or a name such as ``"tiny_mbconv"``.
+            path_or_name: A file with a column ``arch`` and metric columns (packed as ``.gz``, ``.bz2``, ``.xz`` or
+                ``.zip``, too), the file or folder of a published data set (:mod:`autobuild.labels.importers`), or a
+                name such as ``"tiny_mbconv"``.
             space: Every architecture is parsed by it, and stored in its canonical text.
             n: Read the first ``n`` rows of the file only (of an archive: members, sorted by name); rows after them are
                 not even checked.
             format: ``"auto"`` tells a published form by its content; see ``importers.FORMATS``.
 
         Raises:
-            LabelError: The file is missing, empty, unreadable or truncated; a column ``arch`` is missing; names of
-                columns occur twice; ``n`` is out of range; or rows cannot be used: one error counts them and shows the
-                first 20.
+            LabelError: The file is missing, empty, unreadable or truncated; no column holds architectures, or none
+                holds numbers; names of columns occur twice; ``n`` is out of range; or rows cannot be used: one error
+                counts them and shows the first 20.
         """
         return cls.from_table(read_any(path_or_name, format), space, n)
 
@@ -111,20 +125,25 @@ class LabelledSet:
         """
         check_space(space)
         try:
-            archs, metrics = check_table(table, space, n)
+            found = check_table(table, space, n)
         except LabelError as error:
             if table.space is None or table.space == space.family:
                 raise
             told = f"rows of this form belong to the space {table.space}, and {space.name} was given"
             raise LabelError(f"{error}\n{told}") from error
-        archs, metrics, notes = average_duplicates(archs, metrics)
-        frame = pd.DataFrame({"arch": [str(arch) for arch in archs], **metrics})
-        return cls(frame, archs, space, [*table.notes, *notes], table.source)
+        labels = cls(found.archs, found.measured, space, found.notes, table.source, found.ignored)
+        warn(labels.warnings)
+        return labels
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A copy of the rows: ``arch`` (canonical text) and one float64 column a metric, index 0 to ``len - 1``."""
-        return self._frame.copy()
+        """A copy of the rows: ``arch`` (canonical text) and one float64 column a metric, index 0 to ``len - 1``.
+
+        Its ``attrs`` hold ``notes`` and ``warnings``.
+        """
+        frame = self._frame.copy()
+        frame.attrs = {"notes": self.notes, "warnings": self.warnings}
+        return frame
 
     @property
     def space(self) -> SearchSpace:
@@ -145,6 +164,16 @@ class LabelledSet:
     def notes(self) -> list[str]:
         """What the user should know, e.g. ``"2 rows averaged: 1 architecture occurs more than once"``."""
         return list(self._notes)
+
+    @cached_property
+    def suspects(self) -> list[Suspect]:
+        """Values that look like slips, see :mod:`autobuild.labels.suspects`; nothing is dropped because of them."""
+        return find_suspects(self._measured, lambda row: self._space.key(self._archs[row]))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What looks wrong in the values, e.g. ``"acc: -1 (10 times) in lines 3, 8, ...: ..."``; see :meth:`drop`."""
+        return [suspect.text for suspect in self.suspects]
 
     @property
     def source(self) -> str:
@@ -174,11 +203,13 @@ class LabelledSet:
 
     def __repr__(self) -> str:
         name, metrics = os.path.basename(self._source), ", ".join(self.metrics)
-        return f"LabelledSet({name}: {len(self):,} architectures of {self._space.name}; {metrics})"
+        told = "".join(f"\n  warning: {text}" for text in self.warnings)
+        return f"LabelledSet({name}: {len(self):,} architectures of {self._space.name}; {metrics}){told}"
 
     def _repr_html_(self) -> str:
         lines = [f"<b>{len(self):,}</b> labelled architectures of <b>{html.escape(self._space.name)}</b>"]
         lines += [html.escape(note) for note in self._notes]
+        lines += [f"<b>warning:</b> {html.escape(text)}" for text in self.warnings]
         tables = [self._frame.head(5).to_html(index=False), self.describe().to_html(index=False)]
         return f"<p>{'<br>'.join(lines)}</p>{''.join(tables)}"
 
@@ -193,11 +224,62 @@ class LabelledSet:
             LabelError: A row does not exist or is asked for twice.
         """
         taken = row_indices(rows, len(self))
-        frame = self._frame.iloc[taken].reset_index(drop=True)
-        part = LabelledSet(frame, [self._archs[row] for row in taken], self._space, self._notes, self._source)
+        part = self._part(self._measured.of(taken), [self._archs[row] for row in taken])
         if "keys" in self.__dict__:
             part.__dict__["keys"] = tuple(self.keys[row] for row in taken)
         return part
+
+    def drop(self, numbers: Collection[int | str]) -> LabelledSet:
+        """The set without some rows of its file, named as messages name them: lines of a CSV, rows (from 1) of a frame.
+
+        Where an architecture has other rows, it keeps their mean.
+
+        Raises:
+            LabelError: There is no such row, or none is left.
+        """
+        given = [numbers] if isinstance(numbers, int | str) else list(numbers)
+        known = self._measured.numbers
+        wrong = [number for number in given if number not in known]
+        if wrong:
+            near = nearest(wrong[0], known, limit=6)
+            raise LabelError(f"{self._source}: no {self._measured.word} {wrong[0]!r} with labels: {near}")
+        gone = set(given)
+        kept = np.array([number not in gone for number in known], dtype=bool)
+        return self._kept(kept, f"{len(gone):,} rows dropped by their numbers")
+
+    def filter(self, keep: Callable[[Mapping[str, FloatArray]], npt.ArrayLike], note: str = "") -> LabelledSet:
+        """The set without the rows of its file that ``keep`` gives False for, before equal architectures are averaged.
+
+        >>> labels.filter(lambda metrics: metrics["acc"] > 0)
+
+        Args:
+            keep: Function of the metrics, each of shape ``(m,)``, to a boolean mask of that shape.
+            note: What it does, for :attr:`notes`.
+
+        Raises:
+            LabelError: The mask has another shape, or no row is left.
+        """
+        kept = np.asarray(keep({name: values.copy() for name, values in self._measured.metrics.items()}))
+        if kept.dtype != np.bool_ or kept.shape != (len(self._measured.numbers),):
+            raise LabelError(
+                f"filter: a boolean mask of shape ({len(self._measured.numbers)},) is needed, given: "
+                f"{kept.dtype} of shape {kept.shape}"
+            )
+        return self._kept(kept, note or f"{int((~kept).sum()):,} of {len(kept):,} rows left out by a filter")
+
+    def _kept(self, kept: npt.NDArray[np.bool_], note: str) -> LabelledSet:
+        places = np.flatnonzero(kept)
+        if not len(places):
+            raise LabelError(f"{self._source}: {note}: no row is left")
+        if len(places) == len(kept):
+            return self
+        rows, row = np.unique(self._measured.row[places], return_inverse=True)
+        part = self._part(self._measured.take(places, row), [self._archs[old] for old in rows])
+        part._notes = (*self._notes, note)
+        return part
+
+    def _part(self, measured: Measured, archs: Sequence[Architecture]) -> LabelledSet:
+        return LabelledSet(archs, measured, self._space, self._notes, self._source, self._ignored)
 
     def describe(self) -> pd.DataFrame:
         """One row a metric: ``metric, count, missing, mean, std, min, p05, median, p95, max``, over finite values."""
@@ -236,12 +318,14 @@ class LabelledSet:
                 rows.
             LabelError: Fewer than 20 rows have a finite target.
         """
-        parsed = expression if isinstance(expression, TargetExpression) else TargetExpression.parse(expression)
         costs = {} if costs is None else costs
+        parsed = expression
+        if not isinstance(parsed, TargetExpression):
+            parsed = TargetExpression.parse(parsed, [*self.metrics, *costs, *self._ignored])
         if not parsed.names:
             raise TargetError(f"target {parsed.text!r} names no metric, so all rows are equal; {self._known(costs)}")
         # All names are looked up before the first cost is computed: a typing error should not wait for that.
-        found = {name: find_name(name, self.metrics, costs, parsed.text) for name in parsed.names}
+        found = {name: self._find(name, costs, parsed) for name in parsed.names}
         computed: dict[str, FloatArray] = {}
 
         def column(name: str) -> FloatArray:
@@ -264,7 +348,16 @@ class LabelledSet:
             )
         kept = values[rows]
         _refuse_constant(parsed, kept)
-        return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed)
+        used = {which for kind, which in found.values() if kind == "label"}
+        told = tuple(suspect.text for suspect in self.suspects if suspect.metric in used or not suspect.metric)
+        return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, told)
+
+    def _find(self, name: str, costs: Mapping[str, Cost], expression: TargetExpression) -> tuple[str, str]:
+        base, bare = split_name(name)
+        if base != "cost" and bare in self._ignored and bare not in costs:
+            why = self._ignored[bare]
+            raise TargetError(f"target {expression.text!r}: the column {bare!r} is no metric: {why}")
+        return find_name(name, self.metrics, costs, expression.text)
 
     def split(self, holdout: float | int = 0.1, seed: int = 0) -> tuple[Rows, Rows]:
         """``(train_rows, test_rows)``: a random split that keeps equal networks together; see :func:`splits.split`."""
@@ -300,6 +393,12 @@ def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:
             f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} to be computed "
             "with; multiply it by a number, or take its logarithm"
         )
+
+
+def warn(texts: Collection[str], stacklevel: int = 4) -> None:
+    """Show what looks wrong in labels as one Python warning."""
+    if texts:
+        warnings.warn("\n  ".join(["these labels look wrong:", *texts]), LabelWarning, stacklevel=stacklevel)
 
 
 def check_labels(given: object, key: str = "labels") -> LabelledSet:

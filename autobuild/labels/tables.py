@@ -1,58 +1,44 @@
-"""Label files as raw tables: CSV, TSV, Parquet, JSON Lines; read with row numbers, written whole or not at all."""
+"""Label files by the endings of their names: found, unpacked, read into raw tables, written whole or not at all."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
-import csv
+import gzip
 import io
 import json
+import lzma
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
 from autobuild.errors import LabelError, nearest
+from autobuild.labels.delimited import read_delimited
 from autobuild.labels.embedded_sets import embedded_sets
+from autobuild.labels.json_tables import read_json, read_json_lines
+from autobuild.labels.raw_table import MAX_BYTES, MAX_CELLS, RawTable, frame_table
 
-ARCH_ALIASES = ("cellstr",)  # what tables of NAS-Bench-201 call the column
-LINES = "lines are counted from 1, the header included"
-JSON_LINES = "lines are counted from 1"
-ROWS = "rows are counted from 1"
-
-
-@dataclass
-class RawTable:
-    """Cells as they were found, not yet checked.
-
-    Attributes:
-        source: What messages call the table (its path).
-        columns: Column name -> one cell a row.
-        numbers: Number (or name) of each row in the file, as ``counted`` explains.
-        from_text: Cells are text throughout (CSV), so numbers, ``true`` and empty cells are still written out.
-        bad: Row position -> what is wrong with the row as a whole.
-        notes: What the user should know about the reading.
-        space: Name of the search space that rows of this form belong to, where the form says so.
-    """
-
-    source: str
-    columns: dict[str, Sequence[Any]]
-    numbers: Sequence[int] | Sequence[str]
-    counted: str
-    from_text: bool = False
-    bad: dict[int, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    space: str | None = None
+_UNPACKING = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+Opener = Callable[[io.BytesIO], Any]
+_PACKED: dict[str, Opener] = {
+    ".gz": lambda data: gzip.open(data),  # noqa: SIM115 (the caller closes it)
+    ".bz2": lambda data: bz2.open(data),  # noqa: SIM115
+    ".xz": lambda data: lzma.open(data),  # noqa: SIM115
+}
 
 
 def locate(path_or_name: str | os.PathLike[str]) -> Path:
     """Find a label file by the name of an embedded set or by its path.
 
     Raises:
-        LabelError: There is no such file, or it is a folder or of an unknown form.
+        LabelError: There is no such file, or it is a folder, a pipe or of an unknown form.
     """
     text = os.fspath(path_or_name)
     embedded = embedded_sets()
@@ -62,31 +48,60 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
     try:
         if path.is_dir():
             raise LabelError(f"labels {text!r}: this is a folder; give a file ending in {', '.join(READERS)}")
-        found = path.is_file()
-        siblings = [] if found else [f.name for f in sorted(path.parent.glob("*.*")) if f.suffix.lower() in READERS]
+        found = is_file(path)
+        siblings = [] if found else [f.name for f in sorted(path.parent.glob("*.*")) if is_table(f)]
     except (OSError, ValueError) as error:  # a name too long, a null character, a folder that cannot be listed
         raise LabelError(f"labels {text[:200]!r}: cannot be read ({error})") from error
     if not found:
         near = nearest(path.name, [*embedded, *siblings])
         raise LabelError(f"labels {text!r}: file not found; embedded sets and files beside it: {near}")
-    _suffix(path)
+    _ending(path)
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        LabelError: There is something else that cannot be read twice: a pipe, a socket, a device.
+        OSError, ValueError: The path cannot be looked up.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    for kind, what in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device")):
+        if kind(mode):
+            raise LabelError(
+                f"labels {str(path)!r}: this is {what}, not a file; write what comes out of it into a file"
+            )
+    return stat.S_ISREG(mode)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a name ends as that of a table, packed (``.csv.gz``) or not."""
+    ending = path.suffix.lower()
+    return ending == ".zip" or (Path(path.stem).suffix.lower() if ending in _PACKED else ending) in READERS
 
 
 def read_table(path: Path) -> RawTable:
     """Read a label file into raw cells.
 
     Raises:
-        LabelError: The file is empty, unreadable, not UTF-8, truncated, or has duplicated or unnamed columns.
+        LabelError: The file is empty, too large, unreadable, not UTF-8, truncated, or has duplicated columns; or a
+            package that its form needs is missing.
     """
-    reader = READERS[_suffix(path)]
+    ending = _ending(path)
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise LabelError(f"{path}: larger than {MAX_BYTES:,} bytes; that much is not read")
         data = path.read_bytes()
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    ending, data = _unpacked(path, ending, data)
     if not data.removeprefix(codecs.BOM_UTF8).strip():
         raise LabelError(f"{path}: the file is empty; a column 'arch' and metric columns are expected")
-    table = reader(path, data)
+    table = READERS[ending](path, data)
     if not len(table.numbers):
         raise LabelError(f"{path}: the file has columns ({', '.join(table.columns)}) but no rows")
     return table
@@ -98,7 +113,9 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     Floats are written so that they read back as the same float64. Raises LabelError where that cannot be done.
     """
     path = Path(os.path.expanduser(path))
-    writer = WRITERS[_suffix(path)]
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise _unknown_ending(path, path.suffix.lower(), WRITERS)
     if not path.parent.is_dir():
         raise LabelError(f"{path}: cannot be written (there is no folder {str(path.parent)!r})")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -106,7 +123,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         writer(frame, beside)
         os.replace(beside, path)
     except ImportError as error:
-        raise _parquet_missing(path) from error
+        raise _arrow_missing(path) from error
     except OSError as error:
         raise LabelError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -114,128 +131,109 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def check_columns(names: Sequence[object], source: str) -> list[str]:
-    """Return the column names, stripped, ``cellstr`` as ``arch``; refuse unnamed, duplicated and missing ones.
+def _ending(path: Path) -> str:
+    """The ending that says how a file is read; that of what is packed follows it: ``.gz``, ``.csv.gz``."""
+    ending = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower() if ending in _PACKED else ending
+    if ending != ".zip" and inner not in READERS:
+        raise _unknown_ending(path, ending, (*READERS, ".zip"))
+    return ending
 
-    Raises:
-        LabelError: Naming the columns that exist.
-    """
-    columns = [name.strip() if isinstance(name, str) else "" for name in names]
-    for position, (given, name) in enumerate(zip(names, columns, strict=True), start=1):
-        if not name:
+
+def _unknown_ending(path: Path, ending: str, known: Any) -> LabelError:
+    packed = f", all but .zip also packed, as in .csv{ending}" if ending in _PACKED else ""
+    return LabelError(f"labels {str(path)!r}: unknown ending {ending!r}: {nearest(ending, known)}{packed}")
+
+
+def _unpacked(path: Path, ending: str, data: bytes) -> tuple[str, bytes]:
+    """The ending and the content of what a packed file holds."""
+    if ending not in _PACKED and ending != ".zip":
+        return ending, data
+    try:
+        if ending == ".zip":
+            return _only_member(path, data)
+        with _PACKED[ending](io.BytesIO(data)) as file:
+            return Path(path.stem).suffix.lower(), _bounded(path, file)
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise LabelError(f"{path}: not a whole {ending} file ({error}); is it truncated?") from error
+
+
+def _only_member(path: Path, data: bytes) -> tuple[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+        tables = [name for name in names if Path(name).suffix.lower() in READERS]
+        if len(tables) != 1:
             raise LabelError(
-                f"{source}: column {position} has no usable name ({given!r}); columns: {', '.join(map(str, names))} "
-                "(a frame's index may have been written with it)"
+                f"{path}: {len(tables)} tables in it ({', '.join(names[:8]) or 'nothing'}); one is expected, ending in "
+                f"{', '.join(READERS)}"
             )
-    double = sorted({name for name in columns if columns.count(name) > 1})
-    if double:
-        raise LabelError(f"{source}: duplicated column names: {', '.join(double)}; columns: {', '.join(columns)}")
-    if "arch" not in columns:
-        columns = ["arch" if name in ARCH_ALIASES else name for name in columns]
-    if "arch" not in columns:
-        raise LabelError(f"{source}: no column 'arch'; {nearest('arch', columns)}")
-    return columns
+        with archive.open(tables[0]) as file:
+            return Path(tables[0]).suffix.lower(), _bounded(path, file)
 
 
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in READERS:
-        raise LabelError(f"labels {str(path)!r}: unknown ending {suffix!r}: {nearest(suffix, READERS)}")
-    return suffix
+def _bounded(path: Path, file: IO[bytes]) -> bytes:
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise LabelError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes; that much is not read")
+    return data
 
 
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")  # a byte order mark, as spreadsheets write it, is no part of the first name
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise LabelError(
-            f"{path}: not UTF-8 text (byte 0x{data[error.start]:02x} in line {line}); save the file as UTF-8"
-        ) from error
-
-
-def _read_delimited(path: Path, data: bytes) -> RawTable:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(_decode(path, data), newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    line = 1
-    try:
-        for row in reader:
-            if row:  # a blank line is no row
-                rows.append(row)
-                numbers.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise LabelError(f"{path}: line {line} cannot be read ({error}); is the file truncated?") from error
-    columns = check_columns(rows[0], str(path))
-    bad = {}
-    for position, row in enumerate(rows[1:]):
-        if len(row) != len(columns):
-            bad[position] = f"{len(row)} fields, the header has {len(columns)} (truncated?)"
-            rows[position + 1] = (row + [""] * len(columns))[: len(columns)]
-    cells = zip(*rows[1:], strict=True) if len(rows) > 1 else (() for _ in columns)
-    return RawTable(str(path), dict(zip(columns, cells, strict=True)), numbers[1:], LINES, from_text=True, bad=bad)
-
-
-def _read_json_lines(path: Path, data: bytes) -> RawTable:
-    columns: dict[str, None] = {}
-    records: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    bad = {}
-    for number, line in enumerate(_decode(path, data).split("\n"), start=1):
-        if not line.strip():
-            continue
-        record: dict[str, Any] = {}
-        try:
-            given = json.loads(line, object_pairs_hook=_Pairs)
-            if not isinstance(given, _Pairs):
-                raise ValueError("not a JSON object")
-            record = dict(given)
-            if len(record) != len(given):
-                raise ValueError("a key is written twice")
-        except (ValueError, RecursionError) as error:
-            bad[len(records)] = f"{_short(line)}: {error} (truncated?)"
-        columns.update(dict.fromkeys(record))
-        records.append(record)
-        numbers.append(number)
-    if len(bad) == len(records):
-        first = f"; line {numbers[0]}: {bad[0]}" if records else ""
-        raise LabelError(f"{path}: no line is a JSON object{first}")
-    names = check_columns(list(columns), str(path))
-    cells: dict[str, Sequence[Any]] = {
-        name: [record.get(key) for record in records] for name, key in zip(names, columns, strict=True)
-    }
-    return RawTable(str(path), cells, numbers, JSON_LINES, bad=bad)
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, duplicated keys included."""
-
-
-def _read_parquet(path: Path, data: bytes) -> RawTable:
+def _read_arrow(path: Path, data: bytes) -> RawTable:
+    """Parquet, or Feather (an Arrow file)."""
+    feather = data[:6] in (b"ARROW1", b"FEA1\0\0") or data[:4] == b"FEA1"
+    form = "Feather" if feather else "Parquet"
     try:
         import pyarrow
+        from pyarrow import feather as arrow_files
         from pyarrow import parquet
     except ImportError as error:
-        raise _parquet_missing(path) from error
+        raise _arrow_missing(path) from error
     try:
-        file = parquet.ParquetFile(pyarrow.BufferReader(data))
-        columns = check_columns([n for n in file.schema_arrow.names if not n.startswith("__index_level_")], str(path))
-        frame = file.read().to_pandas(ignore_metadata=True)
+        if feather:
+            table = arrow_files.read_table(pyarrow.BufferReader(data))
+        else:
+            file = parquet.ParquetFile(pyarrow.BufferReader(data))
+            _refuse_bomb(path, file.metadata)
+            table = file.read()
+        frame = table.to_pandas(ignore_metadata=True)
     except LabelError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise LabelError(f"{path}: not a readable Parquet file ({_short(str(error))}); is it truncated?") from error
-    frame = frame[[name for name in frame.columns if not name.startswith("__index_level_")]]
-    return frame_table(frame.set_axis(columns, axis=1), str(path))
+        raise LabelError(f"{path}: not a readable {form} file ({_short(str(error))}); is it truncated?") from error
+    return frame_table(frame[[name for name in frame.columns if not name.startswith("__index_level_")]], str(path))
 
 
-def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
-    """View a frame as a raw table; its index is not read."""
-    columns = check_columns(list(frame.columns), source)
-    cells: dict[str, Any] = {name: frame.iloc[:, position] for position, name in enumerate(columns)}
-    return RawTable(source, cells, range(1, len(frame) + 1), ROWS)
+def _refuse_bomb(path: Path, told: Any) -> None:
+    """Refuse a file that is small only because it is packed."""
+    size = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
+    if told.num_rows * told.num_columns > MAX_CELLS or size > MAX_BYTES:
+        raise LabelError(
+            f"{path}: {told.num_rows:,} rows of {told.num_columns:,} columns, {size:,} bytes unpacked; "
+            f"at most {MAX_CELLS:,} cells and {MAX_BYTES:,} bytes are read"
+        )
+
+
+def _read_excel(path: Path, data: bytes) -> RawTable:
+    """The first sheet of a workbook."""
+    try:
+        sheets = pd.read_excel(io.BytesIO(data), sheet_name=None, engine="openpyxl")
+    except ImportError as error:
+        raise LabelError(f"{path}: .xlsx needs openpyxl: pip install openpyxl; or save the sheet as .csv") from error
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise LabelError(f"{path}: not a readable .xlsx file ({_short(str(error))})") from error
+    (name, frame), *others = sheets.items()
+    table = frame_table(frame, str(path))
+    if others:
+        table.notes.append(f"the sheet {name!r} is read, {len(others)} more are not")
+    return table
 
 
 def _write_json_lines(frame: pd.DataFrame, path: Path) -> None:
@@ -246,8 +244,10 @@ def _write_json_lines(frame: pd.DataFrame, path: Path) -> None:
             file.write(json.dumps(dict(zip(names, cells, strict=True)), ensure_ascii=False) + "\n")
 
 
-def _parquet_missing(path: Path) -> LabelError:
-    return LabelError(f"{path}: Parquet files need pyarrow: pip install 'autobuild[parquet]' (or use .csv or .jsonl)")
+def _arrow_missing(path: Path) -> LabelError:
+    return LabelError(
+        f"{path}: Parquet and Feather need pyarrow: pip install 'autobuild[parquet]' (or use .csv or .jsonl)"
+    )
 
 
 def _short(text: str) -> str:
@@ -255,11 +255,14 @@ def _short(text: str) -> str:
 
 
 READERS: dict[str, Callable[[Path, bytes], RawTable]] = {
-    ".csv": _read_delimited,
-    ".tsv": _read_delimited,
-    ".parquet": _read_parquet,
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".parquet": _read_arrow,
+    ".feather": _read_arrow,
+    ".json": read_json,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".xlsx": _read_excel,
 }
 WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
     ".csv": lambda frame, path: frame.to_csv(path, index=False, lineterminator="\n"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import keyword
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection
@@ -23,8 +25,10 @@ MAX_DEPTH = 200
 BASES = ("label", "cost")
 
 _ACCEPTED = (
-    "accepted: names, label.NAME, cost.NAME, numbers, + - * / **, parentheses and log log10 exp sqrt abs min max clip"
+    "accepted: names, label.NAME, cost.NAME (a NAME that is no plain word in backticks: `top-1`), numbers, + - * / **, "
+    "parentheses and log log10 exp sqrt abs min max clip"
 )
+_QUOTED = re.compile("`((?:[^`]|``)+)`")
 _TOO_DEEP = f"nested too deep (at most {MAX_DEPTH} levels; every term of a sum is one)"
 _OPERATORS: dict[type[ast.AST], Callable[[FloatArray, FloatArray], FloatArray]] = {
     ast.Add: np.add,
@@ -83,7 +87,8 @@ class TargetExpression:
 
     Made by :meth:`parse`. ``+ - * / **``, unary signs, numbers, ``log log10 exp sqrt abs`` (``log`` is natural),
     element-wise ``min`` and ``max`` of two or more arguments and ``clip(x, low, high)`` are accepted, nothing else.
-    ``**`` binds tighter than the unary minus on its left, as in Python: ``-x**2`` is ``-(x**2)``.
+    ``**`` binds tighter than the unary minus on its left, as in Python: ``-x**2`` is ``-(x**2)``. A name that is no
+    plain word stands in backticks, as in pandas: ``100*`cifar10-test` - label.`top 1```; a backtick in it is doubled.
     """
 
     text: str
@@ -91,11 +96,13 @@ class TargetExpression:
     _tree: ast.expr = field(repr=False, compare=False)
 
     @classmethod
-    def parse(cls, text: str) -> TargetExpression:
+    def parse(cls, text: str, columns: Collection[str] = ()) -> TargetExpression:
         """Read an expression such as ``"100*acc - 0.5*log(latency_gpu)"``.
 
-        ``names`` of the result are the referenced names in the order of their first appearance, ``"label.acc"`` and
-        ``"cost.params"`` for the forms that say where the number comes from.
+        A text that is exactly one of ``columns`` (``label.`` or ``cost.`` may stand in front) means that column,
+        whatever characters it has; ``text`` of the result then has it in backticks. ``names`` of the result are the
+        referenced names in the order of their first appearance, ``"label.acc"`` and ``"cost.params"`` for the forms
+        that say where the number comes from.
 
         Raises:
             TargetError: Not text, empty, over 2,000 characters, nested over 200 deep, or anything outside the accepted
@@ -110,6 +117,11 @@ class TargetExpression:
             raise TargetError(
                 f"target {stripped[:40]!r}...: {len(stripped):,} characters, at most {MAX_LENGTH:,} are accepted"
             )
+        base, bare = split_name(stripped)
+        if stripped in columns:
+            stripped = written(stripped)
+        elif base and bare in columns:
+            stripped = f"{base}.{written(bare)}"
         checker = _Checker(stripped)
         tree = checker.read()
         return cls(stripped, tuple(checker.names), tree)
@@ -131,6 +143,66 @@ class TargetExpression:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def tree(self) -> ast.expr:
+        """The checked syntax tree; a name in backticks has them in its node, so that ``ast.unparse`` writes it back."""
+        return self._tree
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """``"label.acc"`` as ``("label", "acc")``, and ``"acc"`` or ``"top.1"``, which say no base, as ``("", name)``."""
+    base, dot, rest = name.partition(".")
+    return (base, rest) if dot and base in BASES else ("", name)
+
+
+def written(column: str) -> str:
+    """A column name as it stands in an expression: in backticks where it is no plain word."""
+    dunder = column.startswith("__") and column.endswith("__")
+    plain = column.isidentifier() and not keyword.iskeyword(column) and not dunder
+    return column if plain else "`" + column.replace("`", "``") + "`"
+
+
+def name_of(node: ast.Name | ast.Attribute) -> str:
+    """The name that a node of :attr:`TargetExpression.tree` stands for, as in ``names``."""
+    if isinstance(node, ast.Attribute):
+        assert isinstance(node.value, ast.Name)
+        return f"{node.value.id}.{_unquoted(node.attr)}"
+    name = _unquoted(node.id)
+    return f"label.{name}" if split_name(name)[0] else name  # a column that is itself called label.x
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace("``", "`") if text.startswith("`") else text
+
+
+def hide_quoted(text: str) -> tuple[str, dict[str, str]]:
+    """Put a word of the same length in place of every name in backticks, so that Python's parser takes the text.
+
+    Returns:
+        The text, and word -> name in its backticks.
+
+    Raises:
+        ValueError: A backtick is not closed, or touches another name: at the position (from 0) in ``args[0]``.
+    """
+    # A letter that the text lacks cannot meet a name of it.
+    letter = next(chr(code) for code in range(0x4E00, 0x9FA0) if chr(code) not in text)
+    words: dict[str, str] = {}
+    parts: list[str] = []
+    end = 0
+    for place, found in enumerate(_QUOTED.finditer(text)):
+        before, after = text[: found.start()][-1:], text[found.end() :][:1]
+        if before.isidentifier() or after.isidentifier() or before.isdigit() or after.isdigit():
+            raise ValueError(found.start())
+        digits = chr(0x61 + place // 676 % 26) + chr(0x61 + place // 26 % 26) + chr(0x61 + place % 26)
+        word = (letter + (digits[1:] if found.end() - found.start() == 3 else digits)).ljust(len(found[0]), "_")
+        words[word] = found[0]
+        parts += [text[end : found.start()], word]
+        end = found.end()
+    plain = "".join([*parts, text[end:]])
+    if "`" in plain:
+        raise ValueError(plain.index("`"))
+    return plain, words
+
 
 def find_name(name: str, labels: Collection[str], costs: Collection[str], expression: str) -> tuple[str, str]:
     """Say where a referenced name comes from: ``("label", column)`` or ``("cost", cost)``.
@@ -142,20 +214,26 @@ def find_name(name: str, labels: Collection[str], costs: Collection[str], expres
     Raises:
         TargetError: The name is neither (the nearest ones are offered), or a bare name is both.
     """
-    base, _, rest = name.rpartition(".")
+    base, rest = split_name(name)
     found = [(kind, _same(rest, names)) for kind, names in (("label", labels), ("cost", costs)) if base in ("", kind)]
     hits = [(kind, column) for kind, column in found if column is not None]
     if len(hits) == 2:
         raise TargetError(
-            f"target {expression!r}: {rest!r} is a label column and a cost: write label.{rest} or cost.{rest}"
+            f"target {expression!r}: {rest!r} is a label column and a cost: "
+            f"write label.{written(rest)} or cost.{written(rest)}"
         )
     if hits:
         return hits[0]
-    accepted = [f"{base}.{known}" for known in (labels if base == "label" else costs)] if base else [*labels, *costs]
+    known = [*labels, *costs] if not base else labels if base == "label" else costs
+    # Names that only backticks keep together, and that the expression has without them: acc-1 is acc less 1.
+    taken_apart = [column for column in known if written(column) != column and column in expression]
+    accepted = [f"{base}.{written(column)}" if base else written(column) for column in (*taken_apart, *known)]
+    accepted = list(dict.fromkeys(accepted))
     what = {"label": "label column", "cost": "cost", "": "name (neither a label column nor a cost)"}[base]
     why = getattr(costs, "lacking", "")
     lacking = f"; there are no costs: {why}" if why and base != "label" else ""
-    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {nearest(name, accepted)}{lacking}")
+    told = f"write {' or '.join(accepted[: len(taken_apart)])}; " if taken_apart else ""
+    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {told}{nearest(name, accepted)}{lacking}")
 
 
 def _same(name: str, columns: Collection[str]) -> str | None:
@@ -169,19 +247,24 @@ class _Checker:
     """Walks a parsed expression once, refuses whatever is not in the white list, and collects the names."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = self.plain = text
+        self.words: dict[str, str] = {}
         self.names: dict[str, None] = {}
 
     def read(self) -> ast.expr:
         """Parse and check the text; nothing in it is ever compiled or run."""
-        if "#" in self.text:  # Python would take the rest for a comment and quietly forget it
-            self.refuse(self.text.index("#") + 1, "'#' is not accepted")
+        try:
+            self.plain, self.words = hide_quoted(self.text)
+        except ValueError as error:
+            self.refuse(error.args[0] + 1, "a name in backticks stands alone, between two of them, as in 2*`top-1`")
+        if "#" in self.plain:  # Python would take the rest for a comment and quietly forget it
+            self.refuse(self.plain.index("#") + 1, "'#' is not accepted")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                tree = ast.parse(self.text, mode="eval").body
+                tree = ast.parse(self.plain, mode="eval").body
         except SyntaxError as error:
-            lines = self.text.splitlines(keepends=True)[: max((error.lineno or 1) - 1, 0)]
+            lines = self.plain.splitlines(keepends=True)[: max((error.lineno or 1) - 1, 0)]
             # No offset means that the text ended where more was expected.
             position = min(sum(map(len, lines)) + error.offset, len(self.text)) if error.offset else len(self.text)
             self.refuse(position, f"not an expression ({error.msg})")
@@ -200,7 +283,7 @@ class _Checker:
 
     def position(self, node: ast.expr) -> int:
         """Count characters from 1; the parser counts UTF-8 bytes within a line."""
-        lines = self.text.split("\n")
+        lines = self.plain.split("\n")
         before = sum(len(line) + 1 for line in lines[: node.lineno - 1])
         return before + len(lines[node.lineno - 1].encode()[: node.col_offset].decode(errors="ignore")) + 1
 
@@ -212,7 +295,8 @@ class _Checker:
             case ast.Constant():
                 self.check_number(node)
             case ast.Name():
-                self.add_name(node, node.id)
+                node.id = self.words.get(node.id, node.id)
+                self.add_name(node, name_of(node))
             case ast.Attribute():
                 self.check_attribute(node)
             case ast.UnaryOp():
@@ -233,7 +317,8 @@ class _Checker:
         """Take finite real numbers only: True, text, ``...`` and 2j are constants to Python as well."""
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.refuse(node, f"{value!r} is not a real number")
+            hint = "; a name stands without quotes, or in backticks" if isinstance(value, str) else ""
+            self.refuse(node, f"{value!r} is not a real number{hint}")
         try:
             finite = bool(np.isfinite(float(value)))
         except OverflowError:
@@ -244,11 +329,12 @@ class _Checker:
     def check_attribute(self, node: ast.Attribute) -> None:
         if not (isinstance(node.value, ast.Name) and node.value.id in BASES):
             self.refuse(node, f"attribute access .{node.attr} is accepted only as label.NAME or cost.NAME")
-        self.add_name(node, f"{node.value.id}.{node.attr}")
+        node.attr = self.words.get(node.attr, node.attr)
+        self.add_name(node, name_of(node))
 
-    def add_name(self, node: ast.expr, name: str) -> None:
-        """Note a name; a dunder is never a metric, so it is refused before any lookup."""
-        last = name.rpartition(".")[2]
+    def add_name(self, node: ast.Name | ast.Attribute, name: str) -> None:
+        """Note a name; a dunder without backticks is never a metric, so it is refused before any lookup."""
+        last = node.id if isinstance(node, ast.Name) else node.attr
         if last.startswith("__") and last.endswith("__"):
             self.refuse(node, f"name {name!r} is not accepted")
         self.names.setdefault(name)
@@ -256,7 +342,7 @@ class _Checker:
     def check_call(self, node: ast.Call, depth: int) -> None:
         if not isinstance(node.func, ast.Name):
             self.refuse(node, "only the listed functions can be called")
-        name = node.func.id
+        name = self.words.get(node.func.id, node.func.id)
         if name not in _FUNCTIONS:
             self.refuse(node, f"unknown function {name!r}: {nearest(name, _FUNCTIONS)}")
         if node.keywords:
@@ -279,10 +365,8 @@ def _evaluate(node: ast.expr, columns: dict[str, FloatArray]) -> FloatArray:
         case ast.Constant():
             assert isinstance(node.value, int | float)
             return np.asarray(float(node.value))
-        case ast.Name():
-            return columns[node.id]
-        case ast.Attribute(value=ast.Name(id=base)):
-            return columns[f"{base}.{node.attr}"]
+        case ast.Name() | ast.Attribute():
+            return columns[name_of(node)]
         case ast.UnaryOp():
             value = _evaluate(node.operand, columns)
             return np.asarray(-value if isinstance(node.op, ast.USub) else value)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from autobuild.errors import TargetError
-from autobuild.labels.target import TargetExpression
+from autobuild.labels.target import TargetExpression, name_of
 
 
 def split_terms(
@@ -26,7 +26,7 @@ def split_terms(
         exact: Name, as in ``expression.names`` -> whether it is exact.
     """
     parts: tuple[list[str], list[str]] = ([], [])
-    for text, names in _terms(_tree(expression), lambda text: text):
+    for text, names in _terms(expression.tree, lambda text: text):
         parts[bool(names) and all(map(exact, names))].append(text)
     if not parts[1]:
         return expression, None
@@ -35,10 +35,6 @@ def split_terms(
     except TargetError:  # longer, or deeper, than an expression may be
         return expression, None
     return mixed, alone
-
-
-def _tree(expression: TargetExpression) -> ast.expr:
-    return ast.parse(expression.text, mode="eval").body  # the text has been checked already
 
 
 def _terms(node: ast.expr, within: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
@@ -59,7 +55,7 @@ def _terms(node: ast.expr, within: Callable[[str], str]) -> Iterator[tuple[str, 
             yield from _terms(left, lambda text: within(f"({text}){sign}({ast.unparse(right)})"))
         case _:
             text = within(ast.unparse(node))
-            yield ast.unparse(ast.parse(text, mode="eval").body), _names(node)
+            yield ast.unparse(TargetExpression.parse(text).tree), _names(node)
 
 
 def _names(node: ast.expr) -> list[str]:
@@ -73,7 +69,7 @@ def number_of(expression: TargetExpression) -> float:
 
 def linear_form(expression: TargetExpression) -> tuple[dict[str, float] | None, float]:
     """Coefficients by name and the constant; None where the expression is not linear, or not finite."""
-    form = _form(_tree(expression))
+    form = _form(expression.tree)
     if form is None or not all(map(math.isfinite, form.values())):
         return None, 0.0
     offset = form.pop("", 0.0)
@@ -83,10 +79,8 @@ def linear_form(expression: TargetExpression) -> tuple[dict[str, float] | None, 
 def _form(node: ast.expr) -> dict[str, float] | None:
     """Linear form of a checked expression: name -> coefficient, and the constant under the empty name."""
     match node:
-        case ast.Name():
-            return {node.id: 1.0}
-        case ast.Attribute(value=ast.Name(id=base)):
-            return {f"{base}.{node.attr}": 1.0}
+        case ast.Name() | ast.Attribute():
+            return {name_of(node): 1.0}
         case ast.UnaryOp():
             form = _form(node.operand)
             return _times(form, -1.0 if isinstance(node.op, ast.USub) else 1.0)

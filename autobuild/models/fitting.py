@@ -13,7 +13,7 @@ from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet, TargetValues
-from autobuild.labels.frame import check_labels
+from autobuild.labels.frame import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
 from autobuild.models.costed import CostedModel
 from autobuild.models.ensemble_fit import fit_ensemble
@@ -85,6 +85,8 @@ def fit(
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     usable = labels.target(target, costs)
+    target = usable.expression.text  # a column's exact name is in backticks there
+    warn(usable.warnings)
     fitted: FittedModel
     if model == "graph":
         fitted = fit_graph(usable, target, settings, holdout=holdout, refit=refit, on_progress=on_progress)
@@ -98,6 +100,7 @@ def fit(
         "seed": settings.seed,
         "dropped": usable.dropped,
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
+        "label_warnings": list(usable.warnings),
         "fit_seconds": time.perf_counter() - started,
         "label_hash": labels.content_hash,
     }

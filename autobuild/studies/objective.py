@@ -10,7 +10,7 @@ import numpy as np
 
 from autobuild.construct.where import Limit, parse_where
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
-from autobuild.labels.target import TargetExpression, find_name
+from autobuild.labels.target import TargetExpression, find_name, split_name
 from autobuild.spaces import Architecture
 
 Cost = Callable[[Sequence[Architecture]], np.ndarray]  # n architectures -> shape (n,)
@@ -60,13 +60,14 @@ class Objective:
         texts = [target] if isinstance(target, str) else list(target) if isinstance(target, Sequence) else []
         if not 1 <= len(texts) <= MAX_TARGETS or not all(isinstance(text, str) for text in texts):
             raise ConfigError(f"target={target!r}: one to {MAX_TARGETS} expressions are accepted")
-        parsed = tuple(TargetExpression.parse(text) for text in texts)
+        known = [*labelled, *(costs or {})]
+        parsed = tuple(TargetExpression.parse(text, known) for text in texts)
         for expression in parsed:
             if not expression.names:
                 raise TargetError(f"target {expression.text!r} names no metric, so every network is as good")
         if len({expression.text for expression in parsed}) < len(parsed):
             raise ConfigError(f"target={texts}: one of them is there twice")
-        limits = parse_where(where) if where is not None else ()
+        limits = parse_where(where, known) if where is not None else ()
         objective = cls(parsed, limits, dict(costs or {}), tuple(labelled), predict)
         for expression in (*parsed, *(limit.expression for limit in limits)):
             for name in expression.names:
@@ -114,7 +115,7 @@ class Objective:
         Raises:
             TargetError: It is both, or ``cost.NAME`` names no cost.
         """
-        base, _, bare = name.rpartition(".")
+        base, bare = split_name(name)
         if base == "cost" or (not base and bare in self.costs):
             return find_name(name, [column for column in self.labelled if column == bare], self.costs, text)
         return ("label", bare)

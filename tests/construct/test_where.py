@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from autobuild.construct import Additive, parse_where, split_limits
+from autobuild.construct.where import find_metric
 from autobuild.errors import ConfigError, TargetError
 
 METRICS = {
@@ -119,6 +120,21 @@ def test_additive_tables_of_a_limit():
         parse_where("log(latency) <= 3")[0].additive(METRICS)
     with pytest.raises(ConfigError, match="is a label and a cost"):
         parse_where("macs <= 3")[0].additive({f"{b}.macs": METRICS["latency"] for b in ("label", "cost")})
+
+
+def test_names_in_backticks_and_exact_names():
+    first, second = parse_where("`cifar10-test` >= 90 and 4 <= 2*label.`top 1`")
+    assert first.linear == {"cifar10-test": 1.0}
+    assert second.linear == {"label.top 1": 2.0}
+    assert [limit.text for limit in (first, second)] == ["`cifar10-test` >= 90", "2*label.`top 1` >= 4"]
+    assert parse_where(f"{first} and {second}") == (first, second)
+    assert parse_where("cifar10-test >= 90", ["cifar10-test"]) == (first,)
+    assert parse_where("`a<b and c` <= 3")[0].linear == {"a<b and c": 1.0}
+    assert find_metric("top.1", {"label.top.1": 0}, "") == "label.top.1"
+    assert find_metric("cost.top.1", {"top.1": 0}, "") == "top.1"
+    for text in ("`a <= 3", "2`a` <= 3"):
+        with pytest.raises(TargetError, match="a name in backticks stands alone"):
+            parse_where(text)
 
 
 def test_what_can_only_be_verified_is_set_apart():

@@ -310,3 +310,56 @@ def test_an_unknown_scorer_is_refused_before_anything_is_fitted(tmp_path, capsys
     monkeypatch.setattr(ab, "fit", lambda *args, **options: pytest.fail("a model was fitted"))
     assert main(["explain", "scorer=hopnrm", f"out={tmp_path / 'run'}"]) != 0
     assert "did you mean 'hopnorm'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["cifar10-test", "`cifar10-test` - 0*`5th`"])
+def test_any_column_name_and_slips_in_the_labels(
+    toy: Path, target: str, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    frame = pd.read_csv("labels.csv").rename(columns={"acc": "cifar10-test", "ms": "5th"}).assign(run="r1")
+    frame.loc[[2, 7], "cifar10-test"] = -1
+    frame.to_csv("odd.csv.gz")
+    line = [
+        "build",
+        "space=toy.yaml",
+        "labels=odd.csv.gz",
+        f"target={target}",
+        "model=gp",
+        "plots=false",
+        "build.top=1",
+    ]
+    limits = ["build.where=`cifar10-test` >= 0.6 and `5th` <= 6", "filter=`cifar10-test` >= 0"]
+    assert main([*line, *limits, "out=b"]) == 0
+    shown = capsys.readouterr().out
+    assert "note: column 1 has no name and is left out" in shown
+    assert "note: no metric, left out: run (text)" in shown
+    assert "note: rows that break filter='`cifar10-test` >= 0' are left out" in shown
+    assert "warning: cifar10-test" not in shown
+    told = metrics("b")
+    assert (told["n_train"], told["label_warnings"]) == (88, [])
+    assert pd.read_csv("b/built.csv")["label.5th"][0] <= 6
+    assert main([*line, "out=c"]) == 0
+    assert "warning: cifar10-test: -1 (2 times) in lines 4, 9: a usual mark of a failure" in capsys.readouterr().out
+    assert metrics("c")["n_train"] == 90
+    assert metrics("c")["label_warnings"][0].startswith("cifar10-test: -1")
+    assert not [warning for warning in recwarn if "look wrong" in str(warning.message)]  # said once
+    assert main([*line, "filter=acc > 0", "out=d"]) == 2
+    assert "filter 'acc > 0': unknown" in capsys.readouterr().err
+
+
+def test_mistakes_in_a_target_are_told_before_anything_is_fitted(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pd.read_csv("labels.csv").rename(columns={"acc": "top-1"}).assign(run="r1").to_csv("odd.csv", index=False)
+    monkeypatch.setattr("autobuild.models.fitting._fit_learned", lambda *_, **__: pytest.fail("fitted"))
+    for number, (text, said) in enumerate(
+        {
+            "100*top-1": "write `top-1`",
+            "top_1": "did you mean `top-1`",
+            "run": "the column 'run' is no metric: text",
+            "`top-1": "position 1: a name in backticks",
+            "`top-1` +": "not an expression",
+        }.items()
+    ):
+        assert main(["build", "space=toy.yaml", "labels=odd.csv", f"target={text}", "model=gp", f"out=x{number}"]) == 2
+        assert said in capsys.readouterr().err

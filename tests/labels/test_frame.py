@@ -56,14 +56,15 @@ def test_duplicates_are_averaged_at_the_first_place_without_missing_values(
     )
     labels = LabelledSet.from_frame(pd.concat([rows, twins], ignore_index=True), mbv3)
     assert list(labels.frame["arch"]) == list(rows["arch"])
-    assert labels.notes == ["5 rows averaged: 2 architectures occur more than once"]
+    (note,) = labels.notes
+    assert note.startswith("5 rows averaged: 2 architectures occur more than once; they differ: acc by up to 0.")
     assert labels.frame["acc"][3] == pytest.approx((rows["acc"][3] + 0.1) / 2)  # the infinite one counts as missing
     assert labels.frame["latency_ms"][3] == pytest.approx((rows["latency_ms"][3] + 1 + 3) / 3)
     assert labels.frame["latency_ms"][5] == 2.0  # its first measurement is missing
     assert np.isnan(labels.frame["latency_ms"][11])
     assert labels.frame["params"][3] == rows["params"][3]
     single = LabelledSet.from_frame(pd.concat([rows, twins[:1]], ignore_index=True), mbv3)
-    assert single.notes == ["2 rows averaged: 1 architecture occurs more than once"]
+    assert single.notes[0].startswith("2 rows averaged: 1 architecture occurs more than once; they differ: ")
 
 
 def test_rows_without_a_target_are_dropped_and_counted(labels: LabelledSet, rows: pd.DataFrame) -> None:

@@ -41,11 +41,12 @@ def test_both_names_in_every_form(tmp_path: Path, plain_cells, column: str, endi
         assert list(labels.frame["acc"]) == [93.5, 91.0]
 
 
-def test_both_columns_at_once_are_not_guessed(tmp_path: Path, plain_cells) -> None:
+def test_of_two_columns_of_cells_the_one_called_arch_is_read(tmp_path: Path, plain_cells) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"arch,cellstr,acc\n{EXAMPLE},{EXAMPLE},1\n")
-    with pytest.raises(LabelError, match="cellstr"):  # a text in a metric column
-        LabelledSet.read(path, plain_cells)
+    labels = LabelledSet.read(path, plain_cells)
+    assert labels.metrics == ["acc"]
+    assert labels.notes == ["no metric, left out: cellstr (text)"]
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,9 @@ def test_bad_keys_are_listed_together(tmp_path: Path, macro: SearchSpace) -> Non
     [
         ('{"02012100": {"mean_acc": 1.0}, "1111', "truncated"),
         ('{"02012100": {"mean_acc": 1.0', "truncated"),
-        ('{"name": "a space"}', "not of a published form"),
-        ("[1, 2]", "not of a published form"),
-        ("{}", "not of a published form"),
+        ('{"name": "a space"}', "no table of labels"),
+        ("[1, 2]", "no table of labels"),
+        ("{}", "no table of labels"),
     ],
 )
 def test_other_json_is_refused(tmp_path: Path, macro: SearchSpace, text: str, reason: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from autobuild.errors import TargetError
 from autobuild.labels import TargetExpression
-from autobuild.labels.target import find_name
+from autobuild.labels.target import find_name, written
+from autobuild.labels.terms import linear_form, split_terms
 
 NAMES = ("acc", "lat", "params")
 
@@ -93,8 +94,9 @@ def test_powers_and_logarithms_equal_evaluation_by_numpy(text: str, data: list[l
         code = compile(ast.fix_missing_locations(Wrap().visit(tree)), "", "eval")
         expected = eval(code, {"__builtins__": {}}, functions | table)
     result = TargetExpression.parse(text).evaluate(table.__getitem__)
-    # numpy's vector loops and their scalar remainders differ in the last bit
-    np.testing.assert_allclose(np.broadcast_to(result, len(data)), np.broadcast_to(expected, len(data)), rtol=1e-9)
+    # numpy's vector loops and their scalar remainders differ in the last bit, and in what (-inf)**0.5 is; neither is finite
+    found, wanted = (np.where(np.isfinite(values), values, np.nan) for values in (result, expected))
+    np.testing.assert_allclose(np.broadcast_to(found, len(data)), np.broadcast_to(wanted, len(data)), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -258,3 +260,90 @@ def test_bare_names_are_label_columns_else_costs_and_both_is_an_error() -> None:
         find_name("label.params", labels, costs, "e")
     with pytest.raises(TargetError, match=r"unknown cost 'cost.acc'"):
         find_name("cost.acc", labels, costs, "e")
+
+
+HARD = [
+    "cifar10-test",
+    "top 1",
+    "top.1",
+    "5th",
+    "0.5",
+    "µs",
+    "精度",
+    "max",
+    "log",
+    "lambda",
+    "label",
+    "label.acc",
+    "cost.x",
+]
+HARD += ["__init__", "a`b", "acc (%)", "a;b", "x'y", 'x"y', "#1", "True", "-", "acc<3", "a and b"]
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_any_column_is_a_target_as_it_stands_and_in_backticks(name: str) -> None:
+    columns = {name: np.array([1.0, 2.0]), "acc": np.array([10.0, 20.0])}
+
+    def value(text: str) -> np.ndarray:
+        expression = TargetExpression.parse(text, columns)
+        again = TargetExpression.parse(expression.text)  # what is stored is read without the columns
+        assert again.names == expression.names
+        found = {one: find_name(one, list(columns), [], text) for one in expression.names}
+        return again.evaluate(lambda one: columns[found[one][1]])
+
+    np.testing.assert_array_equal(value(name), [1, 2])
+    np.testing.assert_array_equal(value(f"label.{written(name)}"), [1, 2])
+    np.testing.assert_array_equal(value(f"2*{written(name)} + label.acc*log({written(name)})"), 2 * columns[name] +
+                                  columns["acc"] * np.log(columns[name]))  # fmt: skip
+    quoted = "`" + name.replace("`", "``") + "`"
+    np.testing.assert_array_equal(value(f"-{quoted}**2"), [-1, -4])
+    learned, exact = split_terms(TargetExpression.parse(f"acc - 3*{quoted}"), lambda one: one != "acc")
+    assert learned is not None
+    assert exact is not None
+    assert learned.text == "acc"
+    assert exact.names == TargetExpression.parse(quoted).names
+    form, offset = linear_form(TargetExpression.parse(f"2*({quoted} - 4)"))
+    assert (form, offset) == ({exact.names[0]: 2.0}, -8.0)
+
+
+columns_of_text = st.lists(
+    st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=8)
+    .map(str.strip)
+    .filter(bool),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(columns=columns_of_text, typed=st.sampled_from(["acc", "a-b", "log", "x.y", "top"]))
+def test_what_an_error_suggests_is_accepted(columns: list[str], typed: str) -> None:
+    assume(typed not in columns)
+    try:
+        expression = TargetExpression.parse(typed, columns)
+        missing = next(name for name in expression.names if name not in columns)
+        with pytest.raises(TargetError) as raised:
+            find_name(missing, columns, [], typed)
+    except (TargetError, StopIteration):
+        return
+    for column in columns:
+        assert written(column) in str(raised.value)
+        (name,) = TargetExpression.parse(written(column)).names
+        assert find_name(name, columns, [], written(column)) == ("label", column)
+
+
+def test_a_name_that_was_taken_apart_is_suggested_first() -> None:
+    with pytest.raises(
+        TargetError, match=r"unknown name .* 'cifar10': write `cifar10-test`; did you mean `cifar10-test`"
+    ):
+        find_name("cifar10", ["acc", "cifar10-test"], [], "100*cifar10-test")
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [("`acc", 1), ("2`acc`", 2), ("a + `b`c", 5), ("``", 1), ("`a` `b", 5), ("acc + `top 1`(acc)", 7)],
+)
+def test_backticks_that_part_nothing_are_refused(text: str, position: int) -> None:
+    with pytest.raises(TargetError, match=f"position {position}: "):
+        TargetExpression.parse(text)

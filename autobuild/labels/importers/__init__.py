@@ -5,9 +5,9 @@ format                  what it is
 ======================  ============================================================================================
 ``nas_bench_macro``     NAS-Bench-Macro's JSON: keys of eight digits (Su et al., CVPR 2021)
 ``accel_nasbench``      Accel-NASBench's folder, ``.tar.gz`` or ``.tar``: one JSON each (Ahmad et al., DAC 2024)
-``nas_bench_201``       a CSV, Parquet or JSON Lines table with cell strings in a column ``cellstr`` or ``arch``
+``nas_bench_201``       a table with cell strings in some column: ``cellstr``, ``arch``...
 ``autobuild_cache``     a cache pickle of the AutoBuild paper (Mills et al., CVPR 2024), read by a restricted unpickler
-``table``               any other table with a column ``arch``
+``table``               any other table with a column of architectures
 ======================  ============================================================================================
 
 Nothing is ever extracted to disk, and no class or function that a file names is ever called.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from autobuild.errors import LabelError, nearest
 from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.labels.importers.accel_nasbench import read_accel_nasbench
 from autobuild.labels.importers.autobuild_cache import read_autobuild_cache
-from autobuild.labels.importers.nas_bench_201 import as_cells, holds_cells, read_nas_bench_201
+from autobuild.labels.importers.nas_bench_201 import as_cells, cells_column, read_nas_bench_201
 from autobuild.labels.importers.nas_bench_macro import read_nas_bench_macro
-from autobuild.labels.tables import READERS, RawTable, locate, read_table
+from autobuild.labels.raw_table import RawTable
+from autobuild.labels.tables import READERS, is_file, is_table, locate, read_table
 
 __all__ = [
     "FORMATS",
@@ -48,7 +50,7 @@ FORMATS: dict[str, Callable[[Path], RawTable]] = {
 }
 
 _HEAD_BYTES = 4096
-_MACRO_HEAD = re.compile(rb'\s*\{\s*"[0-9]+"\s*:\s*\{')
+_MACRO_HEAD = re.compile(rb'\s*\{\s*"[0-9]{5,}"\s*:\s*\{')
 _TAR_MAGIC = slice(257, 262)
 
 
@@ -67,7 +69,7 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
     if format in ("auto", "table"):
         path, found = find(path_or_name)
         table = FORMATS[found if format == "auto" else format](path)
-        return as_cells(table) if format == "auto" and found == "table" and holds_cells(table) else table
+        return as_cells(table) if format == "auto" and found == "table" and cells_column(table) else table
     path = Path(path_or_name).expanduser()
     if not path.exists():
         raise LabelError(f"{path}: file not found (format={format})")
@@ -86,7 +88,7 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
     if os.fspath(path_or_name) in embedded_sets():  # whatever else has that name
         return locate(path_or_name), "table"
     try:
-        published = path.is_dir() or (path.is_file() and path.suffix.lower() not in READERS)
+        published = path.is_dir() or (is_file(path) and (not is_table(path) or path.suffix.lower() == ".json"))
     except (OSError, ValueError):  # a name too long, a null character: `locate` says so
         published = False
     if published:
@@ -100,7 +102,7 @@ def detect(path: Path) -> str:
     """Tell the format of an existing file or folder by its content, ``"table"`` where it is of no published form.
 
     Raises:
-        LabelError: It cannot be read, is a folder without JSON files, or JSON of an unknown shape.
+        LabelError: It cannot be read, or is a folder without JSON files.
     """
     if path.is_dir():
         if next(path.rglob("*.json"), None) is None:
@@ -115,6 +117,7 @@ def detect(path: Path) -> str:
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
     if head.startswith(b"\x1f\x8b") or head[_TAR_MAGIC] == b"ustar":
+        _refuse_unnamed(path, head)
         return "accel_nasbench"
     # A binary pickle begins with its protocol; of the older text protocols only the name gives a sign.
     if re.match(rb"\x80[\x02-\x05]", head) or path.suffix.lower() in (".pkl", ".pickle"):
@@ -122,9 +125,16 @@ def detect(path: Path) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _MACRO_HEAD.match(text):
         return "nas_bench_macro"
-    if path.suffix.lower() == ".json":
-        raise LabelError(
-            f"{path}: JSON, but not of a published form: NAS-Bench-Macro's keys are eight digits, each with an object "
-            "of metrics (JSON Lines, one object a line with a key 'arch', ends in .jsonl)"
-        )
     return "table"
+
+
+def _refuse_unnamed(path: Path, head: bytes) -> None:
+    """Refuse a gzip file that holds no archive: without an ending its table cannot be told from any other text."""
+    try:
+        begin = zlib.decompressobj(31).decompress(head, 512)
+    except zlib.error:  # no gzip, or a broken one: the reader of archives says so
+        return
+    if begin and begin[_TAR_MAGIC] != b"ustar" and b"\0" not in begin:
+        raise LabelError(
+            f"{path}: packed, and no tar archive as Accel-NASBench's; a packed table says its form: labels.csv.gz"
+        )

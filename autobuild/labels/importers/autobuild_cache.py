@@ -20,7 +20,7 @@ import numpy as np
 
 from autobuild.errors import LabelError
 from autobuild.labels.importers.restricted import read_pickle
-from autobuild.labels.tables import RawTable
+from autobuild.labels.raw_table import RawTable
 
 ENTRIES = "rows are the entries, counted from 1"
 CONFIG_KEYS = ("original config", "arch")

@@ -13,7 +13,7 @@ from typing import Protocol
 from autobuild.errors import LabelError, nearest
 from autobuild.labels.importers import read_any
 from autobuild.labels.importers.addresses import PUBLISHED, Published
-from autobuild.labels.tables import RawTable
+from autobuild.labels.raw_table import RawTable
 
 TIMEOUT_SECONDS = 30
 ANY = "any"  # accept whatever checksum the file has

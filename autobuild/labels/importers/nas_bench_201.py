@@ -6,14 +6,15 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from autobuild.labels.tables import RawTable, locate, read_table
+from autobuild.labels.raw_table import RawTable
+from autobuild.labels.tables import locate, read_table
 
 EXAMPLE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 _EDGE = re.compile(r"[A-Za-z_]\w*~(\d+)")
 
 
 def read_nas_bench_201(path: Path) -> RawTable:
-    """Read a CSV, TSV, Parquet or JSON Lines table; every other column is a metric.
+    """Read a table in any form; every other column of numbers is a metric.
 
     Raises:
         LabelError: As for any table. Rows whose cell lacks an edge are reported with all others when they are checked.
@@ -21,16 +22,22 @@ def read_nas_bench_201(path: Path) -> RawTable:
     return as_cells(read_table(locate(path)))
 
 
-def holds_cells(table: RawTable) -> bool:
-    """Whether some row is a whole cell: then those that are not have lost something."""
-    cells = (cell.strip() for cell in table.columns["arch"] if isinstance(cell, str) and "~0|" in cell)
-    return any(cell_problem(cell) is None for cell in cells)
+def cells_column(table: RawTable) -> str | None:
+    """The column in which some row is a whole cell: then rows that are not have lost something. ``arch`` goes first."""
+    for name in sorted(table.columns, key=lambda name: name != "arch"):
+        cells = (cell.strip() for cell in table.columns[name] if isinstance(cell, str) and "~0|" in cell)
+        if any(cell_problem(cell) is None for cell in cells):
+            return name
+    return None
 
 
 def as_cells(table: RawTable) -> RawTable:
-    """The table, with what is wrong with the shape of each cell."""
+    """The table with the cells as its architectures, and what is wrong with the shape of each."""
+    name = cells_column(table)
+    if name is not None and name != "arch":
+        table = table.with_arch(name)
     bad = dict(table.bad)
-    for row, cell in enumerate(table.columns["arch"]):
+    for row, cell in enumerate(table.columns.get("arch", ())):
         problem = cell_problem(cell.strip()) if isinstance(cell, str) else None
         if problem is not None:
             bad.setdefault(row, f"arch {cell[:120]!r}: {problem}")

@@ -1,0 +1,125 @@
+"""What a column of cells is: numbers, numbers with some cells missing, numbers with a unit, or no metric."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "-nan", "#n/a", "#na"})
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_UNIT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d_][^\W\d_/]{0,7}|[%‰°])")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:[ ,.'_\u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?|[+-]?\d+,\d+|[+-]?\d[\d_]*\d")
+
+
+@dataclass
+class NumberColumn:
+    """A column as numbers.
+
+    Attributes:
+        values: Shape ``(n,)``, NaN where missing; None where the column is no metric.
+        problem: Why it is none.
+        unit: What stands behind every number.
+        texts: Text that is no number and counts as missing -> the rows that have it.
+        commas: Whether decimal commas were read.
+    """
+
+    values: FloatArray | None
+    problem: str = ""
+    unit: str = ""
+    texts: dict[str, list[int]] = field(default_factory=dict)
+    commas: bool = False
+
+
+def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> NumberColumn:
+    """Read a column.
+
+    It is a metric where at least half of what it holds is numbers. A unit is read where every cell has the same one;
+    thousands separators, and units of some cells only, leave a number open to guessing, so such a column is none.
+    """
+    if isinstance(cells, pd.Series) and pd.api.types.is_numeric_dtype(cells) and cells.dtype.kind != "c":
+        return NumberColumn(np.asarray(cells.to_numpy(dtype=np.float64, na_value=np.nan)))
+    given = list(cells)
+    values = np.full(len(given), math.nan)
+    texts: dict[str, list[int]] = {}
+    others: dict[str, int] = {}
+    numbers_read = commas = 0
+    for row, cell in enumerate(given):
+        if isinstance(cell, str):
+            value = text_number(cell)
+            if value is None and decimal_commas and _COMMA.fullmatch(cell.strip()):
+                value, commas = float(cell.strip().replace(",", ".")), commas + 1
+            if value is None:
+                texts.setdefault(cell.strip(), []).append(row)
+                continue
+            missing = cell.strip().lower() in _MISSING
+        elif missing := is_missing(cell):
+            value = math.nan
+        elif isinstance(cell, numbers.Real | Decimal | np.bool_):
+            try:
+                value = float(cell)
+            except (OverflowError, ValueError):
+                texts.setdefault(f"{str(cell)[:20]}... (too large)", []).append(row)
+                continue
+        else:
+            others[type(cell).__name__] = others.get(type(cell).__name__, 0) + 1
+            continue
+        values[row] = value
+        numbers_read += not missing
+    if others:
+        return NumberColumn(None, f"holds {', '.join(sorted(others))}")
+    if not texts:
+        return NumberColumn(values, commas=bool(commas))
+    return _with_texts(values, numbers_read, texts, bool(commas))
+
+
+def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int]], commas: bool) -> NumberColumn:
+    """A column of which some cells are texts."""
+    count = sum(map(len, texts.values()))
+    units = {text: found for text in texts if (found := _UNIT.fullmatch(text))}
+    behind = {found[2] for found in units.values()}
+    if len(units) == len(texts) and len(behind) == 1 and not numbers_read:
+        for text, rows in texts.items():
+            values[rows] = float(units[text][1])
+        return NumberColumn(values, unit=behind.pop(), commas=commas)
+    if len(units) * 2 > len(texts) and len(behind) <= 3 and sum(len(texts[text]) for text in units) * 4 > count:
+        example = next(iter(units))
+        return NumberColumn(
+            None, f"numbers with units such as {example!r}, not the same in every cell; write plain numbers in one unit"
+        )
+    grouped = next((text for text in texts if _GROUPED.fullmatch(text)), None)
+    if grouped is not None and (numbers_read or all(_GROUPED.fullmatch(text) for text in texts)):
+        return NumberColumn(
+            None,
+            f"{grouped!r} may have thousands separators or a decimal comma; write plain numbers such as 1234.5",
+        )
+    if numbers_read >= count:
+        return NumberColumn(values, texts=texts, commas=commas)
+    some = f"; {numbers_read:,} cells are numbers, {count:,} are not" if numbers_read else ""
+    return NumberColumn(None, f"text{some}")
+
+
+def text_number(cell: str) -> float | None:
+    """The number that a text is: NaN where it stands for a missing one, None where it is none."""
+    try:
+        value = float(cell)
+    except ValueError:
+        text = cell.strip().lower()
+        return math.nan if text in _MISSING else _BOOLEANS.get(text)
+    return None if "_" in cell else value  # Python reads 1_000 as a number, no other program does
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell of a frame stands for a missing value."""
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))

@@ -1,0 +1,133 @@
+"""Tables as JSON: one object a line, a list of objects, columns, or architecture -> metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autobuild.errors import LabelError
+from autobuild.labels.raw_table import (
+    ARCH_ALIASES,
+    JSON_LINES,
+    ROWS,
+    RawTable,
+    check_columns,
+    decode,
+    unnamed_note,
+)
+
+_FORMS = (
+    'a list of objects [{"arch": ..., "acc": ...}, ...], columns {"arch": [...], "acc": [...]}, or architecture -> '
+    'metrics {"...": {"acc": ...}}'
+)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it was written, duplicated keys included."""
+
+
+def read_json_lines(path: Path, data: bytes) -> RawTable:
+    """Read one JSON object a line; lines that hold none are bad rows."""
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    bad = {}
+    for number, line in enumerate(decode(path, data).split("\n"), start=1):
+        if not line.strip():
+            continue
+        record: dict[str, Any] = {}
+        try:
+            given = json.loads(line, object_pairs_hook=_Pairs)
+            if not isinstance(given, _Pairs):
+                raise ValueError("not a JSON object")
+            record = _object(given)
+        except (ValueError, RecursionError) as error:
+            bad[len(records)] = f"{_short(line)}: {error} (truncated?)"
+        records.append(record)
+        numbers.append(number)
+    if len(bad) == len(records):
+        first = f"; line {numbers[0]}: {bad[0]}" if records else ""
+        raise LabelError(f"{path}: no line is a JSON object{first}")
+    return _records_table(path, records, numbers, JSON_LINES, bad)
+
+
+def read_json(path: Path, data: bytes) -> RawTable:
+    """Read a JSON document in one of the forms that programs write tables in.
+
+    Raises:
+        LabelError: It is no JSON, or of none of these forms.
+    """
+    try:
+        given = json.loads(decode(path, data), object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError) as error:
+        if b"\n" in data.strip():
+            try:
+                return read_json_lines(path, data)
+            except LabelError:
+                pass
+        raise LabelError(f"{path}: not readable as JSON ({error}); is it truncated?") from error
+    if isinstance(given, list) and not isinstance(given, _Pairs) and given:
+        bad = {
+            row: f"{str(cell)[:60]!r} is no object" for row, cell in enumerate(given) if not isinstance(cell, _Pairs)
+        }
+        if len(bad) < len(given):
+            records = [dict(cell) if isinstance(cell, _Pairs) else {} for cell in given]
+            return _records_table(path, records, list(range(1, len(given) + 1)), ROWS, bad)
+    if isinstance(given, _Pairs) and given:
+        try:
+            found = _object(given)
+        except ValueError as error:
+            raise LabelError(f"{path}: {error}") from None
+        if table := _columns_table(path, found):
+            return table
+        if all(isinstance(value, _Pairs) for value in found.values()):
+            inner = [dict(value) for value in found.values()]
+            own = any("arch" in record or any(name in record for name in ARCH_ALIASES) for record in inner)
+            records = inner if own else [{"arch": key, **rec} for key, rec in zip(found, inner, strict=True)]
+            return _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
+    raise LabelError(f"{path}: JSON, but no table of labels; accepted: {_FORMS}")
+
+
+def _columns_table(path: Path, found: dict[str, Any]) -> RawTable | None:
+    """The table of ``{"arch": [...]}``, or of pandas' ``{"arch": {"0": ...}}`` and ``{"columns", "data"}``; or None."""
+    if set(found) >= {"columns", "data"} and all(isinstance(found[key], list) for key in ("columns", "data")):
+        names = [str(name) for name in found["columns"]]
+        rows = [row if isinstance(row, list) else [] for row in found["data"]]
+        bad = {
+            place: f"{len(row)} cells, {len(names)} columns" for place, row in enumerate(rows) if len(row) != len(names)
+        }
+        records = [dict(zip(names, row, strict=False)) for row in rows]
+        return _records_table(path, records, list(range(1, len(rows) + 1)), ROWS, bad)
+    if not any(name in found for name in ("arch", *ARCH_ALIASES)):
+        return None
+    lists = {name: [cell for _, cell in v] if isinstance(v, _Pairs) else v for name, v in found.items()}
+    lists = {name: cells for name, cells in lists.items() if isinstance(cells, list)}
+    sizes = {len(cells) for cells in lists.values()}
+    if len(sizes) != 1:
+        told = ", ".join(f"{name} {len(cells)}" for name, cells in list(lists.items())[:8])
+        raise LabelError(f"{path}: columns of different lengths: {told}")
+    records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    return _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
+
+
+def _records_table(
+    path: Path, records: list[dict[str, Any]], numbers: list[int], counted: str, bad: dict[int, str]
+) -> RawTable:
+    keys = list(dict.fromkeys(name for record in records for name in record))
+    names = check_columns(keys, str(path))
+    cells: dict[str, Sequence[Any]] = {
+        name: [record.get(key) for record in records] for name, key in zip(names, keys, strict=True) if name
+    }
+    return RawTable(str(path), cells, numbers, counted, bad=bad, notes=unnamed_note(names, [False] * len(names)))
+
+
+def _object(pairs: _Pairs) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is written twice")
+    return found
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,150 @@
+"""RawTable: the cells of a label file as they were found, and what its columns are called."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from autobuild.errors import LabelError, nearest
+
+ARCH_ALIASES = ("cellstr",)  # what tables of NAS-Bench-201 call the column
+LINES = "lines are counted from 1, the header included"
+JSON_LINES = "lines are counted from 1"
+ROWS = "rows are counted from 1"
+MAX_BYTES = 1 << 30  # of a file, unpacked
+MAX_COLUMNS = 10_000
+MAX_CELLS = 50_000_000
+
+
+@dataclass
+class RawTable:
+    """Cells as they were found, not yet checked.
+
+    Attributes:
+        source: What messages call the table (its path).
+        columns: Column name -> one cell a row.
+        numbers: Number (or name) of each row in the file, as ``counted`` explains.
+        counted: How rows are numbered, in words.
+        bad: Row position -> what is wrong with the row as a whole.
+        notes: What the user should know about the reading.
+        space: Name of the search space that rows of this form belong to, where the form says so.
+        separator: What separates the cells of a line, in a text file.
+    """
+
+    source: str
+    columns: dict[str, Sequence[Any]]
+    numbers: Sequence[int] | Sequence[str]
+    counted: str
+    bad: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    space: str | None = None
+    separator: str = ","
+
+    @property
+    def word(self) -> str:
+        """What a row is called: ``line``, ``row``, ``key``..."""
+        return self.counted.split()[0].removesuffix("s")
+
+    def named(self, rows: Sequence[int]) -> str:
+        """Rows by position, as messages name them: ``lines 3, 7, 9``."""
+        return name_rows(self.word, [self.numbers[row] for row in rows])
+
+    def with_arch(self, name: str) -> RawTable:
+        """The table with the architectures of another column; a column ``arch`` is left out."""
+        rest = {column: cells for column, cells in self.columns.items() if column not in (name, "arch")}
+        lost = " (the column 'arch' holds none, and is left out)" if "arch" in self.columns else ""
+        note = f"architectures are those of the column {name!r}{lost}"
+        return replace(self, columns={"arch": self.columns[name], **rest}, notes=[*self.notes, note])
+
+    def without(self, row: int) -> RawTable:
+        """The table without one row."""
+        kept = [place for place in range(len(self.numbers)) if place != row]
+        columns: dict[str, Sequence[Any]] = {
+            name: list(itertools.chain(itertools.islice(cells, row), itertools.islice(cells, row + 1, None)))
+            for name, cells in self.columns.items()
+        }
+        bad = {place - (place > row): why for place, why in self.bad.items() if place != row}
+        numbers: Any = [self.numbers[place] for place in kept]
+        return replace(self, columns=columns, bad=bad, numbers=numbers)
+
+
+def name_rows(word: str, numbers: Sequence[int | str], shown: int = 6) -> str:
+    """``line 3``, or ``lines 3, 7, 9``; after the first few it says how many more there are."""
+    more = f" and {len(numbers) - shown:,} more" if len(numbers) > shown else ""
+    return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:shown]))}{more}"
+
+
+def check_columns(names: Sequence[object], source: str) -> list[str]:
+    """Return the column names, stripped, ``cellstr`` as ``arch`` where there is none; an unnamed column is ``""``.
+
+    Raises:
+        LabelError: Names occur twice, or there are too many.
+    """
+    if len(names) > MAX_COLUMNS:
+        raise LabelError(
+            f"{source}: {len(names):,} columns; at most {MAX_COLUMNS:,} are read: is the table transposed?"
+        )
+    columns = [name.strip() if isinstance(name, str) else "" for name in names]
+    columns = ["" if re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name) else name for name in columns]
+    double = sorted(name for name, count in Counter(columns).items() if count > 1 and name)
+    if double:
+        raise LabelError(f"{source}: duplicated column names: {', '.join(double)}; columns: {_listed(columns)}")
+    if "arch" not in columns:
+        columns = ["arch" if name in ARCH_ALIASES else name for name in columns]
+    return columns
+
+
+def no_architectures(table: RawTable, why: str) -> LabelError:
+    """The error for a table without a column of architectures."""
+    told = "" if table.separator == "," else f" (separated by {table.separator!r})"
+    return LabelError(f"{table.source}: no column 'arch'{why}; {nearest('arch', table.columns)}{told}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f", ... ({len(names):,} in all)" if len(names) > 20 else "")
+
+
+def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
+    """Say which columns without a name are left out; one without any cell, behind a last separator, is not worth it."""
+    places = [
+        str(place) for place, (name, void) in enumerate(zip(columns, empty, strict=True), 1) if not (name or void)
+    ]
+    which = f"column {places[0]} has" if len(places) == 1 else f"columns {', '.join(places)} have"
+    return [f"{which} no name and {'is' if len(places) == 1 else 'are'} left out"] if places else []
+
+
+def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
+    """View a frame as a raw table; its index is not read."""
+    if frame.shape[0] * frame.shape[1] > MAX_CELLS:
+        raise LabelError(f"{source}: {frame.shape[0]:,} x {frame.shape[1]:,} cells; at most {MAX_CELLS:,} are read")
+    columns = check_columns([str(name) if isinstance(name, int | float) else name for name in frame.columns], source)
+    cells: dict[str, Any] = {name: frame.iloc[:, place] for place, name in enumerate(columns) if name}
+    notes = unnamed_note(columns, [False] * len(columns))
+    return RawTable(source, cells, range(1, len(frame) + 1), ROWS, notes=notes)
+
+
+def decode(path: Path, data: bytes) -> str:
+    """Text of a file: UTF-8, or UTF-16 with its byte order mark, as spreadsheets write it.
+
+    Raises:
+        LabelError: Other bytes; the line is named.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise LabelError(f"{path}: not whole UTF-16 text; is it truncated?") from error
+    try:
+        return data.decode("utf-8-sig")  # a byte order mark is no part of the first name
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise LabelError(
+            f"{path}: not UTF-8 text (byte 0x{data[error.start]:02x} in line {line}); save the file as UTF-8"
+        ) from error

@@ -1,0 +1,394 @@
+"""Values that look like slips: sentinels of failed measurements, mixed scales, far outliers, copied rows.
+
+Nothing is dropped: a finding names the rows, says why, and how to leave them out. The rules look at sorted values
+only, so the order of rows changes nothing. They are made for what metrics of networks are like: positive numbers that
+span decades (latency, params), accuracies with a long lower tail down to chance, and degenerate networks that share
+one value. Where rows stand out in a second metric as well, in a way that is no sentinel, it is the networks that
+differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from autobuild.labels.check import Measured
+from autobuild.labels.raw_table import name_rows
+from autobuild.labels.target import written
+
+FloatArray = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Key = Callable[[int], Hashable]
+
+FEWEST = 8  # values of a metric that are judged
+FEW, MANY, HALF = 0.1, 0.25, 0.5  # shares of rows that may be outliers, or failures, or failures that have a usual mark
+_SENTINELS = {sign * (10.0**digits - 1) for digits in range(2, 10) for sign in (1, -1)} | {-1.0}
+_SENTINELS |= {sign * 10.0**digits for digits in range(5, 31) for sign in (1, -1)}
+_SCALES = {100.0: 10, 1000.0: 8, 1e6: 250}  # -> how far apart, as a ratio, the values of one unit may lie
+_RATIO_ABOVE, _RATIO_BELOW = 8, 1e5  # gaps that make a few values outliers
+_NEVER_NEGATIVE = re.compile(
+    r"(?i)(^|[^a-z])(lat(ency)?|time|seconds|sec|ms|params?|macs?|flops|throughput|fps|energy|memory|bytes|acc(uracy)?|"
+    r"top.?[15]|fid)([^a-z]|$)"
+)
+_NEVER_ZERO = re.compile(r"(?i)(^|[^a-z])(lat(ency)?|params?|macs?|flops|throughput|fps|fid)([^a-z]|$)")
+_PERCENT = re.compile(r"(?i)(^|[^a-z])(acc(uracy)?|top.?[15])([^a-z]|$)")
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """Values of one metric (or rows, where ``metric`` is empty) that look wrong.
+
+    Attributes:
+        metric: The metric.
+        rows: Names of the rows in the file.
+        text: What, where, why, and what can be done.
+    """
+
+    metric: str
+    rows: tuple[int | str, ...]
+    text: str
+
+
+@dataclass
+class _Odd:
+    """Rows that one rule picked out, its reason, and the limit that keeps the others."""
+
+    places: npt.NDArray[np.int64]
+    why: str
+    keep: str = ""
+
+
+def find_suspects(measured: Measured, key: Key, metrics: Collection[str] | None = None) -> list[Suspect]:
+    """Look through some metrics (by default all).
+
+    Args:
+        measured: The rows.
+        key: Row of the labelled set -> what is equal for equal networks.
+        metrics: Which findings are wanted; all metrics are looked at.
+    """
+    odd = {name: _odd_values(name, values) for name, values in measured.metrics.items()}
+    found: list[Suspect] = []
+    for name, rules in odd.items():
+        if metrics is not None and name not in metrics:
+            continue
+        for rule in rules:
+            if not _degenerate(rule.places, name, measured, odd):
+                found.append(_told(name, measured, rule))
+        found += _all_equal(name, measured)
+    found += _unequal_twins(measured, odd, metrics)
+    copies = _copies(measured, key)
+    copied = {number for suspect in copies for number in suspect.rows}
+    for name in odd if metrics is None else [name for name in odd if name in metrics]:
+        found += [suspect for suspect in _repeated(name, measured, key) if not copied.issuperset(suspect.rows)]
+    return found + copies
+
+
+def _told(name: str, measured: Measured, rule: _Odd) -> Suspect:
+    places = sorted(rule.places.tolist())
+    numbers = tuple(measured.numbers[place] for place in places)
+    values = measured.metrics[name][places]
+    distinct = np.unique(values)
+    shown = ", ".join(f"{value:.6g}" for value in distinct[:4]) + (", ..." if len(distinct) > 4 else "")
+    count = f" ({len(places):,} times)" if len(places) > len(distinct) else ""
+    end = "" if rule.why.endswith("?") else "."
+    keep = f", or filter={rule.keep!r} on the command line" if rule.keep else ""
+    few = ", ".join(map(repr, numbers[:3])) + (", ..." if len(numbers) > 3 else "")
+    text = (
+        f"{name}: {shown}{count} in {name_rows(measured.word, numbers)}: {rule.why}{end} "
+        f"If that is no measurement, leave it out: labels.drop([{few}]){keep}"
+    )
+    return Suspect(name, numbers, text)
+
+
+def _odd_values(name: str, values: FloatArray) -> list[_Odd]:
+    """Infinite values, then what the rules pick out of the finite ones, each row once."""
+    found = []
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        found.append(_Odd(infinite, "not finite, so these rows have no target"))
+    places = np.flatnonzero(np.isfinite(values))
+    while len(places) >= FEWEST:
+        rule = _next_odd(name, values[places])
+        if rule is None:
+            break
+        picked = places[rule.places]
+        found.append(_Odd(picked, rule.why, rule.keep))
+        places = np.setdiff1d(places, picked)
+    return found
+
+
+def _next_odd(name: str, values: FloatArray) -> _Odd | None:
+    positive, negative = (values > 0).mean(), (values < 0).mean()
+    marks = np.unique(values[values < 0])
+    if 0 < len(marks) <= 2 and np.isin(marks, list(_SENTINELS)).all() and negative <= HALF < positive + negative:
+        found = _negative(name, values)
+        if found:
+            return found
+    if positive >= 1 - MANY:
+        if found := _negative(name, values):
+            return found
+        if (values < 0).any():  # it has both signs by right
+            return _far_from_both_signs(values)
+        return _zero(name, values) or _mixed_scales(name, values) or _far(name, values)
+    if negative >= 1 - MANY:
+        if (values > 0).any():
+            return _lone_positive(values) or _far_from_both_signs(values)
+        found = _far("", -values)
+        return found and _Odd(found.places, found.why)
+    return _far_from_both_signs(values)
+
+
+def _spread(values: FloatArray) -> float:
+    low, high = np.quantile(values, [0.05, 0.95])
+    return float(high - low)
+
+
+def _negative(name: str, values: FloatArray) -> _Odd | None:
+    """A few negative values in a metric that is positive otherwise."""
+    picked = values < 0
+    if not picked.any():
+        return None
+    rest = values[~picked]
+    distinct = np.unique(values[picked])
+    whole = len(distinct) <= 2 and bool(np.isin(distinct, list(_SENTINELS)).all())
+    counted = bool((rest == np.round(rest)).all()) and rest.min() - distinct.max() <= 2  # -1, 0, 1, 2...: a score
+    isolated = rest.min() - distinct.max() > 3 * _spread(rest)
+    if not (_NEVER_NEGATIVE.search(name) or isolated or (whole and not counted)):
+        return None
+    sentinel = "a usual mark of a failure, " if whole else ""
+    return _Odd(
+        np.flatnonzero(picked), f"{sentinel}negative, and the other {len(rest):,} are not", f"{written(name)} >= 0"
+    )
+
+
+def _zero(name: str, values: FloatArray) -> _Odd | None:
+    picked = values == 0
+    if not picked.any():
+        return None
+    rest = values[~picked]
+    counted = bool((rest == np.round(rest)).all()) and rest.min() <= 10  # 0, 1, 2...: a count, or a yes or no
+    if not _NEVER_ZERO.search(name) and (counted or rest.min() < np.median(rest) / 4):
+        return None
+    return _Odd(
+        np.flatnonzero(picked),
+        f"zero, and the other {len(rest):,} are {rest.min():.6g} or more",
+        f"{written(name)} > 0",
+    )
+
+
+def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
+    """Fractions among percent, seconds among milliseconds: a gap, and beyond it the same numbers, scaled."""
+    logs = np.sort(np.log(values[values > 0]))
+    if len(logs) < FEWEST or not len(gaps := np.diff(logs)):
+        return None
+    at = int(gaps.argmax())
+    low, high = np.exp(logs[: at + 1]), np.exp(logs[at + 1 :])
+    for scale, room in _SCALES.items():
+        few, many, ratio = (low, high, scale) if len(low) <= len(high) else (high, low, 1 / scale)
+        if gaps[at] < np.log(scale) / 2 or many.max() / many.min() > (room if len(many) >= 12 else 3):
+            continue
+        inside = (few * ratio >= many.min() * 0.8) & (few * ratio <= many.max() * 1.25)
+        if not inside.all():
+            continue
+        is_low = few is low
+        picked = (values > 0) & ((values <= low.max() * 1.0001) if is_low else (values >= high.min() * 0.9999))
+        side = "smaller" if is_low else "larger"
+        bound = f"{written(name)} > {_between(low.max(), high.min())}" if is_low else (
+            f"{written(name)} < {_between(low.max(), high.min())}"
+        )  # fmt: skip
+        return _Odd(
+            np.flatnonzero(picked), f"{scale:,.0f} times {side} than the other {len(many):,}: another unit?", bound
+        )
+    return None
+
+
+def _between(low: float, high: float) -> str:
+    return f"{float(f'{np.sqrt(low * high):.2g}'):g}"
+
+
+def _far(name: str, values: FloatArray) -> _Odd | None:
+    """A few values far beyond the others, by ratio; far below them only where no measurement gets there."""
+    above = values[values > 0]
+    if len(above) < FEWEST:
+        return None
+    distinct = np.unique(above)
+    if len(distinct) < 2:
+        return None
+    counts = np.searchsorted(np.sort(above), distinct, side="right")  # values up to each
+    ratios = distinct[1:] / distinct[:-1]
+    share = np.median(above) <= 1
+    bound = 1 if share else 100 if np.median(above) <= 100 else np.inf
+    bound = bound if name and _PERCENT.search(name) else np.inf
+    gaps = np.flatnonzero((ratios >= 1.5) | ((distinct[:-1] <= bound) & (distinct[1:] > bound)))
+    whole = bool((above[above < distinct[-1]] % 1 == 0).any())
+    for at in gaps[::-1]:  # from the largest down
+        beyond = len(above) - counts[at]
+        if beyond > HALF * len(above):
+            break
+        rest, top, ratio = above[above <= distinct[at]], distinct[at + 1 :], ratios[at]
+        wide = np.log(np.quantile(rest, 0.95) / np.quantile(rest, 0.05))
+        far = ratio >= _RATIO_ABOVE and np.log(ratio) > 1.5 * wide and beyond <= FEW * len(above)
+        mark = ratio >= 1.5 and bool(np.isin(top, list(_SENTINELS)).all()) and (beyond > 1 or ratio >= 3 or not whole)
+        percent = distinct[at] <= bound < distinct[at + 1]
+        if far or mark or (percent and beyond <= FEW * len(above)):
+            what = "a usual mark of a failure, " if np.isin(top, list(_SENTINELS)).all() else ""
+            why = f"{what}{ratio:.3g} times the next of the other {len(rest):,} ({distinct[at]:.6g})"
+            keep = f"{written(name)} < {_between(distinct[at], distinct[at + 1])}"
+            return _Odd(np.flatnonzero(values > distinct[at]), why, keep)
+    for at in np.flatnonzero(ratios >= _RATIO_BELOW) + 1:  # from the smallest up
+        if counts[at - 1] > FEW * len(above):
+            break
+        ratio = ratios[at - 1]
+        rest = above[above >= distinct[at]]
+        if np.log(ratio) > 3 * np.log(np.quantile(rest, 0.95) / np.quantile(rest, 0.05)):
+            why = f"1/{ratio:.3g} of the next of the other {len(rest):,} ({distinct[at]:.6g})"
+            picked = (values > 0) & (values < distinct[at])
+            return _Odd(np.flatnonzero(picked), why, f"{written(name)} > {_between(distinct[at - 1], distinct[at])}")
+    return None
+
+
+def _lone_positive(values: FloatArray) -> _Odd | None:
+    """A few positive values in a metric that is negative otherwise, far from it."""
+    picked = values > 0
+    rest = values[~picked]
+    if not picked.any() or values[picked].min() - rest.max() <= 3 * _spread(rest):
+        return None
+    return _Odd(np.flatnonzero(picked), f"positive, and the other {len(rest):,} are not")
+
+
+def _far_from_both_signs(values: FloatArray) -> _Odd | None:
+    """Values far from those of a metric that has both signs."""
+    middle, wide = float(np.median(values)), _spread(values)
+    far = np.abs(values - middle) > 20 * wide
+    if wide == 0 or not far.any() or far.mean() > FEW:
+        return None
+    return _Odd(
+        np.flatnonzero(far), f"over 20 times as far from the median ({middle:.6g}) as the other {(~far).sum():,}"
+    )
+
+
+def _degenerate(places: npt.NDArray[np.int64], name: str, measured: Measured, odd: dict[str, list[_Odd]]) -> bool:
+    """Whether the rows stand out in another metric, too: all at its lowest or highest value, which no other row has.
+
+    So are networks without a path from input to output: chance accuracy, and a proxy of -1e8.
+    """
+    for other, values in measured.metrics.items():
+        here = values[places]
+        if other == name or not np.isfinite(here).all() or len(np.unique(here)) > 1:
+            continue
+        if any(np.isin(places, rule.places).any() for rule in odd[other]):
+            continue
+        rest = np.delete(values, places)
+        rest = rest[np.isfinite(rest)]
+        if len(np.unique(rest)) < 10 or rest.min() <= here[0] <= rest.max():
+            continue
+        beyond = rest.min() - here[0] if here[0] < rest.min() else here[0] - rest.max()
+        if len(places) > 1 or beyond > 0.5 * _spread(rest):
+            return True
+    return False
+
+
+def _all_equal(name: str, measured: Measured) -> list[Suspect]:
+    """One value in (nearly) every row."""
+    values = measured.metrics[name]
+    finite = np.isfinite(values)
+    if finite.sum() < FEWEST:
+        return []
+    distinct, counts = np.unique(values[finite], return_counts=True)
+    most, value = int(counts.max()), distinct[counts.argmax()]
+    if most < 0.9 * finite.sum() or set(distinct) <= {0.0, 1.0}:
+        return []
+    if most == finite.sum():
+        return [Suspect(name, (), f"{name}: {value:.6g} in every row: nothing can be learned from it")]
+    others = tuple(measured.numbers[place] for place in np.flatnonzero(finite & (values != value)))
+    told = f"{name}: {value:.6g} in {most:,} of {finite.sum():,} rows; other values only in "
+    return [Suspect(name, others, told + name_rows(measured.word, others))]
+
+
+def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
+    """One value amid the others in many rows of a metric whose values hardly ever repeat."""
+    values = measured.metrics[name]
+    finite = values[np.isfinite(values)]
+    if len(finite) < FEWEST:
+        return []
+    distinct, counts = np.unique(finite, return_counts=True)
+    most, value = int(counts.max()), distinct[counts.argmax()]
+    rest = len(finite) - most
+    if most < max(5, 0.08 * len(finite)) or rest < FEWEST or len(distinct) - 1 < 0.95 * rest:
+        return []
+    places = np.flatnonzero(values == value)
+    if value in (distinct[0], distinct[-1]) or len({key(int(measured.row[place])) for place in places}) < 5:
+        return []  # a bound that metrics reach, or one network written in several ways
+    numbers = tuple(measured.numbers[place] for place in places)
+    where = name_rows(measured.word, numbers)
+    text = f"{name}: {value:.6g} ({most:,} times) in {where}, and the other values hardly repeat: copied?"
+    return [Suspect(name, numbers, text)]
+
+
+def _unequal_twins(measured: Measured, odd: dict[str, list[_Odd]], metrics: Collection[str] | None) -> list[Suspect]:
+    """Rows of one architecture that differ, in half of the metrics or more, by half of what the metric spans."""
+    order = np.argsort(measured.row, kind="stable")
+    groups = [g for g in np.split(order, np.flatnonzero(np.diff(measured.row[order])) + 1) if len(g) > 1]
+    spans = {}
+    for name, values in measured.metrics.items() if groups else ():
+        finite = values[np.isfinite(values)]
+        if len(finite) >= FEWEST and (wide := _spread(finite)) > 0:
+            spans[name] = wide
+    found = []
+    for group in groups:
+        far = {}
+        for name, wide in spans.items():
+            values = measured.metrics[name]
+            known = {int(place) for rule in odd[name] for place in rule.places}
+            own = [int(place) for place in group if np.isfinite(values[place]) and int(place) not in known]
+            if len(own) > 1 and np.ptp(values[own]) > 0.5 * wide:
+                far[name] = own
+        if 2 * len(far) < len(spans):
+            continue
+        for name, own in far.items():
+            if metrics is not None and name not in metrics:
+                continue
+            numbers = tuple(measured.numbers[place] for place in own)
+            shown = ", ".join(f"{value:.6g}" for value in measured.metrics[name][own][:4])
+            text = (
+                f"{name}: {shown} in {name_rows(measured.word, numbers)}, which hold the same architecture and are "
+                "averaged: is one of them another network's?"
+            )
+            found.append(Suspect(name, numbers, text))
+    return found[:20]
+
+
+def _copies(measured: Measured, key: Key) -> list[Suspect]:
+    """Rows of different networks that agree in two metrics or more which hardly any two others agree in."""
+    fine = []
+    for name, values in measured.metrics.items():
+        finite = values[np.isfinite(values)]
+        if len(finite) >= FEWEST and len(np.unique(finite)) > 0.6 * len(finite):
+            fine.append(name)
+    if len(fine) < 2:
+        return []
+    rows = np.column_stack([measured.metrics[name] for name in measured.metrics])
+    groups: defaultdict[bytes, list[int]] = defaultdict(list)
+    for place in np.flatnonzero(np.isfinite(rows).any(axis=1)):
+        groups[(rows[place] + 0.0).tobytes()].append(int(place))
+    found = []
+    finely = np.column_stack([measured.metrics[name] for name in fine])
+    for places in groups.values():
+        if (
+            len(places) < 2
+            or np.isfinite(finely[places[0]]).sum() < 2
+            or len({key(int(measured.row[p])) for p in places}) < 2
+        ):
+            continue
+        at = finely[places[0]]
+        if (at == np.nanmin(finely, axis=0)).any():  # networks without any path share the lowest values
+            continue
+        numbers = tuple(measured.numbers[place] for place in places)
+        text = f"{name_rows(measured.word, numbers)}: different networks, and equal in every metric: copied?"
+        found.append(Suspect("", numbers, text))
+    return found[:20]
