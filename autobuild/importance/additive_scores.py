@@ -7,11 +7,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from autobuild.importance.effects import choice_table, feature_table, operation_table, place_effects
+from autobuild.importance.effects import Effects
 from autobuild.importance.projection import Projection
-from autobuild.importance.scores import Scores
+from autobuild.importance.scores import Scores, operations_by_layer
 from autobuild.spaces import Architecture
 
 
@@ -31,32 +30,59 @@ class AdditiveScores(Scores):
         return self.projection.base
 
     @cached_property
-    def _places(self) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-        return place_effects(self.projection, self.model)
+    def _effects(self) -> Effects:
+        return Effects(self.projection, self.model)
 
-    @property
+    @cached_property
     def places(self) -> pd.DataFrame:
-        """``unit, layer, feature, value, effect, lower, upper, n_seen``: every choice at every place."""
-        return self._places[0].copy()
+        """``unit, layer, feature, value, effect, lower, upper, n_seen``: every choice at every place.
+
+        ``effect`` is the mean over the networks that make the choice, less the mean over those that have it to make: all
+        networks for a depth (``layer`` 0, the whole unit), those that have the layer for a feature of it. All other
+        choices are drawn as :meth:`~autobuild.spaces.SearchSpace.sample` does with ``design="depth"``. NaN where the
+        space has no such network, as a narrowed one. ``n_seen`` counts training labels. See
+        :mod:`autobuild.importance.effects`.
+        """
+        return self._effects.places
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """``feature, value, score, effect, lower, upper, n_seen``: see
-        :func:`autobuild.importance.effects.feature_table`.
+        """``feature, value, score, effect, lower, upper, n_seen``: the effects of :attr:`places`, averaged over places.
 
-        Effects are differences from the average network, for one layer that takes the value (``depth``: one unit).
+        What one layer that takes the value gains over the average layer there (``depth``: what one unit does).
         """
-        return feature_table(*self._places)
+        return self._effects.features
 
     @cached_property
     def operations(self) -> pd.DataFrame:
-        """``unit, layer, <features>, score, lower, upper, n_seen``: every operation where the labels show it."""
-        return operation_table(self.model.space, *self._places, self.model)
+        """``unit, layer, <features>, score, lower, upper, n_seen``: every operation where the labels show it.
+
+        ``score`` is the mean over the networks that have the operation in this layer, less that of all which have this
+        layer.
+        """
+        return self._effects.operations
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """``unit, layer, score, lower, upper, absent, spread, best, n_seen``: what each layer is worth.
+
+        ``score`` is the mean over the networks that have the layer, less that of all; ``absent`` the same of those that
+        lack it, NaN where none does. ``spread`` is the best operation there less the worst, ``best`` the best one's
+        text.
+        """
+        frame = operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
+        frame = frame.drop(columns="score").merge(self._effects.layers, on=["unit", "layer"], how="left")
+        return frame[["unit", "layer", "score", "lower", "upper", "absent", "spread", "best", "n_seen"]]
 
     @cached_property
     def choices(self) -> pd.DataFrame:
-        """``unit, layer, feature, best, second, difference, lower, upper, told_apart``: see :meth:`warnings`."""
-        return choice_table(*self._places)
+        """Can the labels tell the best choice from the second, at every place where something is chosen?
+
+        ``unit, layer, feature, best, second, difference, lower, upper, told_apart``, the largest differences first.
+        ``difference`` is the best value's effect less the second's, with its 90 % interval; they are told apart where
+        that lies above zero.
+        """
+        return self._effects.choices
 
     @property
     def warnings(self) -> list[str]:
@@ -77,16 +103,10 @@ class AdditiveScores(Scores):
         return said
 
     def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
-        """``unit, layer, op, effect``: what every layer of one architecture adds, in units of the target."""
+        """``unit, layer, op, effect``: what every layer of one architecture gains over the average layer there."""
         parsed = self.space.parse(arch) if isinstance(arch, str) else arch
-        frame = self._places[0]
-        keys = frame[["unit", "layer", "feature", "value"]].itertuples(index=False)
-        effect = dict(zip(map(tuple, keys), frame["effect"], strict=True))
         rows = []
-        for stage, run in zip(self.model.space.stages, parsed.runs, strict=True):
-            for position, digit in enumerate(run, start=1):
-                layer = 0 if stage.tied else position
-                values = stage.layer_dict(digit).items()
-                worth = sum(effect[stage.name, layer, name, value] for name, value in values)
-                rows.append((stage.name, position, stage.tokens[digit], worth / (len(run) if stage.tied else 1)))
+        for number, (stage, run) in enumerate(zip(self.model.space.stages, parsed.runs, strict=True)):
+            worth = self._effects.of_run(number, run)
+            rows += [(stage.name, layer, stage.tokens[run[layer - 1]], worth[layer - 1]) for layer in range(1, len(run) + 1)]
         return pd.DataFrame(rows, columns=["unit", "layer", "op", "effect"])

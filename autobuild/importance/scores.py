@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -73,23 +74,7 @@ class Scores:
         ``score`` is the mean over the operations seen there, ``spread`` the best less the worst (units of the target),
         ``best`` the best operation's text.
         """
-        rows = []
-        names = [f.name for f in self.model.space.features]
-        for (unit, layer), group in self.operations.groupby(["unit", "layer"], sort=False):
-            weights = group["n_seen"].to_numpy(dtype=float)
-            score = group["score"].to_numpy(dtype=float)
-            best = group.iloc[int(score.argmax())]
-            rows.append(
-                (
-                    unit,
-                    layer,
-                    float((score * weights).sum() / weights.sum()),
-                    float(score.max() - score.min()),
-                    " ".join(f"{name}={best[name]}" for name in names if best[name] is not None),
-                    int(weights.sum()),
-                )
-            )
-        return pd.DataFrame(rows, columns=["unit", "layer", "score", "spread", "best", "n_seen"])
+        return operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
 
     @cached_property
     def candidates(self) -> pd.DataFrame:
@@ -126,3 +111,23 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
     if scored.lower is None or scored.upper is None:
         return {}
     return {"lower": scored.lower[order], "upper": scored.upper[order]}
+
+
+def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """``unit, layer, score, spread, best, n_seen`` of a table of operations; see :attr:`Scores.layers`."""
+    rows = []
+    for (unit, layer), group in operations.groupby(["unit", "layer"], sort=False):
+        weights = group["n_seen"].to_numpy(dtype=float)
+        score = group["score"].to_numpy(dtype=float)
+        best = group.iloc[int(score.argmax())]
+        rows.append(
+            (
+                unit,
+                layer,
+                float((score * weights).sum() / weights.sum()),
+                float(score.max() - score.min()),
+                " ".join(f"{name}={best[name]}" for name in features if best[name] is not None),
+                int(weights.sum()),
+            )
+        )
+    return pd.DataFrame(rows, columns=["unit", "layer", "score", "spread", "best", "n_seen"])
