@@ -1,36 +1,35 @@
-"""Neural architecture construction: learn what matters from labelled architectures, then build the best networks."""
+"""Neural architecture construction: learn what matters from labelled architectures, then build the best networks.
+
+>>> import autobuild as ab
+>>> space = ab.space("ofa_mbv3")
+>>> labels = ab.LabelledSet.read("labels.csv", space)
+>>> model = ab.fit(labels, target="acc")
+>>> scores = model.explain()
+>>> built = scores.build(top=10)
+>>> small = scores.narrow(top=5)
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from autobuild._lazy import attach
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from autobuild.api import (
-        Built,
-        FittedModel,
-        LabelledSet,
-        Scores,
-        build,
-        costs,
-        explain,
-        fit,
-        learning_curve,
-        load_model,
-        narrow,
-        pareto,
-        rounds,
-        sample_design,
-        save_model,
-        search,
-    )
+    from autobuild.construct.building import Built
+    from autobuild.construct.from_scores import build, narrow, pareto
+    from autobuild.construct.rounds import rounds
     from autobuild.cost.fusion.fusing import fuse
+    from autobuild.cost.of_space import costs
     from autobuild.encode import EncoderConfig
     from autobuild.errors import AutobuildError
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
-    from autobuild.models import FitConfig
+    from autobuild.importance import Scores, explain
+    from autobuild.labels import LabelledSet
+    from autobuild.labels.design import sample_design
+    from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, save_model
     from autobuild.spaces import (
         Architecture,
         Candidate,
@@ -41,16 +40,41 @@ if TYPE_CHECKING:
         space_names,
     )
     from autobuild.spaces import load_space as space
+    from autobuild.studies.searching import search
 
-# Everything is imported on first use: `import autobuild` and the command line's help stay fast.
+# Where each public name is defined. It is imported on first use, so that `import autobuild` and the help stay fast.
 _FROM = {
-    **dict.fromkeys(("Architecture", "Candidate", "SearchSpace", "Unit"), "spaces"),
-    **dict.fromkeys(("register_space", "sequence_space", "space_names"), "spaces"),
-    **dict.fromkeys(("EncoderConfig",), "encode"),
-    **dict.fromkeys(("fuse",), "cost.fusion.fusing"),
-    **dict.fromkeys(("FitConfig",), "models"),
-    **dict.fromkeys(("OperationGraph", "graph_of", "load_zoo"), "graphs"),
-    **dict.fromkeys(("AutobuildError",), "errors"),
+    "Architecture": "spaces",
+    "AutobuildError": "errors",
+    "Built": "construct.building",
+    "Candidate": "spaces",
+    "EncoderConfig": "encode",
+    "FitConfig": "models",
+    "FittedModel": "models",
+    "LabelledSet": "labels",
+    "OperationGraph": "graphs",
+    "Scores": "importance",
+    "SearchSpace": "spaces",
+    "Unit": "spaces",
+    "build": "construct.from_scores",
+    "costs": "cost.of_space",
+    "explain": "importance",
+    "fit": "models",
+    "fuse": "cost.fusion.fusing",
+    "graph_of": "graphs",
+    "learning_curve": "models",
+    "load_model": "models",
+    "load_zoo": "graphs",
+    "narrow": "construct.from_scores",
+    "pareto": "construct.from_scores",
+    "register_space": "spaces",
+    "rounds": "construct.rounds",
+    "sample_design": "labels.design",
+    "save_model": "models",
+    "search": "studies.searching",
+    "sequence_space": "spaces",
+    "space": "spaces:load_space",
+    "space_names": "spaces",
 }
 
 __all__ = [
@@ -87,17 +111,4 @@ __all__ = [
     "space_names",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        from autobuild.errors import nearest
-
-        raise AttributeError(f"autobuild has no {name!r}: {nearest(name, __all__)}")
-    module = importlib.import_module(f"autobuild.{_FROM.get(name, 'spaces' if name == 'space' else 'api')}")
-    value = getattr(module, "load_space" if name == "space" else name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = attach(__name__, _FROM)

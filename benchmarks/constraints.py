@@ -17,7 +17,16 @@ import numpy as np
 import pandas as pd
 
 import autobuild as ab
-from autobuild.construct import Additive, Assemblies, Constrained, Limit, Solution, hypervolume, pareto, parse_where
+from autobuild.construct import (
+    Additive,
+    Assemblies,
+    Constrained,
+    Limit,
+    Solution,
+    additive_front,
+    hypervolume,
+    parse_where,
+)
 from autobuild.construct.instance import instance, rows_of
 from autobuild.cost import unit_tables
 from benchmarks.report import arguments, machine, published, write
@@ -140,7 +149,7 @@ def main() -> None:
 
     def add_front(what: str, targets: list[Additive]) -> None:
         started = time.perf_counter()
-        front = pareto(targets)
+        front = additive_front(targets)
         took = time.perf_counter() - started
         share = max(
             float(lost / (target.greatest - target.least)) for lost, target in zip(front.epsilon, targets, strict=True)

@@ -33,6 +33,9 @@ class Built:
         lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
         values: Limited metrics by name, each of shape ``(len(archs),)``.
         prices: What loosening each limit would buy on the additive scores; None without limits.
+        target: What they were built for; empty where it is not known.
+        where: The limits; empty without.
+        best_labelled: The best labelled architecture that satisfies the limits, and its label; None where none does.
     """
 
     archs: tuple[Architecture, ...]
@@ -42,6 +45,9 @@ class Built:
     upper: FloatArray | None = None
     values: Mapping[str, FloatArray] = field(default_factory=dict)
     prices: pd.DataFrame | None = None
+    target: str = ""
+    where: str = ""
+    best_labelled: tuple[str, float] | None = None
 
     def __repr__(self) -> str:
         best = f", the first {self.archs[0].text}, predicted {self.predicted[0]:.5g}" if self.archs else ""
@@ -60,6 +66,10 @@ class Built:
     def __getitem__(self, item: int | slice) -> Architecture | tuple[Architecture, ...]:
         return self.archs[item]
 
+    def _repr_html_(self) -> str:
+        table: str = self.frame.to_html(index=False)
+        return table
+
     @property
     def frame(self) -> pd.DataFrame:
         """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any."""
@@ -76,7 +86,7 @@ class Built:
         return pd.DataFrame({**columns, **self.values})
 
 
-def build(
+def build_by_sum(
     space: SearchSpace,
     scores_by_unit: Mapping[str, FloatArray],
     top: int = 10,

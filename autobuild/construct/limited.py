@@ -251,8 +251,11 @@ class Limited:
 
     def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
         """Which architectures satisfy all limits by the full predictors and exact costs."""
-        values = self.values(archs)
-        out = np.ones(len(archs), dtype=bool)
+        return self.satisfied(self.values(archs))
+
+    def satisfied(self, values: Mapping[str, FloatArray]) -> NDArray[np.bool_]:
+        """Which rows of some values, as :meth:`values` gives them, satisfy all limits. Shape ``(n,)``."""
+        out = np.ones(len(next(iter(values.values()))), dtype=bool)
         for limit in self.limits:
             out &= limit.holds(limit.evaluate(lambda name: values[self.names[name]]))
         return out

@@ -48,7 +48,7 @@ def narrow_rows(scores: ArrayLike, top: int | None = None, threshold: float | No
     return np.sort(best_first[: max(count, 1)]).astype(np.int64)
 
 
-def narrow(
+def narrow_units(
     space: SearchSpace,
     scores_by_unit: Mapping[str, ArrayLike] | Sequence[Mapping[str, ArrayLike]],
     top: int | None = None,

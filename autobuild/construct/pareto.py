@@ -41,7 +41,7 @@ class Front:
         return not self.epsilon.any()
 
 
-def pareto(targets: Sequence[Additive], max_front: int = 20_000) -> Front:
+def additive_front(targets: Sequence[Additive], max_front: int = 20_000) -> Front:
     """The front of two or three additive targets over the same units; of assemblies with equal values one is kept.
 
     A partial sum that another one equals or exceeds in every target can be left out, since both are completed alike.

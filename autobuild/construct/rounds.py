@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from autobuild.construct.acquire import ACQUISITIONS, acquire
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
+from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
 from autobuild.importance import explain
 from autobuild.labels import LabelledSet, TargetExpression
+from autobuild.labels.frame import check_labels
 from autobuild.labels.target import find_name
-from autobuild.models import fit
+from autobuild.models import FitConfig, fit
+from autobuild.models.fitting import OnProgress
 from autobuild.spaces import Architecture
 
 if TYPE_CHECKING:
@@ -174,7 +181,14 @@ def rounds(
     acquisition: str = "balanced",
     seed: int = 0,
     costs: Mapping[str, Any] | None = None,
-    **options: Any,
+    hardware: str | Path | Hardware = DEFAULT,
+    folds: int | None = None,
+    holdout: float | int = 0.1,
+    refit: bool = True,
+    encoder: EncoderConfig | None = None,
+    config: FitConfig | None = None,
+    on_progress: OnProgress | None = None,
+    device: str = "cpu",
 ) -> Iterator[Round]:
     """Build, evaluate, add the labels, fit again; a :class:`Round` after each.
 
@@ -193,8 +207,9 @@ def rounds(
         model: Family of models, as in :func:`autobuild.fit`.
         acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire.acquire`.
         seed: Seed of everything random.
-        costs: Cost name -> function of architectures, for targets that name costs.
-        options: Further options of the fit.
+        costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
+        hardware: What those default costs are computed for.
+        folds, holdout, refit, encoder, config, on_progress, device: Of each fit, as in :func:`autobuild.fit`.
 
     Raises:
         ConfigError: For an unusable number or acquisition.
@@ -204,6 +219,9 @@ def rounds(
     for name, number in (("rounds", rounds), ("per_round", per_round)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigError(f"{name}={number!r}: an integer of at least 1 is accepted")
+    costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
+    options: dict[str, Any] = {"folds": folds, "holdout": holdout, "refit": refit, "encoder": encoder, "config": config}
+    options |= {"on_progress": on_progress, "device": device}
     asking = Rounds(labels, target, model=model, acquisition=acquisition, seed=seed, costs=costs, **options)
     return _run(asking, evaluate, rounds, per_round)
 

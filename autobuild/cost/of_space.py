@@ -207,3 +207,20 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
     def _timed(self, metric: str) -> bool:
         cost = self[metric]
         return isinstance(cost, MetricOf) and isinstance(cost.of.cost, MeasuredLatency | LookupLatency)
+
+
+def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> SpaceCosts:
+    """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
+
+    Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
+    (:func:`autobuild.cost.cost_names`) are computed for ``hardware`` from the architecture's operation graph, each
+    architecture once; NaN where the hardware cannot run it. There are none where the space builds no networks.
+
+    Args:
+        space: The space.
+        hardware: The name of a preset, the path of a YAML file, or a :class:`~autobuild.cost.Hardware`.
+
+    Raises:
+        ConfigError: The hardware is unknown or badly described.
+    """
+    return SpaceCosts(space, hardware)

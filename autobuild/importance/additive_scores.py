@@ -24,6 +24,15 @@ class AdditiveScores(Scores):
 
     projection: Projection
 
+    def _repr_html_(self) -> str:
+        share, left = self.projection.share, self.projection.remainder_sd
+        notes = "".join(f"<br>{text}" for text in self.warnings)
+        text = f"prediction = {self.base:.4g} + sum of scores + rest; sums explain {share:.1%}, rest {left:.3g}{notes}"
+        return (
+            f"<p>{self!r}<br>{text}</p>{self.features.to_html(index=False)}"
+            f"{self.choices.head(8).to_html(index=False)}{self._best_candidates()}"
+        )
+
     @property
     def base(self) -> float:
         """What an average architecture is predicted to reach, in units of the target."""

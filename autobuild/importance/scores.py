@@ -16,8 +16,11 @@ from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
-    from autobuild.api import build as _build
-    from autobuild.api import narrow as _narrow
+    from pathlib import Path
+
+    from autobuild.construct import Built
+    from autobuild.cost import Hardware
+    from autobuild.labels import LabelledSet
 
 
 @dataclass
@@ -36,8 +39,74 @@ class Scores:
     scorer: str
     units: list[UnitScores]
 
-    if TYPE_CHECKING:  # bound by autobuild.api, so that this room imports nothing above it
-        build, narrow = _build, _narrow
+    def build(
+        self,
+        top: int = 10,
+        *,
+        where: str | None = None,
+        labels: LabelledSet | None = None,
+        by: str = "predicted",
+        apart: int = 0,
+        time_limit: float = 10.0,
+        hardware: str | Path | Hardware | None = None,
+    ) -> Built:
+        """Build the ``top`` best networks; :func:`autobuild.build` of these scores.
+
+        Args:
+            top: How many.
+            where: Limits over label columns and costs, such as ``"latency_gpu <= 8 and params < 6e6"``.
+            labels: Where limited label columns come from; those that the model was fitted on by default.
+            by: ``"predicted"``; ``"lower"`` or ``"upper"`` for that bound of the 80 % interval.
+            apart: In at least how many layers any two built networks differ.
+            time_limit: Seconds for each search under limits.
+            hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
+
+        Raises:
+            ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
+            NoNetworkError: If no network satisfies the limits.
+        """
+        from autobuild.construct.from_scores import build
+
+        return build(
+            self, top, where=where, labels=labels, by=by, apart=apart, time_limit=time_limit, hardware=hardware
+        )
+
+    def narrow(
+        self,
+        top: int | None = None,
+        threshold: float | None = None,
+        mass: float | None = None,
+        share: float | None = None,
+        *,
+        where: str | None = None,
+        labels: LabelledSet | None = None,
+        hardware: str | Path | Hardware | None = None,
+    ) -> SearchSpace:
+        """Keep only the best candidates of every unit; :func:`autobuild.narrow` of these scores.
+
+        Args:
+            top: Keep this many of each unit.
+            threshold: Keep candidates scored at least this much (at least one a unit stays).
+            mass: The smallest space found that holds the best network with this probability, e.g. 0.9.
+            share: At most this share of the space, e.g. 0.02, as probable to hold the best network as can be found.
+            where: Limits: candidates go that no network within them can have.
+            labels: Where limited label columns come from, as in :meth:`build`.
+            hardware: What limited costs are computed for, as in :meth:`build`.
+
+        Raises:
+            ConfigError: Unless exactly one of the first four is given (none, with ``where``).
+            NoNetworkError: If no network satisfies the limits.
+        """
+        from autobuild.construct.from_scores import narrow
+
+        return narrow(self, top, threshold, mass, share, where=where, labels=labels, hardware=hardware)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>{self.features.to_html(index=False)}{self._best_candidates()}"
+
+    def _best_candidates(self) -> str:
+        table: str = self.candidates.groupby("unit", sort=False).head(3).to_html(index=False)
+        return table
 
     def __repr__(self) -> str:
         units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"

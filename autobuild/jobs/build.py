@@ -41,7 +41,7 @@ def compute(folder: Run, config: Mapping[str, Any]) -> None:
         pictures.draw_scores(folder, scores)
         pictures.draw_best(folder, scores)
         if folder.has("pareto.csv"):
-            pictures.draw_pareto(folder)
+            pictures.draw_pareto(folder, labels)
 
 
 def show(folder: Run) -> None:

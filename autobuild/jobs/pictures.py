@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from autobuild.importance import Scores
     from autobuild.jobs.run import Run
+    from autobuild.labels import LabelledSet
     from autobuild.spaces import SearchSpace
 
 
@@ -42,15 +43,16 @@ def draw_best(folder: Run, scores: Scores) -> None:
 
     built = folder.read_frame("built.csv")
     save_picture(folder, "best.png", plot.architecture(scores, built["arch"][0]))
-    labels = scores.model.training["target"].to_numpy()
-    save_picture(folder, "built.png", plot.built(built, labels, target=scores.model.target))
+    told = folder.metrics
+    reference: Any = {"where": told.get("build_where"), "best_labelled": told.get("best_labelled")}
+    save_picture(folder, "built.png", plot.built(built, scores, **reference))
 
 
-def draw_pareto(folder: Run) -> None:
-    """The predicted front."""
+def draw_pareto(folder: Run, labels: LabelledSet | None) -> None:
+    """The predicted front, and the labelled networks behind it."""
     from autobuild import plot
 
-    save_picture(folder, "pareto.png", plot.pareto_front(folder.read_frame("pareto.csv")))
+    save_picture(folder, "pareto.png", plot.pareto_front(folder.read_frame("pareto.csv"), labels))
 
 
 def draw_verified(folder: Run, labels: Any) -> None:

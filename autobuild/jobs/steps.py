@@ -292,6 +292,7 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
         options = {key: how[key] for key in ("where", "by", "apart", "time_limit") if how.get(key) is not None}
         built = scores.build(top=how["top"], labels=labels, hardware=config.get("hardware"), **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
+        folder.record(build_where=built.where, best_labelled=built.best_labelled and built.best_labelled[1])
         folder.write_frame("built.csv", built.frame)
         if built.prices is not None:
             folder.write_frame("prices.csv", built.prices)

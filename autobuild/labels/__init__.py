@@ -5,8 +5,9 @@ pandas is imported only when a name that needs it is first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from autobuild._lazy import attach
 
 if TYPE_CHECKING:
     from autobuild.labels.design import sample_design
@@ -15,14 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelledSet", "TargetExpression", "TargetValues", "sample_design"]
 
-_ROOMS = {"LabelledSet": "frame", "TargetExpression": "target", "TargetValues": "frame", "sample_design": "design"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(
+    __name__,
+    {"LabelledSet": "frame", "TargetExpression": "target", "TargetValues": "frame", "sample_design": "design"},
+)

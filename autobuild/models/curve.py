@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import FloatArray, Rows
+from autobuild.labels.frame import FloatArray, Rows, check_labels
 from autobuild.models.config import FitConfig
 from autobuild.models.describe import Describer
 from autobuild.models.exact import taken_apart
@@ -34,6 +38,7 @@ def learning_curve(
     encoder: EncoderConfig | None = None,
     config: FitConfig | None = None,
     costs: Mapping[str, Any] | None = None,
+    hardware: str | Path | Hardware = DEFAULT,
     on_point: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Fit on growing parts of the rows and judge each fit on the same held-out ones.
@@ -48,12 +53,14 @@ def learning_curve(
         holdout: Fraction or number of rows held out, never 0: without held-out rows there is no curve.
         encoder: The encoder's settings.
         config: The fits' settings.
-        costs: Cost name -> function of architectures.
+        costs: Cost name -> function of architectures (default: all costs of the space).
+        hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
         on_point: Called with ``(fits done, fits in all)``.
 
     Returns:
         ``n, test_srcc, test_mae``, one row a fit.
     """
+    costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
     usable = labels.target(target, costs)
     train_rows, test_rows = usable.labels.split(holdout, seed)
     order = np.random.default_rng(seed).permutation(train_rows)
@@ -62,7 +69,7 @@ def learning_curve(
     if model == "graph":
         judge = _graph(usable.labels, usable.values, test_rows, seed, encoder, config)
     else:
-        exact = taken_apart(usable.expression, labels.metrics, costs or {})[1]
+        exact = taken_apart(usable.expression, labels.metrics, costs)[1]
         computed = np.zeros(len(usable.values)) if exact is None else exact.values(usable.labels.archs)
         judge = _process(usable.labels, usable.values, computed, test_rows, seed)
     points = []

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet, TargetValues
@@ -36,6 +39,7 @@ def fit(
     encoder: EncoderConfig | None = None,
     config: FitConfig | None = None,
     costs: Mapping[str, Any] | None = None,
+    hardware: str | Path | Hardware = DEFAULT,
     checkpoint: Path | None = None,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
@@ -59,7 +63,9 @@ def fit(
             that of the model which did not see them.
         encoder: The graph encoder's settings.
         config: Its fit's settings.
-        costs: Cost name -> function of architectures, for targets that name costs.
+        costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
+        hardware: What those default costs are computed for: the name of a preset, a YAML file, or a
+            :class:`~autobuild.cost.Hardware`.
         checkpoint: Folder for checkpoints of the graph encoder; a killed fit goes on from there.
         on_progress: Called with ``(phase, pieces done, pieces in all)``.
         device: Where the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
@@ -76,14 +82,16 @@ def fit(
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
     if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
+    costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     usable = labels.target(target, costs)
     fitted: FittedModel
     if model == "graph":
         fitted = fit_graph(usable, target, settings, holdout=holdout, refit=refit, on_progress=on_progress)
     else:
-        fitted = _fit_learned(usable, target, costs or {}, model, settings, folds, on_progress)
+        fitted = _fit_learned(usable, target, costs, model, settings, folds, on_progress)
         fitted.report |= {"n_fitted_for_test": len(usable.values), "refit": True}
+    fitted.labels = labels
     fitted.report |= {
         "target": target,
         "model": model,

@@ -15,9 +15,10 @@ from autobuild.errors import ConfigError, SpaceError
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
-    from autobuild.importance import explain as _explain
-    from autobuild.models.store import load_model as _load_model
-    from autobuild.models.store import save_model as _save_model
+    from pathlib import Path
+
+    from autobuild.importance import Scorer, Scores
+    from autobuild.labels import LabelledSet
 
 FloatArray = NDArray[np.float64]
 
@@ -34,6 +35,7 @@ class FittedModel:
         heldout: ``arch, measured, predicted, ...``: predictions by models that did not see these rows.
         report: Numbers and notes, JSON-ready.
         seed: The seed.
+        labels: The labelled set it was fitted on, for limits over its other columns; None for a model read from disk.
     """
 
     space: SearchSpace
@@ -43,10 +45,59 @@ class FittedModel:
     heldout: pd.DataFrame
     report: dict[str, Any]
     seed: int
+    labels: LabelledSet | None = field(default=None, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    if TYPE_CHECKING:  # bound by autobuild.api, so that this room imports nothing above it
-        explain, save, load = _explain, _save_model, staticmethod(_load_model)
+    def explain(self, space: SearchSpace | None = None, scorer: str | Scorer = "auto") -> Scores:
+        """Score what the model has learned; :func:`autobuild.explain` of this model.
+
+        Args:
+            space: Whose candidates to score; the model's space by default, or one narrowed or joined from it.
+            scorer: ``"additive"`` (what ``"auto"`` means), ``"hopnorm"`` for ``model="graph"``, another registered
+                name, or a callable of that protocol.
+
+        Raises:
+            ConfigError: For an unknown scorer, one that cannot read this model, or a space of another family.
+        """
+        from autobuild.importance import explain
+
+        return explain(self, space, scorer)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model into ``folder``, which is made if missing; :func:`autobuild.save_model` of this model.
+
+        Raises:
+            RunError: If the folder cannot be written.
+        """
+        from autobuild.models.store import save_model
+
+        return save_model(self, folder)
+
+    @staticmethod
+    def load(folder: str | Path) -> FittedModel:
+        """Read a model that :meth:`save` wrote; as :func:`autobuild.load_model`.
+
+        Args:
+            folder: The model's folder, or a run's folder that holds ``model/``.
+
+        Raises:
+            ModelError: If there is none, or it is damaged.
+        """
+        from autobuild.models.store import load_model
+
+        return load_model(folder)
+
+    def _repr_html_(self) -> str:
+        report = self.report
+        text = f"<p><b>{self.target}</b> on {self.space.name}: {report['n_train']:,} rows"
+        if report["test_srcc"] is not None:
+            how = "cross-validated" if report.get("folds") else "held-out"
+            text += f"; {how} SRCC <b>{report['test_srcc']:.3f}</b> ({report['n_test']:,} rows)"
+        if report.get("hop_srcc"):
+            text += f", by hop: {', '.join(f'{value:.3f}' for value in report['hop_srcc'])}"
+        if report.get("picked"):
+            text += f"<br>made of {report['picked']}"
+        return text + "</p>"
 
     def __repr__(self) -> str:
         srcc = self.report.get("test_srcc")

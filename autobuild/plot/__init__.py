@@ -6,8 +6,9 @@ matplotlib is imported on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from autobuild._lazy import attach
 
 if TYPE_CHECKING:
     from autobuild.plot.best_curve import best_label
@@ -77,15 +78,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _FROM:
-        from autobuild.errors import nearest
-
-        raise AttributeError(f"autobuild.plot has no {name!r}: {nearest(name, __all__)}")
-    value = getattr(importlib.import_module(f"autobuild.plot.{_FROM[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = attach(__name__, _FROM)

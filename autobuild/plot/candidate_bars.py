@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
+from autobuild.plot.held import scores_of
 from autobuild.plot.style import (
     BLUE,
     GREY,
@@ -19,6 +20,7 @@ from autobuild.plot.style import (
     Panel,
     Panels,
     check_columns,
+    counted,
     new_figure,
     number,
     shorten,
@@ -28,6 +30,7 @@ from autobuild.plot.style import (
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores
+    from autobuild.models import FittedModel
 
 IN_A_COLUMN = 8
 NEEDED = ("unit", "candidate", "score", "n_seen")
@@ -35,7 +38,10 @@ NEEDED = ("unit", "candidate", "score", "n_seen")
 
 @styled
 def top_candidates(
-    scores: Scores | pd.DataFrame, top: int = 5, axes: Iterable[Axes] | None = None, target: str | None = None
+    scores: Scores | FittedModel | pd.DataFrame,
+    top: int = 5,
+    axes: Iterable[Axes] | None = None,
+    target: str | None = None,
 ) -> Panels:
     """Draw the best candidates of each unit as bars from the unit's median, with the worst one for scale.
 
@@ -43,8 +49,8 @@ def top_candidates(
     borrowed from another depth.
 
     Args:
-        scores: Scores, or their ``candidates`` frame: ``unit, candidate, score, n_seen`` and, where it has them,
-            ``unseen_depth``.
+        scores: Scores, a fitted model, or a ``candidates`` frame: ``unit, candidate, score, n_seen`` and, where it has
+            them, ``unseen_depth``.
         top: How many of each unit.
         axes: One for each unit, in order; a new figure with a common x axis by default.
         target: The target's name; that of the model by default.
@@ -55,8 +61,9 @@ def top_candidates(
     Raises:
         ConfigError: If a column is missing, ``top`` is below 1, or the axes do not match the units.
     """
-    frame = scores if isinstance(scores, pd.DataFrame) else scores.candidates
-    target = target or ("the target" if isinstance(scores, pd.DataFrame) else scores.model.target)
+    held = scores_of(scores, "top_candidates")
+    frame = held if isinstance(held, pd.DataFrame) else held.candidates
+    target = target or ("the target" if isinstance(held, pd.DataFrame) else str(held.model.target))
     check_columns(frame, NEEDED, "the candidate scores")
     if isinstance(top, bool) or top < 1:
         raise ConfigError(f"top={top!r}: an integer of at least 1 is accepted")
@@ -125,5 +132,5 @@ def _unit(ax: Axes, unit: str, group: pd.DataFrame, top: int) -> bool:
     for place, (value, seen) in enumerate(zip(score, shown["n_seen"], strict=True)):
         text = f"{number(value)}   " + (f"seen {int(seen):,}×" if seen else "never seen")
         ax.text(1.02, place, text, transform=side, va="center", fontsize=7.5, color=GREY if seen else INK)
-    ax.set_title(f"{shorten(unit, 28)}: {len(group):,} candidates, median {number(median)}")
+    ax.set_title(f"{shorten(unit, 28)}: {counted(len(group), 'candidate')}, median {number(median)}")
     return bool(borrowed.any())

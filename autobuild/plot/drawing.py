@@ -18,10 +18,12 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy.typing import NDArray
 
 from autobuild.errors import ConfigError
-from autobuild.plot.style import COLOURS, GREY, INK, fold, message, own_axes, root, shorten, styled
+from autobuild.plot.held import scores_of
+from autobuild.plot.style import COLOURS, GREY, INK, ON_COLOUR, fold, message, own_axes, root, shorten, styled
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores
+    from autobuild.models import FittedModel
     from autobuild.spaces import Architecture
 
 # Inches at full size: nodes, the gaps between nodes and between units, and how high an arc may reach.
@@ -44,7 +46,7 @@ class _Plan:
 
 @styled
 def architecture(
-    scores: Scores, arch: Architecture | str, hops: Sequence[int] | None = None, ax: Axes | None = None
+    scores: Scores | FittedModel, arch: Architecture | str, hops: Sequence[int] | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw an architecture, a column a layer, colours in units of the target.
 
@@ -53,7 +55,7 @@ def architecture(
     of a unit at the hop where it sees exactly its own unit: that is where candidates are scored.
 
     Args:
-        scores: Scores of a fitted model.
+        scores: Scores, or a fitted model.
         arch: The architecture, or its text.
         hops: The hops to draw, in this order; all of the model by default. Additive scores have none.
         ax: Where to draw; a new figure by default, as large as the architecture needs.
@@ -62,9 +64,10 @@ def architecture(
         ConfigError: For a hop that the model does not have.
         SpaceError: If the architecture is not in the model's space.
     """
-    space = scores.model.space
+    held = scores_of(scores, "architecture", frames=False)
+    space = held.model.space
     parsed = space.parse(arch) if isinstance(arch, str) else arch
-    frame = scores.node_scores(parsed)
+    frame = held.node_scores(parsed)
     count = sum(str(name).startswith("hop") for name in frame)
     shown = list(range(count)) if hops is None else list(hops)
     for hop in shown:
@@ -88,7 +91,7 @@ def architecture(
     room = (1.0, 1.0) if own else _room(ax, plan)
     exact = _sees_its_unit(frame, graph.edges, shown)
     _edges(ax, plan, graph.edges)
-    _nodes(ax, plan, frame["op"].to_list(), values, exact, room, scores.model.target)
+    _nodes(ax, plan, frame["op"].to_list(), values, exact, room, held.model.target)
     _units(ax, plan, frame["unit"].to_list(), room[0])
     ax.set_yticks(plan.y.tolist(), [f"hop {hop}" for hop in shown] or ["effect"])
     ax.tick_params(axis="both", length=0)
@@ -185,6 +188,7 @@ def _nodes(
         zorder=2,
     )
     drawn.set_array(values.ravel())
+    drawn.set_gid(ON_COLOUR)
     ax.add_collection(drawn, autolim=False)
     look = _type(texts, plan, room)
     for y, row in zip(plan.y, values, strict=True):
@@ -192,7 +196,7 @@ def _nodes(
             red, green, blue, _ = colours(norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 and np.isfinite(value)
             colour = "white" if dark else INK
-            ax.text(x, y, fold(text), ha="center", va="center", color=colour, linespacing=1, **look)
+            ax.text(x, y, fold(text), ha="center", va="center", color=colour, linespacing=1, gid=ON_COLOUR, **look)
     bar = root(ax).colorbar(drawn, ax=ax, pad=0.01, aspect=30, fraction=0.04)
     letters = max(8, int(13 * plan.top))
     cut = " " if len(target) + 19 <= letters else "\n"

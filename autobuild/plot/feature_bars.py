@@ -8,30 +8,35 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild.plot.held import scores_of
 from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, check_columns, message, own_axes, shorten, styled
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores
+    from autobuild.models import FittedModel
 
 GAP, ABOVE = 1.45, 0.45  # rows that the name of a feature takes, and how many of them are space above it
 
 
 @styled
-def feature_scores(scores: Scores | pd.DataFrame, ax: Axes | None = None, target: str | None = None) -> Axes:
+def feature_scores(
+    scores: Scores | FittedModel | pd.DataFrame, ax: Axes | None = None, target: str | None = None
+) -> Axes:
     """Draw the effect of every value of every feature, in units of the target, and how often it was seen.
 
     Values that no training layer has are drawn hollow: their score was never trained.
 
     Args:
-        scores: Scores, or their ``features`` frame: ``feature, value, effect, n_seen``.
+        scores: Scores, a fitted model, or a ``features`` frame: ``feature, value, effect, n_seen``.
         ax: Where to draw; a new figure by default.
         target: The target's name; that of the model by default.
 
     Raises:
         ConfigError: If a column is missing.
     """
-    frame = scores if isinstance(scores, pd.DataFrame) else scores.features
-    target = target or ("the target" if isinstance(scores, pd.DataFrame) else scores.model.target)
+    held = scores_of(scores, "feature_scores")
+    frame = held if isinstance(held, pd.DataFrame) else held.features
+    target = target or ("the target" if isinstance(held, pd.DataFrame) else str(held.model.target))
     check_columns(frame, ("feature", "value", "effect", "n_seen"), "the feature scores")
     groups = list(frame.groupby("feature", sort=False))
     ax = own_axes(ax, 5.6, 1.1 + 0.21 * (len(frame) + GAP * len(groups)))

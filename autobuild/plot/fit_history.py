@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from autobuild.plot.style import BLUE, GREY, INK, ORANGE, check_columns, message, own_axes, styled
+from autobuild.errors import ConfigError
+from autobuild.models import FittedModel
+from autobuild.plot.style import BLUE, GREY, INK, ORANGE, check_columns, given_as, message, own_axes, same, styled
+
+
+def _history(model: Any) -> pd.DataFrame:
+    frame: pd.DataFrame = model.history
+    return frame
+
 
 LINES = (("loss", INK, "-"), ("regression", BLUE, "--"), ("ranking", ORANGE, "-."))
 
 
 @styled
-def history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def history(history: FittedModel | pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the losses of a fit by epoch, on a logarithmic axis where all are positive.
 
     Args:
-        history: ``epoch, loss, regression, ranking``, as in ``FittedModel.history``; one row an epoch.
+        history: A fitted graph encoder, or its ``history``: ``epoch, loss, regression, ranking``, one row an epoch.
         ax: Where to draw; a new figure by default.
 
     Raises:
         ConfigError: If a column is missing.
     """
-    check_columns(history, ("epoch", *(name for name, _, _ in LINES)), "the history")
+    if isinstance(history, FittedModel) and not hasattr(history, "history"):
+        raise ConfigError(f"plot.history: a model of the family {history.family!r} has no epochs; model='graph' has")
+    losses: pd.DataFrame = given_as(
+        history, "history", "a fitted graph encoder or its history", (FittedModel, _history), (pd.DataFrame, same)
+    )
+    check_columns(losses, ("epoch", *(name for name, _, _ in LINES)), "the history")
     ax = own_axes(ax, 5.6, 3.4)
     title = "Losses of the fit"
-    if history.empty:
+    if losses.empty:
         return message(ax, title, "No epochs: nothing was fitted.")
-    epochs = history["epoch"].to_numpy(dtype=float)
+    epochs = losses["epoch"].to_numpy(dtype=float)
     mark = "o" if len(epochs) == 1 else ""
     positive = True
     for name, colour, dash in LINES:
-        values = history[name].to_numpy(dtype=float)
+        values = losses[name].to_numpy(dtype=float)
         ax.plot(epochs, values, color=colour, linestyle=dash, marker=mark, label=name)
         positive &= bool((values[np.isfinite(values)] > 0).all())
     if positive:

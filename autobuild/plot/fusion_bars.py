@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from autobuild.plot.fusion_map import SHADES
-from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, below, message, own_axes, styled
+from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, below, given_as, message, own_axes, same, styled
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ def fusion_traffic(fused: Fused, ax: Axes | None = None) -> Axes:
         fused: What :func:`autobuild.fuse` gave.
         ax: Where to draw; its place is cut in two for the occupancy.
     """
+    from autobuild.cost.fusion.fusing import Fused
+
+    fused = given_as(fused, "fusion_traffic", "what autobuild.fuse gave", (Fused, same))
     ax = own_axes(ax, 6.8, 4.4)
     groups, title = fused.partition.groups, "DRAM traffic by fusion group"
     if not groups:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from autobuild.plot.style import GREY, INK, VERMILLION, message, own_axes, shorten, styled
+from autobuild.plot.style import (
+    GREY,
+    INK,
+    ON_COLOUR,
+    VERMILLION,
+    counted,
+    given_as,
+    message,
+    own_axes,
+    same,
+    shorten,
+    styled,
+)
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
@@ -33,14 +45,17 @@ def fusion_groups(fused: Fused, ax: Axes | None = None, columns: int = COLUMNS) 
         ax: Where to draw; a new figure by default.
         columns: Operations in a line.
     """
+    from autobuild.cost.fusion.fusing import Fused
+
+    fused = given_as(fused, "fusion_groups", "what autobuild.fuse gave", (Fused, same))
     graph, count = fused.graph, len(fused.graph)
     lines = max(1, math.ceil(count / columns))
     ax = own_axes(ax, 0.82 * min(columns, max(count, 5)) + 0.4, 0.78 * lines + 0.7)
     told = fused.metrics
     size, unit = byte_unit(told["unfused_dram_bytes"])
     title = (
-        f"{shorten(graph.name or 'network', 40)}: {count} operations in {told['groups']} groups, DRAM "
-        f"{told['dram_bytes'] / size:.2f} {unit} instead of {told['unfused_dram_bytes'] / size:.2f}"
+        f"{shorten(graph.name or 'network', 40)}: {counted(count, 'operation')} in {counted(told['groups'], 'group')}, "
+        f"DRAM {told['dram_bytes'] / size:.2f} {unit} instead of {told['unfused_dram_bytes'] / size:.2f}"
     )
     if not count:
         return message(ax, title, "The network has no operations.")
@@ -63,8 +78,9 @@ def fusion_groups(fused: Fused, ax: Axes | None = None, columns: int = COLUMNS) 
         )  # fmt: skip
         ax.add_patch(box)
         kind = graph.ops[i].type
-        ax.text(x, y + 0.06, SHORT.get(kind, shorten(kind, 9)), ha="center", va="center", fontsize=6.6, zorder=4)
-        ax.text(x, y - 0.15, f"{group + 1}", ha="center", va="center", fontsize=6, color=INK, zorder=4)
+        look: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "zorder": 4, "gid": ON_COLOUR}
+        ax.text(x, y + 0.06, SHORT.get(kind, shorten(kind, 9)), fontsize=6.6, **look)
+        ax.text(x, y - 0.15, f"{group + 1}", fontsize=6, **look)
     ax.set_axis_off()
     ax.set_title(title)
     return ax

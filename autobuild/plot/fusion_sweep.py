@@ -5,7 +5,19 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from autobuild.plot.style import BLUE, GREEN, GREY, ORANGE, VERMILLION, check_columns, message, own_axes, styled
+from autobuild.plot.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILLION,
+    check_columns,
+    given_as,
+    message,
+    own_axes,
+    same,
+    styled,
+)
 from autobuild.spaces.sizes import byte_unit
 
 COLOURS = {"mixed": BLUE, "lbdf": ORANGE, "brr": GREEN}
@@ -23,6 +35,7 @@ def buffer_sweep(sweep: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ConfigError: If a column is missing.
     """
     needed = ("buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes")
+    sweep = given_as(sweep, "buffer_sweep", "what autobuild.cost.fusion.buffer_sweep gave", (pd.DataFrame, same))
     check_columns(sweep, needed, "the sweep")
     ax = own_axes(ax, 5.6, 3.8)
     title = "DRAM traffic against the buffer"

@@ -9,25 +9,29 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.plot.style import BLUE, GREY, INK, ORANGE, message, own_axes, styled
+from autobuild.models import FittedModel
+from autobuild.plot.style import BLUE, GREY, INK, ORANGE, given_as, message, own_axes, same, styled
 
 
 @styled
-def hop_correlation(report: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+def hop_correlation(report: FittedModel | Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Draw the held-out SRCC of the graph-embedding norm at each hop, and of the prediction head.
 
     Args:
-        report: ``FittedModel.report``: ``hop_srcc`` (one value a hop) and ``test_srcc``, None where nothing was held
-            out; ``n_test`` is said where it is there.
+        report: A fitted model, or its ``report``: ``hop_srcc`` (one value a hop) and ``test_srcc``, None where nothing
+            was held out; ``n_test`` is said where it is there.
         ax: Where to draw; a new figure by default.
 
     Raises:
         ConfigError: If the report has no ``hop_srcc`` or ``test_srcc``.
     """
+    accepted = "a fitted model or its report"
+    read = (FittedModel, lambda model: model.report)
+    numbers: Mapping[str, Any] = given_as(report, "hop_correlation", accepted, read, (Mapping, same))
     for key in ("hop_srcc", "test_srcc"):
-        if key not in report:
-            raise ConfigError(f"the report has no {key!r}; it has: {', '.join(map(str, report))}")
-    hops, head = report["hop_srcc"] or [], report["test_srcc"]
+        if key not in numbers:
+            raise ConfigError(f"the report has no {key!r}; it has: {', '.join(map(str, numbers))}")
+    hops, head = numbers["hop_srcc"] or [], numbers["test_srcc"]
     ax = own_axes(ax, max(4.4, 1.6 + 0.62 * (len(hops) + 1)), 3.2)
     title = "Rank correlation by hop"
     if head is None and not hops:
@@ -53,6 +57,6 @@ def hop_correlation(report: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     ax.tick_params(axis="x", length=0)
     ax.set_yticks([tick / 4 for tick in range(-4, 5) if tick / 4 >= ax.get_ylim()[0]])
     ax.set_ylabel("SRCC with the target (1 is perfect)")
-    rows = report.get("n_test")
+    rows = numbers.get("n_test")
     ax.set_title(f"{title}, {rows:,} held-out rows" if isinstance(rows, int) else f"{title}, held-out rows")
     return ax

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from autobuild.plot.style import BLUE, GREY, ORANGE, below, check_columns, message, own_axes, styled
+from autobuild.plot.style import BLUE, GREY, ORANGE, below, check_columns, given_as, message, own_axes, same, styled
 
 TITLE = "Would more labels help?"
 
@@ -46,6 +46,7 @@ def learning_curve(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Raises:
         ConfigError: If a column is missing.
     """
+    frame = given_as(frame, "learning_curve", "what autobuild.learning_curve gave", (pd.DataFrame, same))
     check_columns(frame, ("n", "test_srcc", "test_mae"), "the learning curve")
     ax = own_axes(ax, 5.6, 4.4)
     frame = frame.sort_values("n")

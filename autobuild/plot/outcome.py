@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
+from autobuild.construct.building import Built
 from autobuild.errors import ConfigError
+from autobuild.importance import Scores
+from autobuild.labels import LabelledSet
+from autobuild.models import FittedModel
+from autobuild.plot.held import target_table
 from autobuild.plot.style import (
     BLUE,
     GREY,
@@ -19,9 +24,11 @@ from autobuild.plot.style import (
     ORANGE,
     PALE,
     check_columns,
+    given_as,
     message,
     number,
     own_axes,
+    same,
     shorten,
     styled,
 )
@@ -31,29 +38,44 @@ FloatArray = NDArray[np.float64]
 
 @styled
 def built(
-    frame_built: pd.DataFrame,
-    labels_values: ArrayLike,
+    built: Built | pd.DataFrame,
+    labels: LabelledSet | FittedModel | Scores | ArrayLike,
     ax: Axes | None = None,
     measured: ArrayLike | None = None,
-    target: str = "target",
+    target: str | None = None,
     retrained: float | None = None,
+    where: str | None = None,
+    best_labelled: float | None = None,
 ) -> Axes:
     """Draw the labelled target values as a histogram, and above it each built network on a row of its own.
 
     Args:
-        frame_built: ``rank, predicted``, as in ``Built.frame``; a network without a prediction or measurement has NaN.
-        labels_values: Target of the labelled rows. Shape ``(n,)``.
+        built: Built networks, or ``rank, predicted`` as in ``Built.frame``; a network without a prediction has NaN.
+        labels: The labelled set, the fitted model or its scores, or the target of the labelled rows, shape ``(n,)``.
         ax: Where to draw; a new figure by default.
         measured: Target as measured for the first networks of the frame, NaN where it was not. Shape ``(k,)``.
-        target: The target's name.
+        target: The target; that of the built networks by default.
         retrained: The best labelled network, measured again as the built ones were: the largest of many noisy labels
             flatters.
+        where: The limits that the networks were built under; those of the built networks by default.
+        best_labelled: Label of the best labelled network that satisfies the limits, None where none does; that of the
+            built networks by default. Without limits it is the largest label.
 
     Raises:
         ConfigError: If a column is missing, or more are measured than built.
     """
+    if isinstance(built, Built):
+        target = target or built.target
+        where = built.where if where is None else where
+        if best_labelled is None and built.best_labelled is not None:
+            best_labelled = built.best_labelled[1]
+    frame_built = given_as(
+        built, "built", "built networks or their frame", (Built, lambda own: own.frame), (pd.DataFrame, same)
+    )
     check_columns(frame_built, ("rank", "predicted"), "the built networks")
-    values = np.asarray(labels_values, dtype=float).ravel()
+    target, values = _labelled_values(labels, target)
+    if not where and np.isfinite(values).any():
+        best_labelled = float(np.nanmax(values))
     values = values[np.isfinite(values)]
     ax = own_axes(ax, 6.4, 3.0 + 0.16 * min(len(frame_built), 10))
     title = "Built networks beside the labelled ones"
@@ -73,7 +95,7 @@ def built(
     _number(ax, ranks, rows, predicted, real)
     ceiling = top * 1.15 + step * len(ranks)
     ax.set_ylim(0, ceiling)
-    lines = _reference_lines(ax, values, retrained)
+    lines = _reference_lines(ax, values, best_labelled, retrained, bool(where))
     ax.set_yticks([tick for tick in ax.get_yticks() if tick <= top and tick == round(tick)])
     ax.set_ylabel("labelled networks", loc="bottom")
     ax.set_xlabel(shorten(target, 60))
@@ -83,6 +105,22 @@ def built(
         keys.append(Line2D([], [], marker="D", ls="", color=ORANGE, label="built: measured"))
     ax.legend(handles=keys, loc=_free_side(ax, np.concatenate([predicted, real])))
     return ax
+
+
+def _labelled_values(labels: Any, target: str | None) -> tuple[str, FloatArray]:
+    """The target's name, and its value for every labelled row."""
+    if isinstance(labels, Scores):
+        labels = labels.model
+    if isinstance(labels, FittedModel):
+        return target or labels.target, labels.training["target"].to_numpy(dtype=float)
+    if isinstance(labels, LabelledSet):
+        target = target or ("acc" if "acc" in labels.metrics else labels.metrics[0])
+        return target, target_table(labels, [target])[target].to_numpy(dtype=float)
+    try:
+        return target or "target", np.asarray(labels, dtype=float).ravel()
+    except (TypeError, ValueError):
+        accepted = "labels=: a labelled set, a fitted model, scores, or the target of the labelled rows"
+        raise ConfigError(f"plot.built takes {accepted}; given: {type(labels).__name__}") from None
 
 
 def _free_side(ax: Axes, drawn: FloatArray) -> Literal["upper left", "upper right"]:
@@ -130,9 +168,11 @@ def _number(ax: Axes, ranks: Sequence[object], rows: FloatArray, predicted: Floa
             )
 
 
-def _reference_lines(ax: Axes, values: FloatArray, retrained: float | None) -> int:
+def _reference_lines(ax: Axes, values: FloatArray, best: float | None, retrained: float | None, limited: bool) -> int:
     """Dashed lines for the mean and the best labelled network, their words above the axes; how many lines they take."""
-    marks = [("mean labelled", float(values.mean()), GREY), ("best labelled", float(values.max()), INK)]
+    marks = [("mean labelled", float(values.mean()), GREY)]
+    if best is not None:
+        marks.append(("best labelled within the limits" if limited else "best labelled", best, INK))
     if retrained is not None and np.isfinite(retrained):
         marks.append(("best, retrained", float(retrained), ORANGE))
     low, high = ax.get_xlim()

@@ -6,21 +6,27 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.plot.style import BLUE, GREY, check_columns, message, own_axes, shorten, styled
+from autobuild.labels import LabelledSet
+from autobuild.plot.held import target_table
+from autobuild.plot.style import BLUE, GREY, check_columns, counted, given_as, message, own_axes, same, shorten, styled
 
 
 @styled
-def pareto_front(front: pd.DataFrame, labelled: pd.DataFrame | None = None, ax: Axes | None = None) -> Axes:
+def pareto_front(
+    front: pd.DataFrame, labelled: LabelledSet | pd.DataFrame | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw a front: the first target up, the second to the right, a third as colour.
 
     Args:
         front: ``arch`` and two or three columns of targets, as :func:`autobuild.pareto` gives.
-        labelled: The same columns for labelled architectures, drawn grey behind it.
+        labelled: A labelled set that has the metrics of the targets, or a frame with the same columns: labelled
+            architectures, drawn grey behind the front.
         ax: Where to draw; a new figure by default.
 
     Raises:
         ConfigError: If a column is missing.
     """
+    front = given_as(front, "pareto_front", "the front that autobuild.pareto gave", (pd.DataFrame, same))
     check_columns(front, ("arch",), "the front")
     targets = [str(name) for name in front.columns if name != "arch"]
     if len(targets) not in (2, 3):
@@ -31,7 +37,15 @@ def pareto_front(front: pd.DataFrame, labelled: pd.DataFrame | None = None, ax: 
         return message(ax, title, "The front is empty.")
     up, right = targets[:2]
     if labelled is not None:
-        ax.scatter(labelled[right], labelled[up], s=8, color=GREY, alpha=0.35, linewidth=0, label="labelled")
+        known: pd.DataFrame = given_as(
+            labelled,
+            "pareto_front",
+            "labelled=: a labelled set, or a frame with the columns of the front",
+            (LabelledSet, lambda labels: target_table(labels, targets)),
+            (pd.DataFrame, same),
+        )
+        check_columns(known, targets, "the labelled architectures")
+        ax.scatter(known[right], known[up], s=8, color=GREY, alpha=0.35, linewidth=0, label="labelled")
     if len(targets) == 3:
         drawn = ax.scatter(front[right], front[up], c=front[targets[2]], s=14, cmap="viridis", zorder=3)
         ax.figure.colorbar(drawn, ax=ax, label=shorten(targets[2], 40))
@@ -44,5 +58,5 @@ def pareto_front(front: pd.DataFrame, labelled: pd.DataFrame | None = None, ax: 
     ax.set_xlabel(shorten(right, 50))
     ax.set_ylabel(shorten(up, 40))
     ax.grid(color=GREY, alpha=0.2, linewidth=0.6)
-    ax.set_title(f"{title}: {len(front):,} networks")
+    ax.set_title(f"{title}: {counted(len(front), 'network')}")
     return ax

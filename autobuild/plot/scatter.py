@@ -9,21 +9,33 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.models import conformal_half_width
-from autobuild.plot.style import BLUE, GREY, INK, PALE, check_columns, message, own_axes, shorten, styled
+from autobuild.models import FittedModel, conformal_half_width
+from autobuild.plot.style import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    check_columns,
+    given_as,
+    message,
+    own_axes,
+    same,
+    shorten,
+    styled,
+)
 from autobuild.rank import mae, srcc
 
 
 @styled
 def predicted_vs_measured(
-    heldout: pd.DataFrame, target: str = "target", ax: Axes | None = None, level: float | None = 0.9
+    heldout: FittedModel | pd.DataFrame, target: str | None = None, ax: Axes | None = None, level: float | None = 0.9
 ) -> Axes:
     """Draw every held-out row: measured on x, predicted on y, and the line where they agree.
 
     Args:
-        heldout: ``measured, predicted``, as in ``FittedModel.heldout``; rows that are not finite are left out and
-            counted.
-        target: What was measured, for the axes.
+        heldout: A fitted model, or its ``heldout`` frame: ``measured, predicted``; rows that are not finite are left
+            out and counted.
+        target: What was measured, for the axes; the model's target by default.
         ax: Where to draw; a new figure by default.
         level: Draws a band of this coverage around the line (split conformal, as ``FittedModel.predict`` has it);
             None draws none. There is no band either where the rows are too few for the level.
@@ -31,12 +43,21 @@ def predicted_vs_measured(
     Raises:
         ConfigError: If a column is missing, or ``level`` is not between 0 and 1.
     """
-    check_columns(heldout, ("measured", "predicted"), "the held-out rows")
+    name = heldout.target if isinstance(heldout, FittedModel) else "target"
+    target = name if target is None else target
+    frame: pd.DataFrame = given_as(
+        heldout,
+        "predicted_vs_measured",
+        "a fitted model, or a frame with the columns measured and predicted",
+        (FittedModel, lambda model: model.heldout),
+        (pd.DataFrame, same),
+    )
+    check_columns(frame, ("measured", "predicted"), "the held-out rows")
     if level is not None and not 0 < level < 1:
         raise ConfigError(f"level={level!r}: a number between 0 and 1 is accepted, e.g. 0.9, or None")
     ax = own_axes(ax, 4.6, 4.4)
     title = "Predicted against measured"
-    pairs = heldout[["measured", "predicted"]].to_numpy(dtype=float)
+    pairs = frame[["measured", "predicted"]].to_numpy(dtype=float)
     finite = np.isfinite(pairs).all(axis=1)
     x, y = pairs[finite].T
     if not len(x):

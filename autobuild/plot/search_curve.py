@@ -7,21 +7,36 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from autobuild.plot.style import BLUE, GREEN, GREY, ORANGE, check_columns, message, own_axes, shorten, styled
+from autobuild.plot.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    check_columns,
+    given_as,
+    message,
+    own_axes,
+    same,
+    shorten,
+    styled,
+)
+from autobuild.studies.result import Search
 
 
 @styled
-def search_history(history: pd.DataFrame, target: str = "target", ax: Axes | None = None) -> Axes:
+def search_history(history: Search | pd.DataFrame, target: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw every evaluation, and the best so far as steps; thin lines part linked studies.
 
     Args:
-        history: As ``Search.history`` gives it.
-        target: Name of the (first) target.
+        history: A search, or its ``history``.
+        target: Name of the (first) target; that of the search by default.
         ax: Where to draw; a new figure by default.
 
     Raises:
         ConfigError: If a column is missing.
     """
+    name = history.targets[0] if isinstance(history, Search) else "target"
+    history, target = _history(history, "search_history"), name if target is None else target
     check_columns(history, ("evaluations", "study", "measured", "best"), "the history")
     ax, title = own_axes(ax, 5.6, 3.6), "Best so far"
     if history["best"].notna().sum() == 0:
@@ -39,22 +54,29 @@ def search_history(history: pd.DataFrame, target: str = "target", ax: Axes | Non
 
 
 @styled
-def search_hypervolume(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def search_hypervolume(history: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the hypervolume of the front so far; thin lines part linked studies.
 
     Args:
-        history: As ``Search.history`` gives it for two or three targets.
+        history: A search with two or three targets, or its ``history``.
         ax: Where to draw; a new figure by default.
 
     Raises:
         ConfigError: If a column is missing.
     """
+    history = _history(history, "search_hypervolume")
     check_columns(history, ("evaluations", "study", "hypervolume"), "the history")
     ax = own_axes(ax, 5.6, 3.6)
     _part_studies(ax, history)
     ax.step(history["evaluations"], history["hypervolume"], where="post", color=BLUE, label="front so far")
     ax.set_ylabel("hypervolume, targets scaled to 0..1")
     return _finished(ax, "Hypervolume")
+
+
+def _history(given: Search | pd.DataFrame, figure: str) -> pd.DataFrame:
+    read = (Search, lambda search: search.history)
+    frame: pd.DataFrame = given_as(given, figure, "a search or its history", read, (pd.DataFrame, same))
+    return frame
 
 
 def _part_studies(ax: Axes, history: pd.DataFrame) -> None:

@@ -8,30 +8,57 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.plot.style import BLUE, GREY, ORANGE, PALE, check_columns, message, own_axes, shorten, styled
+from autobuild.plot.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PALE,
+    check_columns,
+    counted,
+    given_as,
+    message,
+    own_axes,
+    same,
+    shorten,
+    styled,
+)
+from autobuild.studies.result import Search
 
 
 @styled
-def search_front(trials: pd.DataFrame, front: pd.DataFrame, targets: Sequence[str], ax: Axes | None = None) -> Axes:
+def search_front(
+    trials: Search | pd.DataFrame,
+    front: pd.DataFrame | None = None,
+    targets: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw measured networks and their front: the first target up, the second to the right, a third as colour.
 
     A target such as ``-latency`` is drawn as ``latency``, smaller being better.
 
     Args:
-        trials: As :func:`autobuild.studies.result.trials_of` gives them.
-        front: The rows that no other one reaches in all targets.
-        targets: Two or three expressions, each maximised.
+        trials: A search, or its ``trials``.
+        front: The rows that no other one reaches in all targets; those of the search by default.
+        targets: Two or three expressions, each maximised; those of the search by default.
         ax: Where to draw; a new figure by default.
 
     Raises:
         ConfigError: If a column is missing, or for other than two or three targets.
     """
+    if isinstance(trials, Search):
+        front = trials.front if front is None else front
+        targets = trials.targets if targets is None else targets
+    rows: pd.DataFrame = given_as(
+        trials, "search_front", "a search or its trials", (Search, lambda search: search.trials), (pd.DataFrame, same)
+    )
+    if front is None or targets is None:
+        raise ConfigError("plot.search_front needs front= and targets= beside a frame of trials")
     if len(targets) not in (2, 3):
         raise ConfigError(f"a front of {len(targets)} targets: two or three are drawn")
-    check_columns(trials, ("source", "state", "broken", *targets), "the trials")
+    check_columns(rows, ("source", "state", "broken", *targets), "the trials")
     check_columns(front, targets, "the front")
     ax, title = own_axes(ax, 5.6, 4.0), "Measured Pareto front"
-    done = trials[trials["state"] == "COMPLETE"]
+    done = rows[rows["state"] == "COMPLETE"]
     if front.empty:
         return message(ax, title, "No network keeps the limits." if len(done) else "Nothing was evaluated.")
     flips = [target.startswith("-") and target[1:].isidentifier() for target in targets]
@@ -64,5 +91,5 @@ def search_front(trials: pd.DataFrame, front: pd.DataFrame, targets: Sequence[st
             axis.set_major_formatter("{x:,.0f}")
     ax.grid(color=GREY, alpha=0.2, linewidth=0.6)
     ax.legend(loc="best")
-    ax.set_title(f"{title}: {len(front):,} of {len(done):,} networks")
+    ax.set_title(f"{title}: {len(front):,} of {counted(len(done), 'network')}")
     return ax

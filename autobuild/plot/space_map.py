@@ -11,14 +11,29 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from autobuild.plot.space_card import CHIP, HEAD, LINE, PAD, SMALL, SQUARE, Card
 from autobuild.plot.space_plan import RADIUS, plan
-from autobuild.plot.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, VERMILLION, own_axes, root, shorten, styled
-from autobuild.spaces import SearchSpace, readable_count
+from autobuild.plot.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ON_COLOUR,
+    ORANGE,
+    PALE,
+    VERMILLION,
+    given_as,
+    own_axes,
+    root,
+    same,
+    shorten,
+    styled,
+)
+from autobuild.spaces import SearchSpace, load_space, readable_count
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9")  # of features, in declared order
 
 
 @styled
-def space(space: SearchSpace, ax: Axes | None = None) -> Axes:
+def space(space: SearchSpace | str, ax: Axes | None = None) -> Axes:
     """Draw a search space: its units in the order that data passes them, what each chooses, and how many there are.
 
     A card tells a unit's numbers of layers (full squares: always there; empty ones: optional; left out where no unit
@@ -27,10 +42,11 @@ def space(space: SearchSpace, ax: Axes | None = None) -> Axes:
     input.
 
     Args:
-        space: The space, narrowed and joined ones included.
+        space: The space, narrowed and joined ones included; or its name.
         ax: Where to draw; a new figure by default, as large as the space needs.
     """
-    where = plan(space)
+    shown: SearchSpace = given_as(space, "space", "a search space or its name", (SearchSpace, same), (str, load_space))
+    where = plan(shown)
     width, height = where.right - where.left, where.top - where.bottom
     own = ax is None
     ax = own_axes(ax, width + 0.2, height + 0.75)
@@ -38,13 +54,13 @@ def space(space: SearchSpace, ax: Axes | None = None) -> Axes:
     ax.set_xlim(where.left, where.right)
     ax.set_ylim(where.bottom, where.top)
     ax.set_aspect("equal", adjustable="box", anchor="NW")
-    size = f"{space.size:,}" if space.size < 10**7 else readable_count(space.size)
-    ax.set_title(f"{shorten(space.name, 60)}: {size} architecture{'' if space.size == 1 else 's'}", fontweight="bold")
+    size = f"{shown.size:,}" if shown.size < 10**7 else readable_count(shown.size)
+    ax.set_title(f"{shorten(shown.name, 60)}: {size} architecture{'' if shown.size == 1 else 's'}", fontweight="bold")
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    words = space.note or space.about
+    words = shown.note or shown.about
     ax.set_xlabel("\n".join(wrap(words, max(30, int(14 * width * scale)))), fontsize=8, color=GREY, loc="left")
     for line in where.lines:
         look: Any = {"arrowstyle": "-|>", "mutation_scale": 7 * scale, "shrinkA": 0, "shrinkB": 0, "zorder": 1}
@@ -54,6 +70,8 @@ def space(space: SearchSpace, ax: Axes | None = None) -> Axes:
         ax.text(x, y, name, ha="center", va="center", fontsize=SMALL * scale, color=GREY, zorder=3)
     for x, y, one in where.cards:
         _card(ax, x, y, one, scale)
+    for artist in (*ax.patches, *ax.texts):
+        artist.set_gid(ON_COLOUR)  # cards are white on any background
     return ax
 
 

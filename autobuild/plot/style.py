@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb, to_rgba, to_rgba_array
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.text import Text
 
 from autobuild.errors import ConfigError, RunError, nearest
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-INK, GREY, PALE = "#222222", "#6B6B6B", "#D9D9D9"
+INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
 COLOURS = "viridis"
 SHOWN_DPI, SAVED_DPI = 100, 120
 
@@ -31,6 +34,7 @@ LOOK: Any = {
     "axes.titlelocation": "left",
     "axes.labelsize": 9.0,
     "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.axisbelow": True,
     "text.color": INK,
@@ -39,7 +43,13 @@ LOOK: Any = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.6,
     "axes.unicode_minus": True,
+    "pdf.fonttype": 42,  # text that other programs can edit; journals refuse Type 3 fonts
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
 }
+# What stands for each colour in a dark figure, but for what lies on a colour of its own and says so by its gid.
+_ON_DARK = {INK: "#E8E8E8", GREY: "#A8A8A8", PALE: "#5A5A5A", "#ffffff": "#202020"}
+ON_COLOUR = "on colour"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,14 +82,49 @@ class Panels(tuple[Axes, ...]):
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw in this module's look, and leave the user's settings as they were."""
+    """Draw in this module's look, and leave the user's settings as they were.
+
+    On a dark background, of the axes given or of the user's style, inks that would not be seen are turned light.
+    """
 
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         with mpl.rc_context(LOOK):
-            return draw(*args, **kwargs)
+            drawn = draw(*args, **kwargs)
+            for ax in (drawn,) if isinstance(drawn, Axes) else tuple(drawn):  # type: ignore[arg-type]
+                _lighten(ax)
+            return drawn
 
     return wrapped
+
+
+def _lighten(ax: Axes) -> None:
+    """Turn the inks of axes in a dark figure light, and those of the panels and colour bars drawn beside them."""
+    figure = root(ax)
+    if not _dark(figure.get_facecolor()):
+        return
+    for panel in figure.axes:
+        if panel is not ax and not isinstance(panel, Panel) and panel.get_label() != "<colorbar>":
+            continue
+        panel.tick_params(axis="both", which="both", color=_ON_DARK[GREY], labelcolor=_ON_DARK[INK])
+        for artist in panel.findobj():
+            if artist is panel.patch or artist.get_gid() == ON_COLOUR:
+                continue
+            inks = {INK: _ON_DARK[INK], GREY: _ON_DARK[GREY]} if isinstance(artist, Text) else _ON_DARK
+            for name in ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor"):
+                get, put = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
+                if get is not None and put is not None:
+                    given = get()
+                    rows = to_rgba_array(given)
+                    # white text is the user's own style, white edges part what this module draws
+                    lit = [(*to_rgb(inks.get(to_hex(row), row[:3])), row[3]) for row in rows]
+                    if len(rows) and not np.allclose(rows, lit):
+                        put(lit[0] if isinstance(given, str) or np.ndim(given) == 1 else lit)
+
+
+def _dark(colour: Any) -> bool:
+    red, green, blue, alpha = to_rgba(colour)
+    return alpha > 0 and 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -129,6 +174,34 @@ def check_columns(frame: pd.DataFrame, needed: Iterable[str], what: str) -> None
             raise ConfigError(f"{what} needs a column {name!r}: {nearest(name, frame.columns)}")
 
 
+def given_as(given: Any, figure: str, accepted: str, *kinds: tuple[type, Callable[[Any], Any]]) -> Any:
+    """What a figure draws, from an object that a user holds.
+
+    Args:
+        given: The object.
+        figure: The figure's name, for the error.
+        accepted: What it takes, in words.
+        kinds: Pairs of a type, and what is read from an object of it.
+
+    Raises:
+        ConfigError: If it is none of these types.
+    """
+    for kind, read in kinds:
+        if isinstance(given, kind):
+            return read(given)
+    raise ConfigError(f"plot.{figure} takes {accepted}; given: {type(given).__name__} {shorten(repr(given), 60)}")
+
+
+def same(given: Any) -> Any:
+    """What is drawn as it is."""
+    return given
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 group``, ``2 groups``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def shorten(text: object, width: int = 30) -> str:
     """Leave out the middle of a long name: both its ends tell it apart."""
     said = str(text)
@@ -166,7 +239,7 @@ def root(ax: Axes | Figure | SubFigure) -> Figure:
 def png(figure: Figure) -> bytes:
     """A figure as PNG bytes, for notebooks."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=SHOWN_DPI, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=SHOWN_DPI, bbox_inches="tight", facecolor=figure.get_facecolor())
     return buffer.getvalue()
 
 
@@ -197,8 +270,8 @@ def save(drawn: Axes | Figure | Iterable[Axes], path: str | Path) -> Path:
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from None
     try:
-        with os.fdopen(handle, "wb") as out:
-            figure.savefig(out, format=kind, dpi=SAVED_DPI, bbox_inches="tight")
+        with os.fdopen(handle, "wb") as out, mpl.rc_context(LOOK):
+            figure.savefig(out, format=kind, dpi=SAVED_DPI, bbox_inches="tight", facecolor=figure.get_facecolor())
         os.chmod(beside, 0o644)  # mkstemp makes it private to the user
         os.replace(beside, path)
     except OSError as error:

@@ -232,24 +232,35 @@ class SearchSpace:
         texts = [stage.format(run) for stage, run in zip(self.stages, runs, strict=True)]
         return self.separator.join(texts) if self.pattern is None else self.pattern.format(*texts)
 
-    def format(self, arch: Architecture) -> str:
+    def format(self, arch: Architecture | str) -> str:
         """Canonical text of an architecture (``parse`` reads it back exactly)."""
-        return self._format(arch.runs)
+        return self._format(self._own(arch).runs)
 
     @cached_property
     def example(self) -> str:
         """Text of one architecture of the space."""
         return self._format([run for unit in self.units for run in unit.candidate(unit.size // 2).digits])
 
+    def _own(self, arch: Architecture | str) -> Architecture:
+        """An architecture of this space's family, from itself or its text."""
+        if isinstance(arch, str):
+            return self.parse(arch)
+        if not isinstance(arch, Architecture):
+            raise SpaceError(f"{arch!r}: an architecture of {self.name}, or its text, is accepted")
+        if arch.family != self.family:
+            raise SpaceError(f"{arch.text!r} is of {arch.family!r}, not of {self.family!r}")
+        return arch
+
     # --- candidates and architectures -------------------------------------------------------------------------
 
-    def candidate(self, arch: Architecture, unit: str | int) -> Candidate:
+    def candidate(self, arch: Architecture | str, unit: str | int) -> Candidate:
         """The candidate that fills ``unit`` in ``arch``."""
         number = self.unit_number(unit)
-        return self.units[number]._candidate(arch.runs[self._unit_stages[number]])
+        return self.units[number]._candidate(self._own(arch).runs[self._unit_stages[number]])
 
-    def indices(self, arch: Architecture) -> tuple[int, ...]:
+    def indices(self, arch: Architecture | str) -> tuple[int, ...]:
         """For every unit, the index of the candidate that fills it."""
+        arch = self._own(arch)
         return tuple(
             unit.index_of_runs(arch.runs[part]) for unit, part in zip(self.units, self._unit_stages, strict=True)
         )
@@ -273,12 +284,15 @@ class SearchSpace:
             return False
         return True
 
-    def layers(self, arch: Architecture) -> list[list[dict[str, Value | None]]]:
+    def layers(self, arch: Architecture | str) -> list[list[dict[str, Value | None]]]:
         """For each stage, its layers as ``{feature: value}``."""
-        return [[stage.layer_dict(d) for d in run] for stage, run in zip(self.stages, arch.runs, strict=True)]
+        return [
+            [stage.layer_dict(d) for d in run] for stage, run in zip(self.stages, self._own(arch).runs, strict=True)
+        ]
 
-    def key(self, arch: Architecture) -> str:
+    def key(self, arch: Architecture | str) -> str:
         """A text that is equal exactly for networks that are the same once identity layers are removed."""
+        arch = self._own(arch)
         if self.identity is None:
             return arch.text
         if self.identity.cut is not None:
@@ -302,11 +316,11 @@ class SearchSpace:
     def _digits_with(stage: Stage, wanted: Mapping[str, Value]) -> set[int]:
         return {d for d in range(len(stage.layers)) if wanted.items() <= stage.layer_dict(d).items()}
 
-    def graph(self, arch: Architecture) -> ArchitectureGraph:
+    def graph(self, arch: Architecture | str) -> ArchitectureGraph:
         """The architecture as a directed acyclic graph whose nodes are layers with named features."""
         from autobuild.spaces.graph import architecture_graph
 
-        return architecture_graph(self, arch)
+        return architecture_graph(self, self._own(arch))
 
     # --- drawing, moving, narrowing ---------------------------------------------------------------------------
 
@@ -316,17 +330,19 @@ class SearchSpace:
 
         return sample(self, n, seed, design)
 
-    def neighbours(self, arch: Architecture) -> Iterator[Architecture]:
+    def neighbours(self, arch: Architecture | str) -> Iterator[Architecture]:
         """Every architecture one step away; see :func:`autobuild.spaces.moves.neighbours`."""
         from autobuild.spaces.moves import neighbours
 
-        return neighbours(self, arch)
+        return neighbours(self, self._own(arch))
 
-    def mutate(self, arch: Architecture, seed: int | np.random.Generator = 0, level: str = "layer") -> Architecture:
+    def mutate(
+        self, arch: Architecture | str, seed: int | np.random.Generator = 0, level: str = "layer"
+    ) -> Architecture:
         """One random change; see :func:`autobuild.spaces.moves.mutate`."""
         from autobuild.spaces.moves import mutate
 
-        return mutate(self, arch, seed, level)
+        return mutate(self, self._own(arch), seed, level)
 
     def restrict(
         self, units: Mapping[Any, Any] | None = None, *, name: str | None = None, note: str = "", **values: Any
@@ -387,6 +403,18 @@ class SearchSpace:
         """What each of ``params(arch)`` was chosen from."""
         return {choice.name: choice.values for choice, _ in parameters(self, grain).items(arch)}
 
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{unit.name}</td><td>{', '.join(map(str, unit.depths))}</td><td>{unit.size:,}</td></tr>"
+            for unit in self.units
+        )
+        features = "; ".join(f"{f.name}: {', '.join(map(str, f.values))}" for f in self.features)
+        about, note = (f"{text}<br>" if text else "" for text in (self.about, self.note))
+        return (
+            f"<p><b>{self.name}</b>: {readable_count(self.size)} architectures<br>{about}{note}{features}</p>"
+            f"<table><thead><tr><th>unit</th><th>depths</th><th>candidates</th></tr></thead><tbody>{rows}</tbody></table>"
+        )
+
     # --- storage and networks ---------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
@@ -428,10 +456,9 @@ class SearchSpace:
         """
         from autobuild.spaces.registry import realiser
 
-        architecture = self.parse(arch) if isinstance(arch, str) else arch
         build = realiser(self)
         network: torch.nn.Module = build(
-            self.layers(architecture), num_classes=num_classes, in_channels=in_channels, **self.options
+            self.layers(arch), num_classes=num_classes, in_channels=in_channels, **self.options
         )
         return network
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from autobuild.construct import widen
 from autobuild.construct.dominance import fronts
+from autobuild.construct.from_scores import narrow
 from autobuild.errors import ConfigError
 from autobuild.importance import AdditiveScores, explain
 from autobuild.studies.history import known_from
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
     from autobuild.studies.settings import Settings
 
-Narrow = Callable[..., "SearchSpace"]  # as autobuild.api.narrow
 ROOM = 3  # networks of a narrowed space for each one that is to be evaluated in it, those known already beside them
 
 
-def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, narrow: Narrow | None) -> SearchSpace:
+def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int) -> SearchSpace:
     """The space of the next study.
 
     The given space is narrowed anew by a model of all labels and finished trials, for several targets by one each. Two
@@ -40,14 +40,12 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, na
         settings: The search.
         studies: The studies so far.
         slots: How many networks are to be evaluated in the next one.
-        narrow: :func:`autobuild.api.narrow`.
 
     Raises:
         ConfigError: There is too little to fit a model on.
     """
     assert settings.narrowing is not None
-    assert narrow is not None
-    how = settings.narrowing.how
+    how: Mapping[str, Any] = settings.narrowing.how
     finished = measured(studies)
     labels = joined(settings, finished)
     if len(finished) and not isinstance(settings.model, str) and enough(labels):
@@ -58,7 +56,7 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int, na
     space, scores = settings.space, [explain(model, settings.space) for model in models]
     several, additive = len(scores) > 1, all(isinstance(own, AdditiveScores) for own in scores)
     where = _labelled_limits(settings, labels)
-    limits = {"where": where, "labels": labels} if where and additive else {}
+    limits: dict[str, Any] = {"where": where, "labels": labels} if where and additive else {}
     small = narrow(scores if several else scores[0], **how, **limits)
     best, front = _best_first(settings, labels)
     told = [small.note]

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
 from autobuild.errors import ConfigError, nearest
 from autobuild.evaluate import as_evaluator
 from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor
 from autobuild.labels import LabelledSet
-from autobuild.models import FittedModel
+from autobuild.models import FittedModel, load_model
 from autobuild.spaces import SearchSpace, check_space
-from autobuild.studies.chain import Narrow
 from autobuild.studies.models import limit_predictor, measured_columns
 from autobuild.studies.objective import Cost, Objective
 from autobuild.studies.pruning import make_pruner
@@ -51,11 +53,10 @@ def search(
     out: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     costs: Mapping[str, Cost] | None = None,
+    hardware: str | Path | Hardware = DEFAULT,
     lease_s: float = 120.0,
     patience_s: float = 120.0,
     narrow: Mapping[str, Any] | None = None,
-    load_model: Callable[[str], Any] | None = None,
-    narrower: Narrow | None = None,
 ) -> Search:
     """Evaluate ``n_trials`` networks of ``space`` that an Optuna sampler proposes; the target is maximised.
 
@@ -95,18 +96,18 @@ def search(
         retries: How often an evaluation is begun again whose worker was lost.
         out: Folder of the default storage.
         on_progress: Called after each evaluation.
-        costs: Cost name -> function of architectures.
+        costs: Cost name -> function of architectures, which targets and limits may name (default: all costs of the
+            space).
+        hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
         lease_s: Seconds without a sign of life after which a worker on another machine counts as lost.
         patience_s: Seconds for which a storage may stay away.
         narrow: How the space is narrowed first, or again and again: ``{"share": 0.02}``, ``{"top": 5, "rounds": 3}``;
             one of ``top``, ``threshold``, ``mass``, ``share`` as of ``scores.narrow``, and how many ``rounds``. A model
             of all labels and trials narrows the given space, anew each round; candidates that the best network known
             has, or that are one step from it and score as well, come back. With several targets one model each
-            narrows, for the front (:func:`autobuild.api.narrow`), and the front known stands for the best network.
+            narrows, for the front (:func:`autobuild.narrow`), and the front known stands for the best network.
             Without 20 prior labels the first part of the evaluations is spent on the whole space. A larger
             ``n_trials`` goes on with what is left of the rounds, or with one more.
-        load_model: Reads the folder of an evaluator ``"surrogate:FOLDER"``.
-        narrower: Narrows a space by scores; ``ab.search`` gives it.
 
     Raises:
         ConfigError: An unusable option, a study of the same name of something else, or a script without a guard.
@@ -128,9 +129,8 @@ def search(
         raise ConfigError(f"out={out!r}: the path of a folder is accepted")
     if not isinstance(executor, str | None) and not all(hasattr(executor, own) for own in ("submit", "wait")):
         raise ConfigError(f"executor={executor!r}: {nearest(executor, EXECUTORS)}; an executor is accepted, too")
-    if narrow is not None and narrower is None:
-        raise ConfigError("narrow= needs narrower=, which ab.search gives")
-    labelled = measured_columns(prior, costs or {})
+    costs = SpaceCosts(space, hardware) if costs is None else costs
+    labelled = measured_columns(prior, costs)
     objective = Objective.read(target, where, costs, labelled, limit_predictor(prior, seed))
     settings = Settings(
         space=space,
@@ -174,7 +174,7 @@ def search(
         patience = Patience(
             opened.address, patience_s, lambda text: said(Progress(0, n_trials, 0, None, float("nan"), note=text))
         )
-        around = Surroundings(opened, executor, patience, said, stale, narrower)
+        around = Surroundings(opened, executor, patience, said, stale)
         return Searching(settings, around).run()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.studies.chain import Narrow, measured, narrowed
+from autobuild.studies.chain import measured, narrowed
 from autobuild.studies.claims import Claims
 from autobuild.studies.history import Known, enter, known_from, mend
 from autobuild.studies.models import Models, enough, joined
@@ -55,7 +55,6 @@ class Surroundings:
         patience: With the storage.
         on_progress: Called after each evaluation.
         stale: Optuna's callback for trials whose worker was lost.
-        narrow: Narrows a space by scores.
     """
 
     storage: Storage
@@ -63,7 +62,6 @@ class Surroundings:
     patience: Patience
     on_progress: Callable[[Progress], None]
     stale: Stale
-    narrow: Narrow | None
 
 
 class Searching:
@@ -263,7 +261,7 @@ class Searching:
     ) -> tuple[optuna.Study, SearchSpace]:
         """The next study of the chain, made."""
         own, around = self.settings, self.around
-        space = narrowed(own, studies, until - spent, around.narrow)
+        space = narrowed(own, studies, until - spent)
         told: dict[str, Any] = {"where": own.where, "hardware": own.hardware, UNTIL: until}
         told |= {"parent": studies[-1].study_name, "why": space.note}
         facts = facts_of(space, own.objective.texts, own.grain_of(space), **told)

@@ -1,11 +1,11 @@
 """The public face: the walk of the README, bound methods, displays, and laziness."""
 
-import ast
+import concurrent.futures
 import copy
-import importlib
 import inspect
 import itertools
 import math
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -143,9 +143,9 @@ def test_limits_drop_what_no_network_within_them_can_have(small_model, small_lab
 def test_identity_twins_are_built_once():
     space = ab.sequence_space("twins", {"a": 2, "b": 2}, {"op": [0, 1, 2]}, text="{op}", identity={"op": 0})
     rng = np.random.default_rng(0)
-    from autobuild.construct import build
+    from autobuild.construct import build_by_sum
 
-    built = build(space, {unit.name: rng.normal(size=unit.size) for unit in space.units}, top=1000)
+    built = build_by_sum(space, {unit.name: rng.normal(size=unit.size) for unit in space.units}, top=1000)
     keys = [space.key(arch) for arch in built]
     assert len(set(keys)) == len(keys) == (1 + 2 + 4) ** 2
 
@@ -177,33 +177,43 @@ def test_importing_is_lazy():
     assert done.stdout.strip() == "[]"
 
 
-def test_declared_methods_are_those_that_are_bound():
-    """What type checkers see of the bound methods is what runs: the functions that the classes name."""
-    for noun in (ab.FittedModel, ab.Scores):
-        (tree,) = ast.parse(inspect.getsource(noun)).body
-        (block,) = (
-            node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        )
-        imported = _imported_for_types(inspect.getmodule(noun))
-        (declared,) = block.body
-        pairs = list(zip(declared.targets[0].elts, declared.value.elts, strict=True))
-        assert pairs
-        for target, value in pairs:
-            name = ast.unparse(value).removeprefix("staticmethod(").removesuffix(")")
-            assert inspect.unwrap(getattr(noun, target.id)) is getattr(*imported[name])
-            static = isinstance(inspect.getattr_static(noun, target.id), staticmethod)
-            assert static == ast.unparse(value).startswith("staticmethod(")
+@pytest.mark.parametrize(
+    ("method", "function"),
+    [
+        (ab.FittedModel.explain, ab.explain),
+        (ab.FittedModel.save, ab.save_model),
+        (ab.FittedModel.load, ab.load_model),
+        (ab.Scores.build, ab.build),
+        (ab.Scores.narrow, ab.narrow),
+    ],
+)
+def test_methods_take_what_their_functions_take(method, function):
+    of_method = list(inspect.signature(method).parameters.values())
+    of_function = list(inspect.signature(function).parameters.values())
+    skipped = 0 if method is ab.FittedModel.load else 1
+    assert [(p.name, p.default, p.kind) for p in of_method[skipped:]] == [
+        (p.name, p.default, p.kind) for p in of_function[skipped:]
+    ]
 
 
-def _imported_for_types(module):
-    """Name -> (module, name there) of what a module imports for type checkers alone."""
-    blocks = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.If)]
-    lines = [line for block in blocks for line in block.body if isinstance(line, ast.ImportFrom)]
-    return {
-        alias.asname or alias.name: (importlib.import_module(line.module), alias.name)
-        for line in lines
-        for alias in line.names
-    }
+@pytest.mark.parametrize("name", ab.__all__)
+def test_the_face_shows_all_of_its_parameters(name):
+    thing = getattr(ab, name)
+    kinds = {p.kind for p in inspect.signature(thing).parameters.values()} if name != "AutobuildError" else set()
+    options = {"load_zoo", "register_space", "space"}  # of the network or the space, which alone know them
+    assert name in options or inspect.Parameter.VAR_KEYWORD not in kinds
+    assert len(inspect.getdoc(thing) or "") > 60
+
+
+def test_every_name_of_the_face_is_listed_once():
+    assert sorted(ab._FROM) == sorted(ab.__all__) == sorted(set(ab.__all__))
+
+
+def test_functions_of_the_face_run_in_other_processes(small_labels):
+    """As joblib and multiprocessing send them: pickled by name."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        model = pool.submit(ab.fit, small_labels, "acc", model="linear").result()
+    assert model.report["n_train"] == len(small_labels)
 
 
 def test_targets_may_name_costs():
@@ -241,3 +251,20 @@ def test_limits_that_are_no_sums_say_so_where_nothing_is_found(small_model, smal
     scores = small_model.explain()
     with pytest.raises(NoNetworkError, match=r"log\(latency\) <= -9: only checked on the networks that score best"):
         scores.build(where="log(latency) <= -9", labels=small_labels)
+
+
+def test_old_import_paths_warn_and_work():
+    code = (
+        "import warnings; warnings.simplefilter('error', DeprecationWarning)\n"
+        "import autobuild as ab\n"
+        "try:\n    from autobuild.explain import register_scorer\n"
+        "except DeprecationWarning as told:\n    assert 'autobuild.importance.register_scorer' in str(told), told\n"
+        "else:\n    raise SystemExit('no warning')\n"
+        "warnings.simplefilter('ignore')\n"
+        "from autobuild.fit import FittedModel\n"
+        "assert FittedModel is ab.FittedModel and callable(ab.fit)\n"
+        "from autobuild.search import search\n"
+        "assert search.__module__ == 'autobuild.studies.searching'"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

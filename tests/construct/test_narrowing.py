@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobuild.construct import narrow, narrow_rows, narrowing_note
+from autobuild.construct import narrow_rows, narrow_units, narrowing_note
 from autobuild.errors import ConfigError
 from autobuild.spaces import load_space, readable_count, sequence_space
 from autobuild.spaces.sizes import byte_unit
@@ -62,13 +62,13 @@ def test_narrow_keeps_the_best_candidates_of_each_unit() -> None:
     space = load_space("ofa_mbv3")
     rng = np.random.default_rng(0)
     scores = {unit.name: rng.normal(size=unit.size) for unit in space.units}
-    small = narrow(space, scores, top=5)
+    small = narrow_units(space, scores, top=5)
     assert [unit.size for unit in small.units] == [5] * 5
     assert small.size == 5**5
     for old, new in zip(space.units, small.units, strict=True):
         best = {old.candidate(int(i)).text for i in np.argsort(-scores[old.name])[:5]}
         assert {new.candidate(i).text for i in range(new.size)} == best
-    uneven = narrow(space, scores, threshold=3.0)
+    uneven = narrow_units(space, scores, threshold=3.0)
     for unit in uneven.units:
         assert unit.size == max(1, int((scores[unit.name] >= 3.0).sum()))
     assert str(small.sample(1, seed=0)[0])
@@ -76,7 +76,7 @@ def test_narrow_keeps_the_best_candidates_of_each_unit() -> None:
 
 def test_the_note_says_both_sizes() -> None:
     space = load_space("ofa_mbv3")
-    small = narrow(space, {unit.name: np.arange(unit.size) for unit in space.units}, top=10)
+    small = narrow_units(space, {unit.name: np.arange(unit.size) for unit in space.units}, top=10)
     note = narrowing_note(space, small)
     assert "ofa_mbv3: 2.2e19 -> 100,000 architectures" in note
     assert f"{space.units[0].name} 7,371 -> 10" in note
@@ -87,13 +87,13 @@ def test_scores_that_do_not_fit_the_space_are_refused() -> None:
     scores = {unit.name: np.zeros(unit.size) for unit in space.units}
     name = space.units[0].name
     with pytest.raises(ConfigError, match=f"did you mean.*{name}"):
-        narrow(space, {**scores, name + "x": np.zeros(3)}, top=1)
+        narrow_units(space, {**scores, name + "x": np.zeros(3)}, top=1)
     with pytest.raises(ConfigError, match=r"7371"):
-        narrow(space, {**scores, name: np.zeros(3)}, top=1)
+        narrow_units(space, {**scores, name: np.zeros(3)}, top=1)
     with pytest.raises(ConfigError, match="missing"):
-        narrow(space, {key: value for key, value in scores.items() if key != name}, top=1)
+        narrow_units(space, {key: value for key, value in scores.items() if key != name}, top=1)
     with pytest.raises(ConfigError, match=f"{name}.*NaN"):
-        narrow(space, {**scores, name: np.full(7371, math.nan)}, top=1)
+        narrow_units(space, {**scores, name: np.full(7371, math.nan)}, top=1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autobuild.construct import Additive, hypervolume, pareto, re_rank
+from autobuild.construct import Additive, additive_front, hypervolume, re_rank
 from autobuild.construct.pareto import front_of
 from autobuild.errors import ConfigError
 
@@ -32,7 +32,7 @@ def targets(draw):
 def test_the_front_equals_brute_force(goals):
     rows = list(itertools.product(*map(range, goals[0].sizes)))
     values = np.stack([goal.totals(rows) for goal in goals], axis=1)
-    front = pareto(goals)
+    front = additive_front(goals)
     assert front.exact
     assert len(front) == len(unbeaten(values))
     assert set(map(tuple, front.values)) == unbeaten(values)
@@ -56,7 +56,7 @@ def test_a_thinned_front_loses_no_more_than_it_says(count):
     goals = [Additive(0.0, tuple(rng.uniform(size=40) ** 2 for _ in range(4))) for _ in range(count)]
     if count == 2:
         goals[1] = Additive(0.0, tuple(1 - table + 0.01 * rng.normal(size=40) for table in goals[0].tables))
-    full, thin = pareto(goals, max_front=1_000_000), pareto(goals, max_front=60)
+    full, thin = additive_front(goals, max_front=1_000_000), additive_front(goals, max_front=60)
     assert full.exact
     assert not thin.exact
     assert len(thin) <= 60
@@ -79,7 +79,7 @@ def test_hypervolume_counts_unit_cubes(points):
 def test_re_ranking_by_a_predictor_that_knows_more():
     rng = np.random.default_rng(5)
     goals = [Additive(0.0, tuple(rng.normal(size=9) for _ in range(3))) for _ in range(2)]
-    front = pareto(goals)
+    front = additive_front(goals)
 
     def evaluate(indices):
         return np.stack([goal.totals(indices) for goal in goals], axis=1) + 0.3 * np.sin(indices.sum(axis=1))[:, None]
@@ -94,8 +94,8 @@ def test_re_ranking_by_a_predictor_that_knows_more():
 def test_bad_input_is_refused():
     goal = Additive(0.0, (np.ones(2),))
     with pytest.raises(ConfigError, match="two or three"):
-        pareto([goal])
+        additive_front([goal])
     with pytest.raises(ConfigError, match="target 2"):
-        pareto([goal, Additive(0.0, (np.ones(3),))])
+        additive_front([goal, Additive(0.0, (np.ones(3),))])
     with pytest.raises(ConfigError, match="hypervolume"):
         hypervolume(np.zeros((3, 4)), np.zeros(4))

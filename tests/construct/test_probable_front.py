@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import autobuild as ab
-from autobuild.construct import Additive, Limited, Metric, NoNetworkError, front_scores, narrow, parse_where, widen
+from autobuild.construct import (
+    Additive,
+    Limited,
+    Metric,
+    NoNetworkError,
+    front_scores,
+    narrow_units,
+    parse_where,
+    widen,
+)
 from autobuild.construct.dominance import first_fronts, fronts, undominated
 from autobuild.construct.probable import narrow_probable
 from autobuild.construct.probable_front import _votes, probable_front
@@ -221,8 +230,8 @@ def test_top_and_threshold_keep_what_any_target_keeps(seed, top):
     rng = np.random.default_rng(seed)
     scores = [{unit.name: rng.normal(size=8) for unit in space.units} for _ in range(2)]
     for how in ({"top": top}, {"threshold": float(rng.normal())}):
-        both = narrow(space, scores, **how)
-        alone = [narrow(space, own, **how) for own in scores]
+        both = narrow_units(space, scores, **how)
+        alone = [narrow_units(space, own, **how) for own in scores]
         for unit, *parts in zip(both.units, *(small.units for small in alone), strict=True):
             assert {c.text for c in unit} == {c.text for part in parts for c in part}
 

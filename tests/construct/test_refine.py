@@ -90,7 +90,7 @@ def test_limits_hold_and_the_best_under_them_is_found(limited):
 def test_another_limit_is_solved_without_refitting(limited, monkeypatch):
     scores = ab.fit(limited, "acc", model="gp").explain()
     first = scores.build(top=1, where="ms <= 14.5")
-    monkeypatch.setattr("autobuild.api._fit", None)  # whatever fits now fails
+    monkeypatch.setattr("autobuild.construct.limit_metrics.fit", None)  # whatever fits now fails
     looser = scores.build(top=1, where="ms <= 17")
     assert looser.predicted[0] > first.predicted[0]
 

@@ -155,3 +155,18 @@ def test_options_are_read_as_literals_only():
         ab.space("ofa_mb(width=1.2)")
     with pytest.raises(SpaceError, match="takes no options"):
         ab.space("tiny_mbconv", width=1)
+
+
+def test_methods_take_an_architecture_or_its_text():
+    space = ab.space("tiny_mbconv")
+    arch = space.sample(1, seed=0)[0]
+    for method in (space.format, space.indices, space.layers, space.key, space.params, space.choices):
+        assert method(arch.text) == method(arch)
+    assert space.graph(arch.text).edges == space.graph(arch).edges
+    assert space.candidate(arch.text, 0).text == space.candidate(arch, 0).text
+    assert list(space.neighbours(arch.text)) == list(space.neighbours(arch))
+    assert space.mutate(arch.text, seed=1) == space.mutate(arch, seed=1)
+    other = ab.space("nas_bench_macro").sample(1, seed=0)[0]
+    for wrong in (other, 3, None):
+        with pytest.raises(SpaceError, match=r"not of|is accepted"):
+            space.layers(wrong)

@@ -1,0 +1,239 @@
+"""From scores to networks: the best ones, the Pareto front of several targets, and narrowed spaces."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.construct.building import Built, build_by_sum, build_refined
+from autobuild.construct.climb_front import climb_front
+from autobuild.construct.computed import Computed, judge_of
+from autobuild.construct.limit_metrics import best_labelled, limits_on
+from autobuild.construct.narrowing import narrow_units, narrowing_note
+from autobuild.construct.pareto import additive_front
+from autobuild.construct.probable import narrow_probable, probable_networks
+from autobuild.construct.probable_front import front_scores, probable_front
+from autobuild.cost import Hardware
+from autobuild.errors import ConfigError, nearest
+from autobuild.importance import AdditiveScores, Scores
+from autobuild.models import FittedModel
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.additive import Additive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.labels import LabelledSet
+
+SLOW_FRONT = 3_000  # networks judged for a front where each takes a graph of its own
+FRONT_ENDS = 20  # networks built for each target alone that a front begins with
+
+
+def build(
+    scores: Scores,
+    top: int = 10,
+    *,
+    where: str | None = None,
+    labels: LabelledSet | None = None,
+    by: str = "predicted",
+    apart: int = 0,
+    time_limit: float = 10.0,
+    hardware: str | Path | Hardware | None = None,
+) -> Built:
+    """Build the ``top`` best networks.
+
+    Additive scores propose the ten thousand best sums, exactly; the full predictor ranks them and climbs from the best.
+    Scores of the paper's scorer ``hopnorm`` are built by as they are: exact k best, no second opinion.
+
+    Args:
+        scores: Candidate scores.
+        top: How many.
+        where: Limits such as ``"latency_gpu <= 8 and params < 6e6"`` over label columns (predicted by a Gaussian
+            process) and costs (exact, see :func:`costs`); ``label.params`` and ``cost.params`` say which, where both
+            exist. A cost that is no sum over units, such as ``dram_bytes``, is enclosed by two: networks that certainly
+            satisfy the limit are proposed beside some that probably do, and those between are computed in full as they
+            come up among the best.
+        labels: Where limited label columns come from; those that the model was fitted on by default.
+        by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
+            exploring.
+        apart: In at least how many layers any two built networks differ.
+        time_limit: Seconds for each search under limits.
+        hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
+
+    Returns:
+        A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted, lower, upper`` and the limited
+        metrics, ``.prices`` what loosening each limit would buy.
+
+    Raises:
+        ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
+        NoNetworkError: If no network satisfies the limits: which one, by how much, and the nearest network.
+    """
+    model, space = scores.model, scores.space
+    if not isinstance(scores, AdditiveScores):
+        if where is not None or by != "predicted" or apart:
+            raise ConfigError(f"where, by and apart need additive scores, not those of scorer={scores.scorer}")
+        built = build_by_sum(space, scores.unit_scores, top, model.predict_mean)
+        # a candidate score is on the target's scale, so a network's is the mean over its units: the order is the sum's
+        return Built(
+            built.archs,
+            built.scores / len(space.units),
+            built.predicted,
+            target=model.target,
+            best_labelled=best_labelled(scores, None, labels),
+        )
+    if by not in ("predicted", "lower", "upper"):
+        raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
+    limited = None
+    if where is not None:
+        limited = limits_on(scores, where, labels, hardware, time_limit)
+    judge = judge_of(model, space, lambda part: _predictor(part, by))
+    archs = build_refined(space, scores.unit_scores, judge, top, limited=limited, apart=apart)
+    predicted, lower, upper = model.intervals(archs, 0.9)
+    values = limited.values(archs) if limited else {}
+    prices = limited.prices() if limited else None
+    return Built(
+        tuple(archs),
+        scores.projection.sums(archs),
+        predicted,
+        lower,
+        upper,
+        values,
+        prices,
+        target=model.target,
+        where=" and ".join(limit.text for limit in limited.limits) if limited else "",
+        best_labelled=best_labelled(scores, limited, labels),
+    )
+
+
+def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+    """What networks are ranked by."""
+    if by == "predicted":
+        return model.predict_mean
+    side = {"lower": 1, "upper": 2}[by]
+    return lambda archs: model.intervals(archs, 0.8)[side]
+
+
+def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
+    """The predicted Pareto front of two or three targets.
+
+    The exact front of additive scores and the networks built for each target alone are proposed; the full predictors
+    judge them, and the front climbs to its neighbours until nothing is gained
+    (:func:`~autobuild.construct.climb_front.climb_front`).
+
+    Args:
+        scores: Additive scores of two or three models on one space; every target is maximised.
+        max_front: Partial sums kept after each unit (:func:`autobuild.construct.additive_front`).
+
+    Returns:
+        ``arch`` and, for every target, a column of predictions named as the target; networks that no other one found
+        beats in all of them, the best in the first target first. The attribute ``attrs["additive_epsilon"]`` says by
+        how much the front of sums, which proposes, may be passed: 0 where it is exact.
+
+    Raises:
+        ConfigError: For other than two or three targets, different spaces, or scores that are not additive.
+    """
+    import pandas as pd
+
+    tables = []
+    for own in scores if isinstance(scores, Sequence) else (None,):
+        if not isinstance(own, AdditiveScores) or own.space.units != scores[0].space.units:
+            raise ConfigError("pareto takes a list of additive scores of two or three models on the same space")
+        tables.append(Additive(own.base, tuple(own.unit_scores.values())))
+    front = additive_front(tables, max_front)
+    space = scores[0].space
+    models = [own.model for own in scores]
+    judges = [judge_of(model, space, lambda part: part.predict_mean) for model in models]
+    ends = [build_refined(space, own.unit_scores, judge, FRONT_ENDS) for own, judge in zip(scores, judges, strict=True)]
+    archs, values = climb_front(
+        space,
+        itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
+        lambda archs: np.column_stack([np.nan_to_num(model.predict_mean(archs), nan=-np.inf) for model in models]),
+        **({"most": SLOW_FRONT} if any(isinstance(judge, Computed) for judge in judges) else {}),
+    )
+    columns = {model.target: values[:, place] for place, model in enumerate(models)}
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})
+    frame.attrs["additive_epsilon"] = front.epsilon.tolist()
+    return frame
+
+
+def narrow(
+    scores: Scores | Sequence[Scores],
+    top: int | None = None,
+    threshold: float | None = None,
+    mass: float | None = None,
+    share: float | None = None,
+    *,
+    where: str | None = None,
+    labels: LabelledSet | None = None,
+    hardware: str | Path | Hardware | None = None,
+) -> SearchSpace:
+    """Keep only the best candidates of every unit; the result is a search space, and its ``note`` tells both sizes.
+
+    ``mass`` and ``share`` judge whole networks: the model draws what all labels may be, jointly, and candidates are
+    dropped in the order in which least is lost of the networks that come out best, see
+    :func:`autobuild.construct.probable.narrow_probable`.
+
+    Scores of several targets narrow for their Pareto front: ``ab.narrow([scores_a, scores_b], mass=0.9)``. Every target
+    is drawn by its own model, and what counts is how much of the front of each draw stays inside, see
+    :func:`autobuild.construct.probable_front.probable_front`.
+
+    Args:
+        scores: Candidate scores; of several targets, all maximised, on one space: a list.
+        top: Keep this many of each unit; for several targets, this many for each of them.
+        threshold: Keep candidates scored at least this much (at least one a unit stays), for any of the targets.
+        mass: The smallest space found that holds the best network with this probability, e.g. 0.9; for several targets,
+            this share of the front, in expectation.
+        share: At most this share of the space, e.g. 0.02, as probable to hold the best network (to hold as much of the
+            front) as can be found.
+        where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
+            have. What is left still holds networks that break them, so a search has to limit them as well.
+        labels: Where limited label columns come from, as in :func:`build`.
+        hardware: What limited costs are computed for, as in :func:`build`.
+
+    Raises:
+        ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
+            ``where``); for an unusable one, or scores of different spaces.
+        NoNetworkError: If no network satisfies the limits.
+    """
+    given = {"top": top, "threshold": threshold, "mass": mass, "share": share}
+    count = sum(value is not None for value in given.values())
+    if count > 1 or (count == 0 and where is None):
+        raise ConfigError(f"narrow takes exactly one of top, threshold, mass and share; given: {given}")
+    every = _scores_of(scores)
+    first, limited, said = every[0], None, ""
+    space, tables = first.space, [own.unit_scores for own in every]
+    if where is not None:
+        if not isinstance(first, AdditiveScores):
+            raise ConfigError(f"where needs additive scores, not those of scorer={first.scorer}")
+        limited = limits_on(first, where, labels, hardware)
+        possible = limited.possible()
+        space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
+        tables = [{name: own[name][rows] for name, rows in zip(own, possible, strict=True)} for own in tables]
+        said = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
+    if mass is not None or share is not None:
+        if len(every) == 1:
+            ranked, likely = tables[0], "holds the best network with a probability of {:.2f}, as the model draws it"
+            probable = probable_networks(first.model, space, ranked, seed=first.model.seed, limited=limited)
+        else:
+            ranked, likely = front_scores(tables), "holds {:.0%} of the front in expectation, as the models draw it"
+            models, whole = [own.model for own in every], [own.unit_scores for own in every]
+            probable = probable_front(models, space, whole, seed=first.model.seed, limited=limited)
+        space, held = narrow_probable(space, ranked, probable, mass=mass, share=share, of=first.space.size)
+        said += f"; {likely.format(held)}"
+    elif count:
+        space = narrow_units(space, tables, top=top, threshold=threshold)
+    space.note = narrowing_note(first.space, space) + said
+    return space
+
+
+def _scores_of(scores: Scores | Sequence[Scores]) -> list[Scores]:
+    """One or several scores, on one space."""
+    every = [scores] if isinstance(scores, Scores) else list(scores) if isinstance(scores, Sequence) else []
+    if not every or any(not isinstance(own, Scores) or own.space.units != every[0].space.units for own in every):
+        raise ConfigError("narrow takes scores, or a list of scores of several models on the same space")
+    return every

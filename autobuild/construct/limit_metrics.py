@@ -1,0 +1,153 @@
+"""What limits are over, for scores: costs as they are computed, label columns as a Gaussian process predicts them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.construct.limited import Limited, Metric
+from autobuild.construct.where import parse_where
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT, read_hardware
+from autobuild.cost.of_space import CountOf, MetricOf, SpaceCosts
+from autobuild.errors import ConfigError, TargetError
+from autobuild.importance import AdditiveScores, Scores, project
+from autobuild.labels import LabelledSet
+from autobuild.labels.frame import check_labels
+from autobuild.labels.target import find_name
+from autobuild.models import CostedModel, fit
+from autobuild.spaces import Architecture
+from autobuild.spaces.additive import Additive
+from autobuild.spaces.fitted import fitted_sum
+
+_CHECKED_AT_ONCE = 32  # labelled architectures whose limited metrics are computed together
+CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
+
+
+def limits_on(
+    scores: AdditiveScores,
+    where: str,
+    labels: LabelledSet | None,
+    hardware: str | Path | Hardware | None,
+    time_limit: float = 10.0,
+) -> Limited:
+    """Limits on networks of the scores' space, ready to search under.
+
+    Args:
+        scores: Their sums are what is maximised.
+        where: The limits, such as ``"latency_gpu <= 8 and params < 6e6"``.
+        labels: Where limited label columns come from; those that the model was fitted on where None.
+        hardware: What limited costs are computed for; what the target's are where None, else ``edge_npu``.
+        time_limit: Seconds for each search under the limits.
+
+    Raises:
+        ConfigError: For a limit that cannot be read, an unknown or ambiguous name, or labels of another space.
+    """
+    exact = _costs_for(scores, hardware)
+    limits = parse_where(where)
+    known = labels if labels is not None else scores.model.labels
+    if known is not None and check_labels(known).space.family != scores.space.family:
+        raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
+    found: dict[str, Metric] = {}
+    columns = known.metrics if known is not None else []
+    for limit in limits:
+        for name in limit.expression.names:
+            own = [column for column in columns if not _is_cost(column, known, exact)]
+            try:
+                kind, bare = find_name(name, columns if name.startswith("label.") else own, exact, limit.text)
+            except TargetError as error:
+                raise ConfigError(str(error).replace("target", "limit", 1)) from None
+            if f"{kind}.{bare}" not in found:
+                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
+                found[f"{kind}.{bare}"] = made
+    score = Additive(scores.base, tuple(scores.unit_scores.values()))
+    return Limited(scores.space, score, limits, found, time_limit)
+
+
+def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceCosts:
+    """Costs of the space that is built in; those of the model's own target where no other hardware is asked for."""
+    model = scores.model
+    own = model.exact.on(scores.space).costs if isinstance(model, CostedModel) else None
+    if isinstance(own, SpaceCosts) and (hardware is None or read_hardware(hardware) == own.hardware):
+        return own
+    return SpaceCosts(scores.space, DEFAULT if hardware is None else hardware)
+
+
+def _is_cost(column: str, labels: LabelledSet | None, exact: SpaceCosts) -> bool:
+    """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
+    if labels is None or column not in exact:
+        return False
+    written = labels.frame[column].to_numpy()
+    return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
+
+
+def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
+    """A cost, with its sums over units; where those only enclose it, or there are none, one that fits some networks."""
+
+    def evaluate(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+        return cost(archs).astype(np.float64)
+
+    bounds, slow = cost.bounds(), not cost.cheap
+    if bounds is not None and bounds.exact:
+        return Metric(evaluate, bounds.lower, slow=slow)
+    known = [arch for arch in scores.model.training_archs if arch in scores.space][:CALIBRATED]
+    known = known or scores.space.sample(CALIBRATED, seed=0, design="depth")
+    indices, values = np.array([scores.space.indices(arch) for arch in known]), evaluate(known)
+    if not np.isfinite(values).any():
+        return Metric(evaluate, None, slow=slow)
+    fit = functools.partial(fitted_sum, scores.space)
+    table, off = (fit if bounds is None else bounds.likely)(indices, values)
+    return Metric(
+        evaluate, table, margin=off, bounds=bounds, fit=None if bounds else fit, known=(indices, values), slow=slow
+    )
+
+
+def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
+    """A label column as a Gaussian process predicts it; fitted once, so that another limit is solved at once."""
+    assert labels is not None
+    known: dict[tuple[str, str], Metric] = scores.model._cache.setdefault("metrics", {})
+    key = (f"{name} of {labels.content_hash}", scores.space.to_json())
+    if key not in known:
+        model = fit(labels, f"label.{name}", model="gp", seed=scores.model.seed)
+        projection = project(model, scores.space)
+        table = Additive(projection.base, tuple(unit.score for unit in projection.units))
+        known[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd, exact=False)
+    return known[key]
+
+
+def best_labelled(scores: Scores, limited: Limited | None, labels: LabelledSet | None) -> tuple[str, float] | None:
+    """The best architecture that the model was fitted on among those that satisfy the limits, and its label.
+
+    Limited label columns are taken as measured where the label has them. Costs may take long, so architectures are
+    checked from the best one downward until one satisfies the limits.
+
+    Args:
+        scores: Scores of the model.
+        limited: The limits; None where there are none.
+        labels: Where limited label columns come from, as in :func:`limits_on`.
+
+    Returns:
+        The architecture's text and its label; None where no labelled architecture satisfies the limits.
+    """
+    ranked = scores.model.training.sort_values("target", ascending=False, kind="stable")
+    known = labels if labels is not None else scores.model.labels
+    frame = known.frame.drop_duplicates("arch").set_index("arch") if known is not None else None
+    for start in range(0, len(ranked), _CHECKED_AT_ONCE):
+        part = ranked.iloc[start : start + _CHECKED_AT_ONCE]
+        if limited is None:
+            return str(part["arch"].iloc[0]), float(part["target"].iloc[0])
+        values = limited.values([scores.model.space.parse(text) for text in part["arch"]])
+        for name, predicted in values.items():
+            kind, _, column = name.partition(".")
+            if kind == "label" and frame is not None and column in frame:
+                measured = frame[column].reindex(part["arch"]).to_numpy(dtype=np.float64)
+                values[name] = np.where(np.isfinite(measured), measured, predicted)
+        within = limited.satisfied(values)
+        if within.any():
+            row = part.iloc[int(np.argmax(within))]
+            return str(row["arch"]), float(row["target"])
+    return None
