@@ -70,6 +70,10 @@ class EvaluationError(AutobuildError, RuntimeError):
         self.retry = retry
 
 
+class FitWarning(UserWarning):
+    """A model that says little, whose predictions and scores are not to be trusted as they are."""
+
+
 class Pruned(Exception):
     """Ends an evaluation early; raised by the ``report`` that it calls, or by the evaluator itself."""
 

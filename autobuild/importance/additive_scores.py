@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
 from autobuild.importance.effects import Effects
@@ -24,14 +23,14 @@ class AdditiveScores(Scores):
 
     projection: Projection
 
-    def _repr_html_(self) -> str:
+    def _about(self) -> list[str]:
         share, left = self.projection.share, self.projection.remainder_sd
-        notes = "".join(f"<br>{text}" for text in self.warnings)
-        text = f"prediction = {self.base:.4g} + sum of scores + rest; sums explain {share:.1%}, rest {left:.3g}{notes}"
-        return (
-            f"<p>{self!r}<br>{text}</p>{self.features.to_html(index=False)}"
-            f"{self.choices.head(8).to_html(index=False)}{self._best_candidates()}"
-        )
+        total = f"prediction = {self.base:.4g} + sum of scores + rest; sums explain {share:.1%}, rest {left:.3g}"
+        return [total, *(f"warning: {text}" for text in self.warnings)]
+
+    def _shown(self) -> list[tuple[str, pd.DataFrame]]:
+        features, candidates = super()._shown()
+        return [features, ("The choices that matter most: best value and second", self.choices.head(8)), candidates]
 
     @property
     def base(self) -> float:
@@ -46,8 +45,8 @@ class AdditiveScores(Scores):
     def places(self) -> pd.DataFrame:
         """``unit, layer, feature, value, effect, lower, upper, n_seen``: every choice at every place.
 
-        ``effect`` is the mean over the networks that make the choice, less the mean over those that have it to make: all
-        networks for a depth (``layer`` 0, the whole unit), those that have the layer for a feature of it. All other
+        ``effect`` is the mean over the networks that make the choice, less the mean over those that have it to make:
+        all networks for a depth (``layer`` 0, the whole unit), those that have the layer for a feature of it. All other
         choices are drawn as :meth:`~autobuild.spaces.SearchSpace.sample` does with ``design="depth"``. NaN where the
         space has no such network, as a narrowed one. ``n_seen`` counts training labels. See
         :mod:`autobuild.importance.effects`.
@@ -95,8 +94,8 @@ class AdditiveScores(Scores):
 
     @property
     def warnings(self) -> list[str]:
-        """What these labels cannot say, in plain words; empty where they tell most choices apart."""
-        frame, said = self.choices, []
+        """What these labels cannot say, in plain words, the model's own warnings first; empty where all is well."""
+        frame, said = self.choices, list(self.model.report.get("warnings", ()))
         if len(frame) and not frame["lower"].isna().all():
             apart = int(frame["told_apart"].sum())
             if apart < len(frame) / 2:
@@ -117,5 +116,7 @@ class AdditiveScores(Scores):
         rows = []
         for number, (stage, run) in enumerate(zip(self.model.space.stages, parsed.runs, strict=True)):
             worth = self._effects.of_run(number, run)
-            rows += [(stage.name, layer, stage.tokens[run[layer - 1]], worth[layer - 1]) for layer in range(1, len(run) + 1)]
+            rows += [
+                (stage.name, layer, stage.tokens[run[layer - 1]], worth[layer - 1]) for layer in range(1, len(run) + 1)
+            ]
         return pd.DataFrame(rows, columns=["unit", "layer", "op", "effect"])

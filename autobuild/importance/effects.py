@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from autobuild.importance.marginals import StageMeans
 from autobuild.importance.projection import LEVEL_SD, Projection
+from autobuild.importance.scores import table
 from autobuild.models import FittedModel
 from autobuild.models.describe import feature_members
-from autobuild.spaces import Value
 from autobuild.spaces.stage import Digits
 
 FloatArray = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Effects:
         self.names = [feature.name for feature in model.space.features]
         runs = [arch.runs for arch in model.training_archs]
         self._rows: Rows = []
-        effects, shares = [], []
+        effects: list[FloatArray] = []
         # For each stage: effects of its operations (layers, choices, columns), of its layers (layers, columns), and how
         # many training labels have the operation.
         self._stages: list[tuple[StageMeans, FloatArray, FloatArray, Counts]] = []
@@ -77,10 +77,8 @@ class Effects:
         """See :attr:`autobuild.importance.AdditiveScores.places`."""
         half = self._half(self._effects)
         effect = self._effects[:, 0]
-        rows = [
-            (*row[:4], e, e - h, e + h, row[4]) for row, e, h in zip(self._rows, effect, half, strict=True)
-        ]
-        return _frame(rows, ["unit", "layer", "feature", "value", "effect", "lower", "upper", "n_seen"], ["value"])
+        rows = [(*row[:4], e, e - h, e + h, row[4]) for row, e, h in zip(self._rows, effect, half, strict=True)]
+        return table(rows, ["unit", "layer", "feature", "value", "effect", "lower", "upper", "n_seen"], ["value"])
 
     @property
     def features(self) -> pd.DataFrame:
@@ -91,7 +89,7 @@ class Effects:
             effect, half = float(mean[0]), float(self._half(mean[None])[0])
             seen = sum(self._rows[row][4] for row in indices)
             rows.append((feature, value, effect, effect, effect - half, effect + half, seen))
-        return _frame(rows, ["feature", "value", "score", "effect", "lower", "upper", "n_seen"], ["value"])
+        return table(rows, ["feature", "value", "score", "effect", "lower", "upper", "n_seen"], ["value"])
 
     @property
     def operations(self) -> pd.DataFrame:
@@ -108,7 +106,7 @@ class Effects:
                     own.append((means.stage.name, layer + 1, *listed, score, *bounds, int(seen[layer, digit])))
                 rows += sorted(own, key=lambda row: -row[-4])
         columns = ["unit", "layer", *self.names, "score", "lower", "upper", "n_seen"]
-        return _frame(rows, columns, self.names)
+        return table(rows, columns, self.names)
 
     @property
     def layers(self) -> pd.DataFrame:
@@ -138,11 +136,11 @@ class Effects:
             best, other = self._rows[first][3], self._rows[second][3]
             rows.append((unit, layer, feature, best, other, gap, gap - half, gap + half, bool(gap - half > 0)))
         names = ["unit", "layer", "feature", "best", "second", "difference", "lower", "upper", "told_apart"]
-        frame = _frame(rows, names, ["best", "second"])
+        frame = table(rows, names, ["best", "second"])
         return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
     def of_run(self, number: int, run: Digits) -> FloatArray:
-        """Effects of a run's operations in stage ``number``; those of a tied run are parts of one. Shape ``(layers,)``."""
+        """Effects of a run's operations in stage ``number``; layers of a tied run share one. Shape ``(layers,)``."""
         means, effects, _, _ = self._stages[number]
         if means.stage.tied:
             return np.full(len(run), effects[0, run[0], 0] / len(run))
@@ -179,13 +177,3 @@ def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[Counts, Counts]:
         for layer, digit in enumerate(run[: len(of_layer)]):
             of_layer[layer, digit] += 1
     return of_depth, of_layer
-
-
-def _frame(rows: Rows, columns: list[str], values: Sequence[str]) -> pd.DataFrame:
-    """A table whose columns ``values`` hold feature values as they are: whole numbers stay whole beside fractions."""
-    parts: dict[str, list[Value | None]] = {
-        name: [row[place] for row in rows] for place, name in enumerate(columns)
-    }
-    return pd.DataFrame({
-        name: pd.Series(cells, dtype=object) if name in values else pd.Series(cells) for name, cells in parts.items()
-    })  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,11 +103,23 @@ class Scores:
         return narrow(self, top, threshold, mass, share, where=where, labels=labels, hardware=hardware)
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{self.features.to_html(index=False)}{self._best_candidates()}"
+        parts = [f"<p>{html.escape(repr(self))}{''.join(f'<br>{html.escape(line)}' for line in self._about())}</p>"]
+        for title, frame in self._shown():
+            shown = frame.apply(lambda column: column.where(column.notna(), "-") if column.dtype == object else column)
+            parts.append(f"<p><b>{html.escape(title)}</b></p>{shown.to_html(index=False, na_rep='-')}")
+        return "".join(parts)
 
-    def _best_candidates(self) -> str:
-        table: str = self.candidates.groupby("unit", sort=False).head(3).to_html(index=False)
-        return table
+    def _about(self) -> list[str]:
+        """What is said above the tables, a line each."""
+        return [f"warning: {text}" for text in self.model.report.get("warnings", ())]
+
+    def _shown(self) -> list[tuple[str, pd.DataFrame]]:
+        """Tables shown in a notebook, with their titles."""
+        best = self.candidates.groupby("unit", sort=False).head(3)
+        return [
+            ("What each feature value is worth, averaged over its places", self.features),
+            ("The three best candidates of every unit", best),
+        ]
 
     def __repr__(self) -> str:
         units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"
@@ -200,3 +213,13 @@ def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd
             )
         )
     return pd.DataFrame(rows, columns=["unit", "layer", "score", "spread", "best", "n_seen"])
+
+
+def table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """A table whose columns ``values`` hold feature values as they are.
+
+    Whole numbers stay whole beside fractions, and None stands for a feature that an operation lacks.
+    """
+    parts = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    series = {name: pd.Series(cells, dtype=object if name in values else None) for name, cells in parts.items()}
+    return pd.DataFrame(series, columns=list(columns))

@@ -105,12 +105,16 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
 
 
 def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedModel:
+    import warnings
+
     import autobuild as ab
     from autobuild.encode import EncoderConfig
+    from autobuild.errors import FitWarning
 
     checkpoint = folder.path("checkpoint")
     checkpoint.mkdir(exist_ok=True)
-    with Phases() as phases:
+    # what the model warns of is shown with it, at the end
+    with Phases() as phases, warnings.catch_warnings(action="ignore", category=FitWarning):
         model = ab.fit(
             labels,
             config["target"],
@@ -238,7 +242,7 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
                     base=scores.base,
                     additive_share=scores.projection.share,
                     remainder_sd=scores.projection.remainder_sd,
-                    warnings=scores.warnings,
+                    score_warnings=scores.warnings,
                 )
             for name, frame in frames.items():
                 folder.write_frame(f"{name}.csv", frame)

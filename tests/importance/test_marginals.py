@@ -1,4 +1,4 @@
-"""Effects are marginal means: identities with the candidates' scores, planted laws, and how often intervals hold them."""
+"""Effects are marginal means: identities with candidate scores, planted laws, and how often intervals hold them."""
 
 import numpy as np
 import pandas as pd
@@ -6,11 +6,12 @@ import pytest
 
 import autobuild as ab
 from autobuild.importance.marginals import design_weights
+from autobuild.jobs.console import table
 from autobuild.spaces.sampling import sample
 
 DEEP = ab.sequence_space(
     "deep",
-    {"s1": [1, 2, 3], "s2": [1, 2, 3, 4], "s3": [1, 2, 3, 4]},
+    {"s1": [1, 2, 3], "s2": [1, 2, 3], "s3": [1, 2, 3, 4]},
     {"kernel": [3, 5], "expand": [1, 2]},
     text="k{kernel}e{expand}",
 )
@@ -64,13 +65,13 @@ def by_definition(unit, table, row):
 
 @pytest.fixture(scope="module")
 def scores():
-    return fitted(DEEP, law, 400).explain()
+    return fitted(DEEP, law, 250).explain()
 
 
 def test_weights_are_those_of_the_sampling_design():
-    unit = DEEP.restrict({"s2": np.arange(0, 340, 7)}).units[1]
-    space = DEEP.restrict({"s2": np.arange(0, 340, 7)})
-    drawn = np.bincount([space.indices(arch)[1] for arch in sample(space, 20_000, 0, "depth")], minlength=unit.size)
+    unit = DEEP.restrict({"s3": np.arange(0, 340, 7)}).units[2]
+    space = DEEP.restrict({"s3": np.arange(0, 340, 7)})
+    drawn = np.bincount([space.indices(arch)[2] for arch in sample(space, 20_000, 0, "depth")], minlength=unit.size)
     weights = design_weights(unit)
     assert weights.sum() == pytest.approx(1)
     assert np.abs(drawn / 20_000 - weights).max() < 4 * (weights.max() / 20_000) ** 0.5
@@ -159,8 +160,8 @@ def test_a_small_space_is_decomposed_as_a_whole(small_labels):
     np.testing.assert_allclose(scores.units[0].score, wanted, atol=0.02)
 
 
-def test_tied_layers_and_features_named_depth():
-    """A tied unit (one choice for all its layers), and units of one layer whose feature is called depth."""
+def test_tied_layers_and_sizes_as_features():
+    """A tied unit (one choice for all its layers), and units of one layer whose features are sizes."""
     tied = ab.sequence_space(
         "tied", {"a": {"depth": [1, 2, 3], "tied": True}, "b": {"depth": [1, 2], "tied": True}}, {"kernel": [3, 5]},
         text="k{kernel}l{depth}",
@@ -176,19 +177,22 @@ def test_tied_layers_and_features_named_depth():
         place = [unit.name for unit in tied.units].index(row.unit)
         assert row.effect == pytest.approx(by_definition(tied.units[place], tables[place], row), abs=0.05)
     scaled = ab.sequence_space(
-        "scaled", {"net": 1, "head": 1}, {"depth": [1, 2, 3], "width": [0.5, 1], "resolution": [160, 224]},
-        text="d{depth}w{width}r{resolution}",
+        "scaled", {"net": 1, "head": 1}, {"blocks": [1, 2, 3], "width": [0.5, 1], "resolution": [160, 224]},
+        text="d{blocks}w{width}r{resolution}",
     )  # fmt: skip
 
     def sizes(space, archs):
         return np.array(
-            [sum(layer["depth"] * (1 + s) + layer["width"] for s, (layer,) in enumerate(space.layers(a))) for a in archs]
+            [
+                sum(layer["blocks"] * (1 + s) + layer["width"] for s, (layer,) in enumerate(space.layers(a)))
+                for a in archs
+            ]
         )
 
     own = fitted(scaled, sizes, 300, noise=0.02).explain()
     row = own.places.set_index(["unit", "feature", "value"])["effect"]
-    assert row["net", "depth", 3] == pytest.approx(1, abs=0.06)
-    assert row["head", "depth", 1] == pytest.approx(-2, abs=0.06)
+    assert row["net", "blocks", 3] == pytest.approx(1, abs=0.06)
+    assert row["head", "blocks", 1] == pytest.approx(-2, abs=0.06)
     assert row["head", "resolution", 160] == pytest.approx(0, abs=0.06)
 
 
@@ -231,3 +235,36 @@ def mean_law():
         np.mean([0.55 * depth + (1.75 * max(depth - 2, 0) if stage == 2 else 0) for depth in own.depths])
         for stage, own in enumerate(DEEP.units)
     )
+
+
+@pytest.mark.parametrize("scorer", ["additive", "hopnorm"])
+def test_whole_numbers_stay_whole_and_what_is_absent_is_said_so(scorer, capsys):
+    """A unit without a kernel, and a feature of fractions: neither turns a kernel of 3 into 3.0, or none into nan."""
+    space = ab.sequence_space(
+        "mixed",
+        {"a": [1, 2], "b": {"depth": [1, 2], "features": {"kernel": None, "width": [0.5, 1]}, "text": "w{width}"}},
+        {"kernel": [3, 5], "width": [0.5, 1]},
+        text="k{kernel}w{width}",
+    )
+    archs = list(dict.fromkeys(space.sample(120, 0, "depth")))
+    values = [
+        sum(layer["width"] + 0.2 * layer.get("kernel", 0) for run in space.layers(a) for layer in run) for a in archs
+    ]
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": values})
+    labels = ab.LabelledSet.from_frame(frame, space)
+    family = {"model": "graph", "config": ab.FitConfig(epochs=2)} if scorer == "hopnorm" else {"model": "linear"}
+    scores = ab.fit(labels, "acc", **family).explain(scorer=scorer)
+    kernels = set(scores.operations["kernel"])
+    assert {str(value) for value in kernels} == {"3", "5", "None"}
+    assert not any("nan" in text or "None" in text or "3.0" in text for text in scores.layers["best"])
+    assert any("kernel=" in text for text in scores.layers["best"])
+    values = scores.features.groupby("feature", sort=False)["value"].agg(list)
+    assert {str(value) for value in values["width"]} == {"0.5", "1"}
+    assert {"3", "5"} <= {str(value) for value in values["kernel"]} <= {"3", "5", "None"}
+    page = scores._repr_html_()
+    for wrong in ("<td>3.0</td>", "<td>None</td>", "NaN", "nan"):
+        assert wrong not in page
+    table(scores.operations, rows=100)
+    cells = [line.split() for line in capsys.readouterr().out.splitlines()]
+    column = cells[0].index("kernel")
+    assert {row[column] for row in cells[1:]} == {"3", "5", "-"}

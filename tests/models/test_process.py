@@ -119,7 +119,7 @@ def test_a_warp_is_monotone_and_inverts(mean, sd, bend, standard):
 
 @pytest.mark.parametrize("bend", [-1.2, -0.3, 0.0, 0.3, 1.2])
 def test_beyond_the_labels_a_warp_goes_on_in_small_steps(bend):
-    """Its formula squeezes one end: a latent value a little beyond it once was a label far away, or the same for all."""
+    """Its formula squeezes one end: latent values a little beyond it were one label, far away."""
     values = np.concatenate([np.random.default_rng(0).normal(82, 6, 300), [37.0, 120.0]])
     warp = Warp.of(values, bend)
     latent = np.linspace(*warp.latent([37.0 - 30, 120 + 30]), 4001)
