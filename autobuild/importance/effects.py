@@ -115,7 +115,7 @@ class Effects:
         for means, _, there, _ in self._stages:
             share = means.shares.sum(axis=1)
             optional = share < 1 - 1e-9
-            there = np.where(optional[:, None], there, there * 0)  # what all networks have is worth nothing more
+            there = np.where(optional[:, None], there, 0.0)  # what all networks have is worth nothing more
             half = self._half(there)
             absent = np.where(optional, -there[:, 0] * share / np.where(optional, 1 - share, 1), np.nan)
             for layer, (score, own) in enumerate(zip(there[:, 0], half, strict=True)):

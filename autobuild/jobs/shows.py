@@ -60,6 +60,8 @@ def show_features(folder: Run) -> None:
     layers = folder.read_frame("layers.csv").sort_values("spread", ascending=False, kind="stable")
     heading("Where the choice matters most (spread: best operation less worst, units of the target)")
     table(layers, rows=6)
+    if "absent" in layers:
+        say("  score: networks that have the layer, less all networks; absent: networks that lack it, less all")
     if folder.metrics.get("additive_share") is not None:
         share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
         say(f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}")

@@ -83,8 +83,8 @@ def fit(
         ConfigError: For an unusable family, seed, device or number of folds, or a fit that diverges.
 
     Warns:
-        FitWarning: Where the model ranks held-out rows no better than chance may, or most labels are one value; the texts
-            also stand in ``report["warnings"]``.
+        FitWarning: Where the model ranks held-out rows no better than chance may, or most labels are one value; the
+            texts also stand in ``report["warnings"]``.
     """
     if model not in FAMILIES:
         raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
