@@ -268,3 +268,24 @@ def test_whole_numbers_stay_whole_and_what_is_absent_is_said_so(scorer, capsys):
     cells = [line.split() for line in capsys.readouterr().out.splitlines()]
     column = cells[0].index("kernel")
     assert {row[column] for row in cells[1:]} == {"3", "5", "-"}
+
+
+def test_computed_terms_of_a_target_are_part_of_every_table():
+    """What a cost term adds stands in the candidates' scores, and in the averages of them."""
+    space = ab.space("tiny_mbconv")
+    labels = ab.LabelledSet.read("tiny_mbconv", space, n=60)
+    learned = ab.fit(labels, "acc", model="linear").explain().places
+    scores = ab.fit(labels, "acc - 1e-5*cost.macs", model="linear").explain()
+    tables = dict(zip([unit.name for unit in space.units], zip(space.units, scores.units, strict=True), strict=True))
+    depths = scores.places[scores.places["feature"] == "depth"]
+    for row in depths.itertuples():
+        unit, scored = tables[row.unit]
+        of_depth = unit.depth_of(np.arange(unit.size)) == row.value
+        assert row.effect == pytest.approx(scored.score[of_depth].mean(), abs=1e-9)
+    macs = ab.costs(space)["macs"]
+    archs = space.sample(2000, 3, "depth")
+    counted = -1e-5 * macs(archs).astype(float)
+    for row, before in zip(depths.itertuples(), learned["effect"][depths.index], strict=True):
+        place = [stage.name for stage in space.stages].index(row.unit)
+        own = counted[[len(arch.runs[place]) == row.value for arch in archs]].mean() - counted.mean()
+        assert row.effect - before == pytest.approx(own, abs=0.1 * counted.std())
