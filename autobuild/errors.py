@@ -74,6 +74,10 @@ class LabelWarning(UserWarning):
     """Labels that look like slips: they are used as they are, and the warning names their rows."""
 
 
+class FitWarning(UserWarning):
+    """A model that says little, whose predictions and scores are not to be trusted as they are."""
+
+
 class Pruned(Exception):
     """Ends an evaluation early; raised by the ``report`` that it calls, or by the evaluator itself."""
 

@@ -1,149 +1,178 @@
-"""What every choice is worth: a model's predictions as a linear function of named choices, in units of the target."""
+"""What every choice is worth, in units of the target: differences of mean scores of the candidates that make it.
+
+One meaning for all of them: the mean score of the networks that make a choice, less the mean of the networks that have
+the choice to make, all else drawn with every depth equally likely (:mod:`autobuild.importance.marginals`).
+
+- A depth: networks whose unit has this depth, less all networks.
+- A layer: networks that have it, less all networks.
+- A feature's value, or an operation: networks that have it in this layer, less all networks that have this layer.
+
+So the effects of a depth hold what its further layers bring on average, and those of a feature compare like with like:
+layers that are there. Both are marginal means (partial dependence, Friedman, 2001, over the space rather than the
+labels), computed from the scores of all candidates, so that averages of the table of candidates give every other one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from autobuild.importance.marginals import StageMeans
 from autobuild.importance.projection import LEVEL_SD, Projection
+from autobuild.importance.scores import table
 from autobuild.models import FittedModel
-from autobuild.models.describe import Describer, stage_places
-from autobuild.spaces import SearchSpace
+from autobuild.models.describe import feature_members
+from autobuild.spaces.stage import Digits
 
 FloatArray = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Rows = list[tuple[Any, ...]]
 
-RIDGE = 1e-6
 
+class Effects:
+    """Tables of effects.
 
-def place_effects(projection: Projection, model: FittedModel) -> tuple[pd.DataFrame, FloatArray]:
-    """The main effect of every choice at every place, and draws of it.
-
-    Returns:
-        ``unit, layer, feature, value, effect, lower, upper, n_seen``: what a network gains over the average one where
-        it makes this choice (``layer`` 0 stands for the whole unit: its depth, or what is chosen once for its layers),
-        all other choices being equal; ``n_seen`` training labels do. NaN where no network of the background makes the
-        choice, as where a narrowed space lacks it. And draws of the effects, shape ``(rows, draws)``.
+    Args:
+        projection: Candidate scores and their means.
+        model: The model explained; its training rows are counted.
     """
-    space = model.space
-    describer = Describer(space, costs=False)
-    choices = _choices(describer, [arch.runs for arch in projection.background])
-    seen = _choices(describer, [arch.runs for arch in model.training_archs]).sum(axis=0)
-    wanted = np.column_stack([projection.predicted, *projection.drawn])
-    share = choices.mean(axis=0)
-    centred = choices - share
-    gram = centred.T @ centred
-    gram[np.diag_indices_from(gram)] += RIDGE * len(choices)
-    effects = np.linalg.solve(gram, centred.T @ (wanted - wanted.mean(axis=0)))
-    places = [place for stage in space.stages for place in stage_places(stage)]
-    frame = pd.DataFrame(places, columns=["unit", "layer", "feature", "value"])
-    for _, rows in _groups(frame, ["unit", "layer", "feature"]):
-        weight = share[rows] if share[rows].sum() else np.ones(len(rows))
-        effects[rows] -= (weight / weight.sum()) @ effects[rows]
-    effects[share == 0] = np.nan
-    frame["value"] = frame["value"].astype(object)
-    frame["effect"] = effects[:, 0]
-    half = LEVEL_SD * effects[:, 1:].std(axis=1) if len(projection.drawn) else np.full(len(frame), np.nan)
-    frame["lower"], frame["upper"] = effects[:, 0] - half, effects[:, 0] + half
-    frame["n_seen"] = seen.astype(np.int64)
-    return frame, effects[:, 1:]
 
-
-def _groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...], NDArray[np.int64]]]:
-    """Rows of equal keys, in the order in which the keys first occur."""
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for row, key in enumerate(frame[keys].itertuples(index=False, name=None)):
-        found.setdefault(key, []).append(row)
-    return [(key, np.array(rows, dtype=np.int64)) for key, rows in found.items()]
-
-
-def _known(places: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows whose choice the space has."""
-    return rows[places["effect"].notna().to_numpy()[rows]]
-
-
-def _choices(describer: Describer, runs: list[tuple[tuple[int, ...], ...]]) -> FloatArray:
-    parts = []
-    for number, stage in enumerate(describer.space.stages):
-        digits = np.full((len(runs), stage.depths[-1]), -1, dtype=np.int64)
-        for row, own in enumerate(runs):
-            digits[row, : len(own[number])] = own[number]
-        parts.append(describer.stage_choices(number, digits))
-    return np.concatenate(parts, axis=1)
-
-
-def feature_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
-    """``feature, value, score, effect, lower, upper, n_seen``: effects averaged over all places of a feature."""
-    rows = []
-    for (feature, value), own in _groups(places, ["feature", "value"]):
-        indices = _known(places, own)
-        if not len(indices):
-            continue
-        effect = float(places["effect"].to_numpy()[indices].mean())
-        half = LEVEL_SD * float(drawn[indices].mean(axis=0).std()) if drawn.shape[1] else np.nan
-        seen = int(places["n_seen"].to_numpy()[indices].sum())
-        rows.append((feature, value, effect, effect, effect - half, effect + half, seen))
-    return pd.DataFrame(rows, columns=["feature", "value", "score", "effect", "lower", "upper", "n_seen"])
-
-
-def operation_table(space: SearchSpace, places: pd.DataFrame, drawn: FloatArray, model: FittedModel) -> pd.DataFrame:
-    """``unit, layer, <features>, score, lower, upper, n_seen``: every operation at every place that the labels show."""
-    row_of = {
-        (unit, layer, feature, value): row
-        for row, (unit, layer, feature, value) in enumerate(
-            places[["unit", "layer", "feature", "value"]].itertuples(index=False)
-        )
-    }
-    runs = [arch.runs for arch in model.training_archs]
-    effect, out = places["effect"].to_numpy(), []
-    names = [feature.name for feature in space.features]
-    for number, stage in enumerate(space.stages):
-        for layer in range(1, 2 if stage.tied else stage.depths[-1] + 1):
-            seen: dict[int, int] = {}
-            for own in runs:
-                if len(own[number]) >= layer:
-                    digit = own[number][layer - 1]
-                    seen[digit] = seen.get(digit, 0) + 1
-            own_rows: list[tuple[Any, ...]] = []
-            for digit, count in seen.items():
-                values = stage.layer_dict(digit)
-                rows = [
-                    row_of[stage.name, 0 if name in stage.once else layer, name, value]
-                    for name, value in values.items()
+    def __init__(self, projection: Projection, model: FittedModel) -> None:
+        self.projection, self.model = projection, model
+        self.names = [feature.name for feature in model.space.features]
+        runs = [arch.runs for arch in model.training_archs]
+        self._rows: Rows = []
+        effects: list[FloatArray] = []
+        # For each stage: effects of its operations (layers, choices, columns), of its layers (layers, columns), and how
+        # many training labels have the operation.
+        self._stages: list[tuple[StageMeans, FloatArray, FloatArray, Counts]] = []
+        self._once: list[FloatArray] = []  # for each stage, the effect of what each operation has that is chosen once
+        for number, means in enumerate(projection.means):
+            stage, there = means.stage, means.there
+            of_depth, of_layer = _seen(means, [own[number] for own in runs])
+            self._stages.append((means, means.layers - there[:, None], there, of_layer))
+            if len(stage.depths) > 1:
+                self._rows += [
+                    (stage.name, 0, "depth", depth, int(seen))
+                    for depth, seen in zip(stage.depths, of_depth, strict=True)
                 ]
-                half = LEVEL_SD * float(drawn[rows].sum(axis=0).std()) if drawn.shape[1] else np.nan
-                score = float(effect[rows].sum())
-                if np.isnan(score):
-                    continue
-                listed = [values.get(name) for name in names]
-                own_rows.append((stage.name, layer, *listed, score, score - half, score + half, count))
-            out += sorted(own_rows, key=lambda row: -row[-4])
-    frame = pd.DataFrame(out, columns=["unit", "layer", *names, "score", "lower", "upper", "n_seen"])
-    return frame.astype(dict.fromkeys(names, object))
+                effects.append(means.depths)
+            members = feature_members(stage)
+            by_value = means.by_choice(members) - there[:, None]
+            seen = of_layer @ members.astype(np.int64)
+            values = [(feature.name, value) for feature in stage.features for value in feature.values]
+            once = np.array([name in stage.once for name, _ in values])
+            self._once.append(members[:, once] @ by_value[0, once, 0])
+            for layer in range(len(there)):
+                chosen = np.flatnonzero(~once | (layer == 0))  # what is chosen once stands in layer 0, the whole unit
+                self._rows += [
+                    (stage.name, 0 if once[row] else layer + 1, *values[row], int(seen[layer, row])) for row in chosen
+                ]
+                effects.append(by_value[layer, chosen])
+        self._effects = np.concatenate(effects)
+
+    @property
+    def places(self) -> pd.DataFrame:
+        """See :attr:`autobuild.importance.AdditiveScores.places`."""
+        half = self._half(self._effects)
+        effect = self._effects[:, 0]
+        rows = [(*row[:4], e, e - h, e + h, row[4]) for row, e, h in zip(self._rows, effect, half, strict=True)]
+        return table(rows, ["unit", "layer", "feature", "value", "effect", "lower", "upper", "n_seen"], ["value"])
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """See :attr:`autobuild.importance.AdditiveScores.features`."""
+        rows: Rows = []
+        for (feature, value), indices in self._groups(slice(2, 4)):
+            mean = self._effects[indices].mean(axis=0)
+            effect, half = float(mean[0]), float(self._half(mean[None])[0])
+            seen = sum(self._rows[row][4] for row in indices)
+            rows.append((feature, value, effect, effect, effect - half, effect + half, seen))
+        return table(rows, ["feature", "value", "score", "effect", "lower", "upper", "n_seen"], ["value"])
+
+    @property
+    def operations(self) -> pd.DataFrame:
+        """See :attr:`autobuild.importance.AdditiveScores.operations`."""
+        rows: Rows = []
+        for means, effects, _, seen in self._stages:
+            for layer in range(len(effects)):
+                half, own = self._half(effects[layer]), []
+                for digit in np.flatnonzero((seen[layer] > 0) & np.isfinite(effects[layer, :, 0])):
+                    values = means.stage.layer_dict(int(digit))
+                    listed = [values.get(name) for name in self.names]
+                    score = float(effects[layer, digit, 0])
+                    bounds = (score - half[digit], score + half[digit])
+                    own.append((means.stage.name, layer + 1, *listed, score, *bounds, int(seen[layer, digit])))
+                rows += sorted(own, key=lambda row: -row[-4])
+        columns = ["unit", "layer", *self.names, "score", "lower", "upper", "n_seen"]
+        return table(rows, columns, self.names)
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """``unit, layer, score, lower, upper, absent``: what it is worth to have a layer, and to lack it."""
+        rows: Rows = []
+        for means, _, there, _ in self._stages:
+            share = means.shares.sum(axis=1)
+            optional = share < 1 - 1e-9
+            there = np.where(optional[:, None], there, 0.0)  # what all networks have is worth nothing more
+            half = self._half(there)
+            absent = np.where(optional, -there[:, 0] * share / np.where(optional, 1 - share, 1), np.nan)
+            for layer, (score, own) in enumerate(zip(there[:, 0], half, strict=True)):
+                rows.append((means.stage.name, layer + 1, score, score - own, score + own, absent[layer]))
+        return pd.DataFrame(rows, columns=["unit", "layer", "score", "lower", "upper", "absent"])
+
+    @property
+    def choices(self) -> pd.DataFrame:
+        """See :attr:`autobuild.importance.AdditiveScores.choices`."""
+        rows: Rows = []
+        for (unit, layer, feature), indices in self._groups(slice(0, 3)):
+            if len(indices) < 2:
+                continue
+            order = indices[np.argsort(-self._effects[indices, 0], kind="stable")]
+            first, second = int(order[0]), int(order[1])
+            difference = self._effects[first] - self._effects[second]
+            gap, half = float(difference[0]), float(self._half(difference[None])[0])
+            best, other = self._rows[first][3], self._rows[second][3]
+            rows.append((unit, layer, feature, best, other, gap, gap - half, gap + half, bool(gap - half > 0)))
+        names = ["unit", "layer", "feature", "best", "second", "difference", "lower", "upper", "told_apart"]
+        frame = table(rows, names, ["best", "second"])
+        return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
+
+    def of_run(self, number: int, run: Digits) -> FloatArray:
+        """Effects of a run's operations in stage ``number``; layers share what is chosen once. Shape ``(layers,)``."""
+        means, effects, _, _ = self._stages[number]
+        if means.stage.tied:
+            return np.full(len(run), effects[0, run[0], 0] / len(run))
+        once = self._once[number][list(run)]
+        out: FloatArray = effects[np.arange(len(run)), list(run), 0] - once * (1 - 1 / max(1, len(run)))
+        return out
+
+    def _half(self, effects: FloatArray) -> FloatArray:
+        """Half-widths of 90 % intervals. Shapes: ``(n, 1 + draws) -> (n,)``; NaN without draws."""
+        if effects.shape[1] < 2:
+            return np.full(len(effects), np.nan)
+        out: FloatArray = LEVEL_SD * effects[:, 1:].std(axis=1)
+        return out
+
+    def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], Counts]]:
+        """Rows whose choice the space has, by equal keys, in the order in which these first occur."""
+        found: dict[tuple[Any, ...], list[int]] = {}
+        for row, own in enumerate(self._rows):
+            if np.isfinite(self._effects[row, 0]):
+                found.setdefault(own[keys], []).append(row)
+        return [(key, np.array(rows, dtype=np.int64)) for key, rows in found.items()]
 
 
-def choice_table(places: pd.DataFrame, drawn: FloatArray) -> pd.DataFrame:
-    """Can the labels tell the best choice from the second, at every place where something is chosen?
-
-    ``unit, layer, feature, best, second, difference, lower, upper, told_apart``, the largest differences first.
-    ``difference`` is the best value's effect less the second's, with its 90 % interval; they are told apart where that
-    lies above zero.
-    """
-    rows = []
-    effects = places["effect"].to_numpy()
-    for (unit, layer, feature), own in _groups(places, ["unit", "layer", "feature"]):
-        indices = _known(places, own)
-        if len(indices) < 2:
-            continue
-        order = indices[np.argsort(-effects[indices], kind="stable")]
-        first, second = int(order[0]), int(order[1])
-        gap = float(effects[first] - effects[second])
-        half = LEVEL_SD * float((drawn[first] - drawn[second]).std()) if drawn.shape[1] else np.nan
-        best, other = places["value"].iloc[first], places["value"].iloc[second]
-        rows.append((unit, layer, feature, best, other, gap, gap - half, gap + half, bool(gap - half > 0)))
-    names = ["unit", "layer", "feature", "best", "second", "difference", "lower", "upper", "told_apart"]
-    return pd.DataFrame(rows, columns=names).sort_values(
-        "difference", ascending=False, kind="stable", ignore_index=True
-    )
+def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[Counts, Counts]:
+    """How many training labels have each depth, and each choice in each layer."""
+    of_depth = np.zeros(len(means.stage.depths), dtype=np.int64)
+    of_layer = np.zeros(means.shares.shape, dtype=np.int64)
+    for run in runs:
+        of_depth[means.stage.depths.index(len(run))] += 1
+        for layer, digit in enumerate(run[: len(of_layer)]):
+            of_layer[layer, digit] += 1
+    return of_depth, of_layer

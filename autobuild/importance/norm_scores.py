@@ -13,7 +13,7 @@ import torch
 
 from autobuild.graphs import pack_architectures
 from autobuild.importance.moments import node_norms, norm_moments, training_norms
-from autobuild.importance.scores import Scores
+from autobuild.importance.scores import Scores, table
 from autobuild.models import GraphModel
 from autobuild.spaces import Architecture
 
@@ -71,7 +71,7 @@ class NormScores(Scores):
                 effect = (float(score) - centre) / sigma * model.sd
                 rows.append((feature.name, value, float(score), effect, int(n)))
             start += count
-        return pd.DataFrame(rows, columns=["feature", "value", "score", "effect", "n_seen"])
+        return table(rows, ["feature", "value", "score", "effect", "n_seen"], ["value"])
 
     @cached_property
     def operations(self) -> pd.DataFrame:

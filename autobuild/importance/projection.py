@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild.importance.marginals import StageMeans, design_weights, stage_means
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
@@ -35,11 +38,12 @@ class Projection:
 
     Attributes:
         space: Whose candidates are scored.
-        base: Mean prediction over the background, in units of the target.
-        units: For every unit, its candidates' scores (mean 0 over the background) with 90 % intervals.
+        base: Mean prediction of a network drawn so, in units of the target.
+        units: For every unit, its candidates' scores with 90 % intervals. Their mean is 0 over candidates drawn so.
+        means: For every stage of the space, mean scores of the candidates that make each of its choices; the first
+            column is the prediction's, the others are those of draws of the model (none where the model has none).
         background: The architectures decomposed.
         predicted: The model's predictions of them, shape ``(n,)``.
-        drawn: Draws of what their target may be, shape ``(draws, n)``; empty where the model has none.
         share: Share of the predictions' variance that the sum explains on architectures it was not fitted to.
         remainder_sd: Standard deviation of the remainder there, in units of the target.
     """
@@ -47,9 +51,9 @@ class Projection:
     space: SearchSpace
     base: float
     units: list[UnitScores]
+    means: list[StageMeans]
     background: list[Architecture]
     predicted: FloatArray
-    drawn: FloatArray
     share: float
     remainder_sd: float
 
@@ -84,44 +88,64 @@ def project(
 
 
 def _project(model: FittedModel, space: SearchSpace, seed: int, background: int, draws: int) -> Projection:
-    archs = list(dict.fromkeys(space.sample(background + CHECKED, seed, "depth")))
-    known = min(len(archs), background)
-    decomposed, checked = archs[:known], archs[known:]
-    predicted = model.predict_mean(archs)
+    decomposed, share, checked = _background(space, seed, background)
+    known = len(decomposed)
+    predicted = model.predict_mean([*decomposed, *checked])
     drawn = model.draw(decomposed, draws, seed) if draws else None
-    base = float(predicted[:known].mean())
     columns = _Columns(space)
     rows = [columns.of_archs(decomposed, place) for place in range(len(space.units))]
     kernels = [_kernel(own, own) for own in rows]
     wanted = np.column_stack([predicted[:known], *([drawn.T] if drawn is not None else [])])
-    weights = _solve(np.sum(kernels, axis=0), wanted - wanted.mean(axis=0))
-    units, fitted = [], np.zeros(len(checked))
-    for place, (unit, kernel) in enumerate(zip(space.units, kernels, strict=True)):
-        centre = (kernel @ weights).mean(axis=0)
-        tables = [
+    middle = share @ wanted
+    noise = np.random.default_rng(seed).standard_normal((known, wanted.shape[1] - 1)) if checked else None
+    weights = _solve(np.sum(kernels, axis=0), wanted - middle, share, noise)
+    units, means, base = [], [], float(middle[0])
+    fitted = np.zeros(len(checked) or known)
+    for place, unit in enumerate(space.units):
+        table = np.concatenate([
             _kernel(columns.of_candidates(place, np.arange(first, min(first + CHUNK, unit.size))), rows[place])
             @ weights
-            - centre
             for first in range(0, unit.size, CHUNK)
-        ]
-        units.append(_unit_scores(np.concatenate(tables), unit.depth_of(np.arange(unit.size))))
-        if checked:
-            fitted += (_kernel(columns.of_archs(checked, place), rows[place]) @ weights - centre)[:, 0]
-    if checked:
-        left = predicted[known:] - base - fitted
-    else:  # a space so small that all of it was decomposed
-        left = predicted - base - np.sum([kernel @ weights[:, 0] for kernel in kernels], axis=0)
-    variance = float(predicted.var()) or 1.0
+        ])  # fmt: skip
+        design = design_weights(unit)
+        centre = design @ table
+        base += float(centre[0])
+        table -= centre
+        units.append(_unit_scores(table, unit.depth_of(np.arange(unit.size))))
+        means += stage_means(unit, design, table)
+        kernel = _kernel(columns.of_archs(checked, place), rows[place]) if checked else kernels[place]
+        fitted += kernel @ weights[:, 0] - centre[0]
+    left = predicted[known:] if checked else predicted  # a space so small that all of it was decomposed has no others
+    left = left - base - fitted
+    of_left = None if checked else share
+    variance = float(np.average((predicted[:known] - middle[0]) ** 2, weights=share)) or 1.0
+    remainder = float(np.average(left**2, weights=of_left))
     return Projection(
         space=space,
         base=base,
         units=units,
+        means=means,
         background=decomposed,
         predicted=predicted[:known],
-        drawn=drawn if drawn is not None else np.zeros((0, known)),
-        share=1 - float((left**2).mean()) / variance,
-        remainder_sd=float((left**2).mean() ** 0.5),
+        share=1 - remainder / variance,
+        remainder_sd=remainder**0.5,
     )
+
+
+def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architecture], FloatArray, list[Architecture]]:
+    """Architectures to decompose, how much each of them counts (in all 1), and others to check the sum on.
+
+    A small space is decomposed as a whole, each architecture as probable as the design draws it.
+    """
+    if space.size <= size:
+        weights = [design_weights(unit) for unit in space.units]
+        indices = list(itertools.product(*(range(unit.size) for unit in space.units)))
+        share = np.array([np.prod([own[i] for own, i in zip(weights, row, strict=True)]) for row in indices])
+        return [space.assemble(row) for row in indices], share, []
+    drawn = Counter(space.sample(size + CHECKED, seed, "depth"))
+    archs = list(drawn)
+    counts = np.array([drawn[arch] for arch in archs[:size]], dtype=np.float64)
+    return archs[:size], counts / counts.sum(), archs[size:]
 
 
 def _with_costs(learned: Projection, model: CostedModel) -> Projection:
@@ -131,23 +155,27 @@ def _with_costs(learned: Projection, model: CostedModel) -> Projection:
         return learned
     table, off = found
     indices = np.array([learned.space.indices(arch) for arch in learned.background], dtype=np.int64)
-    base, units, added = table.constant, [], np.zeros(len(indices))
+    base, units, means, added = table.constant, [], [], np.zeros(len(indices))
+    parts = iter(learned.means)
     for place, (unit, own) in enumerate(zip(learned.units, table.tables, strict=True)):
-        usual = own[indices[:, place]]
-        middle = float(np.median(usual))
-        # a candidate that no hardware runs counts as more than anything: it must not move the centre
-        mean = middle if (np.abs(usual) > 1e3 * abs(middle) + 1e-12).any() else float(usual.mean())
+        slot = learned.space.units[place]
+        # a candidate that no hardware runs counts as more than anything: it must not move a mean
+        middle = float(np.median(own[indices[:, place]]))
+        weights = design_weights(slot) * (np.abs(own) <= 1e3 * abs(middle) + 1e-12)
+        weights = weights / weights.sum() if weights.any() else design_weights(slot)
+        mean = float(weights @ own)
         base += mean
-        added += usual - mean
+        added += own[indices[:, place]] - mean
         units.append(_moved(unit, own - mean))
+        means += [next(parts).plus(part) for part in stage_means(slot, weights, (own - mean)[:, None])]
     predicted = learned.predicted + base + added
     left = float(np.hypot(learned.remainder_sd, off))
     return replace(
         learned,
         base=learned.base + base,
         units=units,
+        means=means,
         predicted=predicted,
-        drawn=learned.drawn + base + added,
         share=1 - left**2 / (float(predicted.var()) or 1.0),
         remainder_sd=left,
     )
@@ -214,17 +242,24 @@ def _kernel(a: FloatArray, b: FloatArray) -> FloatArray:
     return out
 
 
-def _solve(kernel: FloatArray, wanted: FloatArray) -> FloatArray:
-    """Ridge weights; the ridge is the one of least leave-one-out error of the first column."""
-    values, vectors = np.linalg.eigh(kernel)
+def _solve(kernel: FloatArray, wanted: FloatArray, share: FloatArray, noise: FloatArray | None) -> FloatArray:
+    """Ridge weights where row i counts ``share[i]``; the ridge is the one of least leave-one-out error of column 0.
+
+    That error, times ``noise``, is added to the other columns, the draws: what no sum explains acts as noise, since
+    other rows might have been drawn.
+    """
+    root = np.sqrt(share * len(share))[:, None]
+    values, vectors = np.linalg.eigh(kernel * root * root.T)
     values = np.maximum(values, 0)
-    turned = vectors.T @ wanted
-    best, weights = np.inf, wanted
+    turned = vectors.T @ (wanted[:, :1] * root)
+    least, best = np.inf, values
     for ridge in RIDGES * len(kernel):
         inverse = 1 / (values + ridge)
-        diagonal = ((vectors**2) * inverse).sum(axis=1)
-        alpha = vectors @ (turned[:, :1] * inverse[:, None])
-        error = float(((alpha[:, 0] / diagonal) ** 2).mean())
-        if error < best:
-            best, weights = error, vectors @ (turned * inverse[:, None])
+        left = (vectors @ (turned * inverse[:, None]))[:, 0] / ((vectors**2) * inverse).sum(axis=1)
+        error = float((left**2).mean())
+        if error < least:
+            least, best = error, inverse
+    if noise is not None:
+        wanted = wanted + least**0.5 * np.column_stack([np.zeros(len(noise)), noise])
+    weights: FloatArray = root * (vectors @ ((vectors.T @ (wanted * root)) * best[:, None]))
     return weights

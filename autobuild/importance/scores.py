@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -101,11 +103,23 @@ class Scores:
         return narrow(self, top, threshold, mass, share, where=where, labels=labels, hardware=hardware)
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{self.features.to_html(index=False)}{self._best_candidates()}"
+        parts = [f"<p>{html.escape(repr(self))}{''.join(f'<br>{html.escape(line)}' for line in self._about())}</p>"]
+        for title, frame in self._shown():
+            shown = frame.apply(lambda column: column.where(column.notna(), "-") if column.dtype == object else column)
+            parts.append(f"<p><b>{html.escape(title)}</b></p>{shown.to_html(index=False, na_rep='-')}")
+        return "".join(parts)
 
-    def _best_candidates(self) -> str:
-        table: str = self.candidates.groupby("unit", sort=False).head(3).to_html(index=False)
-        return table
+    def _about(self) -> list[str]:
+        """What is said above the tables, a line each."""
+        return [f"warning: {text}" for text in self.model.report.get("warnings", ())]
+
+    def _shown(self) -> list[tuple[str, pd.DataFrame]]:
+        """Tables shown in a notebook, with their titles."""
+        best = self.candidates.groupby("unit", sort=False).head(3)
+        return [
+            ("What each feature value is worth, averaged over its places", self.features),
+            ("The three best candidates of every unit", best),
+        ]
 
     def __repr__(self) -> str:
         units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"
@@ -142,23 +156,7 @@ class Scores:
         ``score`` is the mean over the operations seen there, ``spread`` the best less the worst (units of the target),
         ``best`` the best operation's text.
         """
-        rows = []
-        names = [f.name for f in self.model.space.features]
-        for (unit, layer), group in self.operations.groupby(["unit", "layer"], sort=False):
-            weights = group["n_seen"].to_numpy(dtype=float)
-            score = group["score"].to_numpy(dtype=float)
-            best = group.iloc[int(score.argmax())]
-            rows.append(
-                (
-                    unit,
-                    layer,
-                    float((score * weights).sum() / weights.sum()),
-                    float(score.max() - score.min()),
-                    " ".join(f"{name}={best[name]}" for name in names if best[name] is not None),
-                    int(weights.sum()),
-                )
-            )
-        return pd.DataFrame(rows, columns=["unit", "layer", "score", "spread", "best", "n_seen"])
+        return operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
 
     @cached_property
     def candidates(self) -> pd.DataFrame:
@@ -195,3 +193,33 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
     if scored.lower is None or scored.upper is None:
         return {}
     return {"lower": scored.lower[order], "upper": scored.upper[order]}
+
+
+def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """``unit, layer, score, spread, best, n_seen`` of a table of operations; see :attr:`Scores.layers`."""
+    rows = []
+    for (unit, layer), group in operations.groupby(["unit", "layer"], sort=False):
+        weights = group["n_seen"].to_numpy(dtype=float)
+        score = group["score"].to_numpy(dtype=float)
+        best = group.iloc[int(score.argmax())]
+        rows.append(
+            (
+                unit,
+                layer,
+                float((score * weights).sum() / weights.sum()),
+                float(score.max() - score.min()),
+                " ".join(f"{name}={best[name]}" for name in features if best[name] is not None),
+                int(weights.sum()),
+            )
+        )
+    return pd.DataFrame(rows, columns=["unit", "layer", "score", "spread", "best", "n_seen"])
+
+
+def table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """A table whose columns ``values`` hold feature values as they are.
+
+    Whole numbers stay whole beside fractions, and None stands for a feature that an operation lacks.
+    """
+    parts = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    series = {name: pd.Series(cells, dtype=object if name in values else None) for name, cells in parts.items()}
+    return pd.DataFrame(series, columns=list(columns))

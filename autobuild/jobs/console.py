@@ -52,11 +52,11 @@ def grid(header: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
+    if value is None or type(value).__name__ == "NAType" or value != value:  # pandas is not imported for this
+        return "-"
     if isinstance(value, float):
-        return "-" if value != value else f"{value:.5g}"
-    return "-" if value is None else str(value)
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.5g}"
+    return str(value)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def show_fit(folder: Run) -> None:
         say(f"  would more labels help? {learning_hint(folder.read_frame('curve.csv'))}")
     if numbers.get("dropped"):
         say(f"  {numbers['dropped']:,} rows were dropped: their target is missing or not finite")
+    for warning in numbers.get("warnings", ()):
+        say(f"  warning: {warning}")
 
 
 def show_features(folder: Run) -> None:
@@ -58,11 +60,14 @@ def show_features(folder: Run) -> None:
     layers = folder.read_frame("layers.csv").sort_values("spread", ascending=False, kind="stable")
     heading("Where the choice matters most (spread: best operation less worst, units of the target)")
     table(layers, rows=6)
+    if "absent" in layers:
+        say("  score: networks that have the layer, less all networks; absent: networks that lack it, less all")
     if folder.metrics.get("additive_share") is not None:
         share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
         say(f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}")
-    for warning in folder.metrics.get("warnings", ()):
-        say(f"  warning: {warning}")
+    for warning in folder.metrics.get("score_warnings", ()):
+        if warning not in folder.metrics.get("warnings", ()):  # those of the model are told with it
+            say(f"  warning: {warning}")
 
 
 def show_candidates(folder: Run) -> None:

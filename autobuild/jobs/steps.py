@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, LabelError, LabelWarning, TargetError
+from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning, TargetError
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
@@ -160,7 +160,8 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
     checkpoint = folder.path("checkpoint")
     checkpoint.mkdir(exist_ok=True)
     with Phases() as phases, warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabelWarning)  # said when the labels were read
+        warnings.simplefilter("ignore", LabelWarning)  # shown when the labels were read
+        warnings.simplefilter("ignore", FitWarning)  # shown with the model, at the end
         model = ab.fit(
             labels,
             config["target"],
@@ -286,7 +287,7 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
                     base=scores.base,
                     additive_share=scores.projection.share,
                     remainder_sd=scores.projection.remainder_sd,
-                    warnings=scores.warnings,
+                    score_warnings=scores.warnings,
                 )
             for name, frame in frames.items():
                 folder.write_frame(f"{name}.csv", frame)

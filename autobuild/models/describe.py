@@ -126,10 +126,6 @@ class Describer:
             [self._choices(number, digits, depth), self._amounts(number, digits, depth, None)], axis=1
         )
 
-    def stage_choices(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
-        """One-hot choices of one stage, in the order of :func:`stage_places`. Shape ``(n, C_s)``."""
-        return self._choices(number, digits, (digits >= 0).sum(axis=1))
-
     def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
         stage, (onehot, _) = self.space.stages[number], self._digits[number]
         columns = [depth == d for d in stage.depths] if len(stage.depths) > 1 else []
@@ -171,17 +167,21 @@ def stage_places(stage: Stage) -> list[Place]:
     ]
 
 
-def _digit_tables(stage: Stage) -> tuple[FloatArray, FloatArray]:
-    """One-hot feature values of every layer choice, and its numeric ones. Shapes ``(choices, C)``, ``(choices, F)``."""
+def feature_members(stage: Stage) -> FloatArray:
+    """Which layer choices have which feature value: 1 where they do. Shape ``(choices, values of all features)``."""
     onehot = [
         [float(layer[place] == value) for place, feature in enumerate(stage.features) for value in feature.values]
         for layer in stage.layers
     ]
+    return np.array(onehot, dtype=np.float64).reshape(len(stage.layers), -1)
+
+
+def _digit_tables(stage: Stage) -> tuple[FloatArray, FloatArray]:
+    """One-hot feature values of every layer choice, and its numeric ones. Shapes ``(choices, C)``, ``(choices, F)``."""
     names = [feature.name for feature in stage.features]
     numeric = [names.index(name) for name in _numeric(stage)]
     values = [[float(layer[place]) for place in numeric] for layer in stage.layers]  # type: ignore[arg-type]
-    rows = len(stage.layers)
-    return np.array(onehot).reshape(rows, -1), np.array(values).reshape(rows, -1)
+    return feature_members(stage), np.array(values).reshape(len(stage.layers), -1)
 
 
 def _numeric(stage: Stage) -> list[str]:

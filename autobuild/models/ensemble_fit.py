@@ -57,7 +57,7 @@ def fit_ensemble(
     parts = labels.folds(count, settings.seed)
     with torch_threads(settings.config.threads), one_blas_thread():
         processes = {kind: work.process(kind) for kind in kinds if kind in PROCESS_PARTS}
-        warp = next(iter(processes.values())).process.warp if processes else Warp(float(values.mean()), values.std())
+        warp = next(iter(processes.values())).process.warp if processes else Warp.of(values)
         work.warp = warp
         if not processes:  # the labels' bend is learned by a process even where none is asked for
             work.warp = warp = work.process("linear").process.warp

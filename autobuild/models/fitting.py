@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError, FitWarning, nearest
 from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.frame import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
@@ -20,9 +24,12 @@ from autobuild.models.ensemble_fit import fit_ensemble
 from autobuild.models.exact import taken_apart
 from autobuild.models.graph_fit import check_device, fit_graph
 from autobuild.models.members import Settings
-from autobuild.models.model import FittedModel
+from autobuild.models.model import FittedModel, FloatArray
 
 OnProgress = Callable[[str, int, int], None]
+
+FEW_VALUES = 6  # fewer different labels than that are said
+LEAST_SRCC = 0.1  # or what one in twenty models without any knowledge reaches, if that is more
 
 FAMILIES = ("auto", "gp", "linear", "trees", "graph")
 
@@ -74,6 +81,10 @@ def fit(
         TargetError: For an unusable target.
         LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
         ConfigError: For an unusable family, seed, device or number of folds, or a fit that diverges.
+
+    Warns:
+        FitWarning: Where the model ranks held-out rows no better than chance may, or most labels are one value; the
+            texts also stand in ``report["warnings"]``.
     """
     if model not in FAMILIES:
         raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
@@ -101,10 +112,44 @@ def fit(
         "dropped": usable.dropped,
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
         "label_warnings": list(usable.warnings),
+        "warnings": doubts(usable.values, fitted.report["test_srcc"], fitted.report["n_test"]),
         "fit_seconds": time.perf_counter() - started,
         "label_hash": labels.content_hash,
     }
+    if fitted.report["warnings"]:
+        warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=2)
     return fitted
+
+
+def doubts(values: FloatArray, srcc: float | None, judged: int) -> list[str]:
+    """Why a model should not be trusted, in plain words; empty where nothing speaks against it.
+
+    Args:
+        values: The target of the rows fitted, shape ``(n,)``.
+        srcc: Rank correlation on held-out rows; None where there were none.
+        judged: How many rows were held out.
+    """
+    said = []
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < FEW_VALUES:
+        listed = ", ".join(f"{count:,} of {value:.6g}" for value, count in zip(distinct, counts, strict=True))
+        said.append(
+            f"the {len(values):,} labels have only {len(distinct)} different values ({listed}): a ranking of networks "
+            "can hardly be learned from them"
+        )
+    elif counts.max() > len(values) / 2:
+        usual = distinct[counts.argmax()]
+        said.append(
+            f"{counts.max():,} of the {len(values):,} labels are {usual:.6g}: check whether that is a measured value, "
+            "or one that stands for a missing or failed measurement"
+        )
+    if srcc is not None and not srcc > max(LEAST_SRCC, 1.645 / max(1, judged - 1) ** 0.5):
+        how = "cannot be computed, as all predictions are equal" if math.isnan(srcc) else f"is {srcc:.2f}"
+        said.append(
+            f"the rank correlation on {judged:,} held-out rows {how}, no better than chance may give: do not trust "
+            "predictions, scores and built networks; look for wrong labels, or label more architectures"
+        )
+    return said
 
 
 def _fit_learned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -97,12 +98,15 @@ class FittedModel:
             text += f", by hop: {', '.join(f'{value:.3f}' for value in report['hop_srcc'])}"
         if report.get("picked"):
             text += f"<br>made of {report['picked']}"
+        text += "".join(f"<br><b>warning:</b> {html.escape(told)}" for told in report.get("warnings", ()))
         return text + "</p>"
 
     def __repr__(self) -> str:
         srcc = self.report.get("test_srcc")
         held = f", held-out SRCC {srcc:.3f}" if isinstance(srcc, float) else ""
-        return f"{type(self).__name__}({self.target!r} on {self.space.name}, {len(self.training):,} rows{held})"
+        warned = len(self.report.get("warnings", ()))
+        told = f", {warned} warning{'s' if warned > 1 else ''}" if warned else ""
+        return f"{type(self).__name__}({self.target!r} on {self.space.name}, {len(self.training):,} rows{held}{told})"
 
     @property
     def training_archs(self) -> list[Architecture]:

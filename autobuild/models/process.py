@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -144,12 +144,12 @@ def fit_process(
     most = max(200, int((LEARNING_BUDGET / units) ** 0.5))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
-    warp = start.warp if start else Warp(float(values.mean()), float(values.std()))
+    warp = start.warp if start else Warp.of(values)
     problem = _Problem(description, warp, values, rows, tuple(parts), start, bend and start is None)
     evidence = problem.maximise(iterations)
     parameters = {name: value.detach().numpy().copy() for name, value in problem.parameters.items()}
     if problem.bend is not None:
-        warp = Warp(warp.mean, warp.sd, float(problem.bend.detach()))
+        warp = replace(warp, bend=float(problem.bend.detach()))
     return Process(tuple(parts), parameters, warp, description, np.asarray(values), evidence / len(rows))
 
 

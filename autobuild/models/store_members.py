@@ -61,11 +61,12 @@ def members_from_disk(
         ModelError: Where tensors are missing or do not fit.
         AttributeError, KeyError, OverflowError, TypeError, ValueError: Where the header lacks something.
     """
-    warp = Warp(**{key: float(value) for key, value in header["warp"].items()})
-    if not (np.isfinite(warp.mean) and 0 < warp.sd < np.inf and np.isfinite(warp.bend)):
+    values = training["target"].to_numpy(dtype=float)
+    ends = {"low": values.min(), "high": values.max()}  # not written by earlier versions
+    warp = Warp(**{key: float(value) for key, value in {**ends, **header["warp"]}.items()})
+    if not (np.isfinite([warp.mean, warp.sd, warp.bend, warp.low, warp.high]).all() and warp.sd > 0):
         raise ValueError(f"{warp} must be finite, sd above 0")
     inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space))
-    values = training["target"].to_numpy(dtype=float)
     scaling = Scaling(inputs.description)
     members: dict[str, Member] = {}
     for name, own in header["members"].items():

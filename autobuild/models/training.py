@@ -67,9 +67,8 @@ def train(
         context = 0 if graphs.context is None else graphs.context.shape[1]
         network = Predictor(vocabulary, encoder, context).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, config.lr, total_steps=steps * epochs + 1, pct_start=0.2
-        )
+        total = max(6, steps * epochs + 1)  # with five, the warm-up would have a length of zero, which torch divides by
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=total, pct_start=0.2)
         state = _State(network, optimiser, schedule, checkpoint, _fingerprint(graphs, target, encoder, config, seed))
         history = state.resume()
         graphs, target = graphs.to(device), target.to(device)

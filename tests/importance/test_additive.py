@@ -78,7 +78,8 @@ def test_tables_are_in_units_of_the_target(scores):
     assert row["b", 1, "kernel", 5] - row["b", 1, "kernel", 3] == pytest.approx(0.4, abs=0.1)
     assert (places["lower"] <= places["effect"]).all()
     assert set(scores.features["feature"]) == {"depth", "width", "kernel"}
-    assert list(scores.layers.columns) == ["unit", "layer", "score", "spread", "best", "n_seen"]
+    layers = ["unit", "layer", "score", "lower", "upper", "absent", "spread", "best", "n_seen"]
+    assert list(scores.layers.columns) == layers
     first = scores.operations.iloc[0]
     assert (first["unit"], first["layer"], first["width"], first["kernel"]) == ("a", 1, 2, 5)
     assert {"lower", "upper"} <= set(scores.candidates.columns)
@@ -134,13 +135,13 @@ def test_a_graph_model_has_additive_scores_without_intervals(small_model):
     assert scores.candidates["lower"].isna().all()
 
 
-def test_node_scores_are_the_effects_of_a_layers_choices(model, scores):
+def test_node_scores_are_the_scores_of_the_operations(model, scores):
     arch = model.space.sample(1, seed=3)[0]
-    row = scores.places.set_index(["unit", "layer", "feature", "value"])["effect"]
+    row = scores.operations.set_index(["unit", "layer", "width", "kernel"])["score"]
     for node in scores.node_scores(arch).itertuples():
         layers = dict(zip(("a", "b"), model.space.layers(arch), strict=True))[node.unit]
-        wanted = sum(row[node.unit, node.layer, name, value] for name, value in layers[node.layer - 1].items())
-        assert node.effect == pytest.approx(wanted)
+        layer = layers[node.layer - 1]
+        assert node.effect == pytest.approx(row[node.unit, node.layer, layer["width"], layer["kernel"]])
 
 
 def test_a_narrowed_space_judges_only_the_choices_it_has(model, scores):

@@ -206,3 +206,33 @@ def test_networks_of_another_family_and_levels_that_are_no_numbers_are_refused(g
     for level in ("0.9", None):
         with pytest.raises(ConfigError, match="level"):
             gp.predict([], level=level)
+
+
+@pytest.mark.parametrize("family", ["linear", "gp"])
+def test_the_worst_networks_are_told_apart_near_the_labels(family):
+    """Saturating accuracies bend the target; what lay beyond the bend's end was predicted at one value far below."""
+    units, features = {name: [1, 2, 3] for name in "abc"}, {"kernel": [1, 3, 5], "expand": [1, 2, 3]}
+    space = ab.sequence_space("bent", units, features, text="k{kernel}e{expand}")
+
+    def accuracy(archs):
+        size = [
+            sum(0.25 * layer["kernel"] + 0.3 * layer["expand"] for run in space.layers(a) for layer in run)
+            for a in archs
+        ]
+        return 95 - 85 * np.exp(-(np.array(size) - 1) / 4)
+
+    archs = list(dict.fromkeys(space.sample(160, 3, "depth")))
+    values = accuracy(archs) + np.random.default_rng(0).normal(size=len(archs))
+    labels = ab.LabelledSet.from_frame(pd.DataFrame({"arch": [arch.text for arch in archs], "acc": values}), space)
+    model = ab.fit(labels, "acc", model=family)
+    assert model.warp.bend > 0.1
+    worst = ["k1e1|k1e1|k1e1", "k1e1|k1e1|k1e2", "k3e1|k1e1|k1e1", "k1e1|k3e1|k1e2", "k3e1|k3e1|k1e1"]
+    predicted = model.predict_mean([*worst, *space.sample(1500, 5, "depth")])
+    assert len(np.unique(predicted[: len(worst)])) == len(worst)
+    assert predicted[0] == predicted.min()
+    reach = 0.25 * (values.max() - values.min())
+    assert values.min() - reach < predicted.min()
+    assert predicted.max() < values.max() + reach
+    frame = model.predict(worst)
+    assert (frame["lower"] < frame["predicted"]).all()
+    assert (frame["lower"] > values.min() - 2 * reach).all()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import autobuild as ab
-from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError, TargetError
+from autobuild.errors import ConfigError, FitWarning, LabelError, ModelError, SpaceError, TargetError
 from autobuild.graphs import pack_architectures
 from autobuild.models import FitConfig, train
 
@@ -259,3 +260,37 @@ def test_a_model_whose_scale_is_no_number_is_refused(small_model, tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({**header, "mean": float("nan")}))
     with pytest.raises(ModelError, match=r"model.json is damaged.*must be finite"):
         ab.FittedModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("noise", "the rank correlation on 60 held-out rows is .*, no better than chance may give"),
+        ("one other", r"60 labels have only 2 different values \(59 of 3, 1 of 4\)"),
+        ("sentinel", "31 of the 60 labels are -1: check whether that is a measured value"),
+        ("sound", None),
+    ],
+)
+def test_what_speaks_against_a_model_is_said(small_labels, recwarn, tmp_path, kind, told):
+    values = small_labels.frame["acc"].to_numpy()[:60].copy()
+    if kind == "noise":
+        values = np.random.default_rng(0).normal(size=60)
+    elif kind == "one other":
+        values = np.where(np.arange(60) == 7, 4.0, 3.0)
+    elif kind == "sentinel":
+        values[:31] = -1
+    frame = small_labels.frame.head(60).assign(acc=values)
+    labels = ab.LabelledSet.from_frame(frame, small_labels.space)
+    model = ab.fit(labels, "acc", model="linear")
+    said = [str(caught.message) for caught in recwarn if issubclass(caught.category, FitWarning)]
+    if told is None:
+        assert model.report["warnings"] == said == []
+        assert "warning" not in repr(model) + model._repr_html_()
+        return
+    assert re.search(told, " ".join(model.report["warnings"]))
+    assert len(said) == 1
+    assert re.search(told, said[0])
+    assert f"{len(model.report['warnings'])} warning" in repr(model)
+    assert "<b>warning:</b>" in model._repr_html_()
+    assert model.explain().warnings[: len(model.report["warnings"])] == model.report["warnings"]
+    assert ab.FittedModel.load(model.save(tmp_path / "model")).report["warnings"] == model.report["warnings"]

@@ -114,8 +114,22 @@ def test_a_warp_is_monotone_and_inverts(mean, sd, bend, standard):
     labels = np.sort(np.array(standard)) * sd + mean
     latent = warp.latent(labels)
     assert (np.diff(latent) >= 0).all()
-    inside = 1 + bend * latent > 2e-3  # beyond, labels are moved to the end of the range
-    np.testing.assert_allclose(warp.label(latent)[inside], labels[inside], rtol=1e-6, atol=1e-6 * (abs(mean) + sd))
+    np.testing.assert_allclose(warp.label(latent), labels, rtol=1e-6, atol=1e-6 * (abs(mean) + sd))
+
+
+@pytest.mark.parametrize("bend", [-1.2, -0.3, 0.0, 0.3, 1.2])
+def test_beyond_the_labels_a_warp_goes_on_in_small_steps(bend):
+    """Its formula squeezes one end: latent values a little beyond it were one label, far away."""
+    values = np.concatenate([np.random.default_rng(0).normal(82, 6, 300), [37.0, 120.0]])
+    warp = Warp.of(values, bend)
+    latent = np.linspace(*warp.latent([37.0 - 30, 120 + 30]), 4001)
+    labels = warp.label(latent)
+    assert (np.diff(labels) > 0).all()
+    np.testing.assert_allclose(warp.latent(labels), latent, atol=1e-6)
+    ends = warp.latent([37.0, 120.0])
+    step = np.array([-0.5, 0.5])  # half a standard deviation of the latent values, about
+    assert (np.abs(warp.label(ends + step) - [37.0, 120.0]) <= 0.51 * warp.sd).all()
+    np.testing.assert_allclose(warp.label(ends), [37.0, 120.0])
 
 
 def smooth(archs):
