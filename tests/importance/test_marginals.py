@@ -289,3 +289,37 @@ def test_computed_terms_of_a_target_are_part_of_every_table():
         place = [stage.name for stage in space.stages].index(row.unit)
         own = counted[[len(arch.runs[place]) == row.value for arch in archs]].mean() - counted.mean()
         assert row.effect - before == pytest.approx(own, abs=0.1 * counted.std())
+
+
+def test_what_is_chosen_once_has_one_effect_and_layers_share_it(tmp_path):
+    """Width once a unit, kernel in each layer: the width's effect stands in layer 0, and is not counted per layer."""
+    path = tmp_path / "partly.yaml"
+    path.write_text(
+        "name: partly\nunits: {a: {depth: 1-3, tied: [width]}, b: {depth: 1-2, tied: [width]}}\n"
+        "features: {kernel: [3, 5], width: [16, 24]}\ntext: 'w{width}k{kernel}'"
+    )
+    space = ab.space(path)
+
+    def truth(space, archs):
+        return np.array(
+            [
+                sum(
+                    2.0 * (layers[0]["width"] == 24) + sum(0.5 * (own["kernel"] == 5) for own in layers)
+                    for layers in arch
+                )
+                for arch in map(space.layers, archs)
+            ]
+        )
+
+    scores = fitted(space, truth, 300, noise=0.0).explain()
+    places = scores.places.query("feature == 'width'")
+    assert set(places["layer"]) == {0}
+    gap = (
+        places.query("value == 24").set_index("unit")["effect"]
+        - places.query("value == 16").set_index("unit")["effect"]
+    )
+    np.testing.assert_allclose(gap, 2.0, atol=0.05)
+    arch = space.parse("w24k3-w24k5-w24k3|w16k3")
+    layers = scores.node_scores(arch).query("unit == 'a'")["effect"].to_numpy()
+    # half of 2.0 for the width, shared by three layers, and a quarter more or less for the kernel
+    np.testing.assert_allclose(layers, 1 / 3 + np.array([-0.25, 0.25, -0.25]), atol=0.06)
