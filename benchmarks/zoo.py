@@ -13,11 +13,13 @@ UNEXPLAINED; with such a row, one that failed, or a fusion over its limit, the c
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import math
-import subprocess
+import multiprocessing
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
@@ -279,43 +281,49 @@ def fused(graph: Any) -> dict[str, float]:
             "lower_bound": told["lower_bound"], "unfused_dram_bytes": told["unfused_dram_bytes"]}  # fmt: skip
 
 
-def alone(name: str, parts: list[str]) -> None:
-    """One network, in this process; prints what is known after each step, so that a kill loses only the next."""
+def alone(name: str, parts: list[str], file: str) -> None:
+    """One network, in this process; what is known is written after each step, so that a kill loses only the next."""
     graph = None
-    try:
-        graph, told = counted(name)
-        if "counts" in parts:
-            print(json.dumps(["counts", told]), flush=True)
-    except Exception as error:
-        print(json.dumps(["counts", {f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}": 1}]))
-    if graph is not None and "fuse" in parts:
+    for part in ("counts", "fuse"):
         try:
-            print(json.dumps(["fuse", fused(graph)]), flush=True)
+            if part == "counts":
+                graph, told = counted(name)
+            elif graph is None or part not in parts:
+                break
+            else:
+                told = fused(graph)
         except Exception as error:
-            print(json.dumps(["fuse", {f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}": 1}]))
+            told = {f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}": 1}
+        if part in parts:
+            with open(file, "a", encoding="utf-8") as out:
+                out.write(json.dumps([part, told]) + "\n")
 
 
 def measure(runs: Runs, wanted: list[str], parts: list[str]) -> None:
-    """Each network that the runs lack, in a process of its own."""
+    """Each network that the runs lack, in a process of its own: a fork of this one, which has imported all of it."""
     done = runs.done()
+    for module in ("torch.utils.flop_counter", "timm", "onnx", "pandas", "autobuild.cost", "autobuild.graphs.from_onnx"):
+        importlib.import_module(module)
     for name in wanted:
         missing = [part for part in parts if Run(name, 0, part, "zoo") not in done]
         if not missing:
             continue
-        command = [sys.executable, "-m", "benchmarks.zoo", "--part", f"{','.join(missing)}={name}"]
-        said = ""
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HARD_S)
-            said, why = ended.stdout, f"failed: the process ended with {ended.returncode}"
-        except subprocess.TimeoutExpired as late:
-            said = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
-            why = f"failed: not back after {HARD_S} s"
-        got = dict(json.loads(line) for line in said.splitlines() if line.startswith('["'))
-        for part in missing:
-            if part in got or part == "counts" or "counts" not in missing or "params" in got.get("counts", {}):
-                runs.add(Run(name, 0, part, "zoo"), got.get(part, {why: 1}))
-        print(name, {key: value for part in got.values() for key, value in part.items() if key.startswith("failed")},
-              flush=True)  # fmt: skip
+        with tempfile.NamedTemporaryFile("r", encoding="utf-8") as said:
+            process = multiprocessing.get_context("fork").Process(target=alone, args=(name, missing, said.name))
+            process.start()
+            process.join(HARD_S)
+            why = f"failed: the process ended with {process.exitcode}"
+            if process.is_alive():
+                process.kill()
+                process.join()
+                why = f"failed: not back after {HARD_S} s"
+            got = dict(json.loads(line) for line in said)
+        late = next((part for part in missing if part not in got), None)
+        if late and not any(key.startswith("failed") for told in got.values() for key in told):
+            got[late] = {why: 1}
+        for part, told in got.items():
+            runs.add(Run(name, 0, part, "zoo"), told)
+        print(name, *(key for told in got.values() for key in told if key.startswith("failed")), flush=True)
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -354,10 +362,6 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 def main() -> int:
     """Measure what is missing and print the table."""
     given = arguments(__doc__ or "")
-    if given.part and "=" in given.part:
-        parts, _, name = given.part.partition("=")
-        alone(name, parts.split(","))
-        return 0
     runs = Runs(FILE if not given.quick else RESULTS / ".zoo_quick.csv")
     wanted = ["torchvision/resnet18", "timm/vit_tiny_patch16_224"] if given.quick else names()
     if given.part != "table":

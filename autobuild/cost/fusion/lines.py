@@ -228,6 +228,10 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list
     return found
 
 
+# Positions of a window in its stride times its dilation; with more, rows are not told apart: an upper bound, a row wide.
+MAX_PERIOD = 1024
+
+
 @lru_cache(maxsize=16384)
 def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
     """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
@@ -237,23 +241,53 @@ def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[
         return sigma * access.high, ()
     if access.kind == FULL:  # until the reader's last row
         return sigma * access.high, ((own * (out - 1), access.low),)
-    oldest = _oldest(access, rows, out)
-    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in range(out))
+    period = access.den * access.step
+    if period > MAX_PERIOD and out > 8 * MAX_PERIOD:
+        return _timing_bound(access, rows, out, sigma, own)
+    chosen = telling_rows(access, rows, out)
+    oldest = _oldest(access, rows, chosen)
+    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in chosen)
     moments = [
-        (own * r, oldest[r])
-        for r in range(out)
-        # one row later still needs the same, or den rows before it was as bad
-        if not (r + 1 < out and oldest[r + 1] == oldest[r])
-        and not (r >= access.den and oldest[r] - oldest[r - access.den] >= access.num)
+        (own * r, first)
+        for r, first in oldest.items()
+        # one row later still needs the same, or den rows before it was as bad; inside a stretch one of both is so
+        if (r + 1 == out or oldest.get(r + 1, first) != first)
+        and (r < access.den or first - oldest.get(r - access.den, -rows) < access.num)
     ]
     return lead, tuple(moments)
 
 
-@lru_cache(maxsize=4096)
-def _oldest(access: Access, rows: int, out: int) -> list[int]:
-    """For each row of the reader the oldest row that it or a later one reads."""
-    found: list[int] = []
-    for r in reversed(range(out)):
+def telling_rows(access: Access, rows: int, out: int) -> list[int]:
+    """Rows of a reader that tell what all of its rows read: those near a border of the tensor, or of the reader.
+
+    Between them windows step on evenly, or stay in the border.
+    """
+    around = 2 * access.den * access.step + 2
+    borders = (0, rows * access.den)
+    turns = {-(place // -access.num) for end in borders for place in (end - access.low, end - access.high)}
+    spans = sorted((max(0, turn - around), min(out, turn + around)) for turn in {0, out, *turns})
+    chosen: list[int] = []
+    for first, stop in spans:
+        chosen += range(max(first, chosen[-1] + 1 if chosen else 0), stop)
+    return chosen
+
+
+def _oldest(access: Access, rows: int, chosen: list[int]) -> dict[int, int]:
+    """For each of some rows of the reader the oldest row that it or a later one reads."""
+    found: dict[int, int] = {}
+    least = rows - 1
+    for r in reversed(chosen):
         first, last = rows_read(access, r, rows)
-        found.append(min(first if first <= last else rows - 1, found[-1] if found else rows - 1))
-    return found[::-1]
+        least = found[r] = min(first if first <= last else rows - 1, least)
+    return dict(reversed(found.items()))
+
+
+def _timing_bound(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
+    """As :func:`_timing`, for windows that have too many positions: lines that run from turn to turn, not steps."""
+    borders = (0, rows * access.den)
+    turns = {place // access.num for end in borders for place in (end - access.low, end - access.high)}
+    chosen = sorted({min(max(turn + more, 0), out - 1) for turn in {0, out, *turns} for more in (0, 1)})
+    first = [max((r * access.num + access.low) // access.den, 0) - 1 for r in chosen]
+    last = [min((r * access.num + access.high) // access.den + 1, rows - 1) for r in chosen]
+    lead = max(sigma * newest - own * r for r, newest in zip(chosen, last, strict=True))
+    return lead, tuple((own * r, min(oldest, rows - 1)) for r, oldest in zip(chosen, first, strict=True))
