@@ -111,11 +111,12 @@ def _network(name: str) -> tuple[Any, dict[str, float]]:
     graph = ab.graph_of(network, example, name=name, fold=False)
     seconds = time.perf_counter() - started
     params = sum(tensor.numel() for tensor in network.parameters())
-    meta, unread = _watched(network, example)
+    meta, unread = _watched(network.requires_grad_(False), example)
     whys_params: Why = [(f"unused parameters: {where}", -size) for where, size in unread.items()]
     told = {"seconds traced": seconds, "params": graph.params, "params independent": params}
     told |= {"macs": graph.macs, "macs independent": meta.total, **_told("params", whys_params)}
-    told |= _told("macs", _macs_differ(graph, meta))
+    whys_macs, left = _macs_differ(graph, meta)
+    told |= _told("macs", whys_macs) | {f"left in {path or 'the network itself'}": own for path, own in left}
     return graph, told
 
 
@@ -193,8 +194,8 @@ def _path(module: str) -> str:
     return module.partition(".")[2]
 
 
-def _macs_differ(graph: Any, seen: _Seen) -> Why:
-    """Differences of MACs, each in the innermost modules where it shows."""
+def _macs_differ(graph: Any, seen: _Seen) -> tuple[Why, Why]:
+    """Differences of MACs, each in the innermost modules where it shows: those that a rule explains, and the others."""
     ours: Counter[str] = Counter()
     uncounted: dict[str, Counter[str]] = {}
     for node in graph.nodes:
@@ -211,8 +212,9 @@ def _macs_differ(graph: Any, seen: _Seen) -> Why:
         gone = Counter[str]()
         for found in uncounted.values():
             gone.update(found)
-        return [(f"no rule, and torch has none: {op} x{many}", 0) for op, many in gone.items()]
+        return [(f"no rule, and torch has none: {op} x{many}", 0) for op, many in gone.items()], []
     whys: Why = []
+    left: Why = []
     for path in paths:
         inside = sum(ours[child] - seen.macs[child] for child in paths if child.rpartition(".")[0] == path and child)
         own = ours[path] - seen.macs[path] - inside
@@ -224,7 +226,9 @@ def _macs_differ(graph: Any, seen: _Seen) -> Why:
             whys.append((f"no rule: {', '.join(missed)}", own))
         elif own > 0 and unknown:
             whys.append((f"torch's counter does not know {', '.join(unknown)}", own))
-    return whys
+        elif own:
+            left.append((path, own))
+    return whys, left
 
 
 def _file(name: str) -> tuple[Any, dict[str, float]]:
@@ -348,7 +352,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                      if key.startswith(f"why {what}: ")}  # fmt: skip
             whys += [f"{rule} ({amount / unit:+.4g} {label[-2]})" if amount else rule for rule, amount in rules.items()]
             if left := ours - other - sum(rules.values()):
-                whys.append(f"UNEXPLAINED: {left / unit:+.4g} {label[-2]} {what}")
+                where = [key.removeprefix("left in ") for key in counts if key.startswith("left in ")]
+                at = f" in {', '.join(where[:3])}{' ...' if where[3:] else ''}" if where and what == "macs" else ""
+                whys.append(f"UNEXPLAINED: {left / unit:+.4g} {label[-2]} {what}{at}")
         if "seconds" in plan:
             late = plan["seconds"] > LIMIT_S + GRACE_S
             row["fused in (s)"] = f"{plan['seconds']:.1f}" + (" OVER THE LIMIT" if late else "")
