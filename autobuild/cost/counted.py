@@ -55,5 +55,5 @@ class Macs(_Counted):
             CostError: An operation without a rule; the message names those.
         """
         if graph.uncounted:
-            raise CostError(f"macs of {graph.name!r}: no rule for {', '.join(graph.uncounted[:5])}")
+            raise CostError(f"macs of {graph.name!r}: no rule for {', '.join(list(graph.uncounted)[:5])}")
         return {self.name: graph.macs}

@@ -89,9 +89,8 @@ class Roofline:
             CostError: Operations whose multiply-accumulates nobody has a rule for (reason ``unknown``).
         """
         if graph.uncounted:
-            raise CostError(
-                f"roofline of {graph.name!r}: no rule for the multiply-accumulates of {', '.join(graph.uncounted[:5])}"
-            )
+            named = ", ".join(list(graph.uncounted)[:5])
+            raise CostError(f"roofline of {graph.name!r}: no rule for the multiply-accumulates of {named}")
         hardware = self.hardware
         folded = fold(graph, hardware.weight_bytes, hardware.activation_bytes)
         return [self._step(op.name, op.type, op.macs, folded.dram_bytes(1 << i)) for i, op in enumerate(folded.ops)]

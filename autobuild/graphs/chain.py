@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autobuild.graphs.drafts import Draft, Value, Weight, convolution, linear
+from autobuild.graphs.drafts import Draft, Value, Weight, convolution, fold_norm, linear
 from autobuild.graphs.operations import Shape
 
 
@@ -22,8 +22,8 @@ class Chain:
         self.value = self.add(Draft("input", "input", outputs=[shape], name="input"))
 
     def conv(self, width: int, kernel: int, stride: int, place: str, groups: int = 1, activation: str = "",
-             bias: bool = True) -> None:  # fmt: skip
-        """A convolution with an odd kernel, padded by half of it; a batch norm behind it counts as its bias."""
+             bias: bool = False, norm: bool = True) -> None:  # fmt: skip
+        """A convolution with an odd kernel, padded by half of it, and a batch norm that is folded into it."""
         _, inputs, height, across = self.value.shape
         out = [(size - 1) // stride + 1 for size in (height, across)]
         draft = Draft("conv", "", [self.value], [(1, width, *out)], module=place, groups=groups)
@@ -32,6 +32,8 @@ class Chain:
         convolution(draft, shape, bias)
         draft.stride, draft.dilation = (stride, stride), (1, 1)
         draft.padding = ((kernel // 2, kernel // 2),) * 2
+        if norm:
+            fold_norm(draft, [Weight(f"{place}.norm.{name}", (width,)) for name in ("weight", "bias")], f"{place}.norm")
         self.value = self.add(draft)
         if activation:
             self.same(activation, place, [self.value])

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+from autobuild.errors import GraphError
 from autobuild.graphs.operations import Operation, OperationGraph, Shape, Span
 
 GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
@@ -18,24 +20,52 @@ GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor that does not depend on the network's inputs.
+    """A tensor that does not depend on the network's inputs, as an operation reads it.
+
+    It is stored, or computed from stored ones (a slice, a normalised kernel, a folded batch norm). What computes it
+    runs once, ahead of inference, so it has no MACs.
 
     Attributes:
-        key: Equal for weights that are shared.
+        key: Equal for weights that hold the same numbers.
         shape: Its shape.
-        itemsize: Bytes of one number.
+        itemsize: Bytes of one number; a half for numbers of four bits.
         learnt: Whether it counts as parameters; buffers do not.
+        held: Its shape in memory, where it is repeated along some dimensions.
+        computed_from: The stored weights that it is computed from; none of a stored one.
     """
 
     key: str
     shape: Shape
-    itemsize: int = 4
+    itemsize: float = 4
     learnt: bool = True
+    held: Shape | None = None
+    computed_from: tuple[Weight, ...] = ()
 
     @property
     def numel(self) -> int:
-        """How many numbers."""
-        return math.prod(self.shape)
+        """How many numbers are read."""
+        return math.prod(self.in_memory)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return math.ceil(self.numel * self.itemsize)
+
+    @property
+    def in_memory(self) -> Shape:
+        """Its shape without repetitions."""
+        few = self.held is not None and math.prod(self.held) < math.prod(self.shape)
+        return self.held if few and self.held is not None else self.shape
+
+    @property
+    def stored(self) -> tuple[Weight, ...]:
+        """What the network keeps of it."""
+        return self.computed_from or (self,)
+
+    def within(self, place: str) -> Weight:
+        """The same weight of a module at another place."""
+        parts = tuple(weight.within(place) for weight in self.computed_from)
+        return replace(self, key=f"{place}.{self.key}", computed_from=parts)
 
 
 @dataclass(eq=False)
@@ -46,11 +76,10 @@ class Draft:
     op: str
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Shape] = field(default_factory=list)
-    itemsize: int = 4
+    itemsize: float = 4
     module: str = ""
     name: str = ""
     weights: list[Weight] = field(default_factory=list)
-    folded: str = ""  # the batch norm that is folded in: with another one the same weights are others
     kernel: Shape | None = None
     stride: Shape | None = None
     dilation: Shape | None = None
@@ -76,15 +105,22 @@ class Value:
         return self.draft.outputs[self.place]
 
 
-def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = False) -> None:
+def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = False, taken: Shape = ()) -> None:
     """Fill in what a convolution's weight tells.
 
-    Shapes: ``weight (out, in / groups, *kernel)``; transposed ``(in, out / groups, *kernel)``.
+    Shapes: ``weight (out, in / groups, *kernel)``; transposed ``(in, out / groups, *kernel)``. ``taken``: of the input,
+    where it is not the draft's first one.
+
+    Raises:
+        GraphError: If nothing comes out, because the kernel is larger than the padded input.
     """
     draft.type = "conv_transpose" if transposed else "conv"
     draft.kernel, draft.bias = weight[2:], bias
-    positions = draft.inputs[0].shape if transposed else draft.outputs[0]
-    draft.macs = math.prod(positions) * math.prod(weight[1:])
+    taken = taken or draft.inputs[0].shape
+    if 0 in draft.outputs[0] and 0 not in taken:
+        raise GraphError(f"{draft.module or draft.name or draft.type}: a kernel of {'x'.join(map(str, weight[2:]))} does "
+                         f"not fit into an input of the shape {taken}: the output would be empty")  # fmt: skip
+    draft.macs = math.prod(taken if transposed else draft.outputs[0]) * math.prod(weight[1:])
 
 
 def linear(draft: Draft, features_in: int, bias: bool) -> None:
@@ -97,6 +133,69 @@ def matmul(draft: Draft) -> None:
     """Fill in the product of two maps."""
     draft.type = "matmul"
     draft.macs = math.prod(draft.outputs[0]) * draft.inputs[0].shape[-1]
+
+
+def weight_times(draft: Draft, contracted: int) -> None:
+    """Fill in the product of a weight and a map, in this order: it works along the map's last dimension but one.
+
+    Args:
+        draft: The operation.
+        contracted: Size of the dimension that is summed over.
+    """
+    draft.type = "matmul"
+    draft.axes = (max(len(draft.inputs[0].shape) - 2, 0),)
+    draft.macs = math.prod(draft.outputs[0]) * contracted
+
+
+def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
+    """Multiply-accumulates of an Einstein sum, its operands multiplied from left to right.
+
+    A product costs as many as there are combinations of the indices of both operands; where nothing is summed and both
+    have the same indices it is elementwise, and costs none, as a multiplication.
+
+    Raises:
+        ValueError: The equation does not fit the shapes.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(shapes):
+        raise ValueError(f"equation {equation!r} has {len(terms)} operands, given are {len(shapes)}")
+    sizes: dict[str, int] = {}
+    named = []
+    for term, shape in zip(terms, shapes, strict=True):
+        before, dots, after = term.partition("...")
+        more = len(shape) - len(before) - len(after)
+        if more < 0 or (more and not dots):
+            raise ValueError(f"equation {equation!r}: operand {term!r} has the shape {shape}")
+        # dimensions behind the dots are aligned at their ends; digits are no letters of equations
+        letters = [*before, *(str(place) for place in range(more, 0, -1)), *after]
+        for letter, size in zip(letters, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+        named.append(letters)
+    all_letters = [letter for letters in named for letter in letters]
+    spread = {letter for letter in all_letters if letter.isdigit()}
+    once = {letter for letter in all_letters if all_letters.count(letter) == 1}
+    output = spread | (set(right.replace("...", "")) if arrow else once)
+    macs, held = 0, set(named[0])
+    for place, letters in enumerate(named[1:], start=1):
+        later = output.union(*named[place + 1 :])
+        joint = held | set(letters)
+        if held != set(letters) or not joint <= later:
+            macs += math.prod(sizes[letter] for letter in joint)
+        held = joint & later
+    return macs
+
+
+def fold_norm(draft: Draft, norm: list[Weight], name: str) -> None:
+    """Scale the weights of a convolution or linear layer by a batch norm, and give it a bias if it has none."""
+    draft.weights = [
+        replace(weight, key=f"{weight.key} by {name}", computed_from=(*weight.stored, *norm))
+        for weight in draft.weights
+    ]
+    if not draft.bias:
+        features = draft.outputs[0][1]
+        draft.weights.append(Weight(f"{name}, folded", (features,), draft.itemsize, computed_from=tuple(norm)))
+        draft.bias = True
 
 
 def clipping(low: float | None, high: float | None) -> str:
@@ -172,12 +271,9 @@ class _Tidy:
             return
         if before.outputs[0][1 : 2 if before.type != "linear" else None] != draft.outputs[0][1:2]:
             return  # a batch norm over another dimension than the features of a linear layer
-        if not before.bias:
-            features = draft.outputs[0][1]
-            before.weights.append(Weight(f"{draft.weights[0].key if draft.weights else id(draft)}, folded", (features,),
-                                         draft.itemsize))  # fmt: skip
-            before.bias = True
-        before.folded = draft.weights[0].key if draft.weights else str(id(draft))
+        if len(before.inputs) > 1 or not before.weights:
+            return  # what it multiplies by is computed from the input
+        fold_norm(before, draft.weights, draft.weights[0].key if draft.weights else f"norm {id(draft)}")
         self._replace(draft, draft.inputs[0])
 
     def reached(self) -> list[Draft]:
@@ -204,34 +300,40 @@ class _Tidy:
 def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGraph:
     number = {id(draft): i for i, draft in enumerate(drafts)}
     taken: Counter[str] = Counter()
-    counted: set[str] = set()
-    readers = Counter(key for draft in drafts for key in {_identity(draft, weight) for weight in draft.weights})
+    stored: set[str] = set()
+    read: set[str] = set()
+    readers = Counter(key for draft in drafts for key in {weight.key for weight in draft.weights})
     nodes, edges, operands = [], set(), []
     for draft in drafts:
         operands.append(tuple((number[id(value.draft)], value.place) for value in draft.inputs))
         edges |= {(source, number[id(draft)]) for source, _ in operands[-1]}
-        own = {weight.key: weight.numel for weight in draft.weights if weight.learnt and weight.key not in counted}
-        counted |= set(own)
-        several = [weight for weight in draft.weights if readers[_identity(draft, weight)] > 1]
-        shared = tuple({_identity(draft, weight): weight.shape for weight in several}.items())
-        nodes.append(_operation(draft, taken, sum(own.values()), shared or None))
+        weights = {weight.key: weight for weight in draft.weights}  # each is read once
+        params = _count((part for weight in weights.values() for part in weight.stored), stored)
+        folded = _count(weights.values(), read)
+        shared = tuple((key, weight.in_memory) for key, weight in weights.items() if readers[key] > 1)
+        made = _operation(draft, taken)
+        nodes.append(replace(
+            made, params=params, folded_params=folded if folded != params else None, shared=shared or None,
+            weight_bytes=sum(weight.nbytes for weight in weights.values()),
+            weight_elements=sum(weight.numel for weight in weights.values()),
+        ))  # fmt: skip
     return OperationGraph(
         tuple(nodes), tuple(sorted(edges)), tuple(dict.fromkeys(number[id(v.draft)] for v in outputs)), name,
         tuple(operands),
     )  # fmt: skip
 
 
-def _identity(draft: Draft, weight: Weight) -> str:
-    """What weights are called; the same for two operations that read the same numbers."""
-    return f"{weight.key} by {draft.folded}" if draft.folded else weight.key
+def _count(weights: Iterable[Weight], counted: set[str]) -> int:
+    """Learnt numbers that were not counted before."""
+    own = {weight.key: weight.numel for weight in weights if weight.learnt and weight.key not in counted}
+    counted |= set(own)
+    return sum(own.values())
 
 
-def _operation(
-    draft: Draft, taken: Counter[str], params: int, shared: tuple[tuple[str, Shape], ...] | None
-) -> Operation:
+def _operation(draft: Draft, taken: Counter[str]) -> Operation:
     name = draft.name or (f"{draft.module}/{draft.type}" if draft.module else draft.type)
     taken[name] += 1
-    written = 0 if draft.type == "alias" else sum(map(math.prod, draft.outputs)) * draft.itemsize
+    written = 0 if draft.type == "alias" else math.ceil(sum(map(math.prod, draft.outputs)) * draft.itemsize)
     return Operation(
         name=name if taken[name] == 1 else f"{name}#{taken[name]}",
         type=draft.type,
@@ -248,10 +350,6 @@ def _operation(
         axes=draft.axes,
         spans=draft.spans,
         mode=draft.mode,
-        params=params,
-        weight_bytes=sum(weight.numel * weight.itemsize for weight in draft.weights),
-        weight_elements=sum(weight.numel for weight in draft.weights),
-        shared=shared,
         output_bytes=written,
         macs=draft.macs,
     )

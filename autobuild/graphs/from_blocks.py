@@ -97,7 +97,7 @@ def write(block: Block, chain: Chain, place: str) -> None:
             draft,
             inputs=[known.get(value) or Value(copies[id(value.draft)], value.place) for value in draft.inputs],
             module=f"{place}.{draft.module}".strip("."),
-            weights=[replace(weight, key=f"{place}.{weight.key}") for weight in draft.weights],
+            weights=[weight.within(place) for weight in draft.weights],
         )
         copies[id(draft)] = copy
         chain.add(copy)
@@ -117,8 +117,7 @@ def _conv(block: Conv, chain: Chain, place: str) -> None:
     if act and block.before:
         chain.same(act, place, [chain.value])
         act = ""
-    bias = block.bias or block.norm
-    chain.conv(block.outputs, block.kernel, block.stride, place, block.groups, act, bias)
+    chain.conv(block.outputs, block.kernel, block.stride, place, block.groups, act, block.bias, block.norm)
 
 
 @write.register

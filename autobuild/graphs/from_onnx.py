@@ -1,4 +1,4 @@
-"""An ONNX file as an operation graph: shapes by ONNX's own inference, operators by a table.
+"""An ONNX file as an operation graph: shapes by ONNX's own inference, node by node, operators by tables.
 
 Weights are not read, only their shapes are, so that files with external data need not have it beside them.
 """
@@ -7,48 +7,33 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, GraphError, nearest
-from autobuild.graphs.drafts import Draft, Value, Weight, clipping, convolution, finish, linear, matmul
+from autobuild.graphs.drafts import Draft, Value, Weight, finish
 from autobuild.graphs.onnx_axes import Call, fill_axes
+from autobuild.graphs.onnx_contrib import FLOATS, fill_contrib, is_contrib, same_as, written_shapes
+from autobuild.graphs.onnx_operators import QUANTISED, fill, keep_weights
+from autobuild.graphs.onnx_tensors import Tensors, bits_of, damage_of, is_floating, is_mask
 from autobuild.graphs.operations import OperationGraph, Shape
 
 if TYPE_CHECKING:
     import onnx
 
-TYPES = {
-    "Relu": "relu", "LeakyRelu": "leaky_relu", "PRelu": "prelu", "Elu": "elu", "Selu": "elu", "Celu": "elu",
-    "Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid", "Swish": "silu", "HardSwish": "hard_swish", "Gelu": "gelu",
-    "Mish": "mish", "Tanh": "tanh", "Softplus": "softplus", "Softmax": "softmax", "LogSoftmax": "softmax",
-    "Clip": "clip", "BatchNormalization": "batch_norm", "LayerNormalization": "layer_norm",
-    "RMSNormalization": "layer_norm", "GroupNormalization": "group_norm", "InstanceNormalization": "group_norm",
-    "LRN": "local_response_norm", "Add": "add", "Sum": "add", "Sub": "sub", "Mul": "mul", "Div": "div",
-    "MaxPool": "max_pool", "AveragePool": "avg_pool", "GlobalAveragePool": "global_avg_pool",
-    "GlobalMaxPool": "global_max_pool", "Concat": "concat", "Slice": "slice", "Split": "slice", "Pad": "pad",
-    "Resize": "resize", "Upsample": "resize", "GridSample": "resize", "Cast": "cast", "CastLike": "cast",
-    "Attention": "attention",
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), "rnn"),
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND", "Compress"), "gather"),
-    **dict.fromkeys(("Transpose", "DepthToSpace", "SpaceToDepth", "Tile", "ReverseSequence"), "transpose"),
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"), "alias"),
-    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
-                     "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare", "ArgMax", "ArgMin", "CumSum", "TopK"),
-                    "reduce"),
-    **dict.fromkeys(("Abs", "Exp", "Log", "Sqrt", "Pow", "Neg", "Reciprocal", "Sin", "Cos", "Erf", "Where", "Equal",
-                     "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Floor", "Ceil", "Round",
-                     "Mod", "Sign", "Softsign", "Trilu", "IsNaN", "IsInf", "Max", "Min", "Mean"), "elementwise"),
-}  # fmt: skip
-IDENTITIES = ("Identity", "Dropout")
+IDENTITIES = ("Identity", "Dropout", "BitCast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 SHAPE_ONLY = ("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
-CONTROL = ("If", "Loop", "Scan", "SequenceMap")
-# Whose inputs after the first are learnt whatever their size.
-WEIGHTED = ("conv", "conv_transpose", "linear", "batch_norm", "layer_norm", "group_norm", "prelu", "rnn")
-# Which may take a constant map; one number is a factor, as in x * 0.5. The others' constants say what to do.
-MAPS = ("add", "sub", "mul", "div", "matmul", "attention", "concat", "gather", "embedding", "elementwise", "other")
+CONTROL = ("Loop", "Scan", "SequenceMap")
+MASKING = ("Add", "Where", "Attention", "MultiHeadAttention", "Expand", "Slice", "Unsqueeze")
+# Which give the same numbers of a weight at other places: what is stored is read once by all.
+REARRANGED = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike",
+              "BitCast", "QuantizeLinear", "DequantizeLinear")  # fmt: skip
+FLOAT, STRING = 1, 8  # ONNX's element types
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -72,10 +57,7 @@ def from_onnx(path: str | Path, *, shapes: Shapes | None = None, name: str = "",
     """
     path = Path(path)
     model = _load(path)
-    given = _checked(shapes, path)
-    model = _with_shapes(model, given, path)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 17)
-    reader = _Reader(model.graph, given, path, opset)
+    reader = _Reader(model, _checked(shapes, path), path)
     outputs = reader.run()
     return finish(reader.drafts, outputs, name or path.stem, fold=fold)
 
@@ -112,240 +94,320 @@ def _load(path: Path) -> onnx.ModelProto:
         raise GraphError(f"{path}: not an ONNX model, or a damaged one ({type(error).__name__}: {error})") from error
 
 
-def _with_shapes(model: onnx.ModelProto, given: dict[str, Shape], path: Path) -> onnx.ModelProto:
-    """Set the shapes given, forget the inferred ones (they may be of other sizes), and infer anew."""
-    import onnx
-
-    graph = model.graph
-    produced = [name for node in graph.node for name in node.output]
-    accepted = [value.name for value in graph.input] + produced
-    for name in given:
-        if name not in accepted:
-            raise ConfigError(f"{path}: shapes= names {name!r}, which is no tensor of it: {nearest(name, accepted)}")
-    weights = {initializer.name for initializer in graph.initializer}
-    for value in graph.input:
-        if value.name in weights:
-            continue
-        if value.name in given:
-            said = _open(value) or _sizes(value)
-            if said and len(said) != len(given[value.name]):
-                raise ConfigError(f"{path}: shapes={{{value.name!r}: {given[value.name]}}}: the file says "
-                                  f"{_words(said)}: {len(said)} sizes are accepted")  # fmt: skip
-            _set(value, given[value.name])
-        if (open_shape := _open(value)) is not None:
-            sizes = tuple(size if isinstance(size, int) else 1 for size in open_shape) or ("...",)
-            raise GraphError(
-                f"{path}: input {value.name!r} has the unknown shape {_words(open_shape)}; give it, for example "
-                f"shapes={{{value.name!r}: {sizes}}}".replace("'...'", "...")
-            )
-    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
-    if any(value.name in given for value in graph.input):
-        del graph.value_info[:]
-        for value in graph.output:
-            value.type.tensor_type.ClearField("shape")
-    for name in given.keys() & set(produced):
-        kept = [value for value in graph.value_info if value.name != name]
-        del graph.value_info[:]
-        graph.value_info.extend(kept)
-        graph.value_info.append(onnx.helper.make_tensor_value_info(name, types.get(name) or 1, given[name]))
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise GraphError(f"{path}: ONNX's shape inference failed: {' '.join(str(error).split())[:400]}") from error
-
-
 class _Reader:
-    """Walks the nodes: a tensor is a value that depends on the inputs, or weights that do not."""
+    """Walks the nodes: a tensor is a value that depends on the inputs, or a weight that does not."""
 
-    def __init__(self, graph: onnx.GraphProto, given: dict[str, Shape], path: Path, opset: int) -> None:
-        self.graph, self.given, self.path, self.opset = graph, given, path, opset
+    def __init__(self, model: onnx.ModelProto, given: dict[str, Shape], path: Path) -> None:
+        self.graph, self.given, self.path = model.graph, given, path
+        self.tensors = Tensors(model.opset_import, model.ir_version, path.parent)
         self.drafts: list[Draft] = []
-        self.known: dict[str, Value | tuple[Weight, ...]] = {"": ()}
-        self.scalars: dict[str, Any] = {}
-        self.shapes, self.kinds = _inferred(graph)
-        self.readers = {name: node for node in reversed(graph.node) for name in node.input if name}
+        self.known: dict[str, Value | Weight | None] = {"": None}
+        self.measured: set[str] = set()  # made of the shapes of values: no weights of the file
+        self.nodes = list(_all_nodes(model.graph))
+        self.reads = Counter(name for node in self.nodes for name in node.input if name)
+        self.reads.update(value.name for graph in _all_graphs(model.graph) for value in graph.output)
+        self.added = {name for node in self.nodes if node.op_type in MASKING for name in node.input}
+        self.said: dict[str, onnx.TypeProto] = {}  # what the file says of tensors inside
 
     def run(self) -> list[Value]:
-        for tensor in self.graph.initializer:
-            self._weight(tensor.name, tensor)
-        for value in self.graph.input:
-            if value.name not in self.known:
-                draft = Draft("input", "input", name=value.name)
-                self._outputs(draft, [value.name], value.name)
-                self.drafts.append(draft)
-        for number, node in enumerate(self.graph.node):
-            self._node(node, node.name or f"{node.op_type}_{number}")
+        """Read all; returns the outputs."""
+        self._check_given()
+        self._stored(self.graph)
+        inputs = [value for value in self.graph.input if value.name not in self.known]
+        for value in inputs:
+            self._input(value)
+        if not any(value.name in self.given for value in inputs):  # else they may be of other sizes
+            self.said |= {value.name: value.type for value in (*self.graph.value_info, *self.graph.output)}
+        self._walk(self.graph)
         if lacking := [value.name for value in self.graph.output if value.name not in self.known]:
             raise GraphError(f"{self.path}: its output {lacking[0]!r} is written by no node")
         outputs = [self.known[value.name] for value in self.graph.output]
         return [value for value in outputs if isinstance(value, Value)]
 
+    def _check_given(self) -> None:
+        accepted = [value.name for value in self.graph.input]
+        accepted += [name for node in self.nodes for name in node.output]
+        for name in self.given:
+            if name not in accepted:
+                raise ConfigError(
+                    f"{self.path}: shapes= names {name!r}, which is no tensor of it: {nearest(name, accepted)}"
+                )
+
+    def _stored(self, graph: onnx.GraphProto) -> None:
+        """Remember the weights of a graph."""
+        for tensor in graph.initializer:
+            self._weight(tensor.name, tensor)
+        for sparse in graph.sparse_initializer:
+            self._sparse(sparse.values.name, sparse)
+
+    def _input(self, value: onnx.ValueInfoProto) -> None:
+        """Remember an input of the network, whose batch may be open."""
+        name, given = value.name, self.given.get(value.name)
+        if (kind := value.type.WhichOneof("value")) not in ("tensor_type", None):
+            raise GraphError(f"{self.path}: input {name!r} is of the kind {str(kind).removesuffix('_type')}; accepted: "
+                             "tensors. Export the network with tensors as its inputs")  # fmt: skip
+        said = _said(value)
+        shape: Sequence[int | str] | None = given or said
+        if given and said is not None and len(said) != len(given):
+            raise ConfigError(f"{self.path}: shapes={{{name!r}: {given}}}: the file says {_words(said)}: {len(said)} "
+                              "sizes are accepted")  # fmt: skip
+        if shape is not None and not given and shape and (isinstance(shape[0], str) or shape[0] < 0):
+            batched = (1, *shape[1:])
+            if all(isinstance(size, int) and size > 0 for size in batched):
+                warnings.warn(f"{self.path}: input {name!r} has the open batch {shape[0]!r} in {_words(shape)}; 1 is "
+                              f"taken (shapes={{{name!r}: ...}} gives another)", stacklevel=5)  # fmt: skip
+                shape = self.given[name] = batched  # type: ignore[assignment]
+        if shape is None or not all(isinstance(size, int) and size > 0 for size in shape):
+            sizes = tuple(size if isinstance(size, int) and size > 0 else 1 for size in shape or ())
+            example = sizes if shape is not None else "..."
+            raise GraphError(f"{self.path}: input {name!r} has the unknown shape {_words(shape)}; give it, for example "
+                             f"shapes={{{name!r}: {example}}}")  # fmt: skip
+        self.tensors.set(name, [int(size) for size in shape], value.type.tensor_type.elem_type)
+        draft = Draft("input", "input", name=name)
+        self._outputs(draft, [name], name)
+        self.drafts.append(draft)
+
+    def _walk(self, graph: onnx.GraphProto) -> None:
+        for number, node in enumerate(graph.node):
+            name = node.name or f"{node.op_type}_{number}"
+            try:
+                self._node(node, name)
+            except GraphError as error:
+                said = str(error)
+                raise GraphError(said if said.startswith(str(self.path)) else f"{self.path}: {said}") from None
+            except Exception as error:  # attributes or inputs that the operator does not have: anything may be raised
+                raise GraphError(f"{self.path}: node {name!r} ({node.op_type}) is damaged or of a form that is not "
+                                 f"known: {type(error).__name__}: {error}") from error  # fmt: skip
+
     def _node(self, node: onnx.NodeProto, name: str) -> None:
-        attributes = _attributes(node)
-        custom = node.domain not in ("", "ai.onnx")
-        missing = [output for output in node.output if output and output not in self.shapes]
-        if custom and missing:
-            self._refuse(name, f"custom operator {node.domain}::{node.op_type}", missing[0])
-        if node.op_type in CONTROL and not custom:
-            raise GraphError(f"{self.path}: node {name!r} ({node.op_type}): control flow has no operation graph; "
-                             "export the network without it")  # fmt: skip
-        if node.op_type == "Constant" and not custom:
-            self._weight(node.output[0], attributes)
+        custom = not self.tensors.is_declared(node.op_type, node.domain)
+        if not custom and node.op_type == "If":
+            self._branch(node, name)
+            return
+        if not custom and node.op_type in CONTROL:
+            raise GraphError(f"node {name!r} ({node.op_type}): control flow has no operation graph; export the network "
+                             "without it")  # fmt: skip
+        if not custom and node.op_type == "Constant":
+            self._constant(node)
             return
         inputs = [self._known(source, name) for source in node.input]
-        data = [value for value in inputs if isinstance(value, Value)]
-        weights = [weight for value in inputs if isinstance(value, tuple) for weight in value]
-        if not data or (node.op_type in SHAPE_ONLY and not custom):
-            for output in node.output:
-                self.known[output] = self._derived(output, node, weights)
+        call, contrib = self._call(node, inputs, custom)
+        why = self._infer(node, call, custom)
+        if not any(isinstance(value, Value) for value in inputs) or (node.op_type in SHAPE_ONLY and not custom):
+            self._constants(node, call)
             return
-        if node.op_type in IDENTITIES and not custom:
-            self.known[node.output[0]] = data[0]
+        if call.kind in IDENTITIES and isinstance(call.inputs[0], Value):
+            self._identity(node, call.inputs[0])
             return
-        if missing:
-            self._refuse(name, node.op_type, missing[0])
-        op = f"{node.domain}::{node.op_type}" if custom else node.op_type
-        draft = Draft("other", op, data, weights=weights, name=name, module=_module(node), macs=None)
-        self._outputs(draft, list(node.output), name)
+        written = [output for output in node.output if output and self._is_needed(output)]
+        for output in written:
+            if self.tensors.shape(output) is None:
+                self._refuse(node, name, output, custom, why)
+        op = f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        draft = Draft("other", op, [value for value in call.inputs if isinstance(value, Value)], name=name,
+                      module=_module(node), macs=None)  # fmt: skip
+        draft.weights = [weight for weight in call.inputs if isinstance(weight, Weight)]
+        self._outputs(draft, written, name)
         self.drafts.append(draft)
-        if not custom and not _fill(draft, node, attributes, inputs, self):
+        if contrib and fill_contrib(node.op_type, draft, call):
+            return
+        if (not custom or contrib) and not fill(draft, call):
             self.drafts.pop()
-            self.known[node.output[0]] = data[0]
-        if not custom:
-            fill_axes(draft, Call(node.op_type, node.input, inputs, attributes, self.scalars, self.opset))
-        if draft.type not in WEIGHTED:  # axes, sizes, bounds and factors are settings, no weights
-            draft.weights = [w for w in draft.weights if draft.type in MAPS and w.numel > (1 if w.learnt else 8)]
+            self.known[node.output[0]] = draft.inputs[0]
+        elif not custom or contrib:
+            fill_axes(draft, call)
+        keep_weights(draft)
 
-    def _known(self, tensor: str, name: str) -> Value | tuple[Weight, ...]:
+    def _call(self, node: onnx.NodeProto, inputs: list[Value | Weight | None], custom: bool) -> tuple[Call, bool]:
+        """The node as the ONNX operator that it is, and whether it is one of ONNX Runtime's."""
+        kind, places = node.op_type, tuple(range(len(inputs)))
+        contrib = custom and is_contrib(kind, node.domain)
+        plain = same_as(kind, len(inputs)) if contrib else None if custom else QUANTISED.get(kind)
+        if plain is not None:
+            kind, places = plain[0], tuple(place for place in plain[1] if place < len(inputs))
+        quantised = plain is not None and kind not in IDENTITIES
+        own = [inputs[place] for place in places]
+        names = [node.input[place] for place in places]
+        call = Call(
+            kind, names,
+            [replace(value, learnt=True) if quantised and isinstance(value, Weight) else value for value in own],
+            [self.tensors.shape(name) or () for name in names], _attributes(node), self.tensors.values,
+            self.tensors.version("") or 17,
+        )  # fmt: skip
+        return call, contrib
+
+    def _infer(self, node: onnx.NodeProto, call: Call, custom: bool) -> str:
+        """Find what a node writes: from ONNX, from a rule, from the file, and what was given goes before all."""
+        why = ""
+        if not custom:
+            why = self.tensors.infer(node)
+        elif shapes := written_shapes(node.op_type, call):
+            kind = FLOAT if node.op_type in FLOATS else self.tensors.kind(call.names[0])
+            for output, shape in zip(node.output, shapes, strict=False):
+                if shape is not None:
+                    self.tensors.set(output, shape, kind)
+        elif call.kind != node.op_type:
+            why = self.tensors.infer(_plain(node, call))
+        for output in node.output:
+            if output in self.given:
+                kind = self.tensors.kind(output) or _kind(self.said.get(output))
+                self.tensors.set(output, self.given[output], kind)
+            elif self.tensors.shape(output) is None and output in self.said:
+                inferred = self.tensors.types.pop(output, None)
+                self.tensors.types[output] = self.said[output]
+                if self.tensors.shape(output) is None and inferred is not None:
+                    self.tensors.types[output] = inferred
+        return why
+
+    def _is_needed(self, output: str) -> bool:
+        return self.reads[output] > 0 or self.tensors.shape(output) is not None
+
+    def _known(self, tensor: str, name: str) -> Value | Weight | None:
         if tensor not in self.known:
-            raise GraphError(f"{self.path}: node {name!r} reads {tensor!r}, which nothing before it writes")
+            raise GraphError(f"node {name!r} reads {tensor!r}, which nothing before it writes")
         return self.known[tensor]
 
-    def _outputs(self, draft: Draft, names: list[str], node: str) -> None:
-        written = [name for name in names if name]
+    def _outputs(self, draft: Draft, written: list[str], node: str) -> None:
         if again := [name for name in written if name in self.known]:
             raise GraphError(f"{self.path}: node {node!r} writes {again[0]!r}, which was written before")
-        draft.outputs = [self.shapes[name] for name in written]
-        draft.itemsize = _itemsize(self.kinds.get(written[0], 1))
+        draft.outputs = [self.tensors.shape(name) or () for name in written]
+        draft.itemsize = self.tensors.itemsize(written[0]) if written else 4
         self.known |= {name: Value(draft, place) for place, name in enumerate(written)}
 
-    def _weight(self, name: str, held: Any) -> None:
-        """Remember an initializer or the value of a Constant node; single numbers are read, they may be bounds."""
+    def _identity(self, node: onnx.NodeProto, value: Value) -> None:
+        """The same numbers; behind a quantiser that alone reads them they are written as it says."""
+        narrow = node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") and value.draft.type != "input"
+        if narrow and self.reads[node.input[0]] == 1 and len(value.draft.outputs) == 1:
+            value.draft.itemsize = self.tensors.itemsize(node.output[0])
+        self.known[node.output[0]] = value
+        for output in node.output[1:]:  # scales and zero points, masks
+            self.known[output] = Weight(output, self.tensors.shape(output) or (), 4, learnt=False)
+
+    def _branch(self, node: onnx.NodeProto, name: str) -> None:
+        """Read the branch of an ``If`` whose condition is a constant."""
+        condition = self.tensors.values.get(node.input[0])
+        if condition is None:
+            raise GraphError(f"node {name!r} (If): control flow that depends on data has no operation graph; export "
+                             "the network without it")  # fmt: skip
+        wanted = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+        graph = next(attribute.g for attribute in node.attribute if attribute.name == wanted)
+        self._stored(graph)
+        self._walk(graph)
+        for output, value in zip(node.output, graph.output, strict=True):
+            self.known[output] = self._known(value.name, name)
+            if value.name in self.tensors.types:
+                self.tensors.types[output] = self.tensors.types[value.name]
+            if value.name in self.tensors.values:
+                self.tensors.values[output] = self.tensors.values[value.name]
+
+    def _weight(self, name: str, tensor: onnx.TensorProto) -> None:
+        """Remember a tensor of the file."""
+        if wrong := damage_of(tensor):
+            raise GraphError(f"{self.path}: the weight {name!r} {wrong}")
+        if isinstance(self.known.get(name), Weight):
+            raise GraphError(f"{self.path}: there are two weights called {name!r}")
+        self.tensors.store(name, tensor)
+        learnt = is_floating(tensor.data_type) and not (name in self.added and is_mask(tensor))
+        self.known[name] = Weight(name, tuple(tensor.dims), self.tensors.itemsize(name), learnt)
+
+    def _sparse(self, name: str, sparse: onnx.SparseTensorProto) -> None:
+        """Remember a tensor of which only some numbers are stored."""
+        for part in (sparse.values, sparse.indices):
+            if wrong := damage_of(part) or (any(size < 0 for size in sparse.dims) and "has a negative size"):
+                raise GraphError(f"{self.path}: the sparse weight {name!r} {wrong}")
+        kind, held = sparse.values.data_type, math.prod(sparse.values.dims)
+        self.tensors.set(name, tuple(sparse.dims), kind)
+        self.known[name] = Weight(name, tuple(sparse.dims), bits_of(kind) / 8, is_floating(kind), (held,))
+
+    def _constant(self, node: onnx.NodeProto) -> None:
+        """Remember the value of a Constant node, of whichever form."""
         import numpy as np
-        import onnx
 
-        tensor = held if isinstance(held, onnx.TensorProto) else held.get("value")
-        if isinstance(tensor, onnx.TensorProto):
-            shape, kind = tuple(tensor.dims), tensor.data_type
-            if math.prod(shape) <= 8 and tensor.data_location != onnx.TensorProto.EXTERNAL:
-                self.scalars[name] = onnx.numpy_helper.to_array(tensor)
+        (key, held), *_ = _attributes(node).items()
+        name = node.output[0]
+        if key == "sparse_value":
+            self._sparse(name, held)
+        elif key == "value":
+            self._weight(name, held)
         else:
-            self.scalars[name] = np.asarray(next(iter(held.values()), 0))
-            shape, kind = self.scalars[name].shape, 1 if self.scalars[name].dtype.kind == "f" else 7
-        floating = kind in (1, 10, 11, 16)
-        self.known[name] = (Weight(name, shape, _itemsize(kind), floating),)
+            floats = key.startswith("value_float")
+            value = np.asarray(held, dtype=np.float32 if floats else np.int64 if "int" in key else object)
+            if value.dtype == object:
+                self.tensors.set(name, value.shape, STRING)
+            else:
+                self.tensors.set_value(name, value)
+            self.known[name] = Weight(name, value.shape, self.tensors.itemsize(name), floats)
 
-    def _derived(self, output: str, node: onnx.NodeProto, weights: list[Weight]) -> tuple[Weight, ...]:
-        """What is computed from weights alone: a copy is a weight of its own, the rest is what it is made of."""
-        if node.op_type == "Identity" and node.input[0] in self.scalars:
-            self.scalars[output] = self.scalars[node.input[0]]
-        copied = node.op_type == "Identity" and len(weights) == 1  # exporters write equal biases as copies of one
-        shape = self.shapes.get(output, ())
-        if copied:
-            return (Weight(output, weights[0].shape, weights[0].itemsize, weights[0].learnt),)
-        if len(weights) == 1 or (weights and node.op_type == "Transpose"):
-            return (Weight(weights[0].key, shape or weights[0].shape, weights[0].itemsize, weights[0].learnt),)
-        return tuple(weights)
+    def _constants(self, node: onnx.NodeProto, call: Call) -> None:
+        """What is computed from weights alone, or from shapes."""
+        weights = [value for value in call.inputs if isinstance(value, Weight)]
+        measured = node.op_type in SHAPE_ONLY and any(isinstance(value, Value) for value in call.inputs)
+        measured = measured or any(name in self.measured for name in node.input)
+        if call.kind == "DequantizeLinear":
+            weights = [replace(weights[0], learnt=True)]
+        elif call.kind in ("QuantizeLinear", "DynamicQuantizeLinear"):
+            weights = weights[:1]
+        for output in node.output:
+            if measured:
+                self.measured.add(output)
+            shape = self.tensors.shape(output)
+            if shape is None:
+                shape = weights[0].shape if weights else ()
+            self.known[output] = self._derived(output, call.kind, shape, weights, measured)
 
-    def _refuse(self, name: str, what: str, output: str) -> None:
-        reader = self.readers.get(output)
-        example = "(1, 64)" if reader and reader.op_type in ("Gemm", "MatMul") else "(1, 64, 56, 56)"
-        raise GraphError(
-            f"{self.path}: node {name!r} ({what}): the shape of its output {output!r} is not known; give it, for "
-            f"example shapes={{{output!r}: {example}}}"
-        )
+    def _derived(self, output: str, kind: str, shape: Shape, weights: list[Weight], measured: bool) -> Weight:
+        size = self.tensors.itemsize(output)
+        learnt = [weight for weight in weights if weight.learnt and weight.numel > 1]
+        floating = is_floating(self.tensors.kind(output))
+        if kind == "Cast" and floating and weights and weights[0].itemsize <= 1 and weights[0].numel > 1:
+            learnt = [replace(weights[0], learnt=True)]  # whole numbers of eight bits: a quantised weight
+        first = learnt[0] if learnt else weights[0] if weights else None
+        # exporters write equal biases as copies of one
+        copied = kind == "Identity" and first is not None and len(first.shape) < 2
+        if first is not None and len(learnt) < 2 and kind in REARRANGED and not copied:
+            narrow = min(size, first.itemsize) if kind not in ("Transpose", "Reshape") else first.itemsize
+            return replace(first, shape=shape, itemsize=narrow)
+        if first is not None and len(learnt) < 2 and kind == "Expand":
+            return replace(first, shape=shape, held=first.in_memory)
+        if copied or kind == "ConstantOfShape":
+            return Weight(output, shape, size, floating and not measured)
+        parts = tuple(dict.fromkeys(part for weight in learnt for part in weight.stored))
+        return Weight(output, shape, size, bool(parts), computed_from=parts)
 
-
-def _fill(draft: Draft, node: onnx.NodeProto, attributes: dict[str, Any], inputs: list[Any], read: _Reader) -> bool:
-    """Say what a node is, and its numbers; False where it does nothing to its input."""
-    kind, x, scalars = node.op_type, draft.inputs[0].shape, read.scalars
-    if kind in ("Conv", "ConvTranspose"):
-        weight = inputs[1].shape if isinstance(inputs[1], Value) else read.shapes.get(node.input[1], inputs[1][0].shape)
-        taken = (
-            weight[:1] if kind == "ConvTranspose" else tuple(size * attributes.get("group", 1) for size in weight[1:2])
-        )
-        if len(weight) != len(x) or taken != x[1:2]:
-            raise GraphError(f"{read.path}: node {draft.name!r} ({kind}): its input has the shape {x}, its weights "
-                             f"{weight}, which accept {taken[0] if taken else 'no'} channels")  # fmt: skip
-        convolution(draft, weight, len(inputs) > 2 and inputs[2] != (), transposed=kind == "ConvTranspose")
-        _window(draft, attributes, weight[2:])
-        draft.groups = int(attributes.get("group", 1))
-    elif kind == "Gemm":
-        if isinstance(inputs[1], Value):
-            matmul(draft)
-        else:
-            linear(draft, x[0 if attributes.get("transA") else -1], len(inputs) > 2)
-    elif kind == "MatMul":
-        by_weight = isinstance(inputs[0], Value) and len(draft.inputs) == 1 and len(draft.weights[0].shape) == 2
-        matmul(draft)
-        if by_weight:
-            linear(draft, x[-1], False)
-    elif kind in TYPES:
-        draft.type = TYPES[kind]
-        draft.macs = None if draft.type in ("rnn", "attention") else 0
-        if draft.type in ("max_pool", "avg_pool"):
-            _window(draft, attributes, tuple(attributes["kernel_shape"]))
-        elif draft.type in ("global_avg_pool", "global_max_pool"):
-            draft.kernel = x[2:]
-        elif draft.type == "reduce":
-            _reduction(draft, kind, node, attributes, scalars)
-        elif draft.type == "clip":
-            draft.type = clipping(*_bounds(node, attributes, scalars))
-        elif draft.type == "gather" and not isinstance(inputs[0], Value):
-            draft.type = "embedding"
-        elif draft.type == "batch_norm":
-            draft.weights[2:] = [Weight(w.key, w.shape, w.itemsize, False) for w in draft.weights[2:]]
-        return draft.type != "alias" or draft.outputs[0] != x
-    elif kind == "Einsum":
-        draft.type = "matmul"
-    return True
+    def _refuse(self, node: onnx.NodeProto, name: str, output: str, custom: bool, why: str) -> None:
+        what = f"custom operator {node.domain}::{node.op_type}" if custom else node.op_type
+        held = self.tensors.types.get(output)
+        of = held.WhichOneof("value") if held is not None else None
+        if of not in ("tensor_type", None):
+            raise GraphError(f"node {name!r} ({what}): its output {output!r} is no tensor but of the kind "
+                             f"{str(of).removesuffix('_type')}; export the network without it")  # fmt: skip
+        reader = next((reader for reader in self.nodes if output in reader.input), None)
+        example = "(1, 64)" if reader is not None and reader.op_type in ("Gemm", "MatMul") else "(1, 64, 56, 56)"
+        said = f" ({why})" if why else ""
+        raise GraphError(f"node {name!r} ({what}): the shape of its output {output!r} is not known{said}; give it, for "
+                         f"example shapes={{{output!r}: {example}}}")  # fmt: skip
 
 
-def _window(draft: Draft, attributes: dict[str, Any], kernel: Shape) -> None:
-    dims = len(kernel)
-    draft.kernel = kernel
-    draft.stride = tuple(attributes.get("strides", (1,) * dims))
-    draft.dilation = tuple(attributes.get("dilations", (1,) * dims))
-    pads = attributes.get("pads", (0,) * 2 * dims)
-    draft.padding = tuple(zip(pads[:dims], pads[dims:], strict=True))
-    how = attributes.get("auto_pad", "NOTSET")
-    if how in ("SAME_UPPER", "SAME_LOWER") and draft.type != "conv_transpose":
-        sizes = zip(draft.inputs[0].shape[2:], draft.outputs[0][2:], kernel, draft.stride, draft.dilation, strict=True)
-        total = [max(0, (after - 1) * s + d * (k - 1) + 1 - before) for before, after, k, s, d in sizes]
-        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-        draft.padding = tuple(zip(less, more, strict=True) if how == "SAME_UPPER" else zip(more, less, strict=True))
+def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _all_graphs(inner)
 
 
-def _reduction(draft: Draft, kind: str, node: onnx.NodeProto, attributes: dict[str, Any], scalars: Any) -> None:
-    """A mean or maximum over all positions of a map is a global pool."""
-    x = draft.inputs[0].shape
-    axes = attributes.get("axes")
-    if axes is None and len(node.input) > 1 and node.input[1] in scalars:
-        axes = scalars[node.input[1]].reshape(-1).tolist()
-    over = {int(axis) % len(x) for axis in axes or ()}
-    if kind in ("ReduceMean", "ReduceMax") and len(x) >= 3 and over == set(range(2, len(x))):
-        draft.type = "global_avg_pool" if kind == "ReduceMean" else "global_max_pool"
-        draft.kernel = x[2:]
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    return (node for inner in _all_graphs(graph) for node in inner.node)
 
 
-def _bounds(node: onnx.NodeProto, attributes: dict[str, Any], scalars: Any) -> tuple[float | None, float | None]:
-    found: list[float | None] = []
-    for place, key in enumerate(("min", "max"), start=1):
-        name = node.input[place] if len(node.input) > place else ""
-        value = scalars.get(name) if name else attributes.get(key)
-        found.append(None if value is None else float(value))
-    # files of old opsets say "no bound" with the largest number there is
-    return found[0], None if found[1] is not None and found[1] > 3e38 else found[1]
+def _plain(node: onnx.NodeProto, call: Call) -> onnx.NodeProto:
+    """A node of ONNX Runtime as the ONNX operator that it is, without attributes of its own."""
+    import onnx
+
+    known = onnx.defs.get_schema(call.kind).attributes
+    kept = [attribute for attribute in node.attribute if attribute.name in known]
+    return onnx.NodeProto(op_type=call.kind, input=call.names, output=node.output[:1], attribute=kept)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -358,44 +420,20 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return found
 
 
-def _inferred(graph: onnx.GraphProto) -> tuple[dict[str, Shape], dict[str, int]]:
-    """Tensors whose shapes are fully known, and the element types of all."""
-    shapes, kinds = {}, {}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kinds[value.name] = value.type.tensor_type.elem_type
-        if _open(value) is None:
-            shapes[value.name] = _sizes(value)
-    return shapes, kinds
-
-
-def _sizes(value: onnx.ValueInfoProto) -> Shape:
-    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-
-
-def _open(value: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:
-    """A shape that is not fully known, its unknown sizes as names; None where all is known."""
+def _said(value: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:
+    """The shape that a file says, its open sizes as names; None where it does not even say the rank."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
-        return ()
-    if all(dim.HasField("dim_value") for dim in tensor.shape.dim):
         return None
     return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
 
 
-def _words(shape: tuple[int | str, ...]) -> str:
-    return f"({', '.join(map(str, shape))})" if shape else "(not even its rank is said)"
+def _words(shape: Sequence[int | str] | None) -> str:
+    return f"({', '.join(map(str, shape))})" if shape is not None else "(not even its rank is said)"
 
 
-def _set(value: onnx.ValueInfoProto, shape: Shape) -> None:
-    import onnx
-
-    value.type.CopyFrom(onnx.helper.make_tensor_type_proto(value.type.tensor_type.elem_type, shape))
-
-
-def _itemsize(kind: int) -> int:
-    import onnx
-
-    return int(onnx.helper.tensor_dtype_to_np_dtype(kind or 1).itemsize)
+def _kind(said: onnx.TypeProto | None) -> int:
+    return said.tensor_type.elem_type if said is not None else 0
 
 
 def _module(node: onnx.NodeProto) -> str:

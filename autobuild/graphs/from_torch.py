@@ -1,85 +1,56 @@
-"""A PyTorch network as an operation graph: ``torch.export`` traces it, a table says what its operators are.
-
-The exported program is read before decomposition: core ATen has ``silu`` as sigmoid and product and ``linear`` as a
-transposition and a product, which says less than the network does. Nothing is computed, only shapes are.
-"""
+"""A PyTorch network as an operation graph: its exported program, read node by node."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import GraphError
-from autobuild.graphs.drafts import Draft, Value, Weight, clipping, convolution, finish, linear, matmul
+from autobuild.graphs.drafts import Draft, Value, Weight, finish
 from autobuild.graphs.operations import OperationGraph, Shape
-from autobuild.graphs.torch_axes import fill_axes
+from autobuild.graphs.torch_axes import joined
+from autobuild.graphs.torch_operators import (
+    COPIES,
+    FILLS,
+    FIRST_ONLY,
+    IDENTITIES,
+    ORDERS,
+    PRODUCTS,
+    RANDOM,
+    REPEATS,
+    TYPES,
+    fill,
+    is_pointwise,
+    operator_name,
+    product,
+)
+from autobuild.graphs.torch_program import Example, line_of, program_of, writes
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# ATen names without overload; a trailing underscore (in place) is cut off.
-TYPES = {
-    **{name: name for name in (
-        "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "silu", "gelu", "mish", "tanh", "softplus", "softmax",
-        "batch_norm", "layer_norm", "group_norm", "embedding", "add", "sub", "mul", "div", "pad", "gather",
-    )},
-    "_prelu_kernel": "prelu", "selu": "elu", "celu": "elu", "hardsigmoid": "hard_sigmoid", "hardswish": "hard_swish",
-    "_softmax": "softmax", "log_softmax": "softmax", "_log_softmax": "softmax",
-    "hardtanh": "clip", "clamp": "clip", "clamp_min": "clip", "clamp_max": "clip",
-    "_native_batch_norm_legit_no_training": "batch_norm", "native_layer_norm": "layer_norm", "rms_norm": "layer_norm",
-    "native_group_norm": "group_norm", "instance_norm": "group_norm",
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "rnn"),
-    **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices"), "max_pool"),
-    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), "avg_pool"),
-    **dict.fromkeys((f"adaptive_avg_pool{d}d" for d in (1, 2, 3)), "avg_pool"),
-    **dict.fromkeys((f"adaptive_max_pool{d}d" for d in (1, 2, 3)), "max_pool"),
-    **dict.fromkeys(("cat", "concat", "stack", "hstack", "vstack"), "concat"),
-    **dict.fromkeys(("slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind", "tensor_split"),
-                    "slice"),
-    **dict.fromkeys(("index", "index_select", "take", "masked_select"), "gather"),
-    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), "pad"),
-    **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d",
-                     "upsample_bicubic2d", "upsample_linear1d", "upsample_trilinear3d", "_upsample_nearest_exact2d",
-                     "grid_sampler", "grid_sampler_2d"), "resize"),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "var", "std", "norm",
-                     "linalg_vector_norm", "cumsum", "topk", "any", "all", "logsumexp"), "reduce"),
-    **dict.fromkeys(("transpose", "permute", "t", "numpy_T", "movedim", "swapaxes", "roll", "flip", "pixel_shuffle",
-                     "pixel_unshuffle", "channel_shuffle", "repeat", "unfold", "im2col"), "transpose"),
-    **dict.fromkeys(("to", "_to_copy", "type_as"), "cast"),
-    **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as",
-                     "view_as", "_unsafe_view", "ravel"), "alias"),
-    **dict.fromkeys(("abs", "exp", "log", "sqrt", "rsqrt", "pow", "neg", "reciprocal", "sin", "cos", "erf", "square",
-                     "where", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-                     "logical_not", "bitwise_and", "bitwise_or", "bitwise_not", "floor", "ceil", "round", "rsub",
-                     "floor_divide", "remainder", "masked_fill", "sign", "log1p", "expm1", "log_sigmoid", "lerp",
-                     "addcmul", "addcdiv", "atan2", "tril", "triu", "softsign", "hardshrink"), "elementwise"),
-}  # fmt: skip
-IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "detach",
-              "clone", "contiguous", "alias", "lift_fresh", "lift_fresh_copy", "identity"}  # fmt: skip
-SHAPE_ONLY = {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
-              "new_full", "new_empty"}  # fmt: skip
-CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
-PRODUCTS = {"matmul", "mm", "bmm", "addmm", "baddbmm", "mv", "einsum"}
-Example = Any  # a tensor, a tuple of tensors, a dict of keyword arguments, or the shape of one picture
+Operand = Value | Weight
 
 
 def from_torch(model: nn.Module, example_input: Example, *, name: str = "", fold: bool = True) -> OperationGraph:
     """Trace a network.
 
+    What does not depend on the input (slices of weights, weight norm, a merged kernel, gates of a parameter) is
+    computed once, ahead: it is no node and has no MACs, and what reads it reads the result's bytes.
+
     Args:
         model: It is traced in evaluation mode and left as it was.
         example_input: One tensor, a tuple of tensors, a dict of keyword arguments, or a shape such as
-            ``(1, 3, 224, 224)``. Only shapes and types matter.
+            ``(1, 3, 224, 224)``, also in place of the tensors of a tuple or dict. Only shapes and types matter.
         name: Of the graph; the class's name by default.
-        fold: Fold batch norms into the convolutions before them, as exporters and compilers do. With ``fold=False``
-            they stay, and the graph's ``params`` equal :func:`autobuild.cost.count_params`.
+        fold: Fold batch norms into the convolutions before them, as exporters and compilers do.
 
     Raises:
-        GraphError: If the network does not run on the example, or torch.export cannot trace it.
+        GraphError: If the network does not run on the example, or cannot be traced: the message names the line of its
+            code and the operator.
     """
     drafts, outputs = traced(model, example_input)
     return finish(drafts, outputs, name or type(model).__name__, fold=fold)
@@ -87,128 +58,205 @@ def from_torch(model: nn.Module, example_input: Example, *, name: str = "", fold
 
 def traced(model: nn.Module, example_input: Example) -> tuple[list[Draft], list[Value]]:
     """The operations of a network before any rule is applied, and its outputs; as :func:`from_torch`."""
-    reader = _Reader(_export(model, example_input))
+    reader = _Reader(program_of(model, example_input), type(model).__name__)
     outputs = reader.run()
     return reader.drafts, outputs
 
 
-def _export(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
-    import torch
-
-    if isinstance(example, list | tuple) and example and all(isinstance(size, int) for size in example):
-        example = torch.zeros(tuple(example))
-    keywords = dict(example) if isinstance(example, Mapping) else {}
-    positional = () if keywords else example if isinstance(example, tuple) else (example,)
-    with _evaluation_mode(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return torch.export.export(model, positional, keywords)
-        except Exception as error:  # tracing runs the user's own code: anything may be raised, and all of it is theirs
-            said = " ".join(str(error).split())[:400]
-            raise GraphError(
-                f"{type(model).__name__} could not be traced on this example input: {type(error).__name__}: {said}. "
-                "torch.export needs an example that the network accepts, and no control flow that depends on data"
-            ) from error
-
-
-@contextlib.contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and attention told as its parts; both are put back."""
-    import torch
-
-    modes = {module: module.training for module in model.modules()}
-    fast: bool = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes.items():
-            module.training = mode
-
-
 class _Reader:
-    """Walks an exported program. What a graph's node is: a value, several, a set of weights, or a plain constant."""
+    """Walks an exported program. What a node of it is: a value, a weight, several of these, or a plain constant."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
-        self.program = program
+    def __init__(self, program: torch.export.ExportedProgram, name: str) -> None:
+        self.program, self.name = program, name
         self.drafts: list[Draft] = []
-        self.constants = 0
+        self.known: dict[Any, Any] = {}
+        self.same: dict[Any, Any] = {}  # what an in-place operator returns -> the tensor that it wrote into
+        self.computed: dict[Any, str] = {}  # how a weight is computed -> what it is called
 
     def run(self) -> list[Value]:
         signature = self.program.graph_signature
         learnt, buffers = signature.inputs_to_parameters, {**signature.inputs_to_buffers}
         buffers |= signature.inputs_to_lifted_tensor_constants
-        known: dict[Any, Any] = {}
         shared: dict[int, str] = {}
-        for node in self.program.graph.nodes:
+        graph = self.program.graph
+        for node in graph.nodes:
             if node.op != "placeholder":
                 continue
             if node.name in learnt or node.name in buffers:
                 target = learnt.get(node.name) or buffers[node.name]
                 tensor = self.program.state_dict.get(target, node.meta["val"])
                 key = shared.setdefault(id(tensor), target)
-                known[node] = (Weight(key, tuple(tensor.shape), tensor.element_size(), node.name in learnt),)
+                self.known[node] = Weight(key, tuple(tensor.shape), tensor.element_size(), node.name in learnt)
             elif hasattr(node.meta.get("val"), "shape"):
-                known[node] = self._add(Draft("input", "input", name=node.name), node)
-        return [value for value in _flat(self._walk(self.program.graph_module, known)) if isinstance(value, Value)]
-
-    def _walk(self, graph_module: torch.fx.GraphModule, known: dict[Any, Any]) -> Any:
-        """Read one graph whose inputs are known; returns what its output node holds."""
-        import torch
-
-        result: Any = ()
-        for node in graph_module.graph.nodes:
+                self.known[node] = self._add(Draft("input", "input", name=node.name), node)
+        if all(0 in draft.outputs[0] for draft in self.drafts):
+            raise GraphError(f"{self.name}: the example input has no numbers (its shapes are "
+                             f"{[draft.outputs[0] for draft in self.drafts]}); give one tensor or more")  # fmt: skip
+        for node in graph.nodes:
             if node.op == "get_attr":
-                held = getattr(graph_module, str(node.target), None)
-                known[node] = held if isinstance(held, torch.fx.GraphModule) else self._constant(node)
-            elif node.op == "output":
-                result = _resolve(node.args[0], known)
+                self.known[node] = self._computed(node, "constant", [])
             elif node.op == "call_function":
-                known[node] = self._call(node, known)
-                if known[node] is not None and _in_place(node):
-                    known[node.args[0]] = known[node]  # later readers of the argument read what was written
-        return result
+                self._read(node)
+        return self._outputs()
 
-    def _call(self, node: torch.fx.Node, known: dict[Any, Any]) -> Any:
-        args = [_resolve(arg, known) for arg in node.args]
+    def _outputs(self) -> list[Value]:
+        """What the network returns, then what it writes into its buffers."""
+        node = next(node for node in self.program.graph.nodes if node.op == "output")
+        signature = self.program.graph_signature
+        written = {*signature.buffers_to_mutate, *signature.user_inputs_to_mutate}
+        given, kept = [], []
+        for arg in node.all_input_nodes if not isinstance(node.args[0], list | tuple) else node.args[0]:
+            name = getattr(arg, "name", None)
+            if name not in written or name in signature.user_outputs:
+                given.append(arg)
+            elif name in signature.buffers_to_mutate:
+                kept.append(arg)
+        return [value for value in _flat([self._resolve(given), self._resolve(kept)]) if isinstance(value, Value)]
+
+    def _read(self, node: torch.fx.Node) -> None:
+        """Read one call; whatever goes wrong names it."""
+        try:
+            found = self._call(node)
+        except GraphError as error:
+            raise GraphError(f"{self.name}{_at(node)}: {error}") from error
+        except Exception as error:  # an argument of a form that the tables do not foresee
+            raise GraphError(
+                f"{self.name}{_at(node)}: {node.target} could not be read ({type(error).__name__}: {error})"
+            ) from error
+        self.known[node] = found
+        if found is not None and writes(node):  # later readers of the argument read what was written
+            self.same[node] = self.same.get(node.args[0], node.args[0])
+            self.known[self.same[node]] = found
+
+    def _call(self, node: torch.fx.Node) -> Any:
+        args = [self._resolve(arg) for arg in node.args]
         if getattr(node.target, "__name__", "") == "getitem":
             held, place = args
-            return held[place] if isinstance(held, tuple | list) and not _weights(held) else held
-        base = operator_name(node)
-        if _is_higher_order(node):
-            return self._region(node, args)
-        values = list(_flat([*args, *(_resolve(arg, known) for arg in node.kwargs.values())]))
-        data = [value for value in values if isinstance(value, Value)]
-        if not data or base in SHAPE_ONLY:
-            return tuple(value for value in values if isinstance(value, Weight)) or self._constant(node)
-        if "val" not in node.meta or not _shapes(node):
-            return None
-        if base in IDENTITIES or (base in ("to", "_to_copy") and _same_type(node)):
+            return held[place] if isinstance(held, tuple | list) else held if place == 0 else None
+        keywords = {key: self._resolve(arg) for key, arg in node.kwargs.items()}
+        operands = [value for value in _flat([*args, *keywords.values()]) if isinstance(value, Value | Weight)]
+        data = [value for value in operands if isinstance(value, Value)]
+        base = operator_name(node.target)
+        if _has_regions(node):
+            raise GraphError(f"{node.target}: control flow that depends on data has no operation graph; give graph_of a "
+                             "network without it")  # fmt: skip
+        if base in IDENTITIES and data:
             return data[0]
-        weights = [value for value in values if isinstance(value, Weight)]
-        draft = Draft("other", str(node.target), inputs=data, weights=weights, module=_module(node), macs=None)
+        shapes = _shapes(node)
+        if not shapes:
+            return None
+        named = _named(node, args, keywords)
+        if base in COPIES or (base == "fill" and isinstance(named.get("value"), Value)):
+            return self._copied(node, args[1], shapes[0])
+        if base == "type_as" or (base in ("to", "_to_copy") and _same_type(node)):
+            data, operands = data[:1], operands[:1]
+            if data and _same_type(node):
+                return data[0]
+        if not data or base in FILLS or base in RANDOM or not any(0 not in shape for shape in shapes):
+            self._check_empty(base, data, shapes)
+            return self._computed(node, base, [value for value in operands if isinstance(value, Weight)])
+        if base in ("slice_scatter", "select_scatter"):
+            return self._written(node, base, named)
+        if base in PRODUCTS or (base == "linear" and not isinstance(named["input"], Value)):
+            return self._product(node, base, named, args)
+        weights = [value for value in operands if isinstance(value, Weight)]
+        draft = self._draft("other", node, data, weights)
         made = self._add(draft, node)
-        if _fill(draft, base, args, node):
+        if fill(draft, base, named, is_pointwise(node.target)):
+            if draft.type in FIRST_ONLY:
+                draft.outputs = draft.outputs[:1]
             return made
         self.drafts.pop()
         return data[0]
 
-    def _region(self, node: torch.fx.Node, args: list[Any]) -> Any:
-        """Regions that only switch gradients or precision are read through; real control flow is refused."""
-        import torch
+    def _check_empty(self, base: str, data: list[Value], shapes: list[Shape]) -> None:
+        if data and base.startswith(("conv", "max_pool", "avg_pool")) and 0 not in data[0].shape:
+            raise GraphError(f"{base}: its window does not fit into an input of the shape {data[0].shape}: the output "
+                             f"would be empty, {shapes[0]}")  # fmt: skip
 
-        inner = next((arg for arg in args if isinstance(arg, torch.fx.GraphModule)), None)
-        wraps = str(node.target).startswith(("wrap_with_set_grad_enabled", "wrap_with_autocast"))
-        if inner is None or not wraps:
-            if not _shapes(node):
-                return None
-            raise GraphError(f"node {node.name!r} ({node.target}) in module {_module(node)!r}: control flow that "
-                             "depends on data has no operation graph; give graph_of a network without it")  # fmt: skip
-        given = args[args.index(inner) + 1 :]
-        inputs = [n for n in inner.graph.nodes if n.op == "placeholder"]
-        return tuple(_outputs(self._walk(inner, dict(zip(inputs, given, strict=True)))))
+    def _product(self, node: torch.fx.Node, base: str, named: dict[str, Any], args: list[Any]) -> Any:
+        """A product, and what is added to it."""
+        left, right = (args[place] for place in PRODUCTS.get(base, (0, 1)))
+        if base == "linear":  # a layer whose weight is data
+            right = self._moved(node, right, (1, 0), right.shape[::-1])
+        factors = [left, right]
+        draft = self._draft("matmul", node, [v for v in factors if isinstance(v, Value)],
+                            [v for v in factors if isinstance(v, Weight)])  # fmt: skip
+        made = self._add(draft, node)
+        product(draft, left, right)
+        addend = named.get("bias") if base == "linear" else args[0] if base.startswith(("addm", "baddbmm")) else None
+        if not isinstance(addend, Value | Weight):
+            return made
+        if draft.type == "linear" and isinstance(addend, Weight) and addend.shape == draft.outputs[0][-1:]:
+            draft.weights.append(addend)
+            draft.bias = True
+            return made
+        values = [value for value in (addend, made) if isinstance(value, Value)]
+        added = self._draft("add", node, values, [addend] if isinstance(addend, Weight) else [])
+        added.macs = 0
+        return self._add(added, node)
+
+    def _written(self, node: torch.fx.Node, base: str, named: dict[str, Any]) -> Any:
+        """A tensor of which a part is written: what is left before it, the part, and what is left behind it."""
+        whole, part = (named[key] for key in (("input", "src") if "input" in named else ("self", "src")))
+        axis = int(named.get("dim", 0)) % len(whole.shape)
+        size = whole.shape[axis]
+        if base == "select_scatter":
+            start = int(named["index"]) % size
+            stop, step = start + 1, 1
+        else:
+            start, stop, step = slice(named.get("start"), named.get("end"), named.get("step", 1)).indices(size)
+        if step != 1:
+            draft = self._draft("gather", node, [v for v in (whole, part) if isinstance(v, Value)],
+                                [v for v in (whole, part) if isinstance(v, Weight)])  # fmt: skip
+            draft.macs = 0
+            return self._add(draft, node)
+        if (start, stop) == (0, size) and isinstance(part, Value) and part.shape == whole.shape:
+            return part
+        parts = [self._cut(node, whole, axis, 0, start), part, self._cut(node, whole, axis, stop, size)]
+        places = [place for place in range(3) if parts[place] is not None]
+        sizes = [(start, stop - start, size - stop)[place] for place in places]
+        kept = [parts[place] for place in places]
+        draft = self._draft("concat", node, [v for v in kept if isinstance(v, Value)],
+                            [v for v in kept if isinstance(v, Weight)])  # fmt: skip
+        draft.macs = 0
+        draft.axes, draft.spans = joined(whole.shape, axis, sizes, [isinstance(v, Value) for v in kept])
+        return self._add(draft, node)
+
+    def _cut(self, node: torch.fx.Node, whole: Operand, axis: int, start: int, stop: int) -> Operand | None:
+        """A part of a tensor; None of nothing."""
+        if start >= stop:
+            return None
+        shape = (*whole.shape[:axis], stop - start, *whole.shape[axis + 1 :])
+        if isinstance(whole, Weight):
+            how = ("slice", whole.key, axis, start, stop)
+            return _repeated(self._named_weight(how, "slice", [whole], shape, whole.itemsize), whole)
+        draft = self._draft("slice", node, [whole], [])
+        draft.macs, draft.axes, draft.spans = 0, (axis,), (((start, stop, 1),),)
+        return self._append(draft, shape, node)
+
+    def _moved(self, node: torch.fx.Node, value: Value, order: Shape, shape: Shape) -> Value:
+        draft = self._draft("transpose", node, [value], [])
+        draft.macs, draft.axes = 0, order
+        return self._append(draft, shape, node)
+
+    def _copied(self, node: torch.fx.Node, source: Any, shape: Shape) -> Any:
+        """What a copy leaves of its target: shape and type."""
+        if isinstance(source, Weight):
+            return self._computed(node, "expand", [source])
+        if not isinstance(source, Value) or (source.shape == shape and source.draft.itemsize == _itemsize(node)):
+            return source if isinstance(source, Value) else self._computed(node, "fill", [])
+        draft = self._draft("alias" if source.shape != shape else "cast", node, [source], [])
+        draft.macs = 0
+        return self._add(draft, node)
+
+    def _draft(self, kind: str, node: torch.fx.Node, data: list[Value], weights: list[Weight]) -> Draft:
+        return Draft(kind, str(node.target), inputs=list(data), weights=weights, module=_module(node), macs=None)
+
+    def _append(self, draft: Draft, shape: Shape, node: torch.fx.Node) -> Value:
+        draft.outputs, draft.itemsize = [shape], _itemsize(node)
+        self.drafts.append(draft)
+        return Value(draft)
 
     def _add(self, draft: Draft, node: torch.fx.Node) -> Any:
         draft.outputs = _shapes(node)
@@ -217,164 +265,92 @@ class _Reader:
         many = isinstance(node.meta["val"], tuple | list)
         return tuple(Value(draft, i) for i in range(len(draft.outputs))) if many else Value(draft)
 
-    def _constant(self, node: torch.fx.Node) -> tuple[Weight, ...]:
-        self.constants += 1
+    def _computed(self, node: torch.fx.Node, base: str, weights: list[Weight]) -> Any:
+        """What does not depend on the input: computed ahead from weights, or a constant."""
         shapes = _shapes(node)
-        shape = shapes[0] if shapes else ()
-        return (Weight(f"constant {self.constants}", shape, _itemsize(node), learnt=False),) if shapes else ()
+        many = isinstance(node.meta.get("val"), tuple | list)
+        if not shapes:
+            return None
+        only = weights[0] if len(weights) == 1 and not many and weights[0].itemsize == _itemsize(node) else None
+        moved = base in ORDERS or TYPES.get(base) in ("alias", "slice") or base in IDENTITIES | COPIES
+        if only and base in REPEATS:
+            return replace(only, shape=shapes[0], held=only.in_memory)
+        if only and moved and math.prod(shapes[0]) == math.prod(only.shape):  # the same numbers
+            return replace(only, shape=shapes[0])
+        unique = node.name if base in RANDOM or node.op == "get_attr" else ""
+        how = (str(node.target), repr(_keyed([self._resolve(a) for a in node.args])),
+               repr(_keyed({k: self._resolve(v) for k, v in node.kwargs.items()})), unique)  # fmt: skip
+        made = tuple(
+            self._named_weight((*how, place), base, weights, shape, _itemsize(node))
+            for place, shape in enumerate(shapes)
+        )
+        return made if many else _repeated(made[0], only) if only and moved else made[0]
+
+    def _named_weight(self, how: tuple[Any, ...], base: str, weights: list[Weight], shape: Shape,
+                      itemsize: int) -> Weight:  # fmt: skip
+        """A weight that is computed in some way; the same for the same way."""
+        stored = {part.key: part for weight in weights for part in weight.stored}
+        key = self.computed.setdefault(how, f"{base} {len(self.computed) + 1} of {next(iter(stored), 'constants')}")
+        learnt = any(part.learnt for part in stored.values())
+        sources = tuple(stored.values())
+        if base in FILLS or (base in ("full", "zeros", "ones", "empty") and not weights):
+            return Weight(key, shape, itemsize, False, (1,), sources)  # one number, wherever it is read
+        return Weight(key, shape, itemsize, learnt, None, sources)
+
+    def _resolve(self, arg: Any) -> Any:
+        import torch
+
+        if isinstance(arg, torch.fx.Node):
+            return self.known.get(self.same.get(arg, arg))
+        if isinstance(arg, list | tuple):
+            return [self._resolve(item) for item in arg]
+        return arg
 
 
-def _fill(draft: Draft, base: str, args: list[Any], node: torch.fx.Node) -> bool:
-    """Say what an operator is, and its numbers; False where it does nothing to its input."""
-    named = _named(node, args)
-    x = draft.inputs[0].shape
-    if base in CONVOLUTIONS:
-        _convolution(draft, base, named)
-    elif base == "linear":
-        linear(draft, x[-1], named.get("bias") is not None)
-    elif base in PRODUCTS:
-        _product(draft, base, named)
-    elif base == "scaled_dot_product_attention":
-        draft.type = "attention"
-        keys, read = draft.inputs[1].shape, draft.inputs[2].shape
-        draft.macs = math.prod(draft.outputs[0][:-1]) * keys[-2] * (x[-1] + read[-1])
-    elif base.startswith("adaptive_"):
-        return _adaptive(draft, base, x)
-    elif base in TYPES:
-        draft.type = TYPES[base]
-        draft.macs = None if draft.type == "rnn" else 0
-        if draft.type in ("max_pool", "avg_pool"):
-            _window(draft, named, len(x) - 2 if len(x) > 2 else 1)
-        elif draft.type == "reduce":
-            _reduction(draft, base, named, x)
-        elif draft.type == "clip" and base != "clamp_max":
-            draft.type = clipping(_number(named, 1), _number(named, 2))
-        else:
-            fill_axes(draft, base, named)
-        return draft.type != "alias" or draft.outputs[0] != x
-    return True
+def _repeated(part: Weight, whole: Weight) -> Weight:
+    """A part of a weight that is held as fewer numbers than the part has."""
+    few = whole.held is not None and math.prod(whole.held) < part.numel
+    return replace(part, held=whole.held) if few else part
 
 
-def _convolution(draft: Draft, base: str, named: dict[str, Any]) -> None:
-    weight = named["weight"]
-    shape = weight[0].shape if _weights(weight) else weight.shape
-    dims = len(shape) - 2
-    transposed = bool(named.get("transposed")) or "transpose" in base
-    convolution(draft, shape, named.get("bias") is not None, transposed=transposed)
-    draft.stride = _per_dim(named.get("stride", 1), dims)
-    draft.dilation = _per_dim(named.get("dilation", 1), dims)
-    draft.groups = int(named.get("groups", 1))
-    padding = named.get("padding", 0)
-    if padding == "same":
-        total = [d * (k - 1) for d, k in zip(draft.dilation, draft.kernel or (), strict=True)]
-        draft.padding = tuple((t // 2, t - t // 2) for t in total)
-    else:
-        draft.padding = tuple((p, p) for p in _per_dim(0 if padding == "valid" else padding, dims))
-
-
-def _product(draft: Draft, base: str, named: dict[str, Any]) -> None:
-    if base == "einsum":
-        draft.type, draft.macs = "matmul", None  # its products depend on the equation
-        return
-    matmul(draft)
-    by_weight = len(draft.inputs) == 1 and bool(draft.weights)
-    if base == "addmm" and by_weight:
-        linear(draft, draft.inputs[0].shape[-1], True)
-    elif by_weight and len(draft.weights[0].shape) == 2:
-        linear(draft, draft.inputs[0].shape[-1], False)
-    elif base == "baddbmm" and len(draft.inputs) == 3:
-        draft.macs = math.prod(draft.outputs[0]) * draft.inputs[1].shape[-1]
-
-
-def _window(draft: Draft, named: dict[str, Any], dims: int) -> None:
-    draft.kernel = _per_dim(named["kernel_size"], dims)
-    draft.stride = _per_dim(named.get("stride") or draft.kernel, dims)
-    draft.dilation = _per_dim(named.get("dilation", 1), dims)
-    draft.padding = tuple((p, p) for p in _per_dim(named.get("padding", 0), dims))
-
-
-def _adaptive(draft: Draft, base: str, x: Shape) -> bool:
-    """An adaptive pool is one of fixed windows where the sizes divide; over windows of one position it is nothing."""
-    draft.type, draft.macs = TYPES[base], 0
-    wanted = draft.outputs[0][2:]
-    if wanted == x[2:]:
-        return False
-    if all(size % out == 0 for size, out in zip(x[2:], wanted, strict=True)):
-        draft.kernel = draft.stride = tuple(size // out for size, out in zip(x[2:], wanted, strict=True))
-        draft.dilation = (1,) * len(wanted)
-        draft.padding = ((0, 0),) * len(wanted)
-    return True
-
-
-def _reduction(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> None:
-    """A mean or maximum over all positions of a map is a global pool."""
-    fill_axes(draft, base, named)
-    over = named.get("dim")
-    dims = {d % len(x) for d in ([over] if isinstance(over, int) else over or ())}
-    if base in ("mean", "amax") and len(x) >= 3 and dims == set(range(2, len(x))):
-        draft.type = "global_avg_pool" if base == "mean" else "global_max_pool"
-        draft.kernel = x[2:]
-
-
-def operator_name(node: torch.fx.Node) -> str:
-    """``aten.add_.Tensor`` -> ``add``."""
-    parts = str(node.target).split(".")
-    name = parts[1] if len(parts) > 1 else parts[0]
-    return name if name.startswith("__") else name.rstrip("_")
-
-
-def _named(node: torch.fx.Node, args: list[Any]) -> dict[str, Any]:
+def _named(node: torch.fx.Node, args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
     """Arguments by the names of the operator's schema, and by their place."""
     schema = getattr(node.target, "_schema", None)
     names = [argument.name for argument in schema.arguments] if schema else []
-    named = dict(zip(names, args, strict=False)) | dict(node.kwargs)
+    named = dict(zip(names, args, strict=False)) | keywords
     return named | {str(place): value for place, value in enumerate(args)} | {
-        str(names.index(key)): value for key, value in node.kwargs.items() if key in names
+        str(names.index(key)): value for key, value in keywords.items() if key in names
     }  # fmt: skip
 
 
-def _number(named: dict[str, Any], place: int) -> Any:
-    """A bound of clamp or hardtanh, which have them at the same place; None where it is open or a tensor."""
-    value = named.get(str(place))
-    return value if isinstance(value, int | float) else None
-
-
-def _per_dim(value: Any, dims: int) -> Shape:
-    sizes = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
-    return sizes * dims if len(sizes) == 1 else sizes
-
-
-def _resolve(arg: Any, known: dict[Any, Any]) -> Any:
-    import torch
-
-    if isinstance(arg, torch.fx.Node):
-        return known.get(arg)
-    if isinstance(arg, list | tuple):
-        return [_resolve(item, known) for item in arg]
-    return arg
+def _keyed(value: Any) -> Any:
+    """Arguments with weights by what they are called."""
+    if isinstance(value, Weight):
+        return ("weight", value.key, value.shape)
+    if isinstance(value, dict):
+        return {key: _keyed(item) for key, item in value.items()}
+    return [_keyed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _flat(value: Any) -> Iterator[Any]:
     if isinstance(value, list | tuple):
         for item in value:
             yield from _flat(item)
+    elif isinstance(value, dict):
+        yield from _flat(list(value.values()))
     else:
         yield value
 
 
-def _outputs(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _weights(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(isinstance(item, Weight) for item in value)
-
-
 def _shapes(node: torch.fx.Node) -> list[Shape]:
+    """Shapes of the tensors that come out. Raises GraphError where data decides on one."""
     import torch
 
     tensors = [value for value in _flat(node.meta.get("val")) if isinstance(value, torch.Tensor)]
-    return [tuple(int(size) for size in tensor.shape) for tensor in tensors]
+    if any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape):
+        raise GraphError(f"{node.target}: the shape of its result depends on the values of data; an operation graph "
+                         "needs fixed shapes, give graph_of a network without it")  # fmt: skip
+    return [tuple(tensor.shape) for tensor in tensors]
 
 
 def _itemsize(node: torch.fx.Node) -> int:
@@ -393,13 +369,18 @@ def _module(node: torch.fx.Node) -> str:
     return str(path)
 
 
-def _in_place(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    info = schema.arguments[0].alias_info if schema and schema.arguments else None
-    return bool(info and info.is_write and node.args)
+def _at(node: torch.fx.Node) -> str:
+    """Which line and module a node comes from, for messages."""
+    line, module = line_of(node), _module(node)
+    return (f", {line}" if line else "") + (f", module {module!r}" if module else "")
 
 
-def _is_higher_order(node: torch.fx.Node) -> bool:
+def _has_regions(node: torch.fx.Node) -> bool:
+    """Whether an operator runs other graphs: a branch, a loop."""
     import torch
 
-    return isinstance(node.target, torch._ops.HigherOrderOperator)
+    if not isinstance(node.target, torch._ops.HigherOrderOperator):
+        return False
+    owner = node.graph.owning_module
+    held = [arg for arg in node.all_input_nodes if arg.op == "get_attr"]
+    return any(isinstance(getattr(owner, str(arg.target), None), torch.fx.GraphModule) for arg in held)

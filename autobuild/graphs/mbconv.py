@@ -47,7 +47,7 @@ class MBConvPlan:
         stem: Channels of the 3 x 3 convolution of stride 2 at the start.
         stem_activation: Behind it.
         stages: One for each stage of ``layers``.
-        tail: What follows, in order: ``("conv", channels, bias)`` of 1 x 1, ``("linear", features, True)``,
+        tail: What follows, in order: ``("conv", channels, batch norm)`` of 1 x 1, ``("linear", features, True)``,
             ``("global_avg_pool", 0, False)``, or an activation.
         first: A layer of expand 1 and kernel 3 that every network has before the stages, or None.
         gate: The gate's activation.
@@ -92,8 +92,8 @@ def mbconv_graph(plan: MBConvPlan, layers: Layers, resolution: int = 224, name: 
     for number, (run, stage) in enumerate([*stages, *zip(layers, plan.stages, strict=True)]):
         for position, layer in enumerate(run):
             chain.layer(layer, stage, stage.stride if position == 0 else 1, f"{number}.{position}")
-    for number, (kind, width, bias) in enumerate(plan.tail):
-        chain.finish(kind, width, bias, f"tail.{number}")
+    for number, (kind, width, added) in enumerate(plan.tail):
+        chain.finish(kind, width, added, f"tail.{number}")
     return finish(chain.drafts, [chain.value], name or plan.name, fold=True)
 
 
@@ -123,19 +123,19 @@ class _Chain(Chain):
     def squeeze(self, width: int, place: str) -> None:
         whole = self.value
         self.pool(place)
-        self.conv(width, 1, 1, f"{place}.reduce", activation="relu")
-        self.conv(whole.shape[1], 1, 1, f"{place}.expand", activation=self.plan.gate)
+        self.conv(width, 1, 1, f"{place}.reduce", activation="relu", bias=True, norm=False)
+        self.conv(whole.shape[1], 1, 1, f"{place}.expand", activation=self.plan.gate, bias=True, norm=False)
         gate = self.value
         self.value = whole
         self.same("mul", place, [whole, gate])
 
-    def finish(self, kind: str, width: int, bias: bool, place: str) -> None:
+    def finish(self, kind: str, width: int, added: bool, place: str) -> None:
         if kind == "conv":
-            self.conv(width, 1, 1, place, bias=bias)
+            self.conv(width, 1, 1, place, norm=added)
         elif kind == "global_avg_pool":
             self.pool(place)
         elif kind == "linear":
-            self.rows(width, bias, place)
+            self.rows(width, added, place)
         else:
             self.same(kind, place, [self.value])
 

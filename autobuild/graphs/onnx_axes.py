@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autobuild.graphs.drafts import Draft, Value
-from autobuild.graphs.operations import Span
+from autobuild.graphs.drafts import Draft, Value, Weight
+from autobuild.graphs.operations import Shape, Span
 from autobuild.graphs.torch_axes import joined, split
 
 RESIZES = {"nearest": "nearest", "linear": "linear", "cubic": "cubic"}
@@ -20,7 +20,8 @@ class Call:
     Attributes:
         kind: The operator.
         names: Of its inputs.
-        inputs: What they are: values, or weights.
+        inputs: What they are: values, weights, or None where one is left out.
+        shapes: Their shapes; ``()`` of one that is left out.
         attributes: By name.
         scalars: Numbers of small constants, by name.
         opset: Version of the operators.
@@ -28,10 +29,15 @@ class Call:
 
     kind: str
     names: Sequence[str]
-    inputs: Sequence[Any]
+    inputs: Sequence[Value | Weight | None]
+    shapes: Sequence[Shape]
     attributes: Mapping[str, Any]
     scalars: Mapping[str, Any]
     opset: int = 17
+
+    def shape(self, place: int) -> Shape | None:
+        """Shape of an input; None where it is left out."""
+        return self.shapes[place] if place < len(self.inputs) and self.inputs[place] is not None else None
 
     def given(self, key: str, place: int) -> list[int] | None:
         """Whole numbers that are an attribute or, in newer files, a constant input; None where neither is known."""
@@ -52,9 +58,7 @@ def fill_axes(draft: Draft, call: Call) -> None:
 def _concat(draft: Draft, call: Call) -> None:
     axis = int(call.attributes["axis"]) % len(draft.outputs[0])
     data = [isinstance(part, Value) for part in call.inputs]
-    shapes = [part.shape if isinstance(part, Value) else part[0].shape if len(part) == 1 else ()
-              for part in call.inputs]  # fmt: skip
-    sizes = [shape[axis] if len(shape) > axis else None for shape in shapes]
+    sizes = [shape[axis] if len(shape) > axis else None for shape in call.shapes]
     draft.axes, draft.spans = joined(draft.outputs[0], axis, sizes, data)
 
 
@@ -92,6 +96,10 @@ def _softmax(draft: Draft, call: Call) -> None:
     rank = len(draft.inputs[0].shape)
     axis = int(call.attributes.get("axis", 1 if call.opset < 13 else -1)) % rank
     draft.axes = tuple(range(axis, rank)) if call.opset < 13 else (axis,)  # it used to flatten what follows
+
+
+def _along(draft: Draft, call: Call) -> None:
+    draft.axes = (int(call.attributes.get("axis", -1)) % len(draft.inputs[0].shape),)
 
 
 def _normed(draft: Draft, call: Call) -> None:
@@ -145,7 +153,8 @@ def _padded(draft: Draft, call: Call) -> None:
 
 READERS: dict[str, Callable[[Draft, Call], None]] = {
     "Concat": _concat, "Slice": _slice, "Split": _split, "Transpose": _order, "DepthToSpace": _shuffled,
-    "Softmax": _softmax, "LogSoftmax": _softmax, "LayerNormalization": _normed, "RMSNormalization": _normed,
+    "Softmax": _softmax, "LogSoftmax": _softmax, "Hardmax": _softmax, "LpNormalization": _along,
+    "LayerNormalization": _normed, "RMSNormalization": _normed,
     "Gather": _picked, "Resize": _resized, "Upsample": _resized, "Pad": _padded,
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
                      "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"), _reduced),

@@ -27,8 +27,6 @@ OPERATIONS = (
     "concat", "slice", "gather", "pad", "resize", "reduce", "transpose", "cast", "alias", "other",
 )  # fmt: skip
 ACTIVATIONS = OPERATIONS[OPERATIONS.index("relu") : OPERATIONS.index("softmax")]
-COUNTED = ("conv", "conv_transpose", "linear", "matmul", "attention")  # what multiplies and accumulates
-UNCOUNTED = ("rnn", "other")  # whose MACs this project has no rule for
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,26 @@ class Operation:
         groups: Groups of a convolution.
         bias: Whether a convolution or linear layer adds one; None where the question makes no sense.
         axes: Dimensions along which it works: of the output for a concat, of the input for a slice, softmax, reduction,
-            norm or gather; for a transposition the input's dimension behind each of the output's. None: not known.
+            norm or gather; of the first map that a product sums over, where these are not the last; for a transposition
+            the input's dimension behind each of the output's. None: not known.
         spans: What a slice takes: for each output ``(start, stop, step)`` along each of its axes. Where the inputs of a
             concat lie: the same for each input. None: not known.
         mode: How a resize or pad fills: ``nearest``, ``nearest-exact``, ``linear``, ``cubic`` (``-corners`` behind it
             where the corners are aligned), ``constant``; ``pixel_shuffle`` of such a transposition.
-        params: Learnt numbers; those shared by several nodes count at the first.
-        weight_bytes: Bytes of all weights and buffers that the node reads.
+        params: Learnt numbers that the network stores for it, those of a batch norm folded into it included; a
+            parameter of which it reads a part, or something computed from it, counts whole. Those shared by several
+            nodes count at the first.
+        folded_params: Learnt numbers as it reads them: batch norms folded, slices cut, computed weights computed ahead.
+            Shared ones count at the first. None: as many as ``params``.
+        weight_bytes: Bytes of all weights and buffers that the node reads, each once: of a slice its own, of a weight
+            that is computed from others those of the result.
         weight_elements: How many numbers these are.
         shared: Those of them that another node reads as well: what they are called, equal for both, and their shapes.
             None where there are none.
         output_bytes: Bytes that it writes: 0 for an alias.
         macs: Multiply-accumulates for the shapes given; 0 for what multiplies nothing by weights or another map
-            (see :func:`autobuild.cost.count_macs`); None for types without a rule.
+            (see :func:`autobuild.cost.count_macs`), and for what computes weights from weights, which is done once and
+            ahead; None for operators without a rule.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Operation:
     spans: tuple[tuple[Span, ...], ...] | None = None
     mode: str | None = None
     params: int = 0
+    folded_params: int | None = None
     weight_bytes: int = 0
     weight_elements: int = 0
     shared: tuple[tuple[str, Shape], ...] | None = None
@@ -166,18 +172,26 @@ class OperationGraph:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all nodes that have a rule."""
+        """Multiply-accumulates of all nodes that have a rule; :attr:`uncounted` says what is left out."""
         return sum(node.macs or 0 for node in self.nodes)
 
     @property
     def params(self) -> int:
-        """Learnt numbers, shared ones once."""
+        """Learnt numbers that the network stores and the graph reaches, shared ones once; folded or not."""
         return sum(node.params for node in self.nodes)
 
     @property
-    def uncounted(self) -> tuple[str, ...]:
-        """Names of the nodes whose MACs are not known."""
-        return tuple(node.name for node in self.nodes if node.macs is None)
+    def folded_params(self) -> int:
+        """Learnt numbers that are left when batch norms are folded and weights computed ahead, shared ones once.
+
+        What a deployed network holds; equal to ``params`` where nothing is folded or computed.
+        """
+        return sum(node.params if node.folded_params is None else node.folded_params for node in self.nodes)
+
+    @property
+    def uncounted(self) -> dict[str, int]:
+        """Operators whose MACs are not known, so that ``macs`` leaves them out, and how often each occurs."""
+        return dict(Counter(node.op or node.type for node in self.nodes if node.macs is None))
 
     def types(self) -> Counter[str]:
         """How often each type occurs."""
@@ -302,8 +316,10 @@ class OperationGraph:
         return OperationGraph.from_dict(data)
 
     def __repr__(self) -> str:
+        left_out = ", ".join(f"{count} {name}" for name, count in self.uncounted.items())
+        without = f" without {left_out}" if left_out else ""
         return (
-            f"OperationGraph({self.name!r}: {len(self.nodes):,} operations, {self.macs / 1e6:,.1f} M MACs, "
+            f"OperationGraph({self.name!r}: {len(self.nodes):,} operations, {self.macs / 1e6:,.1f} M MACs{without}, "
             f"{self.params / 1e6:,.2f} M parameters)"
         )
 

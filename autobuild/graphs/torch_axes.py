@@ -89,12 +89,13 @@ def _order(draft: Draft, base: str, named: dict[str, Any]) -> None:
     order = list(range(rank))
     if base == "permute":
         order = [int(dim) % rank for dim in named["dims"]]
-    elif base in ("transpose", "swapaxes"):
-        one, two = (int(named[key]) % rank for key in (("dim0", "dim1") if base == "transpose" else ("axis0", "axis1")))
+    elif base in ("transpose", "swapaxes", "swapdims"):
+        keys = ("axis0", "axis1") if base == "swapaxes" else ("dim0", "dim1")
+        one, two = (int(named[key]) % rank for key in keys)
         order[one], order[two] = order[two], order[one]
     elif base in ("t", "numpy_T"):
         order = order[::-1]
-    elif base == "movedim":
+    elif base in ("movedim", "moveaxis"):
         moved = list(zip(*(_listed(named[key]) for key in ("destination", "source")), strict=True))
         rest = [dim for dim in order if dim not in {source % rank for _, source in moved}]
         for to, source in sorted((to % rank, source % rank) for to, source in moved):
@@ -108,9 +109,8 @@ def _order(draft: Draft, base: str, named: dict[str, Any]) -> None:
 
 def _reduced(draft: Draft, base: str, named: dict[str, Any]) -> None:
     rank = len(draft.inputs[0].shape)
-    if base in ("cumsum", "topk"):
-        return
-    over = _listed(named.get("dim")) or (() if base in ("softmax", "_softmax") else tuple(range(rank)))
+    last = (-1,) if rank and base in ("topk", "sort", "argsort", "kthvalue", "mode") else ()  # where none is said
+    over = _listed(named.get("dim")) or last or (() if "softmax" in base else tuple(range(rank)))
     draft.axes = tuple(sorted(int(dim) % rank for dim in over)) or None
 
 
@@ -120,8 +120,11 @@ def _normed(draft: Draft, base: str, named: dict[str, Any]) -> None:
 
 
 def _gathered(draft: Draft, base: str, named: dict[str, Any]) -> None:
+    picked = [i for i, index in enumerate(named.get("indices") or ()) if index is not None]
     if base == "index_select":
         draft.axes = (int(named["dim"]) % len(draft.inputs[0].shape),)
+    elif base in ("index", "_unsafe_index") and len(picked) == 1 and len(named["indices"][picked[0]].shape) == 1:
+        draft.axes = (picked[0],)
 
 
 def _resized(draft: Draft, base: str, named: dict[str, Any]) -> None:

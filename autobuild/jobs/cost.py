@@ -1,20 +1,23 @@
-"""``autobuild cost``: costs of architectures, as a table."""
+"""``autobuild cost``: costs of architectures or of one network, as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import grid, heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.jobs.shapes import shape_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from autobuild.cost import Cost
+    from autobuild.graphs.operations import OperationGraph
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
 
@@ -28,6 +31,10 @@ def run(config: Mapping[str, Any]) -> int:
     hardware = read_hardware(config["hardware"])
     if config["cost"] == "?":
         return _list(config["hardware"])
+    if config["model"] is not None:
+        return _of_network(config)
+    if config["shapes"] is not None:
+        raise ConfigError(f"shapes={config['shapes']}: accepted with model=, an ONNX file")
     space, costs = load_space(config["space"]), _costs(config)
     shape = shape_of(config["shape"])
     archs = _archs(config, space)
@@ -41,6 +48,53 @@ def run(config: Mapping[str, Any]) -> int:
             folder.record(hardware=asdict(hardware), units=units, space=space.name, missing=missing)
         _show(folder)
     return 0
+
+
+def _of_network(config: Mapping[str, Any]) -> int:
+    """Compute the costs of one network that ``model=`` names."""
+    from autobuild.cost import read_hardware
+    from autobuild.jobs.run import Run, use_threads
+
+    if config["arch"] is not None:
+        raise ConfigError("model= and arch= were both given; one is accepted (an architecture is model=space:ARCH)")
+    kind, rest = network_of(config["model"])
+    files = input_files({key: value for key, value in config.items() if key != "model"})
+    if kind == "onnx":
+        files["model"] = Path(rest)
+    costs = _costs(config)
+    with Run.open("cost", config, files) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            graph, taken = read_network(kind, rest, config)
+            frame, units = network_costs(graph, costs)
+            folder.write_frame("costs.csv", frame)
+            hardware = asdict(read_hardware(config["hardware"]))
+            missing = int(frame[list(units)].isna().sum().sum())
+            folder.record(hardware=hardware, units=units, network=graph.name, missing=missing, taken=taken,
+                          uncounted=graph.uncounted)  # fmt: skip
+        _show(folder)
+    return 0
+
+
+def network_costs(graph: OperationGraph, costs: list[Cost]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """``network``, a column a metric (NaN where there is no number) and ``reason``; and the unit of every metric."""
+    import numpy as np
+    import pandas as pd
+
+    from autobuild.cost.protocol import metric_units
+    from autobuild.errors import CostError
+
+    row: dict[str, Any] = {"network": graph.name}
+    units: dict[str, str] = {}
+    reasons = []
+    for cost in costs:
+        units |= metric_units(cost)
+        try:
+            row |= cost(graph)
+        except CostError as error:
+            row |= dict.fromkeys(metric_units(cost), np.nan)
+            reasons.append(f"{error.reason}: {error}")
+    return pd.DataFrame([{**row, "reason": "; ".join(reasons)}]), units
 
 
 def _costs(config: Mapping[str, Any]) -> list[Cost]:
@@ -132,9 +186,14 @@ def costs_table(
 def _show(folder: Run) -> None:
     numbers, frame = folder.metrics, folder.read_frame("costs.csv")
     units, hardware = numbers["units"], numbers["hardware"]
-    heading(f"Costs of {len(frame):,} architectures of {numbers['space']} on {hardware['name']}")
+    network = numbers.get("network")
+    what = f"{len(frame):,} architectures of {numbers['space']}" if network is None else network
+    heading(f"Costs of {what} on {hardware['name']}")
+    for line in (*numbers.get("taken", ()), left_out(numbers.get("uncounted", {}))):
+        if line:
+            say(f"  {line}")
     say(f"  units: {', '.join(f'{metric} in {unit}' for metric, unit in units.items() if unit != '1') or 'counts'}")
     table(frame.drop(columns="reason"), rows=20)
-    for arch, reason in frame[["arch", "reason"]].dropna().head(20).itertuples(index=False):
+    for arch, reason in frame[[frame.columns[0], "reason"]].dropna().head(20).itertuples(index=False):
         say(f"  no number for {arch}: {reason}")
     say(f"\nall of it: {folder.dir}")

@@ -8,18 +8,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.shapes import shape_of
+from autobuild.jobs.networks import left_out, network_of, read_network
 
 if TYPE_CHECKING:
     from autobuild.graphs.operations import OperationGraph
     from autobuild.jobs.run import Run
 
-KINDS = ("onnx", "torchvision", "timm", "space")
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "KIB": 2**10, "MIB": 2**20}
-SIZE = 224
 SHOWN = 12
 
 
@@ -29,29 +27,21 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.jobs.run import Run, use_threads
 
     read_hardware(config["hardware"])  # refused before a folder is made and a network read
-    kind, rest = _model(config["model"])
+    if config["model"] is None:
+        raise ConfigError("fuse needs model=, one of onnx:PATH, torchvision:NAME, timm:NAME and space:ARCH")
+    kind, rest = network_of(config["model"])
     files = input_files({key: value for key, value in config.items() if key != "model"})
     if kind == "onnx":
-        if not Path(rest).is_file():
-            raise ConfigError(f"model=onnx:{rest}: there is no such file")
         files["model"] = Path(rest)
     buffer = bytes_of(config["buffer"]) if config["buffer"] is not None else None
     with Run.open("fuse", config, files) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            _compute(folder, config, read_network(kind, rest, config), buffer)
+            graph, taken = read_network(kind, rest, config)
+            folder.record(uncounted=graph.uncounted, taken=taken)
+            _compute(folder, config, graph, buffer)
         _show(folder)
     return 0
-
-
-def _model(given: str | None) -> tuple[str, str]:
-    """The kind of network and what it is called."""
-    if given is None:
-        raise ConfigError("fuse needs model=, one of onnx:PATH, torchvision:NAME, timm:NAME and space:ARCH")
-    kind, colon, rest = given.partition(":")
-    if not colon or kind not in KINDS or not rest:
-        raise ConfigError(f"model={given}: {nearest(kind, KINDS)}, each followed by a colon and a path or name")
-    return kind, rest
 
 
 def bytes_of(text: str) -> int:
@@ -66,48 +56,6 @@ def bytes_of(text: str) -> int:
     if size < 1 or size.denominator != 1:
         raise ConfigError(f"buffer={text}: a positive whole number of bytes is accepted, or such as 512KiB or 2MiB")
     return int(size)
-
-
-def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> OperationGraph:
-    """The operations of the network that ``model=`` names."""
-    import autobuild as ab
-    from autobuild.graphs import zoo
-    from autobuild.graphs.of_architecture import graph_of_architecture
-
-    shape = shape_of(config["shape"])
-    if kind == "space":
-        return graph_of_architecture(ab.space(config["space"]), rest, input_shape=shape)
-    if kind == "onnx":
-        return ab.graph_of(rest, shapes=_onnx_shapes(rest, shape))
-    network = zoo.load_zoo(f"{kind}/{rest}")
-    own = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
-    return ab.graph_of(network.eval(), (1, *(shape or own)), name=rest)
-
-
-def _onnx_shapes(path: str, shape: tuple[int, ...] | None) -> dict[str, tuple[int, ...]] | None:
-    """Shapes of a file's inputs for a batch of one: the one given, or the file's own where only the batch is open.
-
-    None where the file says all: shapes that are given make the reader forget those that it holds of tensors inside.
-    """
-    try:
-        import onnx
-
-        model = onnx.load(path, load_external_data=False)
-    except Exception:  # not there, damaged, or no package to read it: graph_of says so in its own words
-        return None
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs = [node for node in model.graph.input if node.name not in held]
-    if shape is not None:
-        if len(inputs) != 1:
-            names = ", ".join(node.name for node in inputs)
-            raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted")
-        return {inputs[0].name: (1, *shape)}
-    sizes = {node.name: [size.dim_value for size in node.type.tensor_type.shape.dim] for node in inputs}
-    if len(inputs) == 1 and len(own := sizes[inputs[0].name]) == 4 and not all(own[1:]):
-        said = ", ".join(size.dim_param or str(size.dim_value or "?") for size in inputs[0].type.tensor_type.shape.dim)
-        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({said}): give the open "
-                          f"sizes, for example shape=[{own[1] or 3},{own[2] or SIZE},{own[3] or SIZE}]")  # fmt: skip
-    return {name: (1, *own[1:]) for name, own in sizes.items() if own and not own[0] and all(own[1:])} or None
 
 
 def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buffer: int | None) -> None:
@@ -139,6 +87,9 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
 def _show(folder: Run) -> None:
     told = folder.metrics
     heading(f"{told['network'] or 'The network'} on {told['hardware']}, buffer {told['buffer_bytes']:,} bytes")
+    for line in (*told["taken"], left_out(told["uncounted"])):
+        if line:
+            say(f"  {line}")
     say(f"  {told['operations']:,} operations in {told['groups']:,} groups move {told['dram_bytes']:,} bytes of DRAM")
     say(f"  unfused {told['unfused_dram_bytes']:,} (activations apart {told['separate_dram_bytes']:,}); floor "
         f"{told['floor_dram_bytes']:,}; {told['reduction']:.1%} less than unfused")  # fmt: skip

@@ -24,7 +24,7 @@ def test_counts_equal_those_of_the_modules(traced):
     products = sum(node.macs for node in graph.nodes if node.type == "matmul")
     assert graph.params == count_params(net)
     assert graph.macs - products == count_macs(net, shape[1:])
-    assert graph.uncounted == ()
+    assert graph.uncounted == {}
     assert products == (2 * 9 * 9 * 12 if isinstance(net, NETS["rows"][0]) else 0)
 
 
@@ -48,10 +48,12 @@ def test_folding_moves_batch_norms_into_biases():
     kept, folded = ab.graph_of(net, shape, fold=False), ab.graph_of(net, shape)
     assert kept.types() - folded.types() == {"batch_norm": 2}
     assert folded.macs == kept.macs
+    assert folded.params == kept.params == kept.folded_params == count_params(net)
     # 8 channels: the stem's convolution gains a bias, the other one had its own; two scales and two shifts go
-    assert folded.params == kept.params - 4 * 8 + 8
+    assert folded.folded_params == kept.params - 4 * 8 + 8
     stem = folded.nodes[1]
-    assert (stem.name, stem.bias, stem.params, stem.weight_bytes) == ("stem.0/conv", True, 8 * 3 * 9 + 8, 4 * (216 + 8))
+    assert (stem.name, stem.bias, stem.params, stem.folded_params) == ("stem.0/conv", True, 216 + 16, 216 + 8)
+    assert (stem.weight_elements, stem.weight_bytes) == (216 + 8, 4 * (216 + 8))
 
 
 def test_fields_of_convolutions_and_pools():
@@ -99,12 +101,14 @@ def test_shared_weights_count_once_and_splits_have_several_outputs():
 def test_attention_and_unknown_operators():
     class Net(nn.Module):
         def forward(self, q):
-            return torch.special.i0(nn.functional.scaled_dot_product_attention(q, q[..., :5, :], q[..., :5, :]))
+            read = nn.functional.scaled_dot_product_attention(q, q[..., :5, :], q[..., :5, :])
+            return torch.linalg.matrix_exp(read)
 
-    graph = ab.graph_of(Net(), (1, 2, 6, 8))
+    graph = ab.graph_of(Net(), (1, 2, 6, 6))
     attention, other = graph.nodes[-2:]
-    assert (attention.type, attention.macs) == ("attention", 2 * 6 * 5 * 16)
-    assert (other.type, other.macs, graph.uncounted) == ("other", None, ("other",))
+    assert (attention.type, attention.macs) == ("attention", 2 * 6 * 5 * 12)
+    assert (other.type, other.macs, graph.uncounted) == ("other", None, {"aten.linalg_matrix_exp.default": 1})
+    assert "M MACs without 1 aten.linalg_matrix_exp.default" in repr(graph)
 
 
 def test_the_network_is_left_as_it_was():

@@ -21,7 +21,7 @@ def test_published_counts_of_torchvision():
     assert graph.params == count_params(net) == 2_542_856
     assert graph.macs == count_macs(net, (3, 224, 224))
     assert round(graph.macs / 1e9, 2) == 0.06
-    assert graph.uncounted == ()
+    assert graph.uncounted == {}
     assert graph.nodes[1].module == "features.0.0"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.cost.fusion.fold import fold
@@ -15,6 +16,7 @@ from autobuild.cost.fusion.partition.partition import Partition, group_dram
 from autobuild.cost.fusion.partition.solve import solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.graphs.operations import OperationGraph
+from autobuild.graphs.reading import graph_of
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ def unfused_in(costs: AnyCosts) -> int:
 
 
 def fuse(
-    graph: OperationGraph | FusionGraph,
+    graph: OperationGraph | FusionGraph | str | Path,
     hardware: str | Hardware = DEFAULT,
     *,
     buffer_bytes: int | None = None,
@@ -157,7 +159,7 @@ def fuse(
     >>> fuse(ab.graph_of(network, (1, 3, 224, 224)), "edge_npu").metrics["reduction"]
 
     Args:
-        graph: Operations (:func:`autobuild.graph_of`), or a graph that is folded already.
+        graph: Operations (:func:`autobuild.graph_of`), the path of an ONNX file, or a graph that is folded already.
         hardware: A description, the name of a preset, or the path of a YAML file.
         buffer_bytes: On-chip buffer, where it is not that of the hardware.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`~autobuild.cost.fusion.GroupCosts`).
@@ -173,6 +175,8 @@ def fuse(
         GraphError: For a graph that cannot be folded (shapes that are open), or something else than a graph.
     """
     described = read_hardware(hardware)
+    if isinstance(graph, str | Path):
+        graph = graph_of(graph)
     if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     size = described.buffer_bytes if buffer_bytes is None else buffer_bytes
@@ -204,6 +208,8 @@ def buffer_sweep(
     import pandas as pd
 
     described = read_hardware(hardware)
+    if isinstance(graph, str | Path):
+        graph = graph_of(graph)
     if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     rows = []

@@ -93,10 +93,12 @@ def _global(node: Operation, views: Sequence[View]) -> Rule:
 def _reduced(node: Operation, views: Sequence[View]) -> Rule:
     if node.axes is None or len(views) != 1:
         return _unknown(node, views)
-    own = views[0].rows()[0]
+    own, rank = views[0].rows()[0], len(views[0].shape)
+    kept = len(node.output_shape) == rank
+    if own is not None and own in node.axes and kept and node.output_shape[own] > 1:
+        return own, [ALL]  # a running sum, a sort: as many rows as before
     if own is None or own in node.axes:
         return None, [(None, Access(REDUCE))]
-    kept = len(node.output_shape) == len(node.input_shapes[0])
     return own if kept else own - sum(axis < own for axis in node.axes), [(own, POINTWISE)]
 
 
@@ -108,8 +110,10 @@ def _linear(node: Operation, views: Sequence[View]) -> Rule:
 
 
 def _matmul(node: Operation, views: Sequence[View]) -> Rule:
+    if views and views[0].rows()[0] in (node.axes or ()):  # it sums over rows, as a weight times a map does
+        return usual_axis(node.output_shape), [ALL for _ in views]
     if len(views) != 2:
-        return _linear(node, views) if len(views) == 1 else _unknown(node, views)
+        return _matmul_by_weight(node, views) if len(views) == 1 else _unknown(node, views)
     rank, (left, right) = len(node.output_shape), views
     own = left.rows()[0]
     if own is None or own == len(left.shape) - 1 or len(left.shape) != rank:
@@ -118,9 +122,23 @@ def _matmul(node: Operation, views: Sequence[View]) -> Rule:
     return own, [(own, POINTWISE), (own, POINTWISE) if batched else ALL]
 
 
+def _matmul_by_weight(node: Operation, views: Sequence[View]) -> Rule:
+    """A product of which one factor is a weight: rows stay, unless they are what is summed over."""
+    own, rank = views[0].rows()[0], len(views[0].shape)
+    summed = node.axes[0] if node.axes else rank - 1
+    if own is None or own == summed or not node.output_shape:
+        return usual_axis(node.output_shape), [ALL]
+    more = len(node.output_shape) - rank  # dimensions of the batch that the weight brings; none where it is a vector
+    axis = len(node.output_shape) - 1 if own == rank - 1 else own + max(more, 0)
+    return axis, [(own, POINTWISE)]
+
+
 def _attention(node: Operation, views: Sequence[View]) -> Rule:
     rank, own = len(node.output_shape), views[0].rows()[0]
-    if own is None or own == rank - 1:
+    summed = node.axes or (
+        rank - 1,
+    )  # of queries what they are compared by; of keys, where queries are weights, tokens
+    if own is None or own == rank - 1 or own in summed:
         return usual_axis(node.output_shape), [ALL for _ in views]
     others: Reading = (own, POINTWISE) if own < rank - 2 else ALL
     return own, [(own, POINTWISE), *(others if len(view.shape) == rank else ALL for view in views[1:])]
@@ -128,8 +146,8 @@ def _attention(node: Operation, views: Sequence[View]) -> Rule:
 
 def _resized(node: Operation, views: Sequence[View]) -> Rule:
     axis = usual_axis(node.output_shape) if len(node.output_shape) > 3 else len(node.output_shape) - 1
-    if node.mode is None or axis is None:
-        return _unknown(node, views)
+    if node.mode is None or axis is None:  # somewhere in the picture
+        return axis, [ALL for _ in views]
     access = resized(node.input_shapes[0][axis], node.output_shape[axis], node.mode)
     return axis, [(axis, access), *(ALL for _ in views[1:])]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, CostError
-from autobuild.graphs.from_onnx import TYPES
+from autobuild.graphs.onnx_operators import TYPES
 from autobuild.graphs.operations import ACTIVATIONS
 
 if TYPE_CHECKING:

@@ -1,0 +1,187 @@
+"""A PyTorch network as an exported program of operators without side effects.
+
+``torch.export`` traces it. What the tables here know stays as it is written: core ATen has ``silu`` as sigmoid and
+product and ``linear`` as a transposition and a product, which says less than the network does. Only a program that
+writes into views, or has an operator that is not known, is rewritten: in-place operations as plain ones, and what is
+not known by the operators that it is made of. Nothing is computed, only shapes are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import GraphError
+from autobuild.graphs.torch_operators import is_known, operator_name
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Example = Any  # a tensor, a tuple of tensors, a dict of keyword arguments, or the shape of one picture
+
+
+def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    """Trace a network; it is left as it was.
+
+    Raises:
+        GraphError: If the network does not run on the example, or cannot be traced.
+    """
+    import torch
+
+    positional, keywords = _arguments(model, example)
+    with _evaluation_mode(model), _quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(model, positional, keywords)
+            return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
+        except Exception as error:  # tracing runs the user's own code: anything may be raised, and all of it is theirs
+            raise GraphError(_told(model, error)) from error
+
+
+def line_of(node: torch.fx.Node) -> str:
+    """Where the network's code calls an operator: ``"net.py:12 (y = x[x > 0])"``; empty where nobody says."""
+    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
+    places = [i for i, line in enumerate(lines) if line.startswith('File "')]
+    if not places:
+        return ""
+    file, number, *_ = lines[places[-1]].removeprefix('File "').replace('", line ', ",").split(",")
+    code = lines[places[-1] + 1] if places[-1] + 1 < len(lines) else ""
+    return f"{Path(file).name}:{number.strip()} ({code})"
+
+
+def writes(node: torch.fx.Node) -> bool:
+    """Whether an operator writes into its first argument."""
+    schema = getattr(node.target, "_schema", None)
+    info = schema.arguments[0].alias_info if schema and schema.arguments else None
+    return bool(info and info.is_write and node.args)
+
+
+def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of the call; shapes become tensors where the network lies and of its type."""
+    import torch
+
+    first = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.zeros(()))
+
+    def tensor(value: Any) -> Any:
+        if isinstance(value, list | tuple) and value and all(isinstance(size, Integral) for size in value):
+            if min(value) < 0:
+                raise GraphError(f"{type(model).__name__}: given the shape {tuple(value)}, accepted: sizes from 0")
+            return torch.zeros(tuple(map(int, value)), dtype=first.dtype, device=first.device)
+        return torch.as_tensor(value) if type(value).__module__ == "numpy" else value
+
+    if isinstance(example, Mapping):
+        return (), {str(key): tensor(value) for key, value in example.items()}
+    whole = tensor(example)
+    positional = tuple(tensor(value) for value in whole) if isinstance(whole, tuple) else (whole,)
+    return positional, {}
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and attention told as its parts; both are put back."""
+    import torch
+
+    modes = {module: module.training for module in model.modules()}
+    fast: bool = torch.backends.mha.get_fastpath_enabled()
+    model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PyTorch's own traces of what it cannot run are left out; the error says it."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+@lru_cache(maxsize=1)
+def _decompositions() -> dict[Any, Any]:
+    """PyTorch's own decompositions of all operators that are not known as they stand."""
+    import torch
+
+    table = torch.export.default_decompositions()
+    return {operator: how for operator, how in table.items() if not is_known(operator)}
+
+
+def _has_to_be_rewritten(program: torch.export.ExportedProgram) -> bool:
+    """Whether a program has unknown operators, regions, or writes into what another tensor is a view of.
+
+    A write into a tensor that nothing else looks at, as of ``nn.ReLU(inplace=True)``, is one value after another.
+    """
+    seen: set[Any] = set()  # views, what they look at, and what comes from outside
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            seen.add(node)
+        if node.op != "call_function":
+            continue
+        parts = [arg for arg in node.all_input_nodes if arg in seen]
+        if getattr(node.target, "__name__", "") == "getitem":
+            seen |= {node} if parts else set()
+            continue
+        if not is_known(node.target):
+            return True
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            continue
+        written = [i for i, argument in enumerate(schema.arguments) if argument.alias_info and
+                   argument.alias_info.is_write]  # fmt: skip
+        if written and (written != [0] or not node.args or node.args[0] in seen):
+            return True
+        looks_at = any(argument.alias_info and not argument.alias_info.is_write for argument in schema.arguments)
+        if looks_at or "dropout" in operator_name(node.target):  # which hands on its input in evaluation
+            seen |= {node, *node.all_input_nodes}
+    return False
+
+
+def _told(model: nn.Module, error: Exception) -> str:
+    """What went wrong, in which line of the network's code, at which operator."""
+    name = type(model).__name__
+    place, operator = _origin(error)
+    where = (f" at {place}" if place else "") + (f", in {operator}" if operator else "")
+    if "DataDependent" in type(error).__name__ or "Could not guard on data" in str(error):
+        return (f"{name} could not be traced{where}: a shape or a branch there depends on the values of data (what "
+                "nonzero, unique or a boolean mask select, or control flow). An operation graph needs fixed shapes: "
+                "give graph_of a network without it")  # fmt: skip
+    said = " ".join(str(error).split())[:400]
+    return (f"{name} could not be traced on this example input{where}: {type(error).__name__}: {said}. torch.export "
+            "needs an example that the network accepts, and no control flow that depends on data")  # fmt: skip
+
+
+def _origin(error: BaseException) -> tuple[str, str]:
+    """The innermost line of code outside PyTorch that an error came through, and the operator that was called."""
+    import torch
+
+    inside = str(Path(torch.__file__).parent)
+    ours = str(Path(__file__).parent)
+    place = operator = ""
+    seen: BaseException | None = error
+    while seen is not None and not place:
+        trace = seen.__traceback__
+        while trace is not None:
+            file = trace.tb_frame.f_code.co_filename
+            if not file.startswith((inside, ours, "<")):
+                place = f"{Path(file).name}:{trace.tb_lineno} ({linecache.getline(file, trace.tb_lineno).strip()})"
+                operator = ""
+            elif isinstance(func := trace.tb_frame.f_locals.get("func"), torch._ops.OpOverload):
+                operator = operator or str(func)
+            trace = trace.tb_next
+        seen = seen.__cause__ or seen.__context__
+    return place, operator if place else ""

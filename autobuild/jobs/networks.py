@@ -1,0 +1,105 @@
+"""Networks that a command line names: ONNX files, models of torchvision and timm, architectures of spaces."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.jobs.shapes import shape_of, shapes_of
+
+if TYPE_CHECKING:
+    from autobuild.graphs.operations import OperationGraph
+
+KINDS = ("onnx", "torchvision", "timm", "space")
+SIZE = 224
+
+
+def network_of(given: str) -> tuple[str, str]:
+    """The kind of network that ``model=`` names, and what it is called: ``onnx:PATH``, ``timm:NAME``, ``timm/NAME``.
+
+    Raises:
+        ConfigError: An unknown kind, or an ONNX file that does not exist.
+    """
+    kind, rest = ("onnx", given.removeprefix("onnx:")) if given.lower().endswith(".onnx") else _split(given)
+    if kind not in KINDS or not rest:
+        raise ConfigError(f"model={given}: {nearest(kind, KINDS)}, each followed by a colon and a path or name")
+    if kind == "onnx" and not Path(rest).is_file():
+        raise ConfigError(f"model={given}: there is no such file")
+    return kind, rest
+
+
+def _split(given: str) -> tuple[str, str]:
+    before, slash, after = given.partition("/")
+    if slash and before in ("torchvision", "timm"):
+        return before, after
+    kind, _, rest = given.partition(":")
+    return kind, rest
+
+
+def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> tuple[OperationGraph, list[str]]:
+    """The operations of a network, and what had to be taken for granted: a batch of one where a file leaves it open.
+
+    Args:
+        kind: One of :data:`KINDS`.
+        rest: What it is called.
+        config: ``shape`` (channels, height and width), ``shapes`` (of an ONNX file's tensors) and ``space``.
+
+    Raises:
+        ConfigError, GraphError, SpaceError: It cannot be read, or its shapes are not known.
+    """
+    import autobuild as ab
+    from autobuild.graphs import zoo
+    from autobuild.graphs.of_architecture import graph_of_architecture
+
+    shape, shapes = shape_of(config["shape"]), shapes_of(config["shapes"])
+    if shapes is not None and kind != "onnx":
+        raise ConfigError(f"shapes={config['shapes']}: accepted for ONNX files; a {kind} network takes shape=")
+    if kind == "space":
+        return graph_of_architecture(ab.space(config["space"]), rest, input_shape=shape), []
+    if kind == "onnx":
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            graph = ab.graph_of(rest, shapes=_onnx_shapes(rest, shape, shapes))
+        return graph, [str(warning.message) for warning in caught]
+    network = zoo.load_zoo(f"{kind}/{rest}")
+    own = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
+    return ab.graph_of(network.eval(), (1, *(shape or own)), name=rest), []
+
+
+def left_out(uncounted: Mapping[str, int]) -> str:
+    """A line on operators whose MACs are not counted; empty where all are."""
+    named = ", ".join(f"{count} {name}" for name, count in uncounted.items())
+    return f"MACs leave out {named}: there is no rule for them" if named else ""
+
+
+def _onnx_shapes(
+    path: str, shape: tuple[int, ...] | None, shapes: dict[str, tuple[int, ...]] | None
+) -> dict[str, tuple[int, ...]] | None:
+    """Shapes of a file's inputs; None where it says them, or leaves open no more than the batch."""
+    if shapes is not None and shape is not None:
+        raise ConfigError("shape= and shapes= were both given; one is accepted")
+    if shapes is not None:
+        return shapes
+    try:
+        import onnx
+
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # damaged, or no package to read it: graph_of says so in its own words
+        return None
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [node for node in model.graph.input if node.name not in held]
+    if shape is not None:
+        if len(inputs) != 1:
+            names = ", ".join(node.name for node in inputs)
+            raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted; give shapes=")
+        return {inputs[0].name: (1, *shape)}
+    dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
+    own = [max(size.dim_value, 0) for size in dims]
+    if len(own) == 4 and not all(own[1:]):
+        said = ", ".join(size.dim_param or str(size.dim_value or "?") for size in dims)
+        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({said}): give the open "
+                          f"sizes, for example shape=[{own[1] or 3},{own[2] or SIZE},{own[3] or SIZE}]")  # fmt: skip
+    return None
