@@ -108,7 +108,7 @@ def _network(name: str) -> tuple[Any, dict[str, float]]:
     size = SIZES.get(rest) or getattr(network, "default_cfg", {}).get("input_size") or (3, 224, 224)
     example = (torch.zeros(1, *size),) * (2 if model.startswith("raft") else 1)
     started = time.perf_counter()
-    graph = ab.graph_of(network, example, name=name, fold=False)
+    graph = ab.graph_of(network, example, name=name)
     seconds = time.perf_counter() - started
     params = sum(tensor.numel() for tensor in network.parameters())
     meta, unread = _watched(network.requires_grad_(False), example)
@@ -154,7 +154,7 @@ def _watched(network: Any, example: tuple[Any, ...]) -> tuple[_Seen, dict[str, i
 
         class Reads(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                read.update(id(leaf) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.nn.Parameter))
+                read.update(id(leaf) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.nn.Parameter))  # noqa: B023
                 inner = max(counter.mod_tracker.parents, key=len)  # noqa: B023
                 seen.ops.setdefault(_path(inner), Counter())[func.overloadpacket.__name__] += 1  # noqa: B023
                 return func(*args, **(kwargs or {}))
@@ -240,7 +240,7 @@ def _file(name: str) -> tuple[Any, dict[str, float]]:
     path = onnx_files()[name]
     model = onnx.load(path)
     started = time.perf_counter()
-    graph = ab.graph_of(str(path), name=name, fold=False)
+    graph = ab.graph_of(str(path), name=name)
     seconds = time.perf_counter() - started
     main = model.graph
     floats = [tensor for tensor in main.initializer if tensor.data_type in (1, 10, 11, 16)]
@@ -306,7 +306,14 @@ def alone(name: str, parts: list[str], file: str) -> None:
 def measure(runs: Runs, wanted: list[str], parts: list[str]) -> None:
     """Each network that the runs lack, in a process of its own: a fork of this one, which has imported all of it."""
     done = runs.done()
-    for module in ("torch.utils.flop_counter", "timm", "onnx", "pandas", "autobuild.cost", "autobuild.graphs.from_onnx"):
+    for module in (
+        "torch.utils.flop_counter",
+        "timm",
+        "onnx",
+        "pandas",
+        "autobuild.cost",
+        "autobuild.graphs.from_onnx",
+    ):
         importlib.import_module(module)
     for name in wanted:
         missing = [part for part in parts if Run(name, 0, part, "zoo") not in done]

@@ -95,6 +95,9 @@ class _Folding:
         self.memory: list[_Memory] = []
 
     def add(self, number: int, node: Operation) -> None:
+        if not node.output_shapes:
+            raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} ({node.type}) has no output; accepted: one "
+                             "or more")  # fmt: skip
         for shape in (*node.input_shapes, *node.output_shapes):
             if any(not isinstance(size, int) or size < 1 for size in shape):
                 raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} has a tensor of shape {shape}; "
@@ -296,7 +299,7 @@ def _split(folding: _Folding) -> FusionGraph:
            for draft, operands, outputs in zip(folding.drafts, reading, writes, strict=True)]  # fmt: skip
     final = tuple(replace(tensors[t], consumers=consumers[t]) for t in kept)
     return FusionGraph(tuple(ops), final, folding.graph.name, folding.weight_bytes, folding.activation_bytes,
-                       _common(folding.drafts))  # fmt: skip
+                       _common(folding.drafts), tuple(folding.graph.uncounted.items()))  # fmt: skip
 
 
 def _common(drafts: Sequence[_Draft]) -> tuple[tuple[int, int], ...]:

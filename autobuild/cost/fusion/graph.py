@@ -86,6 +86,8 @@ class FusionGraph:
         activation_bytes: Bytes of one activation.
         shared: Weights that several operations read: the mask of those, and their bytes, which are part of the
             ``weight_bytes`` of each. A group reads them once.
+        uncounted: Operators whose multiply-accumulates are not known, so that ``macs`` leaves them out, and how often
+            each occurs.
     """
 
     ops: tuple[FusedOperation, ...]
@@ -94,6 +96,7 @@ class FusionGraph:
     weight_bytes: int = 1
     activation_bytes: int = 1
     shared: tuple[tuple[int, int], ...] = ()
+    uncounted: tuple[tuple[str, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -190,7 +193,7 @@ class FusionGraph:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all operations."""
+        """Multiply-accumulates of all operations that have a rule; :attr:`uncounted` says what is left out."""
         return sum(op.macs for op in self.ops)
 
 

@@ -8,7 +8,7 @@ from numbers import Real
 from typing import NamedTuple
 
 from autobuild.cost.fusion.alone import alone
-from autobuild.cost.fusion.deadline import NEVER, Deadline
+from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.lines import LineBuffers
 from autobuild.cost.fusion.partition.masks import Refused
@@ -213,8 +213,15 @@ class GroupCosts:
                 continue
             if refusal := way.refusal(mask):
                 reasons.append(f"{name}: {refusal}")
-            else:
+                continue
+            try:
                 needs.append((way.required_bytes(mask, buffer), name))
+            except TimeUp:  # a group that is known to fit needs the buffer at most
+                if any(needed <= buffer for needed, _ in needs):
+                    continue
+                if self._dram.get(mask, -1) < 0 or mask & self.passes.sums and self.recompute:
+                    raise
+                needs.append((buffer, name))
         least = min(needs, key=lambda need: need[0], default=(0, ""))
         if needs and least[0] <= buffer:
             return GroupCost(moved, *least, True)

@@ -18,8 +18,8 @@ from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
 Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
-Leads = list[tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
-Held = list[tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
+Leads = dict[int, tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
+Held = dict[int, tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
 
 
 class Edge(NamedTuple):
@@ -160,11 +160,11 @@ class LineBuffers:
         return sum([many * row_bytes[tensor] for tensor, many in rows.items()]), rows
 
 
-def _tables(edges: list[tuple[Edge, ...]]) -> tuple[Leads, Held]:
+def _tables(edges: dict[int, tuple[Edge, ...]]) -> tuple[Leads, Held]:
     """What delays follow from, and what rows follow from, of each operation."""
-    leads = [tuple((edge.tensor, edge.source, edge.lead) for edge in found) for found in edges]
-    held = [tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in found if edge.moments)
-            for found in edges]  # fmt: skip
+    leads = {i: tuple((edge.tensor, edge.source, edge.lead) for edge in found) for i, found in edges.items()}
+    held = {i: tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in found if edge.moments)
+            for i, found in edges.items()}  # fmt: skip
     return leads, held
 
 
@@ -214,8 +214,8 @@ class Strides:
             self.conflicts |= {node for node in part if node >= 0}
 
 
-def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list[tuple[Edge, ...]]:
-    found: list[tuple[Edge, ...]] = [()] * len(graph)
+def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> dict[int, tuple[Edge, ...]]:
+    found = {}
     for i in members:
         edges = []
         for number, access in graph.ops[i].operands:

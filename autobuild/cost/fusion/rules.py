@@ -37,7 +37,11 @@ def rule(node: Operation, views: Sequence[View]) -> Rule:
     attention, softmax and norms over channels read the row of the same number; global pools and reductions over rows
     consume rows as they arrive; keys, values, group norms, softmax and norms over rows need all rows.
     """
-    return RULES.get(node.type, _unknown)(node, views)
+    axis, readings = RULES.get(node.type, _unknown)(node, views)
+    axes = [(axis, node.output_shape), *((own, view.shape) for (own, _), view in zip(readings, views, strict=True))]
+    if all(own is None or 0 <= own < len(shape) for own, shape in axes):
+        return axis, readings
+    return usual_axis(node.output_shape), [ALL for _ in views]  # shapes that the rule was not made for
 
 
 def usual_axis(shape: Shape) -> int | None:

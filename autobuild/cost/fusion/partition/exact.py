@@ -110,7 +110,9 @@ def _by_parts(
     return [group for one in solved for group in one.groups], bound
 
 
-def _partition(costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, deadline: Deadline) -> Partition:
+def _partition(
+    costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, deadline: Deadline
+) -> Partition:
     """Groups as an answer; optimal where no bound is given, or where it is met."""
     found = partition_of(costs, groups, order)
     bound = found.dram_bytes if bound is None else min(bound, found.dram_bytes)

@@ -62,13 +62,10 @@ def solve(
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
     if isinstance(split, str) and split not in SPLITS:
         raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITS)}")
-    limit = {} if isinstance(time_limit_s, Deadline) else {"time_limit_s": time_limit_s}
-    for key, value in (*limit.items(), ("budget", budget)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
-            raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
+    deadline = deadline_of(time_limit_s)
+    _above_zero("budget", budget)
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ConfigError(f"seed={seed!r}: accepted: an integer from 0")
-    deadline = Deadline.of(time_limit_s)
     if not costs.n:
         return Partition((), 0, "optimal", 0)
     if algorithm == "exact":
@@ -79,6 +76,22 @@ def solve(
     found = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=deadline, **options)
     trained = getattr(splitter, "training_seconds", 0.0) if isinstance(split, str) else 0.0
     return replace(found, training_seconds=trained)
+
+
+def deadline_of(time_limit_s: float | Deadline) -> Deadline:
+    """Seconds that a caller gave as a deadline that runs from now; one that runs already stays as it is.
+
+    Raises:
+        ConfigError: It is no number above zero.
+    """
+    if not isinstance(time_limit_s, Deadline):
+        _above_zero("time_limit_s", time_limit_s)
+    return Deadline.of(time_limit_s)
+
+
+def _above_zero(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+        raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
 
 
 def _splitter(costs: GroupCosts, split: str, seed: int, deadline: Deadline) -> Splitter:
