@@ -118,8 +118,9 @@ def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = F
     draft.kernel, draft.bias = weight[2:], bias
     taken = taken or draft.inputs[0].shape
     if 0 in draft.outputs[0] and 0 not in taken:
-        raise GraphError(f"{draft.module or draft.name or draft.type}: a kernel of {'x'.join(map(str, weight[2:]))} does "
-                         f"not fit into an input of the shape {taken}: the output would be empty")  # fmt: skip
+        size = "x".join(map(str, weight[2:]))
+        raise GraphError(f"{draft.module or draft.name or draft.type}: a kernel of {size} does not fit into an input "
+                         f"of the shape {taken}: the output would be empty")  # fmt: skip
     draft.macs = math.prod(taken if transposed else draft.outputs[0]) * math.prod(weight[1:])
 
 

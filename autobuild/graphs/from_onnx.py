@@ -20,7 +20,7 @@ from autobuild.graphs.drafts import Draft, Value, Weight, finish
 from autobuild.graphs.onnx_axes import Call, fill_axes
 from autobuild.graphs.onnx_contrib import FLOATS, fill_contrib, is_contrib, same_as, written_shapes
 from autobuild.graphs.onnx_operators import QUANTISED, fill, keep_weights
-from autobuild.graphs.onnx_tensors import Tensors, bits_of, damage_of, is_floating, is_mask
+from autobuild.graphs.onnx_tensors import Tensors, bits_of, damage_of, is_floating
 from autobuild.graphs.operations import OperationGraph, Shape
 
 if TYPE_CHECKING:
@@ -58,7 +58,12 @@ def from_onnx(path: str | Path, *, shapes: Shapes | None = None, name: str = "",
     path = Path(path)
     model = _load(path)
     reader = _Reader(model, _checked(shapes, path), path)
-    outputs = reader.run()
+    try:
+        outputs = reader.run()
+    except (ConfigError, GraphError):
+        raise
+    except Exception as error:  # protobuf reads much that is no model
+        raise GraphError(f"{path}: a damaged file ({type(error).__name__}: {error})") from error
     return finish(reader.drafts, outputs, name or path.stem, fold=fold)
 
 
@@ -307,7 +312,7 @@ class _Reader:
         if isinstance(self.known.get(name), Weight):
             raise GraphError(f"{self.path}: there are two weights called {name!r}")
         self.tensors.store(name, tensor)
-        learnt = is_floating(tensor.data_type) and not (name in self.added and is_mask(tensor))
+        learnt = is_floating(tensor.data_type) and not (name in self.added and self.tensors.is_mask(tensor))
         self.known[name] = Weight(name, tuple(tensor.dims), self.tensors.itemsize(name), learnt)
 
     def _sparse(self, name: str, sparse: onnx.SparseTensorProto) -> None:

@@ -87,11 +87,12 @@ class _Reader:
                 tensor = self.program.state_dict.get(target, node.meta["val"])
                 key = shared.setdefault(id(tensor), target)
                 self.known[node] = Weight(key, tuple(tensor.shape), tensor.element_size(), node.name in learnt)
-            elif hasattr(node.meta.get("val"), "shape"):
+            elif 0 in getattr(node.meta.get("val"), "shape", (0,)):
+                self.known[node] = self._computed(node, "constant", [])  # there is nothing to read
+            else:
                 self.known[node] = self._add(Draft("input", "input", name=node.name), node)
-        if all(0 in draft.outputs[0] for draft in self.drafts):
-            raise GraphError(f"{self.name}: the example input has no numbers (its shapes are "
-                             f"{[draft.outputs[0] for draft in self.drafts]}); give one tensor or more")  # fmt: skip
+        if not self.drafts:
+            raise GraphError(f"{self.name}: the example input has no numbers; give a tensor or a shape that has some")
         for node in graph.nodes:
             if node.op == "get_attr":
                 self.known[node] = self._computed(node, "constant", [])
@@ -138,8 +139,8 @@ class _Reader:
         data = [value for value in operands if isinstance(value, Value)]
         base = operator_name(node.target)
         if _has_regions(node):
-            raise GraphError(f"{node.target}: control flow that depends on data has no operation graph; give graph_of a "
-                             "network without it")  # fmt: skip
+            raise GraphError(f"{node.target}: control flow that depends on data has no operation graph; give graph_of "
+                             "a network without it")  # fmt: skip
         if base in IDENTITIES and data:
             return data[0]
         shapes = _shapes(node)
@@ -183,8 +184,8 @@ class _Reader:
         draft = self._draft("matmul", node, [v for v in factors if isinstance(v, Value)],
                             [v for v in factors if isinstance(v, Weight)])  # fmt: skip
         made = self._add(draft, node)
-        product(draft, left, right)
-        addend = named.get("bias") if base == "linear" else args[0] if base.startswith(("addm", "baddbmm")) else None
+        product(draft, base, left, right)
+        addend = named.get("bias") if base == "linear" else args[0] if base.startswith(("add", "baddbmm")) else None
         if not isinstance(addend, Value | Weight):
             return made
         if draft.type == "linear" and isinstance(addend, Weight) and addend.shape == draft.outputs[0][-1:]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SMALL = 4096  # numbers of a constant that is read or computed
 LARGEST_MASK = 2**24  # numbers
+LOW = -1e4  # what a mask adds to scores, or less
 INFERRED_FROM = 6  # the first version of the operators whose shapes ONNX infers
 BITS = {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8, "STRING": 64, "UNDEFINED": 32}
 RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
@@ -65,20 +66,6 @@ def damage_of(tensor: onnx.TensorProto) -> str:
     if held and bits >= 8 and held != numbers * parts:
         return f"holds {held // parts} numbers; its shape {tuple(tensor.dims)} needs {numbers}"
     return ""
-
-
-def is_mask(tensor: onnx.TensorProto) -> bool:
-    """Whether a stored map shuts out positions of an attention: it holds the lowest number there is, or minus infinity.
-
-    Parameters never do.
-    """
-    import onnx
-
-    small = 1 < math.prod(tensor.dims) <= LARGEST_MASK and len(tensor.dims) > 1
-    if not small or not is_floating(tensor.data_type) or not (tensor.raw_data or tensor.float_data):
-        return False
-    numbers = onnx.numpy_helper.to_array(tensor)
-    return bool((numbers <= -1e4).any()) and bool(((numbers <= -1e4) | (numbers == 0)).all())
 
 
 def _held(tensor: onnx.TensorProto) -> int:
@@ -162,12 +149,34 @@ class Tensors:
 
         self.set(name, tuple(tensor.dims), tensor.data_type)
         size = math.prod(tensor.dims)
-        if size <= SMALL and tensor.data_location == onnx.TensorProto.EXTERNAL and not is_floating(tensor.data_type):
-            with contextlib.suppress(Exception):  # not beside the file: only its shape is known
+        if size <= SMALL:
+            self.fetch(tensor)
+            if not size or tensor.raw_data or _held(tensor):
+                self.values[name] = onnx.numpy_helper.to_array(tensor)
+
+    def is_mask(self, tensor: onnx.TensorProto) -> bool:
+        """Whether a map shuts out positions of an attention: zeros and very low numbers, as no parameter holds."""
+        import onnx
+
+        if not 1 < math.prod(tensor.dims) <= LARGEST_MASK or len(tensor.dims) < 2 or not is_floating(tensor.data_type):
+            return False
+        self.fetch(tensor)
+        if not tensor.raw_data and not _held(tensor):
+            return False
+        numbers = onnx.numpy_helper.to_array(tensor)
+        low = numbers <= LOW
+        return bool(low.any()) and bool((low | (numbers == 0)).all())
+
+    def fetch(self, tensor: onnx.TensorProto) -> None:
+        """Read the numbers of a tensor that lie beside the file; where they do not, only its shape is known."""
+        import onnx
+
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not tensor.raw_data:
+            with contextlib.suppress(Exception):  # missing, shorter than it says, or outside of the folder
                 onnx.external_data_helper.load_external_data_for_tensor(tensor, str(self.folder))
-        there = not size or tensor.raw_data or _held(tensor)
-        if size <= SMALL and there:
-            self.values[name] = onnx.numpy_helper.to_array(tensor)
+                tensor.data_location = onnx.TensorProto.DEFAULT
+            if damage_of(tensor):
+                tensor.ClearField("raw_data")
 
     def infer(self, node: onnx.NodeProto) -> str:
         """Find types and values of what a node writes; returns ONNX's words where its inference fails."""

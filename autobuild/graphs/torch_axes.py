@@ -120,10 +120,11 @@ def _normed(draft: Draft, base: str, named: dict[str, Any]) -> None:
 
 
 def _gathered(draft: Draft, base: str, named: dict[str, Any]) -> None:
-    picked = [i for i, index in enumerate(named.get("indices") or ()) if index is not None]
+    indices = named.get("indices") if base in ("index", "_unsafe_index") else None
+    picked = [i for i, index in enumerate(indices or ()) if index is not None]
     if base == "index_select":
         draft.axes = (int(named["dim"]) % len(draft.inputs[0].shape),)
-    elif base in ("index", "_unsafe_index") and len(picked) == 1 and len(named["indices"][picked[0]].shape) == 1:
+    elif indices and len(picked) == 1 and len(indices[picked[0]].shape) == 1:
         draft.axes = (picked[0],)
 
 

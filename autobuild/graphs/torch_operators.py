@@ -55,7 +55,8 @@ TYPES = {
                      "view_copy"), "alias"),
     **dict.fromkeys(("where", "maximum", "minimum", "floor_divide", "masked_fill", "log_sigmoid", "rsub", "square",
                      "log_sigmoid_forward", "lerp", "tril", "triu", "softsign", "hardshrink", "bucketize",
-                     "searchsorted", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
+                     "searchsorted", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine",
+                     "complex", "polar"),
                     "elementwise"),
     "_embedding_bag_forward_only": "embedding", "_embedding_bag": "embedding",
 }  # fmt: skip
@@ -71,7 +72,7 @@ COPIES = {"copy"}  # the second argument in the shape and type of the first
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 # The two factors of a product, by their places; what is added to it by its place.
 PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "vdot": (0, 1),
-            "addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2)}  # fmt: skip
+            "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2), "addmv": (1, 2)}  # fmt: skip
 REPEATS = {"expand", "repeat", "repeat_interleave"}
 ORDERS = {"transpose", "permute", "t", "numpy_T", "movedim", "moveaxis", "swapaxes", "swapdims"}  # same numbers
 COUNTED = {"linear", "scaled_dot_product_attention", "bilinear", "deform_conv2d", "conv_tbc"}
@@ -147,14 +148,16 @@ def _of_type(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> bool:
     return draft.type != "alias" or draft.outputs[0] != x
 
 
-def product(draft: Draft, left: Value | Weight, right: Value | Weight) -> None:
+def product(draft: Draft, base: str, left: Value | Weight, right: Value | Weight) -> None:
     """Fill in the product of two tensors, of which one may be a weight.
 
     ``axes`` of a product with a weight is the input's dimension that is summed over.
     """
     draft.type = "matmul"
     draft.macs = math.prod(draft.outputs[0]) * left.shape[-1]
-    if isinstance(left, Weight):
+    if base == "addbmm":  # summed over the batch as well
+        draft.type, draft.macs = "other", draft.macs * left.shape[0]
+    elif isinstance(left, Weight):
         rank = len(right.shape)
         draft.axes = (max(rank - 2, 0),)
     elif isinstance(right, Weight):

@@ -86,7 +86,7 @@ def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dic
 
 @contextlib.contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and attention told as its parts; both are put back."""
+    """Evaluation mode without gradients, and attention told as its parts; all is put back."""
     import torch
 
     modes = {module: module.training for module in model.modules()}
@@ -94,7 +94,8 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with torch.no_grad():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in modes.items():
@@ -117,7 +118,7 @@ def _decompositions() -> dict[Any, Any]:
     """PyTorch's own decompositions of all operators that are not known as they stand."""
     import torch
 
-    table = torch.export.default_decompositions()
+    table = dict(torch.export.default_decompositions())
     return {operator: how for operator, how in table.items() if not is_known(operator)}
 
 

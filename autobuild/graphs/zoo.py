@@ -30,17 +30,17 @@ def load_zoo(name: str, **options: Any) -> nn.Module:
     """Build an architecture of torchvision or timm with fresh weights; nothing is downloaded.
 
     >>> load_zoo("efficientnet_b3")
-    >>> load_zoo("timm/mobilenetv3_large_100", num_classes=10)
+    >>> load_zoo("timm/mobilenetv3_large_100", num_classes=10)  # or "timm:mobilenetv3_large_100"
 
     Args:
-        name: The library's own name of the model. Without ``torchvision/`` or ``timm/`` before it, torchvision is
-            asked first, then timm.
+        name: The library's own name of the model. Without ``torchvision/`` or ``timm/`` (or ``torchvision:``,
+            ``timm:``) before it, torchvision is asked first, then timm.
         options: Passed on to the model's function.
 
     Raises:
         ConfigError: If neither library is installed, or none has a model of this name.
     """
-    library, _, model = name.rpartition("/")
+    library, _, model = name.replace(":", "/", 1).rpartition("/")
     if library and library not in LIBRARIES:
         raise ConfigError(f"{name!r}: the zoo {library!r} is unknown: {nearest(library, LIBRARIES)}")
     known: list[str] = []

@@ -38,7 +38,7 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             use_threads(config["threads"])
             graph, taken = read_network(kind, rest, config)
-            folder.record(uncounted=graph.uncounted, taken=taken)
+            folder.record(taken=taken)
             _compute(folder, config, graph, buffer)
         _show(folder)
     return 0

@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from operation_nets import NETS, build, stirred
+from torch import nn
 
 import autobuild as ab
 from autobuild.errors import ConfigError, GraphError
@@ -50,6 +51,86 @@ def test_tiny_mbconv_through_either_exporter(tmp_path):
         assert facts(read) == facts(traced)
         assert (read.edges, read.macs, read.params) == (traced.edges, traced.macs, traced.folded_params)
     assert read.nodes[1].module  # the newer exporter writes down which module an operation comes from
+
+
+class Einsum(nn.Module):
+    """A product per head, told as an equation."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 8, 6))
+
+    def forward(self, x):
+        return torch.einsum("bhid,hde->bhie", x, self.weight)
+
+
+class WeightFirst(nn.Module):
+    """A weight times a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(32, 16))
+
+    def forward(self, x):
+        return self.weight @ x
+
+
+class Heads(nn.Module):
+    """Causal attention in one call."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Linear(32, 96)
+
+    def forward(self, x):
+        q, k, v = self.rows(x).view(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4)
+        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+class Recurrent(nn.Module):
+    """Two layers in both directions."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layers = kind(12, 16, 2, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x):
+        return self.head(self.layers(x)[0])
+
+
+def encoder():
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+MORE = {
+    "einsum": (Einsum, (2, 4, 5, 8)), "weight first": (WeightFirst, (3, 16, 10)), "heads": (Heads, (2, 9, 32)),
+    "lstm": (lambda: Recurrent(nn.LSTM), (2, 7, 12)), "gru": (lambda: Recurrent(nn.GRU), (2, 7, 12)),
+    "encoder": (encoder, (1, 6, 32)), "volumes": (lambda: nn.Sequential(nn.Conv3d(2, 4, 3), nn.GroupNorm(2, 4)),
+                                                  (1, 2, 6, 8, 8)),
+    "signals": (lambda: nn.Sequential(nn.Conv1d(4, 8, 5, 2, 2), nn.PReLU(8), nn.ConvTranspose1d(8, 4, 4)), (2, 4, 20)),
+    "shuffled": (lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16), nn.PixelShuffle(2)),
+                 (1, 3, 8, 8)),
+    "unlike": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6, affine=True), nn.GELU()), (1, 3, 9, 9)),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MORE))
+def test_either_exporter_gives_the_numbers_of_the_network(name, tmp_path):
+    """Weights are drawn: the newer exporter stores equal ones only once."""
+    pytest.importorskip("onnxscript")
+    make, shape = MORE[name]
+    torch.manual_seed(0)
+    net = make().eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter)
+    traced = ab.graph_of(net, shape)
+    for options in ({"opset_version": 17}, {"dynamo": True, "verbose": False}):
+        read = ab.graph_of(export(net, shape, tmp_path / "net.onnx", **options))
+        assert (read.macs, read.params, read.uncounted) == (traced.macs, traced.params, {})
+    assert traced.params == sum(parameter.numel() for parameter in net.parameters())
 
 
 def test_batch_norms_kept_in_the_file_are_folded_on_request(tmp_path):

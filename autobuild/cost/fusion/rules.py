@@ -139,9 +139,7 @@ def _matmul_by_weight(node: Operation, views: Sequence[View]) -> Rule:
 
 def _attention(node: Operation, views: Sequence[View]) -> Rule:
     rank, own = len(node.output_shape), views[0].rows()[0]
-    summed = node.axes or (
-        rank - 1,
-    )  # of queries what they are compared by; of keys, where queries are weights, tokens
+    summed = node.axes or (rank - 1,)  # features of queries; where those are weights, tokens of the keys
     if own is None or own == rank - 1 or own in summed:
         return usual_axis(node.output_shape), [ALL for _ in views]
     others: Reading = (own, POINTWISE) if own < rank - 2 else ALL
@@ -177,6 +175,11 @@ def _moved(node: Operation, views: Sequence[View]) -> Rule:
     return axis, [(axis, reduced(node.input_shapes[0][axis], node.output_shape[axis], 0, 0))]
 
 
+def _recurrent(node: Operation, views: Sequence[View]) -> Rule:
+    """Steps run in order, in layers above one another and perhaps backwards: each layer needs all that came before."""
+    return usual_axis(node.output_shape), [ALL for _ in views]
+
+
 def accumulators(node: Operation) -> int:
     """Numbers of four bytes that an operation sums up over rows, or needs for one row, beside its output."""
     if node.type == "group_norm" and node.input_shapes:
@@ -193,5 +196,5 @@ RULES: dict[str, Callable[[Operation, Sequence[View]], Rule]] = {
     **dict.fromkeys(("global_avg_pool", "global_max_pool"), _global),
     "softmax": _along, "layer_norm": _along, "group_norm": _whole, "pad": _whole, "reduce": _reduced,
     "linear": _linear, "matmul": _matmul, "attention": _attention, "resize": _resized, "gather": _gathered,
-    "embedding": _embedded, "transpose": _moved,
+    "embedding": _embedded, "rnn": _recurrent, "transpose": _moved,
 }  # fmt: skip
