@@ -96,8 +96,8 @@ class _Folding:
 
     def add(self, number: int, node: Operation) -> None:
         if not node.output_shapes:
-            raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} ({node.type}) has no output; accepted: one "
-                             "or more")  # fmt: skip
+            raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} ({node.type}) has no output; accepted: "
+                             "one or more")  # fmt: skip
         for shape in (*node.input_shapes, *node.output_shapes):
             if any(not isinstance(size, int) or size < 1 for size in shape):
                 raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} has a tensor of shape {shape}; "

@@ -15,7 +15,7 @@ from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.groups import GroupCost, GroupCosts
 from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
 from autobuild.cost.fusion.partition.partition import Partition, group_dram
-from autobuild.cost.fusion.partition.solve import deadline_of, solve
+from autobuild.cost.fusion.partition.solve import deadline_of, load, solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.errors import ConfigError, GraphError
 from autobuild.graphs.operations import OperationGraph
@@ -198,6 +198,7 @@ def fuse(
     """
     deadline_of(time_limit_s)  # refused before a network is read
     graph, described = _read(model, example_input, hardware, shapes)
+    load(algorithm, split)
     deadline = deadline_of(time_limit_s)
     if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
@@ -219,12 +220,12 @@ def _read(
     named = isinstance(example_input, str | Path | Hardware)
     if isinstance(model, OperationGraph | FusionGraph | str | Path) and example_input is not None:
         if not named or hardware is not DEFAULT:
-            raise ConfigError(f"fuse({type(model).__name__}, ...): given an example input, a {type(example_input).__name__}"
-                              "; accepted with a module or a space only")  # fmt: skip
+            raise ConfigError(f"fuse({type(model).__name__}, ...): given an example input, a "
+                              f"{type(example_input).__name__}; accepted with a module or a space only")  # fmt: skip
         hardware = example_input
     elif named and not isinstance(model, SearchSpace):
-        raise ConfigError(f"fuse({type(model).__name__}, {example_input!r}): accepted after a module: an example input, "
-                          "a tensor or a shape such as (1, 3, 224, 224), then the hardware")  # fmt: skip
+        raise ConfigError(f"fuse({type(model).__name__}, {example_input!r}): accepted after a module: an example "
+                          "input, a tensor or a shape such as (1, 3, 224, 224), then the hardware")  # fmt: skip
     described = read_hardware(hardware)  # refused before a network is read
     if isinstance(model, OperationGraph | FusionGraph):
         if shapes is not None:
@@ -235,8 +236,8 @@ def _read(
     if isinstance(model, SearchSpace) or hasattr(model, "named_parameters"):
         return graph_of(model, example_input, shapes=shapes), described
     raise GraphError(
-        f"fuse: given a {type(model).__name__}, accepted: an nn.Module with an example input, the path of an ONNX file, "
-        "a search space with an architecture, or a graph (autobuild.graph_of)"
+        f"fuse: given a {type(model).__name__}, accepted: an nn.Module with an example input, the path of an ONNX "
+        "file, a search space with an architecture, or a graph (autobuild.graph_of)"
     )
 
 

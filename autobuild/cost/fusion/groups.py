@@ -184,7 +184,7 @@ class GroupCosts:
         return -1 if twice is None else twice.dram_bytes
 
     def _fits_whole(self, mask: int) -> bool:
-        """Whether a group fits by BRR. What holds a group that certainly does not, does not: its order would order it."""
+        """Whether a group fits by BRR. What holds a group that certainly does not, does not either."""
         if self._refused_whole.within(mask):
             return False
         fits = self.whole_tensors.fits(mask, self.buffer_bytes).fits
@@ -219,7 +219,7 @@ class GroupCosts:
             except TimeUp:  # a group that is known to fit needs the buffer at most
                 if any(needed <= buffer for needed, _ in needs):
                     continue
-                if self._dram.get(mask, -1) < 0 or mask & self.passes.sums and self.recompute:
+                if self._dram.get(mask, -1) < 0 or (mask & self.passes.sums and self.recompute):
                     raise
                 needs.append((buffer, name))
         least = min(needs, key=lambda need: need[0], default=(0, ""))

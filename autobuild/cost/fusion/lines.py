@@ -63,6 +63,7 @@ class LineBuffers:
 
     def __init__(self, graph: FusionGraph) -> None:
         self.graph = graph
+        self._last: tuple[int, Strides] | None = None
         strides = Strides(graph)
         conflicts = strides.conflicts
         self.conflicting = sum(1 << i for i in conflicts)
@@ -79,11 +80,17 @@ class LineBuffers:
         if mask & self.barriers:
             return f"{self.graph.ops[next(bits(mask & self.barriers))].name} is a barrier"
         if mask & self.conflicting:
-            found = Strides(self.graph, mask).conflicts
+            found = self._strides(mask).conflicts
             if found:
                 name = self.graph.ops[min(found)].name
                 return f"paths to {name} have different strides"
         return ""
+
+    def _strides(self, mask: int) -> Strides:
+        """Of a group; the last one is kept, since a group is asked for its refusal and its bytes in turn."""
+        if self._last is None or self._last[0] != mask:
+            self._last = mask, Strides(self.graph, mask)
+        return self._last[1]
 
     def required_bytes(self, mask: int, at_most: int | None = None) -> int:
         """Buffer that a group needs, in bytes; it must have no :meth:`refusal`.
@@ -112,7 +119,7 @@ class LineBuffers:
         order = list(bits(mask))
         leads, held = self.tables
         if mask & self.conflicting:  # the group may agree on strides where the network does not
-            leads, held = _tables(_edges(self.graph, order, Strides(self.graph, mask)))
+            leads, held = _tables(_edges(self.graph, order, self._strides(mask)))
         size = len(self.graph) + 1  # one more for what no operation writes
         inside = [False] * size
         soon = [0] * size
@@ -174,14 +181,14 @@ class Strides:
     def __init__(self, graph: FusionGraph, mask: int | None = None) -> None:
         self.graph = graph
         members = list(bits(graph.full if mask is None else mask))
-        links: dict[int, list[tuple[int, Fraction]]] = {}
+        links: dict[int, list[tuple[int, Fraction | None]]] = {}  # None: rows step as one
         self.inside = set(members)
         for i in members:
             for tensor, access in graph.ops[i].operands:
                 if self.ties(i, tensor, access):
-                    source, ratio = self.node(tensor), Fraction(access.num, access.den)
-                    links.setdefault(source, []).append((i, ratio))
-                    links.setdefault(i, []).append((source, 1 / ratio))
+                    source, same = self.node(tensor), access.num == access.den
+                    links.setdefault(source, []).append((i, None if same else Fraction(access.num, access.den)))
+                    links.setdefault(i, []).append((source, None if same else Fraction(access.den, access.num)))
         self.sigma: dict[int, Fraction] = {}
         self.conflicts: set[int] = set()  # operations of parts in which paths disagree
         for start in links:
@@ -197,19 +204,19 @@ class Strides:
         """Whether the reader's rows step with the tensor's."""
         return access.kind == WINDOW and self.graph.tensors[tensor].rows > 1 and self.graph.ops[i].rows > 1
 
-    def _walk(self, start: int, links: dict[int, list[tuple[int, Fraction]]]) -> None:
+    def _walk(self, start: int, links: dict[int, list[tuple[int, Fraction | None]]]) -> None:
         part = {start: Fraction(1)}
         queue, agree = [start], True
         for here in queue:
             for there, ratio in links[here]:
-                value = part[here] * ratio
+                value = part[here] if ratio is None else part[here] * ratio
                 if there not in part:
                     part[there] = value
                     queue.append(there)
                 elif part[there] != value:
                     agree = False
-        scale = math.lcm(*(value.denominator for value in part.values()))
-        self.sigma |= {node: value * scale for node, value in part.items()}
+        scale = math.lcm(*{value.denominator for value in part.values()})
+        self.sigma |= part if scale == 1 else {node: value * scale for node, value in part.items()}
         if not agree:
             self.conflicts |= {node for node in part if node >= 0}
 
@@ -228,7 +235,7 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> dict
     return found
 
 
-# Positions of a window in its stride times its dilation; with more, rows are not told apart: an upper bound, a row wide.
+# Phases of a window (den times step) beyond which its rows are not told apart: an upper bound, a row wide.
 MAX_PERIOD = 1024
 
 

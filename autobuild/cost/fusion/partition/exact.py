@@ -24,7 +24,7 @@ from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
 MAX_LAZY = 3_000  # down-sets that are searched best first
 MAX_STATES = 200_000  # down-sets of one part; beyond, branch and bound
 # Shares of the time that is left: for a proof, and for all that is better than stretches of one order.
-PROVING, SEARCHING = 0.6, 0.8
+PROVING, SEARCHING = 0.5, 0.65
 
 
 def exact_partition(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -62,8 +64,9 @@ def solve(
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
     if isinstance(split, str) and split not in SPLITS:
         raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITS)}")
-    deadline = deadline_of(time_limit_s)
     _above_zero("budget", budget)
+    load(algorithm, split)
+    deadline = deadline_of(time_limit_s)
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ConfigError(f"seed={seed!r}: accepted: an integer from 0")
     if not costs.n:
@@ -76,6 +79,15 @@ def solve(
     found = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=deadline, **options)
     trained = getattr(splitter, "training_seconds", 0.0) if isinstance(split, str) else 0.0
     return replace(found, training_seconds=trained)
+
+
+def load(algorithm: str, split: str | Splitter) -> None:
+    """Import the packages that an algorithm and a split need: seconds, and no part of a time limit."""
+    if algorithm in SEARCHES and split in EXPLAINED:
+        importlib.import_module("autobuild.cost.fusion.explain")
+    if algorithm == "nsga2":
+        with suppress(ImportError):  # the search says so
+            importlib.import_module("pymoo.algorithms.moo.nsga2")
 
 
 def deadline_of(time_limit_s: float | Deadline) -> Deadline:
@@ -99,4 +111,4 @@ def _splitter(costs: GroupCosts, split: str, seed: int, deadline: Deadline) -> S
         return SPLITTERS[split]
     from autobuild.cost.fusion.explain import ExplainedSplitter  # needs torch, which takes a second to import
 
-    return ExplainedSplitter(costs, split, seed, training_s=min(TRAINING_S, deadline.left / 2))
+    return ExplainedSplitter(costs, split, seed, training_s=Deadline(min(TRAINING_S, deadline.left / 2)))
