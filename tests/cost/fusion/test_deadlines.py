@@ -130,9 +130,8 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
         assert lead == max(den * rows_read(access, r, rows)[1] - num * r for r in range(out))
         for lag in (lead, lead + 1, lead + 7):  # most rows that wait at once, whenever the reader begins
             waits = [min((lag + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)]
-            assert max(1, *waits) == max(
-                [1, *(min((lag + when) // den, rows - 1) - first + 1 for when, first in moments)]
-            )
+            kept = [min((lag + when) // den, rows - 1) - first + 1 for when, first in moments]
+            assert max(1, *waits) == max([1, *kept])
         shortened += len(lines.telling_rows(access, rows, out)) < out
         bound, more = lines._timing_bound(access, rows, out, den, num)
         assert bound >= lead
@@ -159,7 +158,7 @@ def test_a_limit_that_is_none_is_refused(limit):
     for call in (lambda: ab.fuse(branches(2, 2), time_limit_s=limit),
                  lambda: solve(SyntheticCosts(3), time_limit_s=limit),
                  lambda: buffer_sweep(branches(2, 2), [10**6], time_limit_s=limit)):  # fmt: skip
-        with pytest.raises(ConfigError, match="time_limit_s.*accepted: a number above zero"):
+        with pytest.raises(ConfigError, match=r"time_limit_s.*accepted: a number above zero"):
             call()
 
 
@@ -171,8 +170,8 @@ def any_graph(seed: int) -> OperationGraph:
         shapes += [(0,), (1, 0, 3)]
     nodes, edges, operands = [], set(), []
     types = ("relu", "add", "elementwise", "other", "matmul", "linear", "reduce", "softmax", "layer_norm", "concat",
-             "slice", "transpose", "alias", "conv", "max_pool", "attention", "gather", "resize", "pad", "embedding", "rnn",
-             "global_avg_pool", "group_norm", "batch_norm")  # fmt: skip
+             "slice", "transpose", "alias", "conv", "max_pool", "attention", "gather", "resize", "pad", "rnn",
+             "embedding", "global_avg_pool", "group_norm", "batch_norm")  # fmt: skip
     for i in range(rng.randint(1, 9)):
         kind = "input" if i == 0 or rng.random() < 0.15 else rng.choice(types)
         reads = [] if kind == "input" else sorted(rng.randrange(i) for _ in range(rng.choice((0, 1, 1, 2, 3))))
@@ -201,8 +200,7 @@ def test_any_graph_is_fused_or_refused_by_name():
         graph = any_graph(seed)
         try:
             found = ab.fuse(graph, buffer_bytes=(40, 4096)[seed % 2], time_limit_s=5.0)
-        except AutobuildError as error:
-            assert isinstance(error, GraphError), (seed, error)
+        except GraphError:
             continue
         fused += 1
         told = found.metrics
@@ -260,5 +258,5 @@ def test_a_module_without_an_example_is_refused():
 
     with pytest.raises(GraphError, match="a module needs example_input"):
         ab.fuse(nn.ReLU())
-    with pytest.raises(ConfigError, match="an example input, a tensor or a shape .* then the hardware"):
+    with pytest.raises(ConfigError, match=r"an example input, a tensor or a shape .* then the hardware"):
         ab.fuse(nn.ReLU(), "edge_npu")

@@ -123,7 +123,7 @@ def fit_predictor(
     drawing = deadline.share(0.2)
     with within(costs, drawing):
         masks = random_groups(costs, reader.order, samples, seed, drawing)
-    reading, graphs = deadline.share(0.25), []
+    reading, graphs = deadline.share(0.25), list[Data]()
     for mask in masks:
         if graphs and reading.passed:
             break

@@ -6,8 +6,10 @@ import importlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.partition.exact import exact_partition
@@ -102,7 +104,7 @@ def deadline_of(time_limit_s: float | Deadline) -> Deadline:
 
 
 def _above_zero(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0:
         raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
 
 
