@@ -372,6 +372,28 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each library and for the files: how many agree, how many differ for which kind of reason."""
+    found = []
+    where = rows["network"].str.split("[/:]", regex=True).str[0]
+    for library, part in rows.groupby(where, sort=False):
+        read, fused_rows = part[part["parameters (M)"] != ""], part[part["plan"] != ""]
+        open_ones = read["why"].str.contains("UNEXPLAINED")
+        found.append(
+            {
+                "networks": library, "tried": len(part), "read": len(read),
+                "parameters equal": int((read["params difference"] == "0").sum()),
+                "MACs equal": int((read["macs difference"] == "0").sum()),
+                "another number, explained": int((((read["params difference"] != "0") | (read["macs difference"] != "0"))
+                                                  & ~open_ones).sum()),
+                "unexplained": int(open_ones.sum()),
+                "fused": len(fused_rows), "proven the best": int((fused_rows["plan"] == "proven").sum()),
+                "over the limit": int(fused_rows["fused in (s)"].str.contains("OVER").sum()),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(found)
+
+
 def main() -> int:
     """Measure what is missing and print the table."""
     given = arguments(__doc__ or "")
@@ -387,6 +409,7 @@ def main() -> int:
         f"0: not a single parameter or MAC apart. {machine()}"
     )
     write("zoo", found, quick=given.quick, note=note)
+    write("zoo_summary", summary(found), quick=given.quick, note=note)
     text = found.to_string()
     return int(any(mark in text for mark in ("UNEXPLAINED", "OVER THE LIMIT", "failed: ")))
 

@@ -116,7 +116,7 @@ def test_a_map_of_2_to_the_40_rows(axis):
 
 def test_windows_in_closed_form_equal_windows_row_by_row():
     rng, shortened = random.Random(0), 0
-    for _ in range(3000):
+    for _ in range(800):
         num, den = rng.randint(1, 5), rng.choice([1, 1, 1, 2, 3])
         step = rng.choice([1, 1, 2, 3, 6]) if den == 1 else 1
         low = rng.randint(-40, 20)
@@ -138,7 +138,7 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
         assert max(min((lead + when) // den, rows - 1) - first + 1 for when, first in more) >= max(
             min((lead + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)
         )
-    assert shortened > 1000
+    assert shortened > 300
 
 
 def test_costs_stop_where_they_are_and_forget_nothing():
