@@ -26,7 +26,7 @@ from autobuild.graphs.torch_operators import (
     operator_name,
     product,
 )
-from autobuild.graphs.torch_program import Example, line_of, program_of, writes
+from autobuild.graphs.torch_program import Example, is_view, line_of, program_of, writes
 
 if TYPE_CHECKING:
     import torch
@@ -128,6 +128,18 @@ class _Reader:
         if found is not None and writes(node):  # later readers of the argument read what was written
             self.same[node] = self.same.get(node.args[0], node.args[0])
             self.known[self.same[node]] = found
+            if isinstance(found, Weight):
+                self._constant_written(node)
+
+    def _constant_written(self, node: torch.fx.Node) -> None:
+        """What a constant looks at that is written by a constant is another constant from then on."""
+        place: Any = node.args[0]
+        while getattr(place, "op", "") == "call_function" and is_view(place):
+            place = self.same.get(place.args[0], place.args[0])
+            held = self.known.get(place)
+            if isinstance(held, Weight):
+                key = f"{held.key}, written by {node.name}"
+                self.known[place] = replace(held, key=key, held=None, computed_from=held.stored)
 
     def _call(self, node: torch.fx.Node) -> Any:
         args = [self._resolve(arg) for arg in node.args]
@@ -288,7 +300,7 @@ class _Reader:
         return made if many else _repeated(made[0], only) if only and moved else made[0]
 
     def _named_weight(self, how: tuple[Any, ...], base: str, weights: list[Weight], shape: Shape,
-                      itemsize: int) -> Weight:  # fmt: skip
+                      itemsize: float) -> Weight:  # fmt: skip
         """A weight that is computed in some way; the same for the same way."""
         stored = {part.key: part for weight in weights for part in weight.stored}
         key = self.computed.setdefault(how, f"{base} {len(self.computed) + 1} of {next(iter(stored), 'constants')}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SMALL = 4096  # numbers of a constant that is read or computed
 LARGEST_MASK = 2**24  # numbers
-LOW = -1e4  # what a mask adds to scores, or less
+LOW = -100.0  # what a mask adds to scores, or less
 INFERRED_FROM = 6  # the first version of the operators whose shapes ONNX infers
 BITS = {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8, "STRING": 64, "UNDEFINED": 32}
 RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")

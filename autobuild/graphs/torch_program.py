@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import GraphError
-from autobuild.graphs.torch_operators import is_known, operator_name
+from autobuild.graphs.torch_operators import FILLS, RANDOM, is_known, operator_name
 
 if TYPE_CHECKING:
     import torch
@@ -125,31 +125,47 @@ def _decompositions() -> dict[Any, Any]:
 def _has_to_be_rewritten(program: torch.export.ExportedProgram) -> bool:
     """Whether a program has unknown operators, regions, or writes into what another tensor is a view of.
 
-    A write into a tensor that nothing else looks at, as of ``nn.ReLU(inplace=True)``, is one value after another.
+    A write into a tensor that nothing else looks at, as of ``nn.ReLU(inplace=True)``, is one value after another. What
+    does not depend on the input, as a mask that is filled in, is a constant however it is computed.
     """
+    inputs = set(program.graph_signature.user_inputs)
+    data: set[Any] = set()  # what depends on the input
     seen: set[Any] = set()  # views, what they look at, and what comes from outside
     for node in program.graph.nodes:
         if node.op == "placeholder":
             seen.add(node)
+            data |= {node} if node.name in inputs else set()
         if node.op != "call_function":
             continue
-        parts = [arg for arg in node.all_input_nodes if arg in seen]
-        if getattr(node.target, "__name__", "") == "getitem":
-            seen |= {node} if parts else set()
+        depends = any(arg in data for arg in node.all_input_nodes)
+        if _takes_item(node):
+            seen |= {node} if node.args[0] in seen else set()
+            data |= {node} if depends else set()
             continue
-        if not is_known(node.target):
-            return True
         schema = getattr(node.target, "_schema", None)
-        if schema is None:
-            continue
-        written = [i for i, argument in enumerate(schema.arguments) if argument.alias_info and
-                   argument.alias_info.is_write]  # fmt: skip
-        if written and (written != [0] or not node.args or node.args[0] in seen):
+        if schema is None or (depends and not is_known(node.target)):
             return True
-        looks_at = any(argument.alias_info and not argument.alias_info.is_write for argument in schema.arguments)
-        if looks_at or "dropout" in operator_name(node.target):  # which hands on its input in evaluation
+        places = [i for i, arg in enumerate(schema.arguments) if arg.alias_info and arg.alias_info.is_write]
+        if depends and places and (places != [0] or not node.args or node.args[0] in seen):
+            return True
+        if is_view(node):
             seen |= {node, *node.all_input_nodes}
+        if depends and operator_name(node.target) not in FILLS | RANDOM:
+            data |= {node, node.args[0]} if places else {node}
     return False
+
+
+def is_view(node: torch.fx.Node) -> bool:
+    """Whether what an operator returns looks at its argument."""
+    if _takes_item(node):
+        return True
+    schema = getattr(node.target, "_schema", None)
+    looks_at = schema and any(arg.alias_info and not arg.alias_info.is_write for arg in schema.arguments)
+    return bool(looks_at or "dropout" in operator_name(node.target))  # which hands on its input in evaluation
+
+
+def _takes_item(node: torch.fx.Node) -> bool:
+    return getattr(node.target, "__name__", "") == "getitem"
 
 
 def _told(model: nn.Module, error: Exception) -> str:

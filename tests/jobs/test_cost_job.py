@@ -100,3 +100,31 @@ def test_what_is_asked_for_is_named_as_it_was_given(capsys):
     assert "cost=,: names none of params, macs" in capsys.readouterr().err
     assert main(["cost", "arch=nothing"]) == 2
     assert "error: arch=nothing: " in capsys.readouterr().err
+
+
+def test_costs_of_an_onnx_file_and_what_they_leave_out(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [helper.make_node("MatMul", ["w", "x"], ["a"]), helper.make_node("Unsqueeze", ["a", "last"], ["b"]),
+             helper.make_node("DFT", ["b"], ["y"])]  # fmt: skip
+    held = [helper.make_tensor("w", number, (32, 16), [0.5] * 512), helper.make_tensor("last", 7, (1,), [-1])]
+    given = helper.make_tensor_value_info("x", number, ("N", 16, 100))
+
+    def save(name, count, output):
+        graph = helper.make_graph(nodes[:count], "g", [given], [onnx.ValueInfoProto(name=output)], held)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), name)
+
+    save("product.onnx", 1, "a")
+    for model, shapes, macs in (("onnx:product.onnx", [], 51_200), ("product.onnx", ["shapes=x:3x16x100"], 153_600)):
+        assert main(["cost", f"model={model}", *shapes, "out=run"]) == 0
+        frame = pd.read_csv("run/costs.csv")
+        assert (frame["network"][0], frame["macs"][0], frame["params"][0]) == ("product", macs, 512)
+        assert ("1 is taken" in capsys.readouterr().out) == (not shapes)
+    save("wave.onnx", 3, "y")
+    assert main(["cost", "model=wave.onnx", "cost=params,macs", "out=wave"]) == 0
+    assert "MACs leave out 1 DFT: there is no rule for them" in capsys.readouterr().out
+    assert pd.isna(pd.read_csv("wave/costs.csv")["macs"][0])
+    for words, said in ((["model=nix.onnx"], "no such file"), (["shapes=x:1"], "accepted with model="),
+                        (["model=wave.onnx", "arch=a"], "one is accepted")):  # fmt: skip
+        assert main(["cost", *words]) == 2
+        assert said in capsys.readouterr().err

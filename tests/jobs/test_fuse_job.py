@@ -60,7 +60,7 @@ def test_an_onnx_file_is_its_architecture():
     file, arch = (json.loads(Path(f"{name}/metrics.json").read_text()) for name in ("file", "arch"))
     assert file["operations"] == arch["operations"]
     graph = ab.graph_of("net/network.onnx", shapes={"images": (1, 1, 20, 20)})
-    zero = ab.graph_of(ab.space("tiny_mbconv"), ARCH).params - graph.params
+    zero = ab.graph_of(ab.space("tiny_mbconv"), ARCH).folded_params - graph.params
     assert arch["unfused_dram_bytes"] - file["unfused_dram_bytes"] == 4 * zero > 0
 
 
@@ -70,6 +70,8 @@ def test_an_onnx_file_is_its_architecture():
         ([], "fuse needs model="),
         (["model=torchvisio:resnet18"], "did you mean 'torchvision'"),
         (["model=onnx:nix.onnx"], "nix.onnx"),
+        (["model=nix.onnx"], "model=nix.onnx: there is no such file"),
+        (["model=torchvision/no_such_net"], "no_such_net"),
         ([f"model=space:{ARCH}", "buffer=0"], "buffer=0"),
         ([f"model=space:{ARCH}", "hardware=edge_np"], "edge_npu"),
         ([f"model=space:{ARCH}", "split=oracl", "algorithm=local"], "did you mean 'oracle'"),
@@ -110,6 +112,23 @@ def test_an_open_file_is_told_by_the_key_that_closes_it(capsys):
     assert said in capsys.readouterr().err
     assert main(["fuse", "model=onnx:open.onnx", "shape=[3,8,8]", "out=run"]) == 0
     assert json.loads(Path("run/metrics.json").read_text())["dram_bytes"] == 2 * 3 * 8 * 8
+
+
+def test_a_file_by_its_path_with_shapes_and_an_open_batch(capsys):
+    onnx_file("open.onnx", [("Relu", ["x"], ["y"], {})], ("N", 3, "H", "W"))
+    for given in ("x:1x3x8x8", "{'x': (1, 3, 8, 8)}", "x=[1,3,8,8]"):
+        assert main(["fuse", "model=open.onnx", f"shapes={given}", "plots=false", "out=run"]) == 0
+        assert json.loads(Path("run/metrics.json").read_text())["dram_bytes"] == 2 * 3 * 8 * 8
+    assert main(["fuse", "model=open.onnx", "shapes=x:1x3x0x8", "out=run"]) == 2
+    assert "accepted are names and sizes above 0" in capsys.readouterr().err
+    assert main(["fuse", f"model=space:{ARCH}", "shapes=x:1x3x8x8", "out=run"]) == 2
+    assert "accepted for ONNX files; a space network takes shape=" in capsys.readouterr().err
+    onnx_file("batch.onnx", [("Relu", ["x"], ["y"], {})], (-1, 3, 8, 8))
+    assert main(["fuse", "model=batch.onnx", "plots=false", "out=again"]) == 0
+    assert "input 'x' has the open batch -1 in (-1, 3, 8, 8); 1 is taken" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="open batch"):
+        assert ab.fuse("batch.onnx").metrics["dram_bytes"] == 2 * 3 * 8 * 8
+    assert ab.fuse("open.onnx", shapes={"x": (2, 3, 8, 8)}).metrics["dram_bytes"] == 4 * 3 * 8 * 8
 
 
 def test_shapes_that_a_file_says_of_custom_operators_are_kept():

@@ -87,7 +87,7 @@ def test_a_seed_that_is_none_is_told(graph, algorithm, seed):
         ab.fuse(graph, algorithm=algorithm, seed=seed, budget=5)
 
 
-@pytest.mark.parametrize("given", [None, 5, "net.onnx", {}, lambda: None])
+@pytest.mark.parametrize("given", [None, 5, {}, lambda: None])
 def test_what_is_no_graph_is_told(given):
     for use in (ab.fuse, fold):
         with pytest.raises(GraphError, match=f"given a {type(given).__name__}, accepted: an OperationGraph"):
