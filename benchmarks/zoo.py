@@ -378,14 +378,14 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     where = rows["network"].str.split("[/:]", regex=True).str[0]
     for library, part in rows.groupby(where, sort=False):
         read, fused_rows = part[part["parameters (M)"] != ""], part[part["plan"] != ""]
+        apart = (read["params difference"] != "0") | (read["macs difference"] != "0")
         open_ones = read["why"].str.contains("UNEXPLAINED")
         found.append(
             {
                 "networks": library, "tried": len(part), "read": len(read),
                 "parameters equal": int((read["params difference"] == "0").sum()),
                 "MACs equal": int((read["macs difference"] == "0").sum()),
-                "another number, explained": int((((read["params difference"] != "0") | (read["macs difference"] != "0"))
-                                                  & ~open_ones).sum()),
+                "another number, explained": int((apart & ~open_ones).sum()),
                 "unexplained": int(open_ones.sum()),
                 "fused": len(fused_rows), "proven the best": int((fused_rows["plan"] == "proven").sum()),
                 "over the limit": int(fused_rows["fused in (s)"].str.contains("OVER").sum()),
