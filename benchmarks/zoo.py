@@ -36,6 +36,8 @@ LIMIT_S = 8.0  # of a fusion
 GRACE_S = 1.0  # beyond its limit
 HARD_S = 240  # of one process: tracing, counting, fusing
 FILE = RESULTS / "zoo_runs.csv"
+# Once for all networks: their processes are forks of this one.
+IMPORTED = ("torch.utils.flop_counter", "timm", "onnx", "pandas", "autobuild.cost", "autobuild.graphs.from_onnx")
 TORCHVISION = """
     alexnet vgg11 vgg16_bn squeezenet1_0 squeezenet1_1 resnet18 resnet50 resnext50_32x4d wide_resnet50_2 densenet121
     inception_v3 googlenet shufflenet_v2_x0_5 shufflenet_v2_x1_0 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large
@@ -306,14 +308,7 @@ def alone(name: str, parts: list[str], file: str) -> None:
 def measure(runs: Runs, wanted: list[str], parts: list[str]) -> None:
     """Each network that the runs lack, in a process of its own: a fork of this one, which has imported all of it."""
     done = runs.done()
-    for module in (
-        "torch.utils.flop_counter",
-        "timm",
-        "onnx",
-        "pandas",
-        "autobuild.cost",
-        "autobuild.graphs.from_onnx",
-    ):
+    for module in IMPORTED:
         importlib.import_module(module)
     for name in wanted:
         missing = [part for part in parts if Run(name, 0, part, "zoo") not in done]
