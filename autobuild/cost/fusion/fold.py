@@ -206,7 +206,8 @@ class _Folding:
         if node.type == "concat" and node.axes is not None and node.spans is not None:
             return [self._joined(node, views)]
         border = node.padding or ()
-        if node.type == "pad" and node.mode == "constant" and len(border) == len(out) and all(min(sides) >= 0 for sides in border):
+        adds = len(border) == len(out) and all(min(sides) >= 0 for sides in border)
+        if node.type == "pad" and node.mode == "constant" and adds:
             return [padded(view, out, border)]
         return None
 
