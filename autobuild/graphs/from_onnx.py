@@ -31,7 +31,7 @@ SHAPE_ONLY = ("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike",
 CONTROL = ("Loop", "Scan", "SequenceMap")
 MASKING = ("Add", "Where", "Attention", "MultiHeadAttention", "Expand", "Slice", "Unsqueeze")
 # Which give the same numbers of a weight at other places: what is stored is read once by all.
-REARRANGED = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast", "CastLike",
+REARRANGED = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast",
               "BitCast", "QuantizeLinear", "DequantizeLinear")  # fmt: skip
 FLOAT, STRING = 1, 8  # ONNX's element types
 Shapes = Mapping[str, tuple[int, ...]]
@@ -185,6 +185,8 @@ class _Reader:
                                  f"known: {type(error).__name__}: {error}") from error  # fmt: skip
 
     def _node(self, node: onnx.NodeProto, name: str) -> None:
+        from onnx import helper
+
         custom = not self.tensors.is_declared(node.op_type, node.domain)
         if not custom and node.op_type == "If":
             self._branch(node, name)
@@ -195,13 +197,17 @@ class _Reader:
         if not custom and node.op_type == "Constant":
             self._constant(node)
             return
+        if not custom and node.op_type == "CastLike":  # of the second input only the type matters
+            kind = self.tensors.kind(node.input[1])
+            node = helper.make_node("Cast", list(node.input[:1]), list(node.output), to=kind)
         inputs = [self._known(source, name) for source in node.input]
         call, contrib = self._call(node, inputs, custom)
         why = self._infer(node, call, custom)
         if not any(isinstance(value, Value) for value in inputs) or (node.op_type in SHAPE_ONLY and not custom):
             self._constants(node, call)
             return
-        if call.kind in IDENTITIES and isinstance(call.inputs[0], Value):
+        same = call.kind == "Cast" and self.tensors.kind(node.input[0]) == self.tensors.kind(node.output[0])
+        if (same or call.kind in IDENTITIES) and isinstance(call.inputs[0], Value):
             self._identity(node, call.inputs[0])
             return
         written = [output for output in node.output if output and self._is_needed(output)]

@@ -257,10 +257,6 @@ def _instance_norm(draft: Draft, call: Call) -> None:
         draft.weights = [] if plain else draft.weights
 
 
-def _cast(draft: Draft, call: Call) -> None:
-    draft.weights = []
-
-
 def _grid(draft: Draft, call: Call) -> None:
     """Every position times a small matrix: two by three, or three by four."""
     dims = len(draft.outputs[0]) - 2
@@ -288,6 +284,6 @@ SPECIAL: dict[str, Callable[[Draft, Call], None]] = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent), "AffineGrid": _grid,
     **dict.fromkeys(("ReduceMean", "ReduceMax"), _reduction), "Clip": _clip, "BatchNormalization": _batch_norm,
     "InstanceNormalization": _instance_norm,
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _pick), "CastLike": _cast,
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _pick),
     **dict.fromkeys(("LinearClassifier", "LinearRegressor"), _linear_model),
 }  # fmt: skip

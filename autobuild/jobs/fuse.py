@@ -78,7 +78,7 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
         save_picture(folder, "traffic.png", plot.fusion_traffic(fused))
     if config["sweep"]:
         sizes = [max(1, fused.costs.buffer_bytes * 2**power // 4) for power in range(5)]
-        swept = buffer_sweep(fused.graph, sizes, fused.hardware)
+        swept = buffer_sweep(fused.graph, sizes, fused.hardware, time_limit_s=config["time_limit"])
         folder.write_frame("sweep.csv", swept)
         if config["plots"]:
             save_picture(folder, "sweep.png", plot.buffer_sweep(swept))

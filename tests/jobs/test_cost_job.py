@@ -116,8 +116,8 @@ def test_costs_of_an_onnx_file_and_what_they_leave_out(tmp_path, capsys):
 
     save("product.onnx", 1, "a")
     for model, shapes, macs in (("onnx:product.onnx", [], 51_200), ("product.onnx", ["shapes=x:3x16x100"], 153_600)):
-        assert main(["cost", f"model={model}", *shapes, "out=run"]) == 0
-        frame = pd.read_csv("run/costs.csv")
+        assert main(["cost", f"model={model}", *shapes, f"out={macs}"]) == 0
+        frame = pd.read_csv(f"{macs}/costs.csv")
         assert (frame["network"][0], frame["macs"][0], frame["params"][0]) == ("product", macs, 512)
         assert ("1 is taken" in capsys.readouterr().out) == (not shapes)
     save("wave.onnx", 3, "y")

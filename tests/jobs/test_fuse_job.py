@@ -116,9 +116,9 @@ def test_an_open_file_is_told_by_the_key_that_closes_it(capsys):
 
 def test_a_file_by_its_path_with_shapes_and_an_open_batch(capsys):
     onnx_file("open.onnx", [("Relu", ["x"], ["y"], {})], ("N", 3, "H", "W"))
-    for given in ("x:1x3x8x8", "{'x': (1, 3, 8, 8)}", "x=[1,3,8,8]"):
-        assert main(["fuse", "model=open.onnx", f"shapes={given}", "plots=false", "out=run"]) == 0
-        assert json.loads(Path("run/metrics.json").read_text())["dram_bytes"] == 2 * 3 * 8 * 8
+    for number, given in enumerate(("x:1x3x8x8", "{'x': (1, 3, 8, 8)}", "x=[1,3,8,8]")):
+        assert main(["fuse", "model=open.onnx", f"shapes={given}", "plots=false", f"out={number}"]) == 0
+        assert json.loads(Path(f"{number}/metrics.json").read_text())["dram_bytes"] == 2 * 3 * 8 * 8
     assert main(["fuse", "model=open.onnx", "shapes=x:1x3x0x8", "out=run"]) == 2
     assert "accepted are names and sizes above 0" in capsys.readouterr().err
     assert main(["fuse", f"model=space:{ARCH}", "shapes=x:1x3x8x8", "out=run"]) == 2

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from autobuild.cost.fusion.access import FULL, REDUCE, Access, rows_read
+from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.whole import weight_tile
 
+MAX_BANDS = 4096  # beyond, what a band reads is bounded
 TWICE = ("group_norm", "softmax")
 
 
@@ -98,19 +99,65 @@ def _bands(graph: FusionGraph, i: int, beside: int, buffer_bytes: int) -> tuple[
 
 
 def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height: int) -> tuple[int, int, int]:
-    """Count, bytes read twice and bytes of the largest band, for bands of ``height`` output rows."""
+    """Count, bytes read twice and bytes of the largest band, for bands of ``height`` output rows.
+
+    Exact up to ``MAX_BANDS`` bands; beyond, each is taken to be as large as the largest may be, and to share as much
+    with the one before: an upper bound.
+    """
     count = -(-out // height)
+    tensors = graph.tensors
+    if count > MAX_BANDS:
+        halo = largest = 0
+        for number, access in reads:
+            # rows between the oldest of the first row and the newest of the last one
+            needed = min(-(-((height - 1) * access.num + access.high - access.low) // access.den) + 1,
+                         tensors[number].rows)  # fmt: skip
+            shared = -(-(access.high - access.low - access.num) // access.den) + 1
+            # one of several reads of a tensor may read what any other has read in the band before
+            again = min(max(shared, 0), needed) if [t for t, _ in reads].count(number) == 1 else needed
+            largest += needed * tensors[number].row_bytes
+            halo += (count - 1) * again * tensors[number].dram_bytes // tensors[number].rows
+        return count, halo, largest
     halo = largest = 0
-    before: dict[int, set[int]] = {}
+    before: dict[int, list[range]] = {}
     for band in range(count):
-        needed: dict[int, set[int]] = {}
-        for r in range(band * height, min(out, (band + 1) * height)):
-            for number, access in reads:
-                first, last = rows_read(access, r, graph.tensors[number].rows)
-                needed.setdefault(number, set()).update(range(first, last + 1, access.step))
-        largest = max(largest, sum(len(rows) * graph.tensors[number].row_bytes for number, rows in needed.items()))
-        for number, rows in needed.items():
-            tensor, seen = graph.tensors[number], before.setdefault(number, set())
-            halo += len(rows & seen) * tensor.dram_bytes // tensor.rows
-            seen |= rows
+        first, last = band * height, min(out, (band + 1) * height) - 1
+        needed_ranges: dict[int, list[range]] = {}
+        for number, access in reads:
+            needed_ranges.setdefault(number, []).extend(_rows_of_band(access, first, last, tensors[number].rows))
+        largest = max(largest, sum(_many(found) * tensors[t].row_bytes for t, found in needed_ranges.items()))
+        for number, found in needed_ranges.items():
+            tensor, seen = tensors[number], before.setdefault(number, [])
+            halo += (_many(found) + _many(seen) - _many([*found, *seen])) * tensor.dram_bytes // tensor.rows
+            before[number] = _joined([*found, *seen])
     return count, halo, largest
+
+
+def _rows_of_band(access: Access, first: int, last: int, rows: int) -> list[range]:
+    """Which rows of a tensor a band of output rows reads."""
+    start, stop = rows_read(access, first, rows)[0], rows_read(access, last, rows)[1] + 1
+    # Windows that leave no row out between them; those that leave some out are listed while there are few.
+    dense = access.step == 1 and access.num <= access.high - access.low + access.den
+    if access.kind != WINDOW or dense or last - first >= MAX_BANDS:
+        return [range(start, stop)] if stop > start else []
+    read = (rows_read(access, r, rows) for r in range(first, last + 1))
+    return [range(low, high + 1, access.step) for low, high in read if high >= low]
+
+
+def _joined(ranges: list[range]) -> list[range]:
+    """Rows as few ranges as the steps allow."""
+    if all(found.step == 1 for found in ranges):
+        joined: list[range] = []
+        for found in sorted(ranges, key=lambda found: found.start):
+            if joined and found.start <= joined[-1].stop:
+                joined[-1] = range(joined[-1].start, max(joined[-1].stop, found.stop))
+            else:
+                joined.append(found)
+        return joined
+    rows = {row for found in ranges for row in found}
+    return [range(row, row + 1) for row in sorted(rows)]
+
+
+def _many(ranges: list[range]) -> int:
+    """How many rows some ranges hold together."""
+    return sum(map(len, _joined(ranges)))

@@ -95,6 +95,9 @@ class _Folding:
         self.memory: list[_Memory] = []
 
     def add(self, number: int, node: Operation) -> None:
+        if not node.output_shapes:
+            raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} ({node.type}) has no output; accepted: "
+                             "one or more")  # fmt: skip
         for shape in (*node.input_shapes, *node.output_shapes):
             if any(not isinstance(size, int) or size < 1 for size in shape):
                 raise GraphError(f"graph {self.graph.name!r}: node {node.name!r} has a tensor of shape {shape}; "
@@ -105,15 +108,17 @@ class _Folding:
                              "picture a batch of one)")  # fmt: skip
         if node.type == "input":
             axis = self._input_axis(number, node)
-            self.views[number, 0] = self._tensor(node.name, -1, node.output_shape, axis, self.activation_bytes)
+            for place, shape in enumerate(node.output_shapes):
+                where, name = (axis, node.name) if place == 0 else (usual_axis(shape), f"{node.name}:{place}")
+                self.views[number, place] = self._tensor(name, -1, shape, where, self.activation_bytes)
             return
         values = self.operands[number]
         views = [self.views[value] for value in values]
-        if self._norm_folds(node, values) or self._activation_folds(node, values):
+        if len(node.output_shapes) == 1 and (self._norm_folds(node, values) or self._activation_folds(node, values)):
             self.views[number, 0] = self.views[values[0]]
             self.made[number, 0] = self.made[values[0]]
             return
-        if (seen := self._alias(node, views)) is not None:
+        if (seen := self._seen(node, views)) is not None:
             self.views |= {(number, place): view for place, view in enumerate(seen)}
             return
         self._operation(number, node, views)
@@ -174,6 +179,15 @@ class _Folding:
         draft.folded += moved + node.weight_elements * self.weight_bytes
         return True
 
+    def _seen(self, node: Operation, views: list[View]) -> list[View] | None:
+        """:meth:`_alias`, where what it says of itself fits its shapes."""
+        try:
+            seen = self._alias(node, views)
+        except (IndexError, ValueError):  # axes or spans that the shapes do not have
+            return None
+        fits = seen is not None and [view.shape for view in seen] == list(node.output_shapes)
+        return seen if fits else None
+
     def _alias(self, node: Operation, views: list[View]) -> list[View] | None:
         """Views for a node that moves nothing; None for one that does something."""
         if len(views) == 0:
@@ -192,7 +206,8 @@ class _Folding:
         if node.type == "concat" and node.axes is not None and node.spans is not None:
             return [self._joined(node, views)]
         border = node.padding or ()
-        if node.type == "pad" and node.mode == "constant" and len(border) == len(out) and min(map(min, border)) >= 0:
+        adds = len(border) == len(out) and all(min(sides) >= 0 for sides in border)
+        if node.type == "pad" and node.mode == "constant" and adds:
             return [padded(view, out, border)]
         return None
 
@@ -258,7 +273,8 @@ class _Folding:
 
 def _features(node: Operation) -> int:
     """Output channels, each of which has weights of its own."""
-    return node.output_shape[-1 if node.type == "linear" else 1]
+    shape = node.output_shape
+    return shape[1] if node.type != "linear" and len(shape) > 1 else shape[-1] if shape else 1
 
 
 def _split(folding: _Folding) -> FusionGraph:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
 from autobuild.cost.fusion.fold import fold
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.groups import GroupCost, GroupCosts
 from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
 from autobuild.cost.fusion.partition.partition import Partition, group_dram
-from autobuild.cost.fusion.partition.solve import solve
+from autobuild.cost.fusion.partition.solve import deadline_of, load, solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
-from autobuild.errors import GraphError
-from autobuild.graphs import graph_of
-from autobuild.graphs.operations import OperationGraph, Shape
+from autobuild.errors import ConfigError, GraphError
+from autobuild.graphs.operations import OperationGraph
+from autobuild.graphs.reading import graph_of
+from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Fused:
         ``floor_dram_bytes`` (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and
         ``fusable_unfused_dram_bytes`` (without operations that fit in the buffer by no scheme of groups, as the paper
         counts); ``status``, ``lower_bound``, ``optimum_gap``, ``seconds``, ``training_seconds`` (the part of them that
-        an explainer was fitted for); ``extra_macs`` (computed twice), ``macs``, and ``uncounted``
-        (operators whose MACs are not known and left out of ``macs``, with their number); ``unschedulable`` (names).
+        an explainer was fitted for); ``extra_macs`` (computed twice), ``macs`` and ``uncounted`` (the operators that
+        ``macs`` leaves out, and how often each occurs); ``unschedulable`` (names).
         """
         graph, partition = self.graph, self.partition
         unfused = unfused_in(self.costs)
@@ -126,11 +128,18 @@ class Fused:
     def __repr__(self) -> str:
         told = self.metrics
         size, unit = byte_unit(told["unfused_dram_bytes"])
+        left_out = ", ".join(f"{count} {name}" for name, count in self.graph.uncounted)
+        gap = told["optimum_gap"]
+        known = (
+            "optimal"
+            if told["status"] == "optimal"
+            else "not proven the best" + ("" if gap is None else f", at most {gap:.2%} above the bound")
+        )
         return (
             f"Fused({self.graph.name or 'network'}: {told['operations']} operations in {told['groups']} groups, "
+            f"{told['macs'] / 1e6:,.1f} M MACs{f' without {left_out}' if left_out else ''}, "
             f"{told['dram_bytes'] / size:,.2f} {unit} of DRAM traffic instead of "
-            f"{told['unfused_dram_bytes'] / size:,.2f}, "
-            f"{told['status']})"
+            f"{told['unfused_dram_bytes'] / size:,.2f}, {known})"
         )
 
     def _repr_html_(self) -> str:
@@ -146,11 +155,11 @@ def unfused_in(costs: AnyCosts) -> int:
 
 
 def fuse(
-    graph: OperationGraph | FusionGraph | nn.Module | str | Path,
-    hardware: str | Hardware | Any = DEFAULT,
-    *,
+    model: Any,
     example_input: Any = None,
-    shapes: Mapping[str, Shape] | None = None,
+    hardware: str | Hardware = DEFAULT,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
     buffer_bytes: int | None = None,
     scheme: str = "mixed",
     recompute: bool = False,
@@ -162,90 +171,110 @@ def fuse(
 ) -> Fused:
     """Cut a network into fusion groups, so that the least crosses to DRAM.
 
-    >>> fuse(ab.graph_of(network, (1, 3, 224, 224)), "edge_npu").metrics["reduction"]
-    >>> fuse(network, (1, 3, 224, 224))
-    >>> fuse("network.onnx", shapes={"images": (1, 3, 224, 224)})
+    >>> fuse(network, (1, 3, 224, 224), "edge_npu").metrics["reduction"]
+    >>> fuse("network.onnx", "edge_npu")
+    >>> fuse(space, arch, buffer_bytes=2**20)
 
     Args:
-        graph: Operations (:func:`autobuild.graph_of`), a graph that is folded already, the path
-            of an ONNX file, or a PyTorch network.
-        hardware: A description, the name of a preset, or the path of a YAML file. Behind a network its example input
-            may stand here, and the hardware is the default.
-        example_input: Of a network, as for :func:`autobuild.graph_of`.
-        shapes: Of a file's tensors, likewise.
+        model: A module, the path of an ONNX file, a search space, operations (:func:`autobuild.graph_of`), or a graph
+            that is folded already.
+        example_input: For a module a tensor, a tuple or dict of tensors, or a shape; for a space one of its
+            architectures. Nothing else takes one: there the second argument may be the hardware.
+        hardware: A description, the name of a preset, or the path of a YAML file.
+        shapes: For a file: shapes of inputs that it leaves open.
         buffer_bytes: On-chip buffer, where it is not that of the hardware.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`~autobuild.cost.fusion.GroupCosts`).
         recompute: Also allow groups in two passes over their inputs.
         algorithm: ``exact``, ``interval``, ``random``, ``local`` or ``nsga2``.
         split: For searches: how invalid groups are split.
         seed: For searches.
-        time_limit_s: Seconds.
+        time_limit_s: Seconds for all but reading the network. When they are over, the best partition found so far is
+            the answer: not proven, with ``lower_bound`` and ``optimum_gap``.
         budget: For searches: distinct partitions.
 
     Raises:
         ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
-        GraphError: For a graph that cannot be folded (shapes that are open), or something else than a graph.
+        GraphError: For something that cannot be read as a graph, or not be folded (shapes that are open).
     """
-    read, hardware = _read(graph, hardware, example_input, shapes)
-    described = read_hardware(hardware)
-    folded = read
-    if not isinstance(read, FusionGraph):
-        folded = fold(read, described.weight_bytes, described.activation_bytes)
+    deadline_of(time_limit_s)  # refused before a network is read
+    graph, described = _read(model, example_input, hardware, shapes)
+    load(algorithm, split)
+    deadline = deadline_of(time_limit_s)
+    if not isinstance(graph, FusionGraph):
+        graph = fold(graph, described.weight_bytes, described.activation_bytes)
     size = described.buffer_bytes if buffer_bytes is None else buffer_bytes
-    costs = GroupCosts(folded, size, scheme, recompute)
-    partition = solve(costs, algorithm, split, seed=seed, time_limit_s=time_limit_s, budget=budget)
-    return Fused(folded, costs, partition, described, algorithm)
+    costs = GroupCosts(graph, size, scheme, recompute)
+    partition = solve(costs, algorithm, split, seed=seed, time_limit_s=deadline, budget=budget)
+    fused = Fused(graph, costs, partition, described, algorithm)
+    with within(costs, deadline), suppress(TimeUp):  # how little a group needs is looked for while there is time
+        _ = fused.group_costs
+    return fused
 
 
-def _read(graph: Any, hardware: Any, example_input: Any, shapes: Mapping[str, Shape] | None) -> tuple[Any, Any]:
-    """A network or file as its graph, and the hardware, which an example input may stand in the place of."""
-    from torch import nn
-
-    if isinstance(graph, str | Path):
-        return graph_of(graph, example_input, shapes=shapes), hardware
-    if shapes is not None:
-        raise GraphError(f"fuse: shapes is for an ONNX file, given was a {type(graph).__name__}")
-    if not isinstance(graph, nn.Module):
-        if example_input is not None:
-            raise GraphError(f"fuse: example_input is for a PyTorch network, given was a {type(graph).__name__}")
-        return graph, hardware
-    if example_input is None and not isinstance(hardware, str | Path | Hardware):
-        example_input, hardware = hardware, DEFAULT
-    return graph_of(graph, example_input), hardware
+def _read(
+    model: Any, example_input: Any, hardware: str | Hardware, shapes: Mapping[str, tuple[int, ...]] | None
+) -> tuple[OperationGraph | FusionGraph, Hardware]:
+    """The graph and the hardware that arguments name."""
+    if isinstance(model, Architecture) and isinstance(example_input, SearchSpace):
+        model, example_input = example_input, model
+    named = isinstance(example_input, str | Path | Hardware)
+    if isinstance(model, OperationGraph | FusionGraph | str | Path) and example_input is not None:
+        if not named or hardware is not DEFAULT:
+            raise ConfigError(f"fuse({type(model).__name__}, ...): given an example input, a "
+                              f"{type(example_input).__name__}; accepted with a module or a space only")  # fmt: skip
+        hardware = example_input
+    elif named and not isinstance(model, SearchSpace):
+        raise ConfigError(f"fuse({type(model).__name__}, {example_input!r}): accepted after a module: an example "
+                          "input, a tensor or a shape such as (1, 3, 224, 224), then the hardware")  # fmt: skip
+    described = read_hardware(hardware)  # refused before a network is read
+    if isinstance(model, OperationGraph | FusionGraph):
+        if shapes is not None:
+            raise ConfigError(f"fuse({type(model).__name__}, shapes=...): accepted with the path of an ONNX file only")
+        return model, described
+    if isinstance(model, str | Path):
+        return graph_of(model, shapes=shapes), described
+    if isinstance(model, SearchSpace) or hasattr(model, "named_parameters"):
+        return graph_of(model, example_input, shapes=shapes), described
+    raise GraphError(
+        f"fuse: given a {type(model).__name__}, accepted: an nn.Module with an example input, the path of an ONNX "
+        "file, a search space with an architecture, or a graph (autobuild.graph_of)"
+    )
 
 
 def buffer_sweep(
-    graph: OperationGraph | FusionGraph,
+    model: Any,
     buffers: Sequence[int],
     hardware: str | Hardware = DEFAULT,
     *,
+    example_input: Any = None,
     schemes: Sequence[str] = ("lbdf", "brr", "mixed"),
-    time_limit_s: float = 10.0,
+    time_limit_s: float = 60.0,
 ) -> pd.DataFrame:
     """DRAM bytes of the best partition against the size of the buffer.
 
     Args:
-        graph: As for :func:`fuse`.
+        model: As for :func:`fuse`.
         buffers: Sizes, bytes.
         hardware: For the bytes of a number.
+        example_input: As for :func:`fuse`.
         schemes: Which schemes.
-        time_limit_s: Of each partition.
+        time_limit_s: Seconds for all partitions together; each has an equal share of what is left.
 
     Returns:
         ``buffer_bytes, scheme, dram_bytes, status, unfused_dram_bytes, floor_dram_bytes``, sorted.
     """
     import pandas as pd
 
-    described = read_hardware(hardware)
-    if isinstance(graph, str | Path):
-        graph = graph_of(graph)
+    deadline_of(time_limit_s)
+    graph, described = _read(model, example_input, hardware, None)
+    deadline = Deadline(time_limit_s)
     if not isinstance(graph, FusionGraph):
         graph = fold(graph, described.weight_bytes, described.activation_bytes)
     rows = []
-    for buffer in sorted(set(buffers)):
-        for scheme in schemes:
-            fused = fuse(graph, described, buffer_bytes=buffer, scheme=scheme, time_limit_s=time_limit_s)
-            found, alone = fused.partition, unfused_in(fused.costs)
-            rows.append((buffer, scheme, found.dram_bytes, found.status, alone, graph.floor_bytes))
+    cells = [(buffer, scheme) for buffer in sorted(set(buffers)) for scheme in schemes]
+    for number, (buffer, scheme) in enumerate(cells):
+        costs = GroupCosts(graph, buffer, scheme)
+        found = solve(costs, time_limit_s=deadline.share(1 / (len(cells) - number)))
+        rows.append((buffer, scheme, found.dram_bytes, found.status, unfused_in(costs), graph.floor_bytes))
     columns = ["buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes"]
     return pd.DataFrame(rows, columns=columns)

@@ -86,7 +86,8 @@ class FusionGraph:
         activation_bytes: Bytes of one activation.
         shared: Weights that several operations read: the mask of those, and their bytes, which are part of the
             ``weight_bytes`` of each. A group reads them once.
-        uncounted: Operators whose MACs are not known, with their number.
+        uncounted: Operators whose multiply-accumulates are not known, so that ``macs`` leaves them out, and how often
+            each occurs.
     """
 
     ops: tuple[FusedOperation, ...]

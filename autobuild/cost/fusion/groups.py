@@ -8,8 +8,10 @@ from numbers import Real
 from typing import NamedTuple
 
 from autobuild.cost.fusion.alone import alone
+from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.lines import LineBuffers
+from autobuild.cost.fusion.partition.masks import Refused
 from autobuild.cost.fusion.passes import Passes
 from autobuild.cost.fusion.traffic import Traffic
 from autobuild.cost.fusion.whole import WholeTensors
@@ -85,6 +87,17 @@ class GroupCosts:
         self._costs: dict[int, GroupCost] = {}
         self._dram: dict[int, int] = {}
         self._lines: dict[int, int] = {}
+        self._refused_whole = Refused()
+        self._deadline = NEVER
+
+    @property
+    def deadline(self) -> Deadline:
+        """When to stop: asked for a group of two operations or more that is not known yet, they raise then."""
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._deadline = self.whole_tensors.deadline = deadline
 
     @cached_property
     def line_buffers(self) -> LineBuffers:
@@ -160,14 +173,24 @@ class GroupCosts:
         if not mask & (mask - 1):
             cost = self(mask)
             return cost.dram_bytes if cost.valid else -1
+        self._deadline.check()
         buffer = self.buffer_bytes
         by_lines, by_whole = self._never
         if self.scheme != "brr" and not mask & by_lines and self._by_lines(mask) <= buffer:
             return self.traffic.dram_bytes(mask)
-        if self.scheme != "lbdf" and not mask & by_whole and self.whole_tensors.required_bytes(mask, buffer) <= buffer:
+        if self.scheme != "lbdf" and not mask & by_whole and self._fits_whole(mask):
             return self.traffic.dram_bytes(mask)
         twice = self._two_passes(mask)
         return -1 if twice is None else twice.dram_bytes
+
+    def _fits_whole(self, mask: int) -> bool:
+        """Whether a group fits by BRR. What holds a group that certainly does not, does not either."""
+        if self._refused_whole.within(mask):
+            return False
+        fits = self.whole_tensors.fits(mask, self.buffer_bytes).fits
+        if fits is False:
+            self._refused_whole.add(mask)
+        return bool(fits)
 
     def _by_lines(self, mask: int) -> int:
         """Buffer that LBDF needs; more than there is where it has no schedule. Passes of many groups are the same."""
@@ -190,8 +213,15 @@ class GroupCosts:
                 continue
             if refusal := way.refusal(mask):
                 reasons.append(f"{name}: {refusal}")
-            else:
+                continue
+            try:
                 needs.append((way.required_bytes(mask, buffer), name))
+            except TimeUp:  # a group that is known to fit needs the buffer at most
+                if any(needed <= buffer for needed, _ in needs):
+                    continue
+                if self._dram.get(mask, -1) < 0 or (mask & self.passes.sums and self.recompute):
+                    raise
+                needs.append((buffer, name))
         least = min(needs, key=lambda need: need[0], default=(0, ""))
         if needs and least[0] <= buffer:
             return GroupCost(moved, *least, True)

@@ -18,8 +18,8 @@ from autobuild.cost.fusion.access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
 Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
-Leads = list[tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
-Held = list[tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
+Leads = dict[int, tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
+Held = dict[int, tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
 
 
 class Edge(NamedTuple):
@@ -63,6 +63,7 @@ class LineBuffers:
 
     def __init__(self, graph: FusionGraph) -> None:
         self.graph = graph
+        self._last: tuple[int, Strides] | None = None
         strides = Strides(graph)
         conflicts = strides.conflicts
         self.conflicting = sum(1 << i for i in conflicts)
@@ -79,11 +80,17 @@ class LineBuffers:
         if mask & self.barriers:
             return f"{self.graph.ops[next(bits(mask & self.barriers))].name} is a barrier"
         if mask & self.conflicting:
-            found = Strides(self.graph, mask).conflicts
+            found = self._strides(mask).conflicts
             if found:
                 name = self.graph.ops[min(found)].name
                 return f"paths to {name} have different strides"
         return ""
+
+    def _strides(self, mask: int) -> Strides:
+        """Of a group; the last one is kept, since a group is asked for its refusal and its bytes in turn."""
+        if self._last is None or self._last[0] != mask:
+            self._last = mask, Strides(self.graph, mask)
+        return self._last[1]
 
     def required_bytes(self, mask: int, at_most: int | None = None) -> int:
         """Buffer that a group needs, in bytes; it must have no :meth:`refusal`.
@@ -112,7 +119,7 @@ class LineBuffers:
         order = list(bits(mask))
         leads, held = self.tables
         if mask & self.conflicting:  # the group may agree on strides where the network does not
-            leads, held = _tables(_edges(self.graph, order, Strides(self.graph, mask)))
+            leads, held = _tables(_edges(self.graph, order, self._strides(mask)))
         size = len(self.graph) + 1  # one more for what no operation writes
         inside = [False] * size
         soon = [0] * size
@@ -160,11 +167,11 @@ class LineBuffers:
         return sum([many * row_bytes[tensor] for tensor, many in rows.items()]), rows
 
 
-def _tables(edges: list[tuple[Edge, ...]]) -> tuple[Leads, Held]:
+def _tables(edges: dict[int, tuple[Edge, ...]]) -> tuple[Leads, Held]:
     """What delays follow from, and what rows follow from, of each operation."""
-    leads = [tuple((edge.tensor, edge.source, edge.lead) for edge in found) for found in edges]
-    held = [tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in found if edge.moments)
-            for found in edges]  # fmt: skip
+    leads = {i: tuple((edge.tensor, edge.source, edge.lead) for edge in found) for i, found in edges.items()}
+    held = {i: tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in found if edge.moments)
+            for i, found in edges.items()}  # fmt: skip
     return leads, held
 
 
@@ -174,14 +181,14 @@ class Strides:
     def __init__(self, graph: FusionGraph, mask: int | None = None) -> None:
         self.graph = graph
         members = list(bits(graph.full if mask is None else mask))
-        links: dict[int, list[tuple[int, Fraction]]] = {}
+        links: dict[int, list[tuple[int, Fraction | None]]] = {}  # None: rows step as one
         self.inside = set(members)
         for i in members:
             for tensor, access in graph.ops[i].operands:
                 if self.ties(i, tensor, access):
-                    source, ratio = self.node(tensor), Fraction(access.num, access.den)
-                    links.setdefault(source, []).append((i, ratio))
-                    links.setdefault(i, []).append((source, 1 / ratio))
+                    source, same = self.node(tensor), access.num == access.den
+                    links.setdefault(source, []).append((i, None if same else Fraction(access.num, access.den)))
+                    links.setdefault(i, []).append((source, None if same else Fraction(access.den, access.num)))
         self.sigma: dict[int, Fraction] = {}
         self.conflicts: set[int] = set()  # operations of parts in which paths disagree
         for start in links:
@@ -197,25 +204,25 @@ class Strides:
         """Whether the reader's rows step with the tensor's."""
         return access.kind == WINDOW and self.graph.tensors[tensor].rows > 1 and self.graph.ops[i].rows > 1
 
-    def _walk(self, start: int, links: dict[int, list[tuple[int, Fraction]]]) -> None:
+    def _walk(self, start: int, links: dict[int, list[tuple[int, Fraction | None]]]) -> None:
         part = {start: Fraction(1)}
         queue, agree = [start], True
         for here in queue:
             for there, ratio in links[here]:
-                value = part[here] * ratio
+                value = part[here] if ratio is None else part[here] * ratio
                 if there not in part:
                     part[there] = value
                     queue.append(there)
                 elif part[there] != value:
                     agree = False
-        scale = math.lcm(*(value.denominator for value in part.values()))
-        self.sigma |= {node: value * scale for node, value in part.items()}
+        scale = math.lcm(*{value.denominator for value in part.values()})
+        self.sigma |= part if scale == 1 else {node: value * scale for node, value in part.items()}
         if not agree:
             self.conflicts |= {node for node in part if node >= 0}
 
 
-def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list[tuple[Edge, ...]]:
-    found: list[tuple[Edge, ...]] = [()] * len(graph)
+def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> dict[int, tuple[Edge, ...]]:
+    found = {}
     for i in members:
         edges = []
         for number, access in graph.ops[i].operands:
@@ -228,6 +235,10 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> list
     return found
 
 
+# Phases of a window (den times step) beyond which its rows are not told apart: an upper bound, a row wide.
+MAX_PERIOD = 1024
+
+
 @lru_cache(maxsize=16384)
 def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
     """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
@@ -237,23 +248,53 @@ def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[
         return sigma * access.high, ()
     if access.kind == FULL:  # until the reader's last row
         return sigma * access.high, ((own * (out - 1), access.low),)
-    oldest = _oldest(access, rows, out)
-    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in range(out))
+    period = access.den * access.step
+    if period > MAX_PERIOD and out > 8 * MAX_PERIOD:
+        return _timing_bound(access, rows, out, sigma, own)
+    chosen = telling_rows(access, rows, out)
+    oldest = _oldest(access, rows, chosen)
+    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in chosen)
     moments = [
-        (own * r, oldest[r])
-        for r in range(out)
-        # one row later still needs the same, or den rows before it was as bad
-        if not (r + 1 < out and oldest[r + 1] == oldest[r])
-        and not (r >= access.den and oldest[r] - oldest[r - access.den] >= access.num)
+        (own * r, first)
+        for r, first in oldest.items()
+        # one row later still needs the same, or den rows before it was as bad; inside a stretch one of both is so
+        if (r + 1 == out or oldest.get(r + 1, first) != first)
+        and (r < access.den or first - oldest.get(r - access.den, -rows) < access.num)
     ]
     return lead, tuple(moments)
 
 
-@lru_cache(maxsize=4096)
-def _oldest(access: Access, rows: int, out: int) -> list[int]:
-    """For each row of the reader the oldest row that it or a later one reads."""
-    found: list[int] = []
-    for r in reversed(range(out)):
+def telling_rows(access: Access, rows: int, out: int) -> list[int]:
+    """Rows of a reader that tell what all of its rows read: those near a border of the tensor, or of the reader.
+
+    Between them windows step on evenly, or stay in the border.
+    """
+    around = 2 * access.den * access.step + 2
+    borders = (0, rows * access.den)
+    turns = {-(place // -access.num) for end in borders for place in (end - access.low, end - access.high)}
+    spans = sorted((max(0, turn - around), min(out, turn + around)) for turn in {0, out, *turns})
+    chosen: list[int] = []
+    for first, stop in spans:
+        chosen += range(max(first, chosen[-1] + 1 if chosen else 0), stop)
+    return chosen
+
+
+def _oldest(access: Access, rows: int, chosen: list[int]) -> dict[int, int]:
+    """For each of some rows of the reader the oldest row that it or a later one reads."""
+    found: dict[int, int] = {}
+    least = rows - 1
+    for r in reversed(chosen):
         first, last = rows_read(access, r, rows)
-        found.append(min(first if first <= last else rows - 1, found[-1] if found else rows - 1))
-    return found[::-1]
+        least = found[r] = min(first if first <= last else rows - 1, least)
+    return dict(reversed(found.items()))
+
+
+def _timing_bound(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
+    """As :func:`_timing`, for windows that have too many positions: lines that run from turn to turn, not steps."""
+    borders = (0, rows * access.den)
+    turns = {place // access.num for end in borders for place in (end - access.low, end - access.high)}
+    chosen = sorted({min(max(turn + more, 0), out - 1) for turn in {0, out, *turns} for more in (0, 1)})
+    first = [max((r * access.num + access.low) // access.den, 0) - 1 for r in chosen]
+    last = [min((r * access.num + access.high) // access.den + 1, rows - 1) for r in chosen]
+    lead = max(sigma * newest - own * r for r, newest in zip(chosen, last, strict=True))
+    return lead, tuple((own * r, min(oldest, rows - 1)) for r, oldest in zip(chosen, first, strict=True))

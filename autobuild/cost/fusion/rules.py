@@ -37,7 +37,14 @@ def rule(node: Operation, views: Sequence[View]) -> Rule:
     attention, softmax and norms over channels read the row of the same number; global pools and reductions over rows
     consume rows as they arrive; keys, values, group norms, softmax and norms over rows need all rows.
     """
-    return RULES.get(node.type, _unknown)(node, views)
+    try:
+        axis, readings = RULES.get(node.type, _unknown)(node, views)
+        axes = [(axis, node.output_shape), *((own, view.shape) for (own, _), view in zip(readings, views, strict=True))]
+    except (IndexError, ValueError):  # axes, kernels or a number of operands that the shapes do not have
+        axes = [(-1, node.output_shape)]
+    if all(own is None or 0 <= own < len(shape) for own, shape in axes):
+        return axis, readings
+    return usual_axis(node.output_shape), [ALL for _ in views]  # nothing is known of its rows: all are needed
 
 
 def usual_axis(shape: Shape) -> int | None:
@@ -180,7 +187,7 @@ def accumulators(node: Operation) -> int:
     """Numbers of four bytes that an operation sums up over rows, or needs for one row, beside its output."""
     if node.type == "group_norm" and node.input_shapes:
         return 2 * math.prod(node.input_shapes[0][:2])  # a mean and a variance of every channel, or of fewer groups
-    if node.type == "attention" and len(node.input_shapes) > 1:
+    if node.type == "attention" and len(node.input_shapes) > 1 and len(node.input_shapes[1]) > 1:
         return math.prod(node.output_shape[:-2]) * node.input_shapes[1][-2]  # scores of one query in every head
     return 0
 

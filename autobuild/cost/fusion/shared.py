@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.graph import FusionGraph, bits
 from autobuild.cost.fusion.groups import GroupCost, GroupCosts
 
@@ -37,13 +38,27 @@ class SharedGroupCosts:
             _ids.clear()
         self._shared = _known.setdefault(self.options, {})
         self._dram: dict[int, int] = {}
+        self._deadline = NEVER
         self._stretches: list[list[int]] = [[] for _ in range(self.n)]
         self._signs = [_ids.setdefault(_signature(graph, i), len(_ids)) for i in range(self.n)]
 
     @cached_property
     def computed(self) -> GroupCosts:
         """The costs of this network alone; made when a group is not known yet."""
-        return GroupCosts(self.graph, *self.options)
+        made = GroupCosts(self.graph, *self.options)
+        made.deadline = self._deadline
+        return made
+
+    @property
+    def deadline(self) -> Deadline:
+        """See :attr:`GroupCosts.deadline`."""
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        if "computed" in self.__dict__:
+            self.computed.deadline = deadline
 
     def __call__(self, mask: int) -> GroupCost:
         """Cost of a group; see :meth:`GroupCosts.__call__`. Of this network alone."""

@@ -9,18 +9,38 @@ minimum over all orders of the maximum over the steps.
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple
 
+from autobuild.cost.fusion.deadline import NEVER
 from autobuild.cost.fusion.graph import FusionGraph, bits
 
 Step = tuple[int, int, int, int]  # bytes while it runs, bytes that stay, the operation's bit, what can run next
 TILE_CHANNELS = 16
 MAX_STATES = 20_000
+CHECKED = 32  # states between two looks at the clock: some milliseconds
+
+
+class Fit(NamedTuple):
+    """What a search for an order found.
+
+    Attributes:
+        fits: Whether one needs at most so much; None where the search was given up, and the simple orders need more.
+        bytes: The limit where one fits, otherwise a lower bound of the requirement; an upper bound where given up.
+    """
+
+    fits: bool | None
+    bytes: int
 
 
 class WholeTensors:
-    """Requirements of groups of one graph."""
+    """Requirements of groups of one graph.
+
+    Attributes:
+        deadline: When to stop. :meth:`fits` raises then, :meth:`required_bytes` answers with an upper bound.
+    """
 
     def __init__(self, graph: FusionGraph) -> None:
+        self.deadline = NEVER
         self.graph, self.preds, self.succs = graph, graph.preds, graph.succs
         self.unknown = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
         self.outputs = [op.outputs for op in graph.ops]
@@ -51,13 +71,56 @@ class WholeTensors:
         Returns:
             The requirement; where it is above ``at_most``, some lower bound of it above ``at_most``.
         """
-        if self.graph.shared and (common := self.graph.common_bytes(mask)):
-            return common + self._required(mask, None if at_most is None else at_most - common)
-        return self._required(mask, at_most)
+        common = self._common(mask)
+        if at_most is None:
+            return common + self._least_peak(mask, self._greedy(mask))
+        found = self.fits(mask, at_most)
+        return common + self._least_peak(mask, at_most - common) if found.fits else found.bytes
 
-    def _required(self, mask: int, at_most: int | None) -> int:
-        floor = 0
-        ready, left = 0, mask
+    def fits(self, mask: int, at_most: int) -> Fit:
+        """Whether a group has an order that needs at most so many bytes: depth first, what leaves least behind first.
+
+        Raises:
+            TimeUp: Past the deadline.
+        """
+        common = self._common(mask)
+        limit = at_most - common
+        floor, ready = self._begin(mask)
+        if floor > limit:
+            return Fit(False, common + floor)
+        beyond = None
+        seen: set[int] = set()
+        stack = [(0, 0, ready)]  # which are done, bytes that stay, which can run next
+        while stack:
+            done, live, ready = stack.pop()
+            if done in seen:
+                continue
+            seen.add(done)
+            if not len(seen) % CHECKED:
+                self.deadline.check()
+            if len(seen) > MAX_STATES:
+                least = self._greedy(mask)
+                return Fit(True, at_most) if least <= limit else Fit(None, common + least)
+            done, live, ready, steps = self._surely(mask, limit, done, live, ready)
+            if done == mask:
+                return Fit(True, at_most)
+            onward = []
+            for step, stays, bit, following in steps:
+                if step <= limit:
+                    onward.append((stays, done | bit, following))
+                elif beyond is None or step < beyond:
+                    beyond = step
+            onward.sort(reverse=True)
+            stack += [(after, stays, following) for stays, after, following in onward]
+        return Fit(False, common + (floor if beyond is None else beyond))
+
+    def _common(self, mask: int) -> int:
+        return self.graph.common_bytes(mask) if self.graph.shared else 0
+
+    def _begin(self, mask: int) -> tuple[int, int]:
+        """What its operations need at least, and those that can run first."""
+        floor = ready = 0
+        left = mask
         while left:
             bit = left & -left
             left ^= bit
@@ -66,32 +129,29 @@ class WholeTensors:
                 floor = self.least[i]
             if not self.preds[i] & mask:
                 ready |= bit
-        if at_most is not None and floor > at_most:
-            return floor
-        return self._least_peak(mask, floor, ready, at_most)
+        return floor, ready
 
-    def _least_peak(self, mask: int, floor: int, ready: int, at_most: int | None) -> int:
-        """Minimax path over sets of operations that are done; of equal peaks the set with most of them goes first."""
+    def _least_peak(self, mask: int, at_most: int) -> int:
+        """Minimax path over sets of operations that are done, where one within ``at_most`` is known to be there; of
+        equal peaks the set with most operations goes first."""
+        floor, ready = self._begin(mask)
         heap = [(floor, 0, 0, 0, ready)]  # peak, -operations done, which, bytes that stay, which can run next
         settled: set[int] = set()
-        beyond = None
         while heap:
             peak, _, done, live, ready = heapq.heappop(heap)
             if done in settled:
                 continue
             settled.add(done)
-            if len(settled) > MAX_STATES:
-                return self._greedy(mask)
+            if len(settled) > MAX_STATES or (not len(settled) % CHECKED and self.deadline.passed):
+                return min(self._greedy(mask), at_most)
             done, live, ready, steps = self._surely(mask, peak, done, live, ready)
             if done == mask:
                 return peak
             for step, stays, bit, following in steps:
-                if at_most is None or step <= at_most:
+                if step <= at_most:
                     after = done | bit
                     heapq.heappush(heap, (step if step > peak else peak, -after.bit_count(), after, stays, following))
-                elif beyond is None or step < beyond:
-                    beyond = step
-        return floor if beyond is None else beyond
+        return at_most
 
     def _surely(self, mask: int, peak: int, done: int, live: int, ready: int) -> tuple[int, int, int, list[Step]]:
         """Run what raises no peak and leaves no more behind than was there: no order gains by putting it off.

@@ -90,7 +90,7 @@ def test_a_seed_that_is_none_is_told(graph, algorithm, seed):
 @pytest.mark.parametrize("given", [None, 5, {}, lambda: None])
 def test_what_is_no_graph_is_told(given):
     for use in (ab.fuse, fold):
-        with pytest.raises(GraphError, match=f"given a {type(given).__name__}, accepted: an OperationGraph"):
+        with pytest.raises(GraphError, match=f"given a {type(given).__name__}, accepted: an "):
             use(given)
     with pytest.raises(GraphError, match="accepted: the FusionGraph"):
         GroupCosts(given, 1024)

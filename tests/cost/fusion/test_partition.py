@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import pytest
 
 from autobuild.cost.fusion import GroupCosts, fold
+from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.partition.bounded import branch_and_bound, operation_prices
 from autobuild.cost.fusion.partition.brute import all_partitions, brute_partition
 from autobuild.cost.fusion.partition.exact import exact_partition, shortest_path
@@ -142,7 +142,7 @@ def test_branch_and_bound_equals_the_shortest_path(seed):
     choices = Choices.of(order, order.everything, feasible_groups(costs, order))
     path = shortest_path(choices)
     assert path is not None
-    found = branch_and_bound(choices, time.perf_counter() + 60)
+    found = branch_and_bound(choices, Deadline(60))
     assert found.optimal
     assert found.dram_bytes == path.dram_bytes
     assert sum(costs.dram(group) for group in found.groups) == found.dram_bytes
@@ -193,10 +193,10 @@ def test_a_stopped_best_first_search_gives_a_bound():
     costs = SyntheticCosts(30, 4, density=0.15, buffer=220)
     order = Order.of(costs)
     best = exact_partition(costs)
-    stopped = best_first(costs, order, 100_000, deadline=0.0, hereditary=True)
+    stopped = best_first(costs, order, 100_000, Deadline(0), hereditary=True)
     assert not stopped.groups
     assert 0 < stopped.bound <= best.dram_bytes
-    assert best_first(costs, order, 2, deadline=0.0, hereditary=True).bound == floor_bytes(costs, order)
+    assert best_first(costs, order, 2, Deadline(0), hereditary=True).bound == floor_bytes(costs, order)
     costs.hereditary = False
     late = exact_partition(costs, time_limit_s=1e-3)
     assert late.status == "bounded"
@@ -209,7 +209,7 @@ def test_a_limit_gives_a_bound():
     assert best.status == "optimal"
     order = Order.of(costs)
     choices = Choices.of(order, order.everything, feasible_groups(costs, order))
-    stopped = branch_and_bound(choices, deadline=0.0)
+    stopped = branch_and_bound(choices, Deadline(0))
     assert not stopped.optimal
     assert 0 < stopped.lower_bound <= best.dram_bytes <= stopped.dram_bytes
     few = exact_partition(costs, max_groups=5)

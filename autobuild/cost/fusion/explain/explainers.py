@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from torch_geometric.data import Data
 from torch_geometric.explain import Explainer as Explaining
 from torch_geometric.explain import GNNExplainer, PGExplainer
 
+from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.explain.describe import stack
 from autobuild.cost.fusion.explain.predictor import BATCH, Predictor
 
@@ -32,7 +32,7 @@ class Explainer(Protocol):
 class Occlusion:
     """How much less invalid the classifier finds a group when an operation's features are taken out."""
 
-    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float = 0.0) -> None:
+    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float | Deadline = 0.0) -> None:
         self.net = predictor.net
 
     def __call__(self, graph: Data) -> Tensor:
@@ -56,7 +56,7 @@ class Occlusion:
 class GNN:
     """GNNExplainer (Ying et al., 2019): a mask of the operations, fitted for each group anew."""
 
-    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float = 0.0) -> None:
+    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float | Deadline = 0.0) -> None:
         self.net, self.seed = predictor.net, seed
         self.explaining = Explaining(
             self.net,
@@ -81,11 +81,15 @@ class PG:
     Fitted on invalid groups, whole passes over them until the time is over.
     """
 
-    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float = 10.0) -> None:
-        deadline = time.perf_counter() + time_limit_s
+    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float | Deadline = 10.0) -> None:
+        deadline = Deadline.of(time_limit_s)
         rng = random.Random(seed)
         masks = list(predictor.invalid)
-        graphs = [predictor.reader.read(mask) for mask in rng.sample(masks, min(len(masks), 1000))]
+        graphs = []
+        for mask in rng.sample(masks, min(len(masks), 1000)):
+            if deadline.elapsed > deadline.left:  # half of the time
+                break
+            graphs.append(predictor.reader.read(mask))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.algorithm = PGExplainer(epochs=PG_EPOCHS, lr=0.003)
@@ -94,14 +98,16 @@ class PG:
                 model_config=CONFIG,
             )  # fmt: skip
             for epoch in range(PG_EPOCHS):
-                if epoch and time.perf_counter() > deadline:
+                if deadline.passed:
                     break
-                self._pass(predictor, graphs, epoch)
+                self._pass(predictor, graphs, epoch, deadline)
         self.epochs = epoch
         self.algorithm._curr_epoch = PG_EPOCHS - 1  # it refuses to explain when the time was over before
 
-    def _pass(self, predictor: Predictor, graphs: list[Data], epoch: int) -> None:
+    def _pass(self, predictor: Predictor, graphs: list[Data], epoch: int, deadline: Deadline) -> None:
         for chosen in torch.split(torch.randperm(len(graphs)), BATCH // 2):
+            if deadline.passed:
+                return
             x, edges, batch = stack([graphs[k] for k in chosen])
             target = torch.ones(len(chosen), dtype=torch.long)
             self.algorithm.train(epoch, predictor.net, x, edges, target=target, batch=batch)

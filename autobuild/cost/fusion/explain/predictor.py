@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing, global_add_pool, global_max_pool
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp, within
 from autobuild.cost.fusion.explain.describe import GroupReader, stack
 from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import GroupCosts, TrafficCosts
@@ -106,49 +106,60 @@ class Predictor:
         return logits
 
 
-def fit_predictor(costs: TrafficCosts, seed: int = 0, time_limit_s: float = 20.0, samples: int = SAMPLES) -> Predictor:
+def fit_predictor(
+    costs: TrafficCosts, seed: int = 0, time_limit_s: float | Deadline = 20.0, samples: int = SAMPLES
+) -> Predictor:
     """Fit a classifier on random groups of a network, labelled by their true cost.
 
     Args:
         costs: The network and the cost of its groups.
         seed: Of the groups, the weights and the batches.
-        time_limit_s: Seconds; a fifth of it at most goes to drawing groups, and the fit ends with it.
+        time_limit_s: Seconds, or a deadline that runs already; a fifth of it at most goes to drawing groups, as much to
+            reading them, and the fit ends with it.
         samples: Groups.
     """
-    start = time.perf_counter()
+    deadline = Deadline.of(time_limit_s)
     reader = GroupReader(costs)
-    masks = random_groups(costs, reader.order, samples, seed, start + time_limit_s / 5)
+    drawing = deadline.share(0.2)
+    with within(costs, drawing):
+        masks = random_groups(costs, reader.order, samples, seed, drawing)
+    reading, graphs = deadline.share(0.25), list[Data]()
+    for mask in masks:
+        if graphs and reading.passed:
+            break
+        graphs.append(reader.read(mask))
+    masks = masks[: len(graphs)]
     cut = max(1, round(len(masks) * (1 - HELD_OUT)))
     labels = torch.tensor([costs.dram(mask) < 0 for mask in masks], dtype=torch.float32)
-    graphs = [reader.read(mask) for mask in masks]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = ValidityNet(reader.size)
-        _train(net, graphs[:cut], labels[:cut], start + time_limit_s)
+        _train(net, graphs[:cut], labels[:cut], deadline)
     net.eval().requires_grad_(False)
     judged = graphs[cut:] or graphs
     truth = labels[cut:] if graphs[cut:] else labels
     with torch.no_grad():
-        logits = torch.cat([net(*stack(judged[k : k + 256])) for k in range(0, len(judged), 256)])
+        chunks = [net(*stack(judged[k : k + 256])) for k in range(0, len(judged), 256)]
+        logits = torch.cat(chunks) if chunks else torch.zeros(0)
     return Predictor(
         net,
         reader,
         accuracy=float(((logits > 0) == truth.bool()).float().mean()),
         share_invalid=float(truth.mean()),
         auc=_auc(logits, truth),
-        seconds=time.perf_counter() - start,
+        seconds=deadline.elapsed,
         invalid=tuple(mask for mask, bad in zip(masks[:cut], labels[:cut], strict=True) if bad),
         held_out=tuple(mask for mask, bad in zip(masks[cut:], labels[cut:], strict=True) if bad),
     )
 
 
-def _train(net: ValidityNet, graphs: list[Data], labels: Tensor, deadline: float, epochs: int = 40) -> None:
+def _train(net: ValidityNet, graphs: list[Data], labels: Tensor, deadline: Deadline, epochs: int = 40) -> None:
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
     steps = epochs * -(-len(graphs) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps + 1)
     for _ in range(epochs):
         for chosen in torch.split(torch.randperm(len(graphs)), BATCH):
-            if time.perf_counter() > deadline:
+            if not graphs or deadline.passed:
                 return
             loss = F.binary_cross_entropy_with_logits(net(*stack([graphs[k] for k in chosen])), labels[chosen])
             optimiser.zero_grad()
@@ -166,9 +177,7 @@ def _auc(logits: Tensor, truth: Tensor) -> float:
     return float(higher.mean())
 
 
-def random_groups(
-    costs: GroupCosts, order: Order, count: int, seed: int = 0, deadline: float = float("inf")
-) -> list[int]:
+def random_groups(costs: GroupCosts, order: Order, count: int, seed: int = 0, deadline: Deadline = NEVER) -> list[int]:
     """Distinct random connected convex groups of two operations or more, about half of them invalid.
 
     Each is grown from a random operation by random neighbours until it no longer fits, and a few operations further;
@@ -178,9 +187,12 @@ def random_groups(
     rng = random.Random(seed)
     found: dict[int, None] = {}
     tries = 0
-    while len(found) < count and tries < 4 * count and time.perf_counter() < deadline:
+    while len(found) < count and tries < 4 * count and not deadline.passed:
         tries += 1
-        stages = _growth(costs, order, rng)
+        try:
+            stages = _growth(costs, order, rng)
+        except TimeUp:
+            break
         for kind in (False, True):
             of_kind = [mask for mask, invalid in stages if invalid is kind]
             if of_kind:

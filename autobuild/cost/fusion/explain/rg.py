@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Data
 
+from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.explain.predictor import WIDTH, Predictor
 
 STEPS = 6  # operations of an explanation
@@ -33,7 +33,7 @@ class RG(nn.Module):
         time_limit_s: Seconds that it learns.
     """
 
-    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float = 10.0) -> None:
+    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float | Deadline = 10.0) -> None:
         super().__init__()
         self.net = predictor.net
         self.rewards: list[float] = []
@@ -42,14 +42,14 @@ class RG(nn.Module):
             self.begin = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
             self.add = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
             self.stop = nn.Linear(WIDTH, 1)
-            self._learn(predictor, random.Random(seed), time.perf_counter() + time_limit_s)
+            self._learn(predictor, random.Random(seed), Deadline.of(time_limit_s))
         self.requires_grad_(False)
 
-    def _learn(self, predictor: Predictor, rng: random.Random, deadline: float) -> None:
+    def _learn(self, predictor: Predictor, rng: random.Random, deadline: Deadline) -> None:
         heads = [*self.begin.parameters(), *self.add.parameters(), *self.stop.parameters()]
         optimiser = torch.optim.Adam(heads, lr=3e-3)
         graphs: dict[int, Data] = {}
-        while predictor.invalid and time.perf_counter() < deadline and len(self.rewards) < 2000:
+        while predictor.invalid and not deadline.passed and len(self.rewards) < 2000:
             mask = rng.choice(predictor.invalid)
             graph = graphs.setdefault(mask, predictor.reader.read(mask))
             played = [self._pick(graph, sample=True) for _ in range(EPISODES)]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.explain.explainers import explainers
 from autobuild.cost.fusion.explain.predictor import Predictor, fit_predictor
 from autobuild.cost.fusion.partition.masks import Order
@@ -24,7 +25,8 @@ class ExplainedSplitter:
         costs: The network and the cost of its groups.
         method: ``gnnexplainer``, ``pgexplainer``, ``rg`` or ``occlusion``.
         seed: For everything by chance.
-        training_s: Seconds: two thirds at most for the classifier, the rest for an explainer that learns.
+        training_s: Seconds, or a deadline that runs already: two thirds at most for the classifier, the rest for an
+            explainer that learns.
         predictor: A fitted classifier, to share between explainers.
         names: How many operations it names.
 
@@ -45,7 +47,7 @@ class ExplainedSplitter:
         costs: GroupCosts,
         method: str,
         seed: int = 0,
-        training_s: float = 30.0,
+        training_s: float | Deadline = 30.0,
         predictor: Predictor | None = None,
         names: int = NAMES,
     ) -> None:
@@ -54,13 +56,12 @@ class ExplainedSplitter:
             raise ConfigError(f"explainer {method!r} is unknown: {nearest(method, methods)}")
         if not follows_rule(costs):
             raise ConfigError(f"split={method}: needs costs with tensors and weights, given {type(costs).__name__}")
-        start = time.perf_counter()
+        deadline = Deadline.of(training_s)
         self.method, self.names = method, names
-        self.predictor = predictor or fit_predictor(costs, seed, training_s * 2 / 3)
-        fitted = self.predictor.seconds if predictor else time.perf_counter() - start
-        explaining = time.perf_counter()
-        self.explainer: Any = methods[method](self.predictor, seed, training_s / 3)
-        self.training_seconds = fitted + time.perf_counter() - explaining
+        self.predictor = predictor or fit_predictor(costs, seed, deadline.share(2 / 3))
+        shared = self.predictor.seconds if predictor else 0.0
+        self.explainer: Any = methods[method](self.predictor, seed, deadline.share(1 / 3 if predictor else 1.0))
+        self.training_seconds = shared + deadline.elapsed
         self.explaining_seconds = 0.0
         self._named: dict[int, list[int]] = {}
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import heapq
-import time
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csc_array
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
 from autobuild.cost.fusion.partition.masks import bits
 from autobuild.cost.fusion.partition.parts import Choices, Solved
 
 BEAM = 200  # down-sets of each size that the first answer is found among
+NUMBERS_A_SECOND = 500_000  # of the table that the solver may be asked to read
 MAX_OPEN = 3_000_000  # down-sets that branch and bound holds: about a gigabyte
 
 
-def branch_and_bound(choices: Choices, deadline: float, max_open: int = MAX_OPEN) -> Solved:
+def branch_and_bound(
+    choices: Choices, deadline: Deadline, begin: Sequence[int] = (), max_open: int = MAX_OPEN
+) -> Solved:
     """Search the chains of down-sets best first, with prices from linear programming as the bound of what is left.
 
     The relaxation of "every operation in exactly one group" has a price for each operation such that no feasible group
@@ -26,16 +30,27 @@ def branch_and_bound(choices: Choices, deadline: float, max_open: int = MAX_OPEN
 
     Args:
         choices: The feasible groups of a part.
-        deadline: When to stop, of :func:`time.perf_counter`.
+        deadline: When to stop.
+        begin: A partition of the part, in an order of execution: the answer where the time does not suffice for a
+            better one; where none is given, every operation alone.
         max_open: Down-sets that are held at most.
     """
-    prices = operation_prices(choices)
+    drams = {group: dram for groups in choices.by_first.values() for group, _, dram in groups}
+    best_groups = tuple(begin) or tuple(1 << i for i in bits(choices.part))
+    prices = operation_prices(choices, deadline)
     base = sum(prices.values())
-    extra = {
-        first: sorted((dram - sum(prices[i] for i in bits(group)), group, needs) for group, needs, dram in groups)
-        for first, groups in choices.by_first.items()
-    }
-    best_extra, best_groups = _beam(choices, extra)
+    best_extra = sum(drams[group] for group in best_groups) - base
+    try:
+        extra = {}
+        for first, groups in choices.by_first.items():
+            deadline.check()
+            extra[first] = sorted((dram - sum(prices[i] for i in bits(group)), group, needs)
+                                  for group, needs, dram in groups)  # fmt: skip
+        good_extra, good_groups = _beam(choices, extra, deadline)
+    except TimeUp:
+        return Solved(best_groups, base + best_extra, base)
+    if good_extra < best_extra:
+        best_extra, best_groups = good_extra, good_groups
     known: dict[int, tuple[int, int]] = {0: (0, 0)}  # down-set -> what it cost above the prices, its last group
     heap: list[tuple[int, int, int, int]] = [(0, 0, 0, choices.ready)]
     closed: set[int] = set()
@@ -46,7 +61,7 @@ def branch_and_bound(choices: Choices, deadline: float, max_open: int = MAX_OPEN
             continue
         if spent >= best_extra:
             break
-        if time.perf_counter() > deadline or len(known) > max_open:
+        if deadline.passed or len(known) > max_open:
             bound = spent
             break
         closed.add(done)
@@ -69,11 +84,11 @@ def branch_and_bound(choices: Choices, deadline: float, max_open: int = MAX_OPEN
     return Solved(best_groups, base + best_extra, base + min(bound, best_extra))
 
 
-def operation_prices(choices: Choices) -> dict[int, int]:
+def operation_prices(choices: Choices, deadline: Deadline = NEVER) -> dict[int, int]:
     """Whole bytes for each operation, so that no feasible group costs less than its operations together.
 
-    The dual of the relaxed set partitioning problem, or, where that cannot be solved, each operation's share of the
-    group that is cheapest for it.
+    The dual of the relaxed set partitioning problem, or, where that cannot be solved in half of the time, each
+    operation's share of the group that is cheapest for it.
     """
     number = {i: row for row, i in enumerate(bits(choices.part))}
     groups = [(group, dram) for listed in choices.by_first.values() for group, _, dram in listed]
@@ -82,8 +97,12 @@ def operation_prices(choices: Choices) -> dict[int, int]:
     starts = np.cumsum([0, *map(len, rows)])
     members = np.concatenate([np.array(row) for row in rows])
     table = csc_array((np.ones(len(members)), members, starts), shape=(len(number), len(groups)))
-    solved = linprog(drams, A_eq=table, b_eq=np.ones(len(number)), method="highs")
-    if solved.status == 0:
+    # The solver looks at its limit between iterations only, and reads the table before it begins.
+    solved = None
+    if deadline is NEVER or len(members) < NUMBERS_A_SECOND * deadline.left:
+        limit = {} if deadline is NEVER else {"time_limit": deadline.left / 2}
+        solved = linprog(drams, A_eq=table, b_eq=np.ones(len(number)), method="highs", options=limit)
+    if solved is not None and solved.status == 0:
         prices = np.asarray(solved.eqlin.marginals)
     else:
         prices = np.full(len(number), np.inf)
@@ -96,7 +115,9 @@ def operation_prices(choices: Choices) -> dict[int, int]:
     return {i: int(whole[row]) for i, row in number.items()}
 
 
-def _beam(choices: Choices, extra: dict[int, list[tuple[int, int, int]]]) -> tuple[int, tuple[int, ...]]:
+def _beam(
+    choices: Choices, extra: dict[int, list[tuple[int, int, int]]], deadline: Deadline
+) -> tuple[int, tuple[int, ...]]:
     """A good chain of down-sets: of each size only the few that cost least above the prices go on."""
     size = choices.part.bit_count()
     levels: list[dict[int, tuple[int, int]]] = [{} for _ in range(size + 1)]
@@ -104,6 +125,7 @@ def _beam(choices: Choices, extra: dict[int, list[tuple[int, int, int]]]) -> tup
     levels[0][0] = (0, choices.ready)
     for level in levels[:-1]:
         for done, (spent, ready) in sorted(level.items(), key=lambda item: item[1][0])[:BEAM]:
+            deadline.check()
             for first in bits(ready):
                 for more, group, needs in extra[first]:
                     after = done | group

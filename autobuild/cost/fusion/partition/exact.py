@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
 from autobuild.cost.fusion.partition.bounded import branch_and_bound
 from autobuild.cost.fusion.partition.feasible import TooManyGroups, feasible_groups
-from autobuild.cost.fusion.partition.interval import interval_partition
+from autobuild.cost.fusion.partition.interval import interval_partition, stretches
 from autobuild.cost.fusion.partition.lazy import best_first
 from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import (
@@ -23,11 +23,13 @@ from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
 
 MAX_LAZY = 3_000  # down-sets that are searched best first
 MAX_STATES = 200_000  # down-sets of one part; beyond, branch and bound
+# Shares of the time that is left: for a proof, and for all that is better than stretches of one order.
+PROVING, SEARCHING = 0.5, 0.65
 
 
 def exact_partition(
     costs: GroupCosts,
-    time_limit_s: float = 60.0,
+    time_limit_s: float | Deadline = 60.0,
     max_lazy: int = MAX_LAZY,
     max_states: int = MAX_STATES,
     max_groups: int = 500_000,
@@ -43,11 +45,12 @@ def exact_partition(
     feasible groups are listed, the network is taken apart at operations that none joins to others
     (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
     ``max_states`` down-sets by branch and bound. Where neither ends in most of the time, the best partition found as if
-    validity were hereditary is the answer, or that of one topological order.
+    validity were hereditary is the answer, or that of one topological order, as far as the time allows; in the worst
+    case every operation is alone.
 
     Args:
         costs: The network and the cost of its groups.
-        time_limit_s: Seconds.
+        time_limit_s: Seconds, or a deadline that runs already.
         max_lazy: Down-sets up to which it is searched best first; each is held against each.
         max_states: Down-sets of one part that are held.
         max_groups: Groups that are looked at where all are listed.
@@ -57,56 +60,79 @@ def exact_partition(
     Returns:
         ``optimal``, or ``bounded`` where a limit was met.
     """
-    start = time.perf_counter()
+    deadline = Deadline.of(time_limit_s)
     order = Order.of(costs)
     if not len(order):
         return Partition((), 0, "optimal", 0)
     strict = not (getattr(costs, "hereditary", True) if hereditary is None else hereditary)
-    most, deadline = start + 0.7 * time_limit_s, start + time_limit_s
+    proving, searching = deadline.share(PROVING if strict else SEARCHING), deadline.share(SEARCHING)
     floor = floor_bytes(costs, order)
     if follows_rule(costs):
-        lazily = best_first(costs, order, max_lazy, most, not strict)
+        lazily = best_first(costs, order, max_lazy, proving, not strict)
         if lazily.groups:
-            return _partition(costs, order, lazily.groups, None, start)
+            return _partition(costs, order, lazily.groups, None, deadline)
         floor = max(floor, lazily.bound)
-        if strict and (assuming := best_first(costs, order, max_lazy, deadline, True)).groups:
-            return _partition(costs, order, assuming.groups, floor, start)
+        if strict and (assuming := best_first(costs, order, max_lazy, searching, True)).groups:
+            return _partition(costs, order, assuming.groups, floor, deadline)
     for assumed in (False, True) if strict else (True,):
+        stop = searching if assumed else proving
         try:
-            groups = feasible_groups(costs, order, max_groups, deadline if assumed else most, assumed)
-        except TooManyGroups:
+            groups = feasible_groups(costs, order, max_groups, stop, assumed)
+            chosen, bound = _by_parts(order, groups, max_states, stop)
+        except (TooManyGroups, TimeUp):
             continue
-        chosen, bound = _by_parts(order, groups, max_states, deadline)
-        return _partition(costs, order, chosen, floor if assumed and strict else bound, start)
-    return _partition(costs, order, interval_partition(costs, order).groups, floor, start)
+        known = floor if assumed and strict else None if bound is None else max(floor, bound)
+        return _partition(costs, order, chosen, known, deadline)
+    return _partition(costs, order, interval_partition(costs, order, None, deadline).groups, floor, deadline)
 
 
-def _by_parts(order: Order, groups: dict[int, int], max_states: int, deadline: float) -> tuple[list[int], int | None]:
+def _by_parts(
+    order: Order, groups: dict[int, int], max_states: int, deadline: Deadline
+) -> tuple[list[int], int | None]:
     """The best of all feasible groups, and a bound where that is not sure."""
+    found = parts(order, groups, deadline)
+    where = {i: number for number, part in enumerate(found) for i in bits(part)}
+    inside: list[dict[int, int]] = [{} for _ in found]
+    for group, dram in groups.items():
+        inside[where[(group & -group).bit_length() - 1]][group] = dram
     solved = []
-    for part in parts(order, groups):
-        choices = Choices.of(order, part, groups)
-        solved.append(shortest_path(choices, max_states) or branch_and_bound(choices, deadline))
+    for part, held in zip(found, inside, strict=True):
+        choices = Choices.of(order, part, held)
+        try:
+            best = shortest_path(choices, max_states, deadline)
+        except TimeUp:
+            best = None
+        if best is None:
+            chosen, _ = stretches(order, list(bits(part)), lambda group: held.get(group, -1), NEVER)  # noqa: B023
+            best = branch_and_bound(choices, deadline, chosen)
+        solved.append(best)
     bound = None if all(one.optimal for one in solved) else sum(one.lower_bound for one in solved)
     return [group for one in solved for group in one.groups], bound
 
 
-def _partition(costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, start: float) -> Partition:
+def _partition(
+    costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, deadline: Deadline
+) -> Partition:
     """Groups as an answer; optimal where no bound is given, or where it is met."""
     found = partition_of(costs, groups, order)
     bound = found.dram_bytes if bound is None else min(bound, found.dram_bytes)
     status: Status = "optimal" if bound == found.dram_bytes else "bounded"
-    return replace(found, status=status, lower_bound=bound, seconds=time.perf_counter() - start)
+    return replace(found, status=status, lower_bound=bound, seconds=deadline.elapsed)
 
 
-def shortest_path(choices: Choices, max_states: int = MAX_STATES) -> Solved | None:
-    """The best chain of down-sets of a part; None where there are more than ``max_states`` of them."""
+def shortest_path(choices: Choices, max_states: int = MAX_STATES, deadline: Deadline = NEVER) -> Solved | None:
+    """The best chain of down-sets of a part; None where there are more than ``max_states`` of them.
+
+    Raises:
+        TimeUp: Past the deadline.
+    """
     # Down-sets by size: all ways into one are known before it is left. A state: bytes, the last group, what is ready.
     levels: list[dict[int, tuple[int, int, int]]] = [{} for _ in range(choices.part.bit_count() + 1)]
     levels[0][0] = (0, 0, choices.ready)
     states = 1
     for level in levels:
         for done, (spent, _, ready) in level.items():
+            deadline.check()
             for first in bits(ready):
                 for group, needs, dram in choices.by_first[first]:
                     if group & done or needs & ~done:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
-
+from autobuild.cost.fusion.deadline import NEVER, Deadline, within
 from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import GroupCosts, group_dram
 
 
 class TooManyGroups(Exception):
-    """The groups are more than asked for, or take longer than allowed."""
+    """The groups are more than asked for."""
 
 
 def feasible_groups(
     costs: GroupCosts,
     order: Order,
     limit: int = 500_000,
-    deadline: float | None = None,
+    deadline: Deadline = NEVER,
     hereditary: bool | None = None,
 ) -> dict[int, int]:
     """DRAM bytes of every group that may be in a partition.
@@ -27,7 +26,8 @@ def feasible_groups(
     what the costs say of themselves), only from valid ones. Lone operations are always grown, whether they fit or not.
 
     Raises:
-        TooManyGroups: Beyond ``limit`` groups looked at, or past ``deadline`` (of :func:`time.perf_counter`).
+        TooManyGroups: Beyond ``limit`` groups looked at.
+        TimeUp: Past the deadline.
     """
     if hereditary is None:
         hereditary = getattr(costs, "hereditary", True)
@@ -35,21 +35,23 @@ def feasible_groups(
     found = {1 << i: group_dram(costs, 1 << i) for i in range(len(order))}
     seen = set(found)
     frontier = [(1 << i, ancestors[i], descendants[i], neighbours[i]) for i in range(len(order))]
-    while frontier:
-        if len(seen) > limit or (deadline is not None and time.perf_counter() > deadline):
-            raise TooManyGroups
-        group, above, below, around = frontier.pop()
-        for i in bits(around & ~group):
-            grown = group | 1 << i
-            if grown in seen or (ancestors[i] & below | descendants[i] & above) & ~group:
-                continue
-            seen.add(grown)
-            dram = costs.dram(grown)
-            if dram >= 0:
-                found[grown] = dram
-            elif hereditary:
-                continue
-            frontier.append((grown, above | ancestors[i], below | descendants[i], around | neighbours[i]))
+    with within(costs, deadline):
+        while frontier:
+            deadline.check()
+            if len(seen) > limit:
+                raise TooManyGroups
+            group, above, below, around = frontier.pop()
+            for i in bits(around & ~group):
+                grown = group | 1 << i
+                if grown in seen or (ancestors[i] & below | descendants[i] & above) & ~group:
+                    continue
+                seen.add(grown)
+                dram = costs.dram(grown)
+                if dram >= 0:
+                    found[grown] = dram
+                elif hereditary:
+                    continue
+                frontier.append((grown, above | ancestors[i], below | descendants[i], around | neighbours[i]))
     return found
 
 

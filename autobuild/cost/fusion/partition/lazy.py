@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
+from autobuild.cost.fusion.partition.masks import Order, Refused, bits
 from autobuild.cost.fusion.partition.partition import Minimum, Tensor, TrafficCosts, group_dram
 
 Hopeless = Callable[[int], bool]
-MAX_REFUSED = 16  # invalid groups that are remembered for each first operation
 
 
 class Borders:
@@ -114,7 +113,7 @@ class Lazily(NamedTuple):
     bound: int
 
 
-def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, hereditary: bool) -> Lazily:
+def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: Deadline, hereditary: bool) -> Lazily:
     """Groups of the partition with the fewest DRAM bytes.
 
     Dijkstra's algorithm on the bytes above the floor. A step is first tried at what it must cost, and the group's own
@@ -124,7 +123,7 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, h
         costs: The network and the cost of its groups.
         order: Its order.
         limit: Down-sets beyond which it is not tried.
-        deadline: When to stop, of :func:`time.perf_counter`.
+        deadline: When to stop.
         hereditary: Whether an invalid group refuses all that hold it.
     """
     minimum = Minimum(costs, order)
@@ -136,64 +135,42 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: float, h
     known = {0: (0, 0)}  # down-set -> bytes above the floor, last group
     closed: set[int] = set()
     steps: dict[int, Iterator[tuple[int, int, int]]] = {}
-    refused = _Refused()
+    refused = Refused()
     # Entries: bytes above the floor, the larger set first, the set, where the step came from (itself: reached).
     heap = [(0, 0, 0, 0)]
-    while heap:
-        spent, _, target, source = heapq.heappop(heap)
-        if target == source:  # reached
-            if target in closed:
-                continue
-            if target == order.everything:
-                break
-            if time.perf_counter() > deadline:
-                return Lazily([], floor + spent)
-            closed.add(target)
-            steps[target] = iter(borders.after(target, hopeless))
-        elif target not in closed and not refused.within(group := target & ~source):
-            dram = group_dram(costs, group)
-            if (dram >= 0 or hereditary) and not order.connected(group):
-                pass  # no group, and nothing follows for one
-            elif dram >= 0:
-                total = spent + dram - minimum.of(group)
-                if target not in known or total < known[target][0]:
-                    known[target] = (total, group)
-                    heapq.heappush(heap, (total, -target.bit_count(), target, target))
-            elif hereditary:
-                refused.add(group)
-        for more, fewer, onward in steps[source]:
-            if onward not in closed and (onward not in known or known[source][0] + more < known[onward][0]):
-                heapq.heappush(heap, (known[source][0] + more, fewer, onward, source))
-                break
+    spent = 0
+    try:
+        with within(costs, deadline):
+            while heap:
+                deadline.check()
+                spent, _, target, source = heapq.heappop(heap)
+                if target == source:  # reached
+                    if target in closed:
+                        continue
+                    if target == order.everything:
+                        break
+                    closed.add(target)
+                    steps[target] = iter(borders.after(target, hopeless))
+                elif target not in closed and not refused.within(group := target & ~source):
+                    dram = group_dram(costs, group)
+                    if (dram >= 0 or hereditary) and not order.connected(group):
+                        pass  # no group, and nothing follows for one
+                    elif dram >= 0:
+                        total = spent + dram - minimum.of(group)
+                        if target not in known or total < known[target][0]:
+                            known[target] = (total, group)
+                            heapq.heappush(heap, (total, -target.bit_count(), target, target))
+                    elif hereditary:
+                        refused.add(group)
+                for more, fewer, onward in steps[source]:
+                    if onward not in closed and (onward not in known or known[source][0] + more < known[onward][0]):
+                        heapq.heappush(heap, (known[source][0] + more, fewer, onward, source))
+                        break
+    except TimeUp:
+        return Lazily([], floor + spent)
     groups = []
     done = order.everything
     while done:
         groups.append(known[done][1])
         done ^= known[done][1]
     return Lazily(groups[::-1], floor + known[order.everything][0])
-
-
-class _Refused:
-    """Invalid groups: what holds one is invalid, too. For each operation the smallest that begin with it are kept."""
-
-    def __init__(self) -> None:
-        self.by_first: dict[int, list[int]] = {}
-        self.firsts = 0
-
-    def add(self, group: int) -> None:
-        """Remember an invalid group."""
-        first = group & -group
-        self.firsts |= first
-        there = [bad for bad in self.by_first.get(first, []) if group & ~bad]
-        self.by_first[first] = sorted([*there, group], key=int.bit_count)[:MAX_REFUSED]
-
-    def within(self, group: int) -> bool:
-        """Whether a group holds one of them."""
-        left = self.firsts & group
-        while left:
-            first = left & -left
-            for bad in self.by_first[first]:
-                if not bad & ~group:
-                    return True
-            left ^= first
-        return False

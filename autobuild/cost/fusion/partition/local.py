@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.partition.masks import bits
 from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
 from autobuild.cost.fusion.partition.plans import Links, Trial, chance_plans
@@ -21,7 +22,7 @@ def local_partition(
     splitter: Splitter = split_randomly,
     budget: int = 5000,
     seed: int = 0,
-    time_limit_s: float = float("inf"),
+    time_limit_s: float | Deadline = NEVER,
 ) -> Partition:
     """Iterated local search: a step is kept unless it costs bytes; after a while without progress, the best is shaken.
 
@@ -35,13 +36,18 @@ def local_partition(
         time_limit_s: Seconds after which it ends.
     """
     trial = Trial(costs, splitter, budget, seed, time_limit_s)
+    with trial:
+        _search(trial, seed)
+    return trial.result()
+
+
+def _search(trial: Trial, seed: int) -> None:
     begun = [
         trial.look_at(trial.links.groups(plan)) for plan in chance_plans(trial.links, INITIAL, seed) if not trial.done
     ]
-    assert trial.best is not None
     current = trial.best
     idle, shakes = 0, 0
-    while not trial.done:
+    while current is not None and not trial.done:
         groups = _step(trial.links, current[1], trial.rng)
         if groups is None:
             trial.proposals += 1
@@ -54,7 +60,6 @@ def local_partition(
             # In turns: the best a few steps off, and another beginning, since a good one can lead nowhere.
             current = trial.rng.choice(begun) if shakes % 2 == 0 else _shake(trial)
             idle, shakes = 0, shakes + 1
-    return trial.result()
 
 
 def _shake(trial: Trial) -> tuple[int, tuple[int, ...]]:

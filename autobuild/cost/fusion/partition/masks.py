@@ -27,6 +27,9 @@ class Wiring(Protocol):
         """For each operation those that it is connected to: an edge, or an input that both read."""
 
 
+MAX_REFUSED = 16  # sets that are remembered for each first operation
+
+
 def bits(mask: int) -> Iterator[int]:
     """Numbers of the operations of a set, ascending."""
     while mask:
@@ -134,3 +137,29 @@ class Order:
                 if not missing[fed]:
                     ready.append(fed)
         return tuple(placed) if len(placed) == len(groups) else None
+
+
+class Refused:
+    """Invalid groups: what holds one is invalid, too. For each operation the smallest that begin with it are kept."""
+
+    def __init__(self) -> None:
+        self.by_first: dict[int, list[int]] = {}
+        self.firsts = 0
+
+    def add(self, group: int) -> None:
+        """Remember an invalid group."""
+        first = group & -group
+        self.firsts |= first
+        there = [bad for bad in self.by_first.get(first, []) if group & ~bad]
+        self.by_first[first] = sorted([*there, group], key=int.bit_count)[:MAX_REFUSED]
+
+    def within(self, group: int) -> bool:
+        """Whether a group holds one of them."""
+        left = self.firsts & group
+        while left:
+            first = left & -left
+            for bad in self.by_first[first]:
+                if not bad & ~group:
+                    return True
+            left ^= first
+        return False

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.partition.local import INITIAL
 from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
 from autobuild.cost.fusion.partition.plans import Trial, chance_plans
@@ -20,7 +21,7 @@ def nsga2_partition(
     splitter: Splitter = split_randomly,
     budget: int = 5000,
     seed: int = 0,
-    time_limit_s: float = float("inf"),
+    time_limit_s: float | Deadline = NEVER,
 ) -> Partition:
     """NSGA-II (Deb et al., 2002) with DRAM bytes and the number of groups as objectives.
 
@@ -38,10 +39,16 @@ def nsga2_partition(
         ConfigError: If pymoo is not installed.
     """
     trial = Trial(costs, splitter, budget, seed, time_limit_s)
+    with trial:
+        _search(trial, seed)
+    return trial.result()
+
+
+def _search(trial: Trial, seed: int) -> None:
     plans = chance_plans(trial.links, INITIAL, seed)
     if not trial.links.pairs:
         trial.look_at(trial.links.groups([]))
-        return trial.result()
+        return
     algorithm = _algorithm(np.array(plans, dtype=bool), seed)
     stale = 0
     while not trial.done and stale < STALE:
@@ -52,14 +59,13 @@ def nsga2_partition(
         values, repaired = [], []
         for plan in population.get("X"):
             if trial.done:
-                return trial.result()
+                return
             dram, groups = trial.look_at(trial.links.groups(plan))
             values.append((float(dram), float(len(groups))))
             repaired.append(trial.links.plan(groups))
         population.set("X", np.array(repaired, dtype=bool))
         _evaluate(algorithm, population, np.array(values))
         stale = 0 if len(trial.seen) > known else stale + 1
-    return trial.result()
 
 
 def _algorithm(plans: Any, seed: int) -> Any:

@@ -109,8 +109,16 @@ class Minimum:
 
 
 def floor_bytes(costs: GroupCosts, order: Order) -> int:
-    """DRAM bytes that no partition stays under: those of the whole network as one group that fits."""
-    return Minimum(costs, order).of(order.everything) if follows_rule(costs) else costs(order.everything).dram_bytes
+    """DRAM bytes that no partition stays under.
+
+    Those of the whole network as one group that fits; where costs say which operations never fuse (``fallback``), those
+    of these alone, and of what lies between them.
+    """
+    if not follows_rule(costs):
+        return costs(order.everything).dram_bytes
+    minimum, alone = Minimum(costs, order), int(getattr(costs, "fallback", 0))
+    between = order.pieces(order.everything & ~alone)
+    return sum(group_dram(costs, 1 << i) for i in bits(alone)) + sum(minimum.of(piece) for piece in between)
 
 
 @dataclass(frozen=True)

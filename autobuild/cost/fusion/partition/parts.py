@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.partition.masks import Order, bits, union
 
 
-def parts(order: Order, groups: Iterable[int]) -> list[int]:
+def parts(order: Order, groups: Iterable[int], deadline: Deadline = NEVER) -> list[int]:
     """Sets of operations that can be partitioned one by one, in an order of execution.
 
     Operations that some feasible group joins stand together, and so do such sets where each waits for the other. Then
@@ -16,12 +17,15 @@ def parts(order: Order, groups: Iterable[int]) -> list[int]:
     acyclic quotients are together one of the network.
     """
     owner = [1 << i for i in range(len(order))]
-    for group in groups:
+    for number, group in enumerate(groups):
+        if not number & 1023:
+            deadline.check()
         if group & (group - 1) and (joined := union(owner, group)) != owner[group.bit_length() - 1]:
             for i in bits(joined):
                 owner[i] = joined
     sets = list(dict.fromkeys(owner))
     while (placed := order.order_groups(sets)) is None:
+        deadline.check()
         # Two sets wait for each other exactly if each holds an ancestor of the other, perhaps through further sets.
         sets = _join_circles(order, sets)
     return list(placed)
@@ -71,8 +75,8 @@ class Choices:
     by_first: dict[int, list[tuple[int, int, int]]]
 
     @staticmethod
-    def of(order: Order, part: int, groups: dict[int, int]) -> Choices:
-        """Groups inside a part."""
+    def of(order: Order, part: int, groups: Mapping[int, int]) -> Choices:
+        """Groups inside a part; those elsewhere are left out."""
         by_first: dict[int, list[tuple[int, int, int]]] = {i: [] for i in bits(part)}
         preds = tuple(mask & part for mask in order.preds)
         for group, dram in groups.items():

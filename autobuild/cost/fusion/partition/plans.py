@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import TracebackType
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp, within
 from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, floor_bytes, group_dram, partition_of
 from autobuild.cost.fusion.partition.split import Splitter, split_tree
@@ -94,34 +97,53 @@ def chance_plans(links: Links, count: int, seed: int) -> list[list[bool]]:
 class Trial:
     """The books of one search: invalid groups are split, distinct partitions counted, the best one kept.
 
+    As a context, it ends the search inside when the time is up, wherever that is.
+
     Args:
         costs: The network and the cost of its groups.
         splitter: Names where an invalid group is cut.
         budget: Distinct partitions that may be looked at.
         seed: For every choice by chance.
-        time_limit_s: Seconds after which the search ends.
+        time_limit_s: Seconds, or a deadline that runs already, after which the search ends.
     """
 
     def __init__(
-        self, costs: GroupCosts, splitter: Splitter, budget: int, seed: int = 0, time_limit_s: float = float("inf")
+        self,
+        costs: GroupCosts,
+        splitter: Splitter,
+        budget: int,
+        seed: int = 0,
+        time_limit_s: float | Deadline = NEVER,
     ) -> None:
-        self.start = time.perf_counter()
+        self.deadline = Deadline.of(time_limit_s)
         self.costs, self.splitter, self.budget = costs, splitter, budget
         self.order = Order.of(costs)
-        self.links = Links.of(costs, self.order)
         self.rng = random.Random(seed)
-        self.deadline = self.start + time_limit_s
         self.seen: set[frozenset[int]] = set()
         self.trace: list[int] = []  # fewest bytes after each distinct partition
         self.best: tuple[int, tuple[int, ...]] | None = None
         self.proposals = 0
         self.cuts: dict[int, tuple[int, ...]] = {}
+        self._held = ExitStack()
+
+    def __enter__(self) -> Trial:
+        self._held.enter_context(within(self.costs, self.deadline))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        self._held.close()
+        return kind is TimeUp
+
+    @cached_property
+    def links(self) -> Links:
+        """All that may be fused."""
+        return Links.of(self.costs, self.order)
 
     @property
     def done(self) -> bool:
         """Whether the search has looked at all it may."""
         spent = len(self.seen) >= self.budget or self.proposals >= PROPOSALS * self.budget
-        return bool(self.seen) and (spent or time.perf_counter() > self.deadline)
+        return spent or self.deadline.passed
 
     def look_at(self, groups: Sequence[int], explore: float = 0.0) -> tuple[int, tuple[int, ...]]:
         """DRAM bytes of a partition, and the partition after its invalid groups are split.
@@ -136,7 +158,9 @@ class Trial:
             if group_dram(self.costs, group) >= 0:
                 valid.append(group)
             else:
-                valid += split_tree(self.costs, self.order, group, self.splitter, self.rng, self.cuts, explore)
+                valid += split_tree(
+                    self.costs, self.order, group, self.splitter, self.rng, self.cuts, explore, self.deadline
+                )
         dram = sum(group_dram(self.costs, group) for group in valid)
         found = dram, tuple(valid)
         if (key := frozenset(valid)) not in self.seen and not self.done:
@@ -147,9 +171,9 @@ class Trial:
         return found
 
     def result(self) -> Partition:
-        """The best partition that was looked at."""
-        assert self.best is not None
-        floor = floor_bytes(self.costs, self.order)
-        return partition_of(self.costs, self.best[1], self.order, lower_bound=min(floor, self.best[0]),
-                            seconds=time.perf_counter() - self.start, plans=len(self.seen),
-                            trace=tuple(self.trace))  # fmt: skip
+        """The best partition that was looked at; every operation alone where the time sufficed for none."""
+        groups = self.best[1] if self.best else [1 << i for i in range(len(self.order))]
+        found = partition_of(self.costs, groups, self.order)
+        floor = min(floor_bytes(self.costs, self.order), found.dram_bytes)
+        return replace(found, lower_bound=floor, seconds=self.deadline.elapsed, plans=len(self.seen),
+                       trace=tuple(self.trace))  # fmt: skip

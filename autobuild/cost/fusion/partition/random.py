@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
 from autobuild.cost.fusion.partition.plans import Trial, chance_plans
 from autobuild.cost.fusion.partition.split import Splitter, split_randomly
@@ -12,7 +13,7 @@ def random_partition(
     splitter: Splitter = split_randomly,
     budget: int = 5000,
     seed: int = 0,
-    time_limit_s: float = float("inf"),
+    time_limit_s: float | Deadline = NEVER,
 ) -> Partition:
     """The best of many plans drawn by chance, invalid groups split.
 
@@ -25,10 +26,11 @@ def random_partition(
     """
     trial = Trial(costs, splitter, budget, seed, time_limit_s)
     batch = 0
-    while not trial.done:
-        for plan in chance_plans(trial.links, 100, seed + 1_000_003 * batch):
-            if trial.done:
-                break
-            trial.look_at(trial.links.groups(plan))
-        batch += 1
+    with trial:
+        while not trial.done:
+            for plan in chance_plans(trial.links, 100, seed + 1_000_003 * batch):
+                if trial.done:
+                    break
+                trial.look_at(trial.links.groups(plan))
+            batch += 1
     return trial.result()

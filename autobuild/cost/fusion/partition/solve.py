@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
+import numpy as np
+
+from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.cost.fusion.partition.interval import interval_partition
 from autobuild.cost.fusion.partition.local import local_partition
@@ -33,7 +37,7 @@ def solve(
     algorithm: str = "exact",
     split: str | Splitter = "random",
     seed: int = 0,
-    time_limit_s: float = 60.0,
+    time_limit_s: float | Deadline = 60.0,
     budget: int = 5000,
     **options: Any,
 ) -> Partition:
@@ -45,7 +49,9 @@ def solve(
         split: For searches: where invalid groups are cut; a splitter, or one of :data:`SPLITS`. Those of
             :data:`EXPLAINED` fit a graph classifier to the network's groups first, for half of the time at most.
         seed: For searches.
-        time_limit_s: Seconds; ``exact`` then says how far from the best it may be.
+        time_limit_s: Seconds, or a deadline that runs already. What was found by then is the answer, at least every
+            operation alone, with the bytes that no partition stays under. Nothing but the import of a package that an
+            algorithm or split needs (pymoo, torch_geometric) comes on top.
         budget: For searches: distinct partitions that are looked at.
         options: Passed on to the algorithm.
 
@@ -60,28 +66,51 @@ def solve(
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
     if isinstance(split, str) and split not in SPLITS:
         raise ConfigError(f"split={split!r} is unknown: {nearest(split, SPLITS)}")
-    for key, value in (("time_limit_s", time_limit_s), ("budget", budget)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
-            raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
+    _above_zero("budget", budget)
+    load(algorithm, split)
+    deadline = deadline_of(time_limit_s)
     if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ConfigError(f"seed={seed!r}: accepted: an integer from 0")
     if not costs.n:
         return Partition((), 0, "optimal", 0)
     if algorithm == "exact":
-        return exact_partition(costs, time_limit_s=time_limit_s, **options)
+        return exact_partition(costs, time_limit_s=deadline, **options)
     if algorithm == "interval":
-        return interval_partition(costs, **options)
-    start = time.perf_counter()
-    splitter = _splitter(costs, split, seed, time_limit_s) if isinstance(split, str) else split
-    left = max(time_limit_s - (time.perf_counter() - start), 0.0)
-    found = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=left, **options)
+        return interval_partition(costs, time_limit_s=deadline, **options)
+    splitter = _splitter(costs, split, seed, deadline) if isinstance(split, str) else split
+    found = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=deadline, **options)
     trained = getattr(splitter, "training_seconds", 0.0) if isinstance(split, str) else 0.0
-    return replace(found, seconds=time.perf_counter() - start, training_seconds=trained)
+    return replace(found, training_seconds=trained)
 
 
-def _splitter(costs: GroupCosts, split: str, seed: int, time_limit_s: float) -> Splitter:
+def load(algorithm: str, split: str | Splitter) -> None:
+    """Import the packages that an algorithm and a split need: seconds, and no part of a time limit."""
+    if algorithm in SEARCHES and split in EXPLAINED:
+        importlib.import_module("autobuild.cost.fusion.explain")
+    if algorithm == "nsga2":
+        with suppress(ImportError):  # the search says so
+            importlib.import_module("pymoo.algorithms.moo.nsga2")
+
+
+def deadline_of(time_limit_s: float | Deadline) -> Deadline:
+    """Seconds that a caller gave as a deadline that runs from now; one that runs already stays as it is.
+
+    Raises:
+        ConfigError: It is no number above zero.
+    """
+    if not isinstance(time_limit_s, Deadline):
+        _above_zero("time_limit_s", time_limit_s)
+    return Deadline.of(time_limit_s)
+
+
+def _above_zero(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0:
+        raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
+
+
+def _splitter(costs: GroupCosts, split: str, seed: int, deadline: Deadline) -> Splitter:
     if split in SPLITTERS:
         return SPLITTERS[split]
     from autobuild.cost.fusion.explain import ExplainedSplitter  # needs torch, which takes a second to import
 
-    return ExplainedSplitter(costs, split, seed, training_s=min(TRAINING_S, time_limit_s / 2))
+    return ExplainedSplitter(costs, split, seed, training_s=Deadline(min(TRAINING_S, deadline.left / 2)))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
+from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import GroupCosts, group_dram
 
@@ -103,6 +104,7 @@ def split_tree(
     rng: random.Random,
     known: dict[int, tuple[int, ...]] | None = None,
     explore: float = 0.0,
+    deadline: Deadline = NEVER,
 ) -> list[int]:
     """Cut an invalid group, and its pieces, until all are valid.
 
@@ -116,14 +118,19 @@ def split_tree(
         rng: What the splitter draws from.
         known: Cuts of groups, for splitters that always name the same operations; new ones are added.
         explore: How often a group is cut at an operation by chance instead.
+        deadline: When to stop.
 
     Returns:
         Valid groups, and lone operations; the group itself where it is valid.
+
+    Raises:
+        TimeUp: Past the deadline.
     """
     kept = known if known is not None and getattr(splitter, "fixed", False) else None
     done: list[int] = []
     left = [group]
     while left:
+        deadline.check()
         piece = left.pop()
         if group_dram(costs, piece) >= 0:
             done.append(piece)
