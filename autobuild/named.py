@@ -9,20 +9,20 @@ from typing import Any
 from autobuild.errors import ConfigError, nearest
 
 
-def imported(name: str, folder: str, called: str) -> Any:
+def imported(name: str, folder: str, called: str, form: str) -> Any:
     """Import what is named ``package.module:object``; whoever writes the name trusts the module.
 
     Args:
         name: The name; the object may be an attribute of another, as in ``module:Class.method``.
         folder: A folder in which modules are looked for, after those that Python knows.
         called: What messages call it.
+        form: How such a name is written, for the message.
 
     Raises:
         ConfigError: It is not of this form, cannot be imported, or there is no such object.
     """
     module_name, _, path = name.partition(":")
     if not module_name or not path:
-        form = f"{called.partition(name)[0]}package.module:object" if name in called else "package.module:object"
         raise ConfigError(f"{called}: write {form}")
     if folder not in sys.path:
         sys.path.append(folder)

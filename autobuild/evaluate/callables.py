@@ -102,7 +102,7 @@ class NamedFunction:
         Raises:
             ConfigError: It is not of this form, cannot be imported, or has no such function.
         """
-        return imported(self.name, self.folder, f"python:{self.name}")
+        return imported(self.name, self.folder, f"python:{self.name}", "python:package.module:function")
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
     """The space of ``package.module:object``: a declaration, a space, or a function that returns one of them."""
     called = f"space={name}"
     try:
-        found = imported(name, os.getcwd(), called)
+        found = imported(name, os.getcwd(), called, "space=package.module:Class")
     except ConfigError as error:
         raise SpaceError(str(error)) from error
     made = not isinstance(getattr(found, "SPACE", None), SearchSpace) and inspect.isroutine(found)
