@@ -9,16 +9,18 @@ type checkers alone do not.
 from __future__ import annotations
 
 import ast
+import io
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
 
-from autobuild import plot
-from autobuild.plot.style import BLUE, GREY, INK, own_axes
+from autobuild.plot.style import BLUE, GREY, INK, SAVED_DPI, own_axes
 from benchmarks.documents import DOCS
+from benchmarks.draw_spaces import reduce
 from benchmarks.report import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,4 +132,6 @@ def draw() -> Figure:
 
 if __name__ == "__main__":
     (RESULTS / "rooms.md").write_text(table(), encoding="utf-8")
-    plot.save(draw(), DOCS / "pictures" / "rooms.png")
+    buffer = io.BytesIO()
+    draw().savefig(buffer, format="png", dpi=SAVED_DPI, bbox_inches="tight")
+    reduce(Image.open(buffer), DOCS / "pictures" / "rooms.png")
