@@ -112,10 +112,10 @@ def _is_comment(row: list[str], rows: list[list[str]]) -> bool:
 def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str, notes: list[str]) -> RawTable:
     headers = _headers(rows)
     if len(rows[0]) == 1 < max(map(len, rows)):
+        most = max(map(len, rows))
         raise LabelError(
-            f"{path}: line {numbers[0]} has one cell ({rows[0][0][:60]!r}), others have {max(map(len, rows))}: a "
-            "header with a column 'arch' comes first (begin other lines with '#'); cells are separated by commas, tabs or "
-            "semicolons"
+            f"{path}: line {numbers[0]} has one cell ({rows[0][0][:60]!r}), others have {most}: a header with a column "
+            "'arch' comes first (begin other lines with '#'); cells are separated by commas, tabs or semicolons"
         )
     heads = [check_columns(rows[place], str(path)) for place in headers]
     columns = list(dict.fromkeys(name for head in heads for name in head))
