@@ -45,8 +45,9 @@ class NumberColumn:
 def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> NumberColumn:
     """Read a column.
 
-    It is a metric where at least half of what it holds is numbers. A unit is read where every cell has the same one;
-    thousands separators, and units of some cells only, leave a number open to guessing, so such a column is none.
+    It is a metric where at least half of what it holds is numbers, or the rest are one or two texts. A unit is read
+    where every cell has the same one; thousands separators, and units of some cells only, leave a number open to
+    guessing, so such a column is none.
     """
     if isinstance(cells, pd.Series) and pd.api.types.is_numeric_dtype(cells) and cells.dtype.kind != "c":
         return NumberColumn(np.asarray(cells.to_numpy(dtype=np.float64, na_value=np.nan)))
@@ -104,7 +105,8 @@ def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int
             None,
             f"{grouped!r} may have thousands separators or a decimal comma; write plain numbers such as 1234.5",
         )
-    if numbers_read >= count:
+    # One or two marks of a failure do not make a column of numbers one of texts, however many trainings failed.
+    if numbers_read >= count or (len(texts) <= 2 and numbers_read > max(4, 0.1 * count)):
         return NumberColumn(values, texts=texts, commas=commas)
     some = f"; {numbers_read:,} cells are numbers, {count:,} are not" if numbers_read else ""
     return NumberColumn(None, f"text{some}")

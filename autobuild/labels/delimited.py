@@ -92,7 +92,7 @@ def _cells(path: Path, text: str, separator: str, lead: int) -> tuple[list[list[
         for row in reader:
             if row and row[0].lstrip().startswith("#") and _is_comment(row, rows):
                 comments.append(line)
-            elif row and (len(row) > 1 or row[0].strip()):  # a blank line is no row
+            elif any(cell.strip() for cell in row):  # a blank line is no row
                 rows.append(row)
                 numbers.append(line)
                 cells += len(row)
@@ -111,6 +111,12 @@ def _is_comment(row: list[str], rows: list[list[str]]) -> bool:
 
 def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str, notes: list[str]) -> RawTable:
     headers = _headers(rows)
+    if len(rows[0]) == 1 < max(map(len, rows)):
+        most = max(map(len, rows))
+        raise LabelError(
+            f"{path}: line {numbers[0]} has one cell ({rows[0][0][:60]!r}), others have {most}: a header with a column "
+            "'arch' comes first (begin other lines with '#'); cells are separated by commas, tabs or semicolons"
+        )
     heads = [check_columns(rows[place], str(path)) for place in headers]
     columns = list(dict.fromkeys(name for head in heads for name in head))
     bad: dict[int, str] = {}

@@ -104,6 +104,7 @@ def check_columns(names: Sequence[object], source: str) -> list[str]:
 def no_architectures(table: RawTable, why: str) -> LabelError:
     """The error for a table without a column of architectures."""
     told = "" if table.separator == "," else f" (separated by {table.separator!r})"
+    told += "; cells are separated by commas, tabs or semicolons" if len(table.columns) == 1 else ""
     return LabelError(f"{table.source}: no column 'arch'{why}; {nearest('arch', table.columns)}{told}")
 
 

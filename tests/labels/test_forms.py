@@ -142,6 +142,14 @@ FILES: dict[str, tuple[str, str | bytes, Read | str]] = {
             acc=missing(3, 9, 10),
         ),
     ),
+    "most failed": (
+        "a.csv",
+        table(acc=[*ACC[:6], *["failed"] * 18], lat=LAT),
+        Read(["acc: 18 cells are no numbers and count as missing: 'failed' (lines 8, 9,"], acc=missing(*range(6, N))),
+    ),
+    "blank cells behind": ("a.csv", PLAIN + ",,\n,,\n", Read()),
+    "separated by blanks": ("a.csv", table(" ", acc=ACC), "cells are separated by commas, tabs or semicolons"),
+    "a title": ("a.csv", "My results\n" + PLAIN, "line 1 has one cell ('My results'), others have 3: a header"),
     "missing": ("a.csv", table(acc=["", "NaN", "n/a", *ACC[3:]], lat=LAT), Read(acc=missing(0, 1, 2))),
     "one unit": (
         "a.csv",

@@ -94,7 +94,7 @@ def test_powers_and_logarithms_equal_evaluation_by_numpy(text: str, data: list[l
         code = compile(ast.fix_missing_locations(Wrap().visit(tree)), "", "eval")
         expected = eval(code, {"__builtins__": {}}, functions | table)
     result = TargetExpression.parse(text).evaluate(table.__getitem__)
-    # vector loops and scalar remainders of numpy differ in the last bit, and in what (-inf)**0.5 is; neither is finite
+    # numpy's vector loops and scalar remainders differ in the last bit, and in (-inf)**0.5, which is finite in neither
     found, wanted = (np.where(np.isfinite(values), values, np.nan) for values in (result, expected))
     np.testing.assert_allclose(np.broadcast_to(found, len(data)), np.broadcast_to(wanted, len(data)), rtol=1e-9)
 
