@@ -48,12 +48,12 @@ def limits_on(
         ConfigError: For a limit that cannot be read, an unknown or ambiguous name, or labels of another space.
     """
     exact = _costs_for(scores, hardware)
-    limits = parse_where(where)
     known = labels if labels is not None else scores.model.labels
     if known is not None and check_labels(known).space.family != scores.space.family:
         raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
     found: dict[str, Metric] = {}
     columns = known.metrics if known is not None else []
+    limits = parse_where(where, [*columns, *exact])
     for limit in limits:
         for name in limit.expression.names:
             own = [column for column in columns if not _is_cost(column, known, exact)]
