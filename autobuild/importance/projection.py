@@ -160,9 +160,10 @@ def _with_costs(learned: Projection, model: CostedModel) -> Projection:
     for place, (unit, own) in enumerate(zip(learned.units, table.tables, strict=True)):
         slot = learned.space.units[place]
         # a candidate that no hardware runs counts as more than anything: it must not move a mean
-        middle = float(np.median(own[indices[:, place]]))
-        weights = design_weights(slot) * (np.abs(own) <= 1e3 * abs(middle) + 1e-12)
-        weights = weights / weights.sum() if weights.any() else design_weights(slot)
+        sizes = np.abs(own)
+        usual = 1e3 * np.median(sizes[sizes > 0]) if sizes.any() else 0.0
+        weights = design_weights(slot) * (sizes <= usual)
+        weights /= weights.sum()
         mean = float(weights @ own)
         base += mean
         added += own[indices[:, place]] - mean
