@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from autobuild.cost.fusion.fusing import fuse
     from autobuild.cost.of_space import costs
     from autobuild.encode import EncoderConfig
-    from autobuild.errors import AutobuildError
+    from autobuild.errors import AutobuildError, FitWarning, LabelWarning
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
     from autobuild.importance import Scores, explain
     from autobuild.labels import LabelledSet
@@ -50,7 +50,9 @@ _FROM = {
     "Candidate": "spaces",
     "EncoderConfig": "encode",
     "FitConfig": "models",
+    "FitWarning": "errors",
     "FittedModel": "models",
+    "LabelWarning": "errors",
     "LabelledSet": "labels",
     "OperationGraph": "graphs",
     "Scores": "importance",
@@ -84,7 +86,9 @@ __all__ = [
     "Candidate",
     "EncoderConfig",
     "FitConfig",
+    "FitWarning",
     "FittedModel",
+    "LabelWarning",
     "LabelledSet",
     "OperationGraph",
     "Scores",

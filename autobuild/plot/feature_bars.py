@@ -75,7 +75,7 @@ def feature_scores(
         ax.text(1.01, place, text, transform=side, fontsize=7.5, color=GREY if count else INK, va="center")
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x", color=GREY, alpha=0.2, linewidth=0.6)
-    ax.set_xlabel(f"difference from the average layer, in units of {shorten(target, 40)}")
+    ax.set_xlabel(f"difference from the mean where the choice is made, in units of {shorten(target, 40)}")
     ax.locator_params(axis="x", nbins=6)
     ax.set_title(title, pad=12)
     return ax
