@@ -207,12 +207,11 @@ def test_what_is_read_once_is_shared():
 
 
 def test_writes_are_joins_of_what_is_left_and_what_is_written():
-    net, shape = NETS["written halves"]
-    graph = read(net, shape)
+    graph = read(NETS["written halves"][0], (1, 8, 12, 12))
     assert graph.types() == {"input": 1, "conv": 3, "concat": 2, "slice": 1}
     fused = ab.fuse(graph)
     assert {op.type for op in fused.graph.ops} == {"conv"}  # nothing is moved, and zeros that are overwritten not read
-    assert fused.metrics["floor_dram_bytes"] == 2 * 2 * 8 * 144 + 2 * (32 + 4 * 4) + 64 + 4 * 8
+    assert fused.metrics["floor_dram_bytes"] == 2 * 8 * 144 + 2 * (32 + 4 * 4) + 64 + 4 * 8
 
 
 def test_buffers_that_are_written_are_outputs_and_inputs_are_not():
@@ -301,7 +300,8 @@ def test_forms_of_the_example_input():
         lambda x: x.swapdims(1, 2), lambda x: x.hsplit(2), lambda x: x.repeat_interleave(2, 1),
         lambda x: torch.var_mean(x, 1), lambda x: F.one_hot(x.argmax(1), 8), lambda x: F.fold(F.unfold(x, 2), 12, 2),
         lambda x: x.cumsum(1), lambda x: x.sort(1)[0], lambda x: torch.hypot(x, x), lambda x: F.cosine_similarity(x, x),
-        lambda x: x.scatter(1, x.argsort(1), x), lambda x: x.masked_fill(x > 0, 0.0), lambda x: x.mT, nn.GRU(12, 3).eval()
+        lambda x: x.scatter(1, x.argsort(1), x), lambda x: x.masked_fill(x > 0, 0.0), lambda x: x.mT,
+        nn.GRU(12, 3),
     ],
 )  # fmt: skip
 def test_operators_under_other_names_are_no_barriers(expression):
@@ -315,7 +315,7 @@ def test_operators_under_other_names_are_no_barriers(expression):
 
 def test_what_has_no_rule_is_named_with_its_number():
     graph = read(Net(lambda m, x: torch.fft.fft2(torch.fft.fft2(x)).real), PICTURE)
-    assert graph.uncounted == {"aten._fft_r2c.default": 1, "aten._fft_c2c.default": 1}
-    assert "without 1 aten._fft_r2c.default, 1 aten._fft_c2c.default" in repr(graph)
+    assert graph.uncounted == {"aten._fft_c2c.default": 2}
+    assert "0.0 M MACs without 2 aten._fft_c2c.default" in repr(graph)
     with pytest.warns(UserWarning, match="barrier"):
         assert ab.fuse(graph).metrics["uncounted"] == graph.uncounted
