@@ -189,7 +189,8 @@ def is_view(node: torch.fx.Node) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     looks_at = schema and any(arg.alias_info and not arg.alias_info.is_write for arg in schema.arguments)
-    return bool(looks_at or "dropout" in operator_name(node.target))  # which hands on its input in evaluation
+    base = operator_name(node.target)
+    return bool(looks_at or "dropout" in base or base == "type_as")  # which may hand on their input, and do not say so
 
 
 def _takes_item(node: torch.fx.Node) -> bool:
