@@ -134,6 +134,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.macs: Counter[str] = Counter()
+        self.ahead: Counter[str] = Counter()  # of them what no input of the network flows into
         self.ops: dict[str, Counter[str]] = {}
         self.total = 0
 
@@ -142,7 +143,7 @@ def _watched(network: Any, example: tuple[Any, ...]) -> tuple[_Seen, dict[str, i
     """Run a network on the meta device, or where it cannot, on the CPU: MACs, and parameters that nothing reads."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
     owners = {id(tensor): name for name, tensor in network.named_parameters()}
     ties: dict[str, list[str]] = {}
@@ -153,17 +154,29 @@ def _watched(network: Any, example: tuple[Any, ...]) -> tuple[_Seen, dict[str, i
         placed = network.to(device) if device == "meta" else network.to_empty(device="cpu")
         counter = FlopCounterMode(display=False)
         seen, read = _Seen(), set()
+        given = [tensor.to(device) for tensor in example]
+        alive, flows = list(given), {_storage(tensor) for tensor in given}  # what an input of the network flows into
 
         class Reads(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 read.update(id(leaf) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.nn.Parameter))  # noqa: B023
                 inner = max(counter.mod_tracker.parents, key=len)  # noqa: B023
                 seen.ops.setdefault(_path(inner), Counter())[func.overloadpacket.__name__] += 1  # noqa: B023
-                return func(*args, **(kwargs or {}))
+                out = func(*args, **(kwargs or {}))
+                taken = [leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+                made = [leaf for leaf in _leaves((out,)) if isinstance(leaf, torch.Tensor)]
+                if any(_storage(leaf) in flows for leaf in taken):  # noqa: B023
+                    flows.update(map(_storage, made))  # noqa: B023
+                elif func.overloadpacket in flop_registry:
+                    flops = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+                    for parent in {_path(module) for module in counter.mod_tracker.parents}:  # noqa: B023
+                        seen.ahead[parent] += int(flops) // 2  # noqa: B023
+                alive.extend(made)  # noqa: B023
+                return out
 
         try:
             with torch.no_grad(), counter, Reads():
-                placed(*(tensor.to(device) for tensor in example))
+                placed(*given)
         except Exception:
             if device == "cpu":
                 raise
@@ -179,6 +192,11 @@ def _watched(network: Any, example: tuple[Any, ...]) -> tuple[_Seen, dict[str, i
                 unread[name.split(".")[0]] += held[name].numel()
         return seen, dict(unread)
     raise AssertionError("unreachable")
+
+
+def _storage(tensor: Any) -> int:
+    """Equal for a tensor and its views; for as long as one of them is held."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -209,13 +227,19 @@ def _macs_differ(graph: Any, seen: _Seen) -> tuple[Why, Why]:
             if not path:
                 break
             path = path.rpartition(".")[0]
+    ahead: Why = [("of weights alone, done once and ahead", -seen.ahead[""])] if seen.ahead[""] else []
+    if ahead and ours[""] == seen.total:  # these are counted here, too
+        ahead = []
+    elif ahead:
+        seen.macs.subtract(seen.ahead)
+        seen.total -= seen.ahead[""]
     paths = {path for path in {*ours, *seen.macs} if ours[path] != seen.macs[path]}
     if ours[""] == seen.total:
         gone = Counter[str]()
         for found in uncounted.values():
             gone.update(found)
-        return [(f"no rule, and torch has none: {op} x{many}", 0) for op, many in gone.items()], []
-    whys: Why = []
+        return ahead + [(f"no rule, and torch has none: {op} x{many}", 0) for op, many in gone.items()], []
+    whys: Why = ahead
     left: Why = []
     for path in paths:
         inside = sum(ours[child] - seen.macs[child] for child in paths if child.rpartition(".")[0] == path and child)
@@ -250,6 +274,15 @@ def _file(name: str) -> tuple[Any, dict[str, float]]:
     read = {value for node in main.node for value in node.input}
     whys: Why = [(f"nothing reads {tensor.name}", -math.prod(tensor.dims)) for tensor in floats
                  if tensor.name not in read]  # fmt: skip
+    held = {tensor.name: tensor for tensor in main.initializer}
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in floats}
+    for node in main.node:
+        if node.op_type == "ConstantOfShape" and node.input[0] in held:
+            size = int(onnx.numpy_helper.to_array(held[node.input[0]]).prod())
+            sizes[node.output[0]] = size
+            whys.append(("weights of ConstantOfShape nodes, which are no initialisers", size))
+    measured = {value for node in main.node if node.op_type == "BatchNormalization" for value in node.input[3:5]}
+    whys += [("running means and variances, which nobody learns", -sizes[value]) for value in measured & set(sizes)]
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in main.initializer}
     for value in (*inferred.value_info, *inferred.input, *inferred.output):

@@ -286,7 +286,14 @@ class _Tidy:
         for draft in reversed(self.drafts):
             if id(draft) in wanted:
                 wanted |= {id(value.draft) for value in draft.inputs}
-        return [draft for draft in self.drafts if id(draft) in wanted or draft.type == "input"]
+        kept = [draft for draft in self.drafts if id(draft) in wanted or draft.type == "input"]
+        last: dict[int, int] = {}  # for each operation the last of its outputs that anything reads
+        for value in [*self.outputs, *(value for draft in kept for value in draft.inputs)]:
+            last[id(value.draft)] = max(value.place, last.get(id(value.draft), 0))
+        for draft in kept:  # those behind it, as states and indices that nobody asks for, are not written
+            draft.outputs = draft.outputs[: last.get(id(draft), 0) + 1]
+            draft.spans = draft.spans[: len(draft.outputs)] if draft.spans and draft.type == "slice" else draft.spans
+        return kept
 
     def _relink(self, draft: Draft) -> None:
         draft.inputs = [self.instead.get(value, value) for value in draft.inputs]

@@ -26,7 +26,7 @@ from autobuild.graphs.torch_operators import (
     operator_name,
     product,
 )
-from autobuild.graphs.torch_program import Example, is_view, line_of, program_of, writes
+from autobuild.graphs.torch_program import Example, check_fixed_shapes, is_view, line_of, program_of, writes
 
 if TYPE_CHECKING:
     import torch
@@ -150,6 +150,8 @@ class _Reader:
         operands = [value for value in _flat([*args, *keywords.values()]) if isinstance(value, Value | Weight)]
         data = [value for value in operands if isinstance(value, Value)]
         base = operator_name(node.target)
+        if base == "flex_attention" and not self._resolve(node.kwargs) and data:
+            return self._flexible(node, args[:3], data)
         if _has_regions(node):
             raise GraphError(f"{node.target}: control flow that depends on data has no operation graph; give graph_of "
                              "a network without it")  # fmt: skip
@@ -181,6 +183,14 @@ class _Reader:
             return made
         self.drafts.pop()
         return data[0]
+
+    def _flexible(self, node: torch.fx.Node, operands: list[Any], data: list[Value]) -> Any:
+        """Attention whose scores a function changes, one by one; all of them count."""
+        draft = self._draft("attention", node, data, [value for value in operands if isinstance(value, Weight)])
+        made = self._add(draft, node)
+        fill(draft, "scaled_dot_product_attention", dict(zip(("query", "key", "value"), operands, strict=True)), False)
+        draft.outputs = draft.outputs[:1]
+        return made
 
     def _check_empty(self, base: str, data: list[Value], shapes: list[Shape]) -> None:
         if data and base.startswith(("conv", "max_pool", "avg_pool")) and 0 not in data[0].shape:
@@ -356,13 +366,11 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _shapes(node: torch.fx.Node) -> list[Shape]:
-    """Shapes of the tensors that come out. Raises GraphError where data decides on one."""
+    """Shapes of the tensors that come out."""
     import torch
 
     tensors = [value for value in _flat(node.meta.get("val")) if isinstance(value, torch.Tensor)]
-    if any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape):
-        raise GraphError(f"{node.target}: the shape of its result depends on the values of data; an operation graph "
-                         "needs fixed shapes, give graph_of a network without it")  # fmt: skip
+    check_fixed_shapes(node)
     return [tuple(tensor.shape) for tensor in tensors]
 
 

@@ -9,8 +9,10 @@ not known by the operators that it is made of. Nothing is computed, only shapes 
 from __future__ import annotations
 
 import contextlib
+import io
 import linecache
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -41,15 +43,32 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, positional, keywords)
+            for node in program.graph.nodes:
+                check_fixed_shapes(node)
             return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
+        except GraphError as error:
+            raise GraphError(f"{type(model).__name__}: {error}") from error
         except Exception as error:  # tracing runs the user's own code: anything may be raised, and all of it is theirs
             raise GraphError(_told(model, error)) from error
+
+
+def check_fixed_shapes(node: torch.fx.Node) -> None:
+    """Raise GraphError where values of data decide on the shape of what comes out."""
+    import torch
+
+    values = node.meta.get("val")
+    for value in values if isinstance(values, list | tuple) else [values]:
+        if isinstance(value, torch.Tensor) and any(isinstance(size, torch.SymInt) for size in value.shape):
+            line = line_of(node)
+            raise GraphError(f"{node.target}{f' at {line}' if line else ''}: the shape of its result depends on the "
+                             "values of data; an operation graph needs fixed shapes, give graph_of a network without "
+                             "it")  # fmt: skip
 
 
 def line_of(node: torch.fx.Node) -> str:
     """Where the network's code calls an operator: ``"net.py:12 (y = x[x > 0])"``; empty where nobody says."""
     lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
-    places = [i for i, line in enumerate(lines) if line.startswith('File "')]
+    places = [i for i, line in enumerate(lines) if line.startswith('File "') and not line.startswith('File "<')]
     if not places:
         return ""
     file, number, *_ = lines[places[-1]].removeprefix('File "').replace('", line ', ",").split(",")
@@ -79,6 +98,8 @@ def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dic
 
     if isinstance(example, Mapping):
         return (), {str(key): tensor(value) for key, value in example.items()}
+    if type(example).__module__ == "numpy" and example.ndim == 1 and example.dtype.kind == "i":
+        example = tuple(example)  # a shape
     whole = tensor(example)
     positional = tuple(tensor(value) for value in whole) if isinstance(whole, tuple) else (whole,)
     return positional, {}
@@ -104,13 +125,20 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PyTorch's own traces of what it cannot run are left out; the error says it."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    before, logger.disabled = logger.disabled, True
+    """What PyTorch logs and prints of a network that it cannot trace is left out; the error says it."""
+    loggers = [logging.getLogger(f"torch.{name}") for name in
+               ("_subclasses.fake_tensor", "fx.experimental.symbolic_shapes")]  # fmt: skip
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    said = io.StringIO()
     try:
-        yield
+        with contextlib.redirect_stderr(said):
+            yield
+        sys.stderr.write(said.getvalue())
     finally:
-        logger.disabled = before
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 @lru_cache(maxsize=1)
@@ -161,7 +189,8 @@ def is_view(node: torch.fx.Node) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     looks_at = schema and any(arg.alias_info and not arg.alias_info.is_write for arg in schema.arguments)
-    return bool(looks_at or "dropout" in operator_name(node.target))  # which hands on its input in evaluation
+    base = operator_name(node.target)
+    return bool(looks_at or "dropout" in base or base == "type_as")  # which may hand on their input, and do not say so
 
 
 def _takes_item(node: torch.fx.Node) -> bool:
@@ -177,6 +206,9 @@ def _told(model: nn.Module, error: Exception) -> str:
         return (f"{name} could not be traced{where}: a shape or a branch there depends on the values of data (what "
                 "nonzero, unique or a boolean mask select, or control flow). An operation graph needs fixed shapes: "
                 "give graph_of a network without it")  # fmt: skip
+    if "__obj_flatten__" in str(error) or "PackedParams" in str(error):
+        return (f"{name} could not be traced: it holds packed parameters, as quantised layers do, not tensors; "
+                "give graph_of the network before it is quantised")  # fmt: skip
     said = " ".join(str(error).split())[:400]
     return (f"{name} could not be traced on this example input{where}: {type(error).__name__}: {said}. torch.export "
             "needs an example that the network accepts, and no control flow that depends on data")  # fmt: skip
@@ -186,15 +218,15 @@ def _origin(error: BaseException) -> tuple[str, str]:
     """The innermost line of code outside PyTorch that an error came through, and the operator that was called."""
     import torch
 
-    inside = str(Path(torch.__file__).parent)
-    ours = str(Path(__file__).parent)
+    inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+    library = str(Path(linecache.__file__).parent)  # of Python; packages may lie in a folder of it
     place = operator = ""
     seen: BaseException | None = error
     while seen is not None and not place:
         trace = seen.__traceback__
         while trace is not None:
             file = trace.tb_frame.f_code.co_filename
-            if not file.startswith((inside, ours, "<")):
+            if not file.startswith(inside) and (not file.startswith(library) or "site-packages" in file):
                 place = f"{Path(file).name}:{trace.tb_lineno} ({linecache.getline(file, trace.tb_lineno).strip()})"
                 operator = ""
             elif isinstance(func := trace.tb_frame.f_locals.get("func"), torch._ops.OpOverload):

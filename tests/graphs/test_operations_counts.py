@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import autobuild as ab
+from autobuild.errors import GraphError
 
 
 class Net(nn.Module):
@@ -150,3 +151,171 @@ def test_macs_equal_those_that_run(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no barrier
         assert ab.fuse(graph).metrics["macs"] == runs
+
+
+def read(net, shape, **options):
+    return ab.graph_of(net, shape, **options)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "elements", "params"),
+    [
+        # what is read, and what is stored
+        (Net(lambda m, x: F.conv2d(x, m.w[:8, :8, 2:5, 2:5]), w=w(16, 16, 7, 7)), PICTURE, 8 * 8 * 9, 16 * 16 * 49),
+        (Net(lambda m, x: F.conv2d(x, m.w[:32, :8]), w=w(64, 64, 1, 1)), PICTURE, 32 * 8, 64 * 64),
+        (Net(lambda m, x: F.conv2d(x, standardised(m.w) * m.g), w=w(8, 8, 3, 3), g=w(8, 1, 1, 1)), PICTURE, 576, 584),
+        (nn.utils.parametrizations.weight_norm(conv(k=3)), PICTURE, 576 + 8, 576 + 8 + 8),
+        (nn.utils.spectral_norm(conv(k=3)), PICTURE, 576 + 8, 576 + 8),
+        (Net(lambda m, x: torch.sigmoid(m.a) * x, a=w(8, 1, 1)), PICTURE, 8, 8),
+        (Net(lambda m, x: F.linear(x, m.a @ m.b), a=w(5, 2), b=w(2, 8)), ROWS, 5 * 8, 5 * 2 + 2 * 8),
+        (Net(lambda m, x: F.linear(x, m.w.half().float()), w=w(5, 8)), ROWS, 40, 40),
+        # a token that every picture of the batch gets is stored and read once
+        (Net(lambda m, x: torch.cat([m.t.expand(len(x), -1, -1), x], 1), t=w(1, 1, 8)), ROWS, 8, 8),
+    ],
+)
+def test_weights_are_what_is_read_and_parameters_what_is_stored(net, shape, elements, params):
+    graph = read(net, shape)
+    assert (sum(node.weight_elements for node in graph.nodes), graph.params) == (elements, params)
+    assert sum(node.weight_bytes for node in graph.nodes) == 4 * elements
+    assert graph.folded_params == elements
+
+
+def test_an_elastic_kernel_and_its_transform():
+    """Once-for-All: the middle of the 5 x 5 kernel goes through a matrix; that is computed ahead and no MAC."""
+    net = Net(
+        lambda m, x: F.conv2d(
+            x, F.linear(m.w[:, :, 1:4, 1:4].reshape(16, 9), m.t).view(16, 1, 3, 3), padding=1, groups=16
+        ),
+        w=w(16, 1, 5, 5),
+        t=w(9, 9),
+    )
+    graph = read(net, (1, 16, 8, 8))
+    (node,) = (node for node in graph.nodes if node.type != "input")
+    assert (node.kernel, node.groups, node.macs, node.weight_elements) == ((3, 3), 16, 9 * 16 * 64, 16 * 9)
+    assert graph.params == 16 * 25 + 81
+    assert ab.fuse(graph).metrics["floor_dram_bytes"] == 16 * 9 + 2 * 16 * 64
+
+
+def test_what_is_read_once_is_shared():
+    """The same computed weight in two places is one, its transposition as well; another slice is another."""
+    net = Net(lambda m, x: x @ m.w[:, :8].T @ m.w[:, :8] + x @ m.w[:, 8:] * m.w[:, :8].sum(), w=w(8, 16))
+    graph = read(net, (2, 8))
+    names = [tuple(name for name, _ in node.shared or ()) for node in graph.nodes if node.type == "linear"]
+    assert names[0] == names[1] != ()
+    assert names[2] == ()
+    assert (graph.params, graph.folded_params) == (128, 64 + 64 + 1)
+
+
+def test_writes_are_joins_of_what_is_left_and_what_is_written():
+    graph = read(NETS["written halves"][0], (1, 8, 12, 12))
+    assert graph.types() == {"input": 1, "conv": 3, "concat": 2, "slice": 1}
+    fused = ab.fuse(graph)
+    assert {op.type for op in fused.graph.ops} == {"conv"}  # nothing is moved, and zeros that are overwritten not read
+    assert fused.metrics["floor_dram_bytes"] == 2 * 8 * 144 + 2 * (32 + 4 * 4) + 64 + 4 * 8
+
+
+def test_buffers_that_are_written_are_outputs_and_inputs_are_not():
+    class Cache(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("keys", torch.zeros(1, 16, 8))
+            self.register_buffer("calls", torch.zeros(()))
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            self.calls += 1
+            self.keys[:, 3:4] = self.layer(x)
+            return F.scaled_dot_product_attention(x, self.keys, self.keys)
+
+    graph = read(Cache(), (1, 1, 8))
+    assert graph.macs == 64 + 16 * 16
+    assert [graph.nodes[i].type for i in graph.outputs] == ["attention", "concat"]
+    relu = read(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(8, 8)), (1, 8))
+    assert [relu.nodes[i].type for i in relu.outputs] == ["linear"]
+
+
+def test_rewriting_a_program_changes_no_operation(monkeypatch):
+    """What PyTorch makes plain is read as the same network."""
+    from operation_nets import NETS as SMALL
+    from operation_nets import build
+
+    import autobuild.graphs.torch_program as program
+
+    for name in SMALL:
+        net, shape = build(name)
+        plain = read(net, shape)
+        with monkeypatch.context() as patch:
+            patch.setattr(program, "_has_to_be_rewritten", lambda _: True)
+            again = read(net, shape)
+        facts = [[(n.type, n.input_shapes, n.output_shapes, n.macs, n.weight_elements, n.module) for n in graph.nodes]
+                 for graph in (plain, again)]  # fmt: skip
+        assert facts[0] == facts[1]
+        assert plain.edges == again.edges
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        (lambda m, x: x[x > 0], r"aten.index.Tensor at test_operations_counts.py:\d+ .*depends on the values of data"),
+        (lambda m, x: torch.nonzero(x).float(), r"aten.nonzero.default at test_operations_counts.py:\d+"),
+        (lambda m, x: torch.unique(x), r"aten._unique2.default at test_operations_counts.py:\d+"),
+        (
+            lambda m, x: x[:, : int(x.max())],
+            r"Net could not be traced at test_operations_counts.py:\d+ .*values of data",
+        ),
+        (lambda m, x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)), "cond: control flow"),
+        (lambda m, x: F.conv2d(x, torch.ones(3, 8, 13, 13)), "Kernel size can't be greater"),
+        (lambda m, x: x.nowhere(), r"test_operations_counts.py:\d+ .*AttributeError"),
+    ],
+)
+def test_what_has_no_graph_is_refused_by_line_and_operator(expression, said, capfd):
+    with pytest.raises(GraphError, match=said):
+        read(Net(expression), PICTURE)
+    assert capfd.readouterr().err == ""
+
+
+def test_forms_of_the_example_input():
+    import numpy as np
+
+    net = nn.Bilinear(3, 4, 5)
+    pair = {"input1": (2, 3), "input2": (2, 4)}
+    for example in (pair, tuple(pair.values()), tuple(np.ones(s, np.float32) for s in pair.values())):
+        assert read(net, example).macs == 2 * 5 * 3 * (4 + 1)
+    for shape in ((2, 8), [2, 8], torch.Size([2, 8]), np.array([2, 8]), (np.int64(2), np.int64(8))):
+        assert read(nn.Linear(8, 5), shape).macs == 80
+    assert read(nn.Linear(8, 5, device="meta").half(), (2, 8)).nodes[-1].weight_bytes == 2 * 45
+    assert ab.fuse(nn.Linear(8, 5), (2, 8)).metrics == {
+        **ab.fuse(nn.Linear(8, 5), example_input=(2, 8)).metrics, "seconds": pytest.approx(0, abs=5)
+    }  # fmt: skip
+    with pytest.raises(GraphError, match="needs example_input"):
+        ab.fuse(nn.Linear(8, 5))
+    with pytest.raises(GraphError, match="has no numbers"):
+        read(nn.Linear(8, 5), (0, 8))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        F.normalize, F.glu, lambda x: x[:, :1].expand_as(x), lambda x: x.reshape_as(x), lambda x: x.clip(0, 1),
+        lambda x: x.swapdims(1, 2), lambda x: x.hsplit(2), lambda x: x.repeat_interleave(2, 1),
+        lambda x: torch.var_mean(x, 1), lambda x: F.one_hot(x.argmax(1), 8), lambda x: F.fold(F.unfold(x, 2), 12, 2),
+        lambda x: x.cumsum(1), lambda x: x.sort(1)[0], lambda x: torch.hypot(x, x), lambda x: F.cosine_similarity(x, x),
+        lambda x: x.scatter(1, x.argsort(1), x), lambda x: x.masked_fill(x > 0, 0.0), lambda x: x.mT,
+        nn.GRU(12, 3),
+    ],
+)  # fmt: skip
+def test_operators_under_other_names_are_no_barriers(expression):
+    net = Net(lambda m, x: expression(x[0] if isinstance(expression, nn.GRU) else x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = read(net, PICTURE)
+        ab.fuse(graph)
+    assert graph.uncounted == {}
+
+
+def test_what_has_no_rule_is_named_with_its_number():
+    graph = read(Net(lambda m, x: torch.fft.fft2(torch.fft.fft2(x)).real), PICTURE)
+    assert graph.uncounted == {"aten._fft_c2c.default": 2}
+    assert "0.0 M MACs without 2 aten._fft_c2c.default" in repr(graph)
+    with pytest.warns(UserWarning, match="barrier"):
+        assert ab.fuse(graph).metrics["uncounted"] == graph.uncounted

@@ -181,6 +181,25 @@ def test_a_learnt_token_in_front_is_a_tensor_from_outside():
     assert dict(reads(graph)[0][1])["x"] == Access("window", 1, 1, -1, -1)
 
 
+def test_products_with_a_weight_need_all_rows_that_they_sum_over():
+    whole, point = Access("full", 1, 1, 0, 5), POINT
+    weight = nn.Parameter(torch.ones(6, 6))
+    for expression, shape, wanted in [
+        (lambda m, x: m.weight @ x, (1, 6, 8), whole),  # tokens are mixed
+        (lambda m, x: x @ m.weight, (1, 6, 6), point),
+        (lambda m, x: x @ m.weight[None, None, :, :2], (1, 6, 6), point),
+        (lambda m, x: x @ m.weight[0], (1, 6, 6), point),
+        (lambda m, x: m.weight[0] @ x, (1, 6, 8), whole),
+        (lambda m, x: F.scaled_dot_product_attention(m.weight[None, :3], x, x), (1, 6, 6), whole),
+        (lambda m, x: x.cumsum(1), (1, 6, 8), whole),
+        (lambda m, x: x.cumsum(2), (1, 6, 8), point),
+        (lambda m, x: x.sort(1)[0], (1, 6, 8), whole),
+    ]:
+        graph = fold(ab.graph_of(Forward(expression, weight=weight), shape))
+        assert [access for _, access in graph.ops[0].operands] == [wanted]
+        assert len(graph.tensors) == 2  # indices that nobody asks for are not written
+
+
 def test_an_unknown_operator_is_a_barrier_that_a_warning_names():
     net = Forward(lambda m, x: torch.relu(torch.linalg.matrix_exp(m.conv(x))), conv=nn.Conv2d(4, 4, 1))
     with pytest.warns(UserWarning, match=r"'other' \(aten.linalg_matrix_exp.default\) is not known .* barrier"):
