@@ -350,6 +350,8 @@ def _keyed(value: Any) -> Any:
     """Arguments with weights by what they are called."""
     if isinstance(value, Weight):
         return ("weight", value.key, value.shape)
+    if isinstance(value, Value):
+        return "data"  # of which only the shape is asked for
     if isinstance(value, dict):
         return {key: _keyed(item) for key, item in value.items()}
     return [_keyed(item) for item in value] if isinstance(value, list | tuple) else value

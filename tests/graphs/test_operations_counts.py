@@ -319,3 +319,18 @@ def test_what_has_no_rule_is_named_with_its_number():
     assert "0.0 M MACs without 2 aten._fft_c2c.default" in repr(graph)
     with pytest.warns(UserWarning, match="barrier"):
         assert ab.fuse(graph).metrics["uncounted"] == graph.uncounted
+
+
+def test_a_mask_deep_in_a_network_is_a_constant():
+    """As in shifted windows: filled in by constants, so the program needs no rewriting, however long what is before."""
+
+    def masked(m, x):
+        for _ in range(400):
+            x = torch.tanh(x)
+        mask = x.new_zeros(6, 6)
+        mask[:3, 3:] = 1
+        return m.layer(x) + mask.masked_fill(mask != 0, -100.0).sum(1, keepdim=True)
+
+    graph = read(Net(masked, layer=nn.Linear(8, 8)), (6, 8))
+    assert graph.types() == {"input": 1, "tanh": 400, "linear": 1, "add": 1}
+    assert (graph.macs, graph.nodes[-1].weight_elements) == (6 * 64, 6)
