@@ -256,13 +256,13 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     how = config["build"]
     if saved_model(config) is None:
         labels = read_labels(config)
-    elif config["labels"] is None or all(how.get(key) is None for key in ("where", "pareto")):
+    elif config["labels"] is None or (config.get("where") is None and how.get("pareto") is None):
         return None
     else:
         space = ab.FittedModel.load(str(saved_model(config))).space
         labels = ab.LabelledSet.read(config["labels"], space, n=config["n"])
     exact = costs(config, labels.space)
-    for limit in parse_where(how["where"]) if how.get("where") is not None else ():
+    for limit in parse_where(config["where"]) if config.get("where") is not None else ():
         for name in limit.expression.names:
             columns = labels.metrics if "." in name else [own for own in labels.metrics if own not in exact]
             try:
@@ -289,8 +289,9 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        options = {key: how[key] for key in ("where", "by", "apart", "time_limit") if how.get(key) is not None}
-        built = scores.build(top=how["top"], labels=labels, hardware=config.get("hardware"), **options)
+        options = {key: how[key] for key in ("by", "apart", "time_limit") if how.get(key) is not None}
+        where, hardware = config.get("where"), config.get("hardware")
+        built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
         folder.write_frame("built.csv", built.frame)
         if built.prices is not None:
