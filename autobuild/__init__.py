@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autobuild.construct.building import Built
     from autobuild.construct.from_scores import build, narrow, pareto
     from autobuild.construct.rounds import rounds
+    from autobuild.construct.verification import Verified, verify
     from autobuild.cost.fusion.fusing import fuse
     from autobuild.cost.of_space import costs
     from autobuild.encode import EncoderConfig
@@ -58,6 +59,7 @@ _FROM = {
     "Scores": "importance",
     "SearchSpace": "spaces",
     "Unit": "spaces",
+    "Verified": "construct.verification",
     "build": "construct.from_scores",
     "costs": "cost.of_space",
     "explain": "importance",
@@ -77,6 +79,7 @@ _FROM = {
     "sequence_space": "spaces",
     "space": "spaces:load_space",
     "space_names": "spaces",
+    "verify": "construct.verification",
 }
 
 __all__ = [
@@ -94,6 +97,7 @@ __all__ = [
     "Scores",
     "SearchSpace",
     "Unit",
+    "Verified",
     "build",
     "costs",
     "explain",
@@ -113,6 +117,7 @@ __all__ = [
     "sequence_space",
     "space",
     "space_names",
+    "verify",
 ]
 
 __getattr__, __dir__ = attach(__name__, _FROM)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.acquire import DRAWN, EXPLOIT, Uncertain, joint_draws
-from autobuild.construct.building import check_top
+from autobuild.construct.building import check_top, distinct
 from autobuild.construct.dominance import first_fronts
-from autobuild.construct.front_pool import Tables, directions, front_pool
+from autobuild.construct.front_pool import PROPOSED, Tables, directions, front_pool
 from autobuild.construct.refine import Judge
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 
 AROUND = 12  # networks of the front whose neighbours are looked at
 SCALARISATIONS = 256  # over which hypervolume is averaged
+INSIDE = 256  # networks drawn where there are constraints
+_OUTSIDE = 10  # what a deviation beyond a constraint counts, in ranges of a target
 
 
 def acquire_front(
@@ -64,7 +66,8 @@ def acquire_front(
     if not archs:
         return []
     predicted = _predictions(models, archs)
-    likely = _likely((predicted - low) / span, rng)
+    worth = (predicted - low) / span
+    likely = _likely(worth - _OUTSIDE * _broken(constraints, archs, 0, rng)[0][:, None], rng)
     archs, predicted = [archs[place] for place in likely], predicted[likely]
     wanted = min(count, len(archs))
     drawn = np.stack([joint_draws(model, archs, wanted, int(rng.integers(2**31))) for model in models], axis=2)
@@ -131,7 +134,7 @@ def _pool(
         def judge(archs: Sequence[Architecture]) -> FloatArray:
             value: FloatArray = ((_predictions(models, archs) - low) / span) @ weight
             for constraint in constraints:
-                value -= 10 * np.maximum(constraint.predict_mean(list(archs)), 0) / _scale(constraint)
+                value -= _OUTSIDE * np.maximum(constraint.predict_mean(list(archs)), 0) / _scale(constraint)
             return value
 
         tables = [
@@ -140,7 +143,15 @@ def _pool(
         ]
         return judge, tables
 
-    found = front_pool(space, directions(len(models), rng), scalarised)
+    # Under constraints the largest sums may all be far outside: what climbs has to begin inside.
+    inside = [*best, *space.sample(INSIDE, rng, "depth")] if constraints else []
+
+    def propose(tables: Tables) -> Iterator[Architecture]:
+        return itertools.chain(inside, (arch for _, arch in distinct(space, list(tables))))
+
+    found = front_pool(
+        space, directions(len(models), rng), scalarised, propose=propose, proposed=PROPOSED + len(inside)
+    )
     near = itertools.chain.from_iterable(space.neighbours(arch) for arch in list(best)[:AROUND])
     return found | {space.key(arch): arch for arch in near}
 
@@ -170,7 +181,8 @@ def _broken(
     """
     total = np.zeros((1 + count, len(archs)))
     for constraint in constraints:
-        drawn = joint_draws(constraint, archs, count, int(rng.integers(2**31)))
-        both = np.concatenate([constraint.predict_mean(list(archs))[None], drawn])
+        both = constraint.predict_mean(list(archs))[None]
+        if count:
+            both = np.concatenate([both, joint_draws(constraint, archs, count, int(rng.integers(2**31)))])
         total += np.maximum(both, 0) / _scale(constraint)
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,15 @@ from autobuild.importance import explain
 from autobuild.labels import LabelledSet, TargetExpression
 from autobuild.labels.frame import check_labels
 from autobuild.labels.target import find_name
-from autobuild.models import FitConfig, fit
+from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
-from autobuild.spaces import Architecture
 
 if TYPE_CHECKING:
+    from autobuild.evaluate import Evaluator, Place
     from autobuild.models import FittedModel
+    from autobuild.spaces import SearchSpace
 
 Metrics = Mapping[str, float]
-Evaluate = Callable[[Architecture], Metrics]
 ASKED = ("arch", "predicted", "lower", "upper")
 
 
@@ -175,13 +175,19 @@ class Rounds:
 def rounds(
     labels: LabelledSet,
     target: str,
-    evaluate: Evaluate,
+    evaluator: Any,
     rounds: int = 3,
     per_round: int = 10,
     *,
     model: str = "auto",
     acquisition: str = "balanced",
     seed: int = 0,
+    seeds: int | Sequence[int] = 1,
+    n_jobs: int = 1,
+    executor: str | None = None,
+    executor_options: Mapping[str, Any] | None = None,
+    time_limit_s: float | None = None,
+    retries: int = 1,
     costs: Mapping[str, Any] | None = None,
     hardware: str | Path | Hardware = DEFAULT,
     folds: int | None = None,
@@ -197,52 +203,75 @@ def rounds(
     >>> for done in ab.rounds(labels, "acc", lambda arch: {"acc": train(arch)}):
     ...     print(done.number, done.best, done.evaluated)
 
-    An evaluation that raises is recorded with its reason and adds no label. Rounds end early where no further network
-    is found.
+    A network that cannot be evaluated is recorded with the reason and adds no label. Rounds end early where no further
+    network is found.
 
     Args:
         labels: The labels to begin with; at least 20 with a target.
         target: Expression over their metrics, maximised.
-        evaluate: Architecture -> metrics, in the units of the labels.
+        evaluator: What measures a network, in the units of the labels: a function ``arch -> metrics``, or whatever
+            :func:`autobuild.evaluate.as_evaluator` takes.
         rounds: How many rounds.
         per_round: Networks of a round.
         model: Family of models, as in :func:`autobuild.fit`.
         acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire.acquire`.
-        seed: Seed of everything random.
+        seed: Seed of everything random but the evaluations.
+        seeds: So many evaluations of each network, with the seeds 0, 1, ..., or a list of seeds; a label is the mean.
+        n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
         costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
         hardware: What those default costs are computed for.
         folds, holdout, refit, encoder, config, on_progress, device: Of each fit, as in :func:`autobuild.fit`.
 
     Raises:
-        ConfigError: For an unusable number or acquisition.
+        ConfigError: For an unusable number, acquisition, evaluator or executor.
         TargetError, LabelError: For an unusable target, or too few labels.
         EvaluationError: If all evaluations of a round fail.
     """
     for name, number in (("rounds", rounds), ("per_round", per_round)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigError(f"{name}={number!r}: an integer of at least 1 is accepted")
+    from autobuild.evaluate import as_evaluator, place_for, seeds_of
+
     costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
     options: dict[str, Any] = {"folds": folds, "holdout": holdout, "refit": refit, "encoder": encoder, "config": config}
     options |= {"on_progress": on_progress, "device": device}
     asking = Rounds(labels, target, model=model, acquisition=acquisition, seed=seed, costs=costs, **options)
-    return _run(asking, evaluate, rounds, per_round)
+    evaluates = as_evaluator(evaluator, labels.space, labels=labels, load_model=load_model)
+    place = place_for(n_jobs, executor, time_limit_s, retries, executor_options)
+    return _run(asking, _Evaluate(labels.space, evaluates, seeds_of(seeds), place), rounds, per_round)
 
 
-def _run(asking: Rounds, evaluate: Evaluate, rounds: int, per_round: int) -> Iterator[Round]:
+def _run(asking: Rounds, evaluate: _Evaluate, rounds: int, per_round: int) -> Iterator[Round]:
     for _ in range(rounds):
         asked = asking.ask(per_round)
         if asked.empty:
             return
-        archs = [asking.labels.space.parse(text) for text in asked["arch"]]
-        evaluated = asking.tell(asked, [_outcome(evaluate, arch) for arch in archs])
+        evaluated = asking.tell(asked, evaluate(asked["arch"].tolist()))
         yield Round(asking.number, asking.labels, asking.model, evaluated)
 
 
-def _outcome(evaluate: Evaluate, arch: Architecture) -> Metrics | str:
-    try:
-        return {str(name): float(value) for name, value in evaluate(arch).items()}
-    except Exception as error:  # one network that cannot be evaluated must not end the rounds; it is told
-        return f"{type(error).__name__}: {error}"
+@dataclass(frozen=True)
+class _Evaluate:
+    """Gives networks their metrics, the means over seeds, or the reason why there are none."""
+
+    space: SearchSpace
+    evaluator: Evaluator
+    seeds: Sequence[int]
+    place: Place
+
+    def __call__(self, texts: Sequence[str]) -> list[Metrics | str]:
+        """For each text its outcome."""
+        from autobuild.evaluate import evaluate_many
+
+        found = evaluate_many(self.space, self.evaluator, texts, self.seeds, place=self.place)
+        outcomes: list[Metrics | str] = []
+        for start in range(0, len(found), len(self.seeds)):
+            own = found[start : start + len(self.seeds)]
+            measured = [one.metrics for one in own if one.metrics is not None]
+            reason = next((one.reason for one in own if one.metrics is None), "")
+            means = {str(name): float(value) for name, value in pd.DataFrame(measured).mean().items()}
+            outcomes.append(means or reason)
+        return outcomes
 
 
 def best_so_far(start: float, n_start: int, evaluated: pd.DataFrame) -> pd.DataFrame:

@@ -4,13 +4,15 @@ from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
 from autobuild.evaluate.making import as_evaluator
-from autobuild.evaluate.parallel import Place, Result, evaluate_many
+from autobuild.evaluate.metrics import EvaluationWarning
+from autobuild.evaluate.parallel import Place, Result, evaluate_many, place_for, renamed, seeds_of
 from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, Report, SteppedEvaluator, evaluator_for
 from autobuild.evaluate.training import TrainingEvaluator
 
 __all__ = [
     "EVALUATORS",
     "DigitTask",
+    "EvaluationWarning",
     "Evaluator",
     "LatencyMeter",
     "NetworkEvaluator",
@@ -27,4 +29,7 @@ __all__ = [
     "evaluator_for",
     "label_architectures",
     "measure_latency",
+    "place_for",
+    "renamed",
+    "seeds_of",
 ]

@@ -40,7 +40,8 @@ class CallableEvaluator:
 
     def recipe(self) -> dict[str, Any]:
         """What its labels come from, for the file that they are written to."""
-        named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
+        inner = getattr(self.function, "func", self.function)  # of functools.partial
+        named = inner if hasattr(inner, "__qualname__") else type(inner)
         return {"evaluator": "python", "settings": {"function": f"{named.__module__}:{named.__qualname__}"}}
 
 
@@ -64,9 +65,17 @@ def from_callable(function: Any, called: str) -> Evaluator:
         ConfigError: It takes other arguments.
     """
     if inspect.isclass(function):
-        function = function()
+        try:
+            function = function()
+        except TypeError as error:
+            raise ConfigError(f"{called} is a class whose objects need arguments ({error}): give an object") from None
     if not callable(function):
         raise ConfigError(f"{called} is {function!r}, which cannot be called; {ACCEPTED}")
+    inner = function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        raise ConfigError(f"{called} is async; wrap it: lambda arch: asyncio.run({called}(arch))")
+    if inspect.isgeneratorfunction(inner):
+        raise ConfigError(f"{called} is a generator: it yields where it should return its metrics; {ACCEPTED}")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -89,7 +98,7 @@ class NamedFunction:
     """``module:function``, imported where it is called: workers elsewhere import it for themselves.
 
     Args:
-        name: ``package.module:function``.
+        name: ``package.module:function``, or ``package.module.function``.
         folder: A folder in which modules are looked for, after those that Python knows.
     """
 

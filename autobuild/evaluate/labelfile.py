@@ -84,7 +84,7 @@ class LabelFile:
         return cls(path, columns, rows)
 
     def append(self, arch: str, seed: int, metrics: Mapping[str, float], blank: str | None = None) -> str:
-        """Add one row and force it to the disk.
+        """Add one row and force it to the disk; what only some rows have is blank in the others.
 
         Args:
             arch: Canonical text.
@@ -105,9 +105,11 @@ class LabelFile:
         if first:
             names = list(metrics)
             self.columns = ["arch", "seed", *names[:1], *([blank] if blank else []), *names[1:]]
-        expected = set(self.columns) - {"arch", "seed", "latency_ms"}
-        if set(metrics) - {"latency_ms"} != expected:
-            return f"it has the metrics {sorted(metrics)}, the file has {sorted(expected)}"
+        if new := [name for name in metrics if name not in self.columns]:
+            self.columns += new
+            for row in self.rows.values():
+                row.update(dict.fromkeys(new, ""))
+            self.rewrite()
         texts = {name: _number(value) for name, value in metrics.items()}
         row = {name: texts.get(name, "") for name in self.columns} | {"arch": arch, "seed": str(seed)}
         lines = [self.columns] if first else []

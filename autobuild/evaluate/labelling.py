@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import EvaluationError
 from autobuild.evaluate.labelfile import LabelFile, locked
 from autobuild.evaluate.latency import LatencyMeter
-from autobuild.evaluate.parallel import Place, Result, evaluate_many, run_tasks
+from autobuild.evaluate.parallel import Place, Result, evaluate_many, renamed, run_tasks, seeds_of
 from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ def label_architectures(
     evaluator: Evaluator,
     archs: Iterable[Architecture | str],
     out_csv: str | Path,
-    seeds: Sequence[int] = (0,),
-    workers: int = 2,
+    seeds: int | Sequence[int] = 1,
+    n_jobs: int = 1,
     latency: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     *,
     place: Place | None = None,
+    **former: Any,
 ) -> Path:
     """Evaluate every architecture with every seed into ``out_csv``, then measure latencies; continues where it stopped.
 
@@ -70,11 +71,12 @@ def label_architectures(
         archs: Architectures or their texts.
         out_csv: The file; its folder is made. A ``.lock`` beside it keeps a second labeller out, a ``.recipe.json``
             holds what its labels come from, so that labels of two recipes never mix.
-        seeds: Seeds for each architecture.
-        workers: Parallel processes of this machine, one thread each.
+        seeds: For each architecture so many seeds, 0, 1, ..., or those listed.
+        n_jobs: Evaluations at the same time: processes of this machine, one thread each.
         latency: Whether to measure latencies; needs a :class:`~autobuild.evaluate.protocol.NetworkEvaluator`.
         on_progress: Called at the start of a phase and after each evaluation.
-        place: Where the evaluations run, instead of ``workers`` processes here. Latencies are measured here.
+        place: Where the evaluations run, instead of ``n_jobs`` processes here. Latencies are measured here.
+        former: ``workers``, the former name of ``n_jobs``.
 
     Returns:
         The path of the file.
@@ -84,6 +86,7 @@ def label_architectures(
         LabelError: If the file holds something else, or labels of another recipe.
         EvaluationError: At the end, if some evaluations failed; all others are in the file by then.
     """
+    n_jobs = renamed("workers", former, "n_jobs", n_jobs, 1)
     path = Path(out_csv)
     texts = list(dict.fromkeys(str(space.parse(str(arch))) for arch in archs))
     if latency and not isinstance(evaluator, NetworkEvaluator):
@@ -92,8 +95,10 @@ def label_architectures(
         )
     with locked(path):
         file = LabelFile.open(path, space.family, evaluator)
-        where = place or Place(workers=workers)
-        failures = _train(file, space, evaluator, texts, seeds, where, LATENCY if latency else None, on_progress)
+        where = place or Place(n_jobs=n_jobs)
+        failures = _train(
+            file, space, evaluator, texts, seeds_of(seeds), where, LATENCY if latency else None, on_progress
+        )
         if latency and isinstance(evaluator, NetworkEvaluator):
             failures += _measure(file, space, evaluator, texts, on_progress)
     if failures:
@@ -178,7 +183,7 @@ def _measure(
         clock.tell(result)
 
     try:
-        run_tasks(space, LatencyMeter(evaluator), [(arch, 0) for arch in blank], Place(workers=1), finished)
+        run_tasks(space, LatencyMeter(evaluator), [(arch, 0) for arch in blank], Place(n_jobs=1), finished)
     finally:
         if unsaved:
             file.rewrite()

@@ -83,7 +83,8 @@ def _make(
         return TableEvaluator.of(what), what.source
     if hasattr(what, "predict") and hasattr(what, "target") and not callable(what):
         return SurrogateEvaluator((what,), (type(what).__name__,)), type(what).__name__
-    called = getattr(what, "__name__", type(what).__name__)
+    inner = getattr(what, "func", what)  # of functools.partial
+    called = getattr(inner, "__name__", type(inner).__name__)
     return from_callable(what, called), called
 
 

@@ -2,64 +2,132 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 from autobuild.errors import EvaluationError, nearest
 
+ACCEPTED = "accepted: metric names with numbers, {'acc': 93.5}"
+IGNORED = "the evaluator gives what is no number and is not kept"
 _SHOWN = 120  # characters of a wrong value that a message quotes
 
 
-def checked_metrics(given: Any, needs: Collection[str] = (), *, source: str = "the evaluator") -> dict[str, float]:
-    """The metrics as plain floats.
+class EvaluationWarning(UserWarning):
+    """Something that an evaluation has given was not kept, or some evaluations failed."""
+
+
+class Measured(dict[str, float]):
+    """Metrics as plain floats.
+
+    Attributes:
+        ignored: What else was given and is no number, in words.
+    """
+
+    ignored: tuple[str, ...] = ()
+
+
+class UnusableMetrics(EvaluationError):
+    """An evaluation lacks a metric that is needed; ``metrics`` are the others that it has measured."""
+
+    def __init__(self, message: str, metrics: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.metrics = dict(metrics)
+
+
+def checked_metrics(given: Any, needs: Collection[str] = (), *, source: str = "the evaluator") -> Measured:
+    """The metrics as plain floats; what is no number is left out and told of in ``ignored``.
 
     Args:
-        given: What an evaluator has returned: metric name -> number. Numbers of numpy and torch are taken; where
-            ``needs`` is a single name, a bare number is its value.
-        needs: Names that must be there with finite numbers; all others may be NaN or infinite.
+        given: What an evaluator has returned: metric name -> number. Truth values, decimals, and numbers and arrays of
+            one number of numpy and torch are taken. Where ``needs`` is a single name, a bare number is its value; a
+            tuple or list of as many numbers as ``needs`` has names are their values, in that order.
+        needs: Names that must be there with finite numbers; all others may be NaN or infinite, or no numbers.
         source: What messages call the evaluator.
 
     Raises:
-        EvaluationError: Anything else; the message says what came.
+        UnusableMetrics: A needed metric is missing, no number, or not finite.
+        EvaluationError: There are no metrics at all; the message says what came.
     """
-    if not isinstance(given, Mapping):
-        number = _number(given)
-        if number is None or len(needs) != 1:
-            raise EvaluationError(
-                f"{source} gave {_shown(given)}; accepted: metric names with numbers, {{'acc': 93.5}}"
-            )
-        given = {next(iter(needs)): number}
-    if not given:
-        raise EvaluationError(f"{source} gave no metrics")
-    metrics: dict[str, float] = {}
-    for name, value in given.items():
+    items = _items(given, needs, source)
+    metrics, ignored = Measured(), list(getattr(given, "ignored", ()))
+    for name, value in items.items():
         number = _number(value)
-        if not isinstance(name, str) or number is None:
-            raise EvaluationError(f"{source} gave {_shown(name)}: {_shown(value)}; accepted: a name and a number")
-        metrics[name] = number
+        if isinstance(name, str) and number is not None:
+            metrics[name] = number
+        elif name not in needs:
+            ignored.append(f"{name!r}: {_shown(value)}")
+    metrics.ignored = tuple(ignored)
     for name in needs:
+        if name in items and name not in metrics:
+            raise UnusableMetrics(f"{source} gave {name!r}: {_shown(items[name])}; accepted: a number", metrics)
         if name not in metrics:
-            raise EvaluationError(f"{source} gave no {name!r}, which the target needs: {nearest(name, metrics)}")
+            known = nearest(name, metrics)
+            raise UnusableMetrics(f"{source} gave no {name!r}, which the target needs: {known}", metrics)
         if not math.isfinite(metrics[name]):
-            raise EvaluationError(f"{source} gave {name}={metrics[name]}, and the target needs a finite number")
+            told = f"{source} gave {name}={metrics[name]}, and the target needs a finite number"
+            raise UnusableMetrics(told, {key: value for key, value in metrics.items() if math.isfinite(value)})
+    if not metrics:
+        raise EvaluationError(f"{source} gave no metrics{': ' if ignored else ''}{', '.join(ignored)}; {ACCEPTED}")
     return metrics
 
 
+def _items(given: Any, needs: Collection[str], source: str) -> Mapping[Any, Any]:
+    """What was given, by name."""
+    if inspect.iscoroutine(given):
+        given.close()  # else Python warns that nobody awaited it
+        raise EvaluationError(f"{source} is async and gave a coroutine; wrap it: asyncio.run(evaluate(arch))")
+    if inspect.isgenerator(given) or inspect.isasyncgen(given):
+        raise EvaluationError(f"{source} gave a generator: it yields where it should return; {ACCEPTED}")
+    if given is None:
+        raise EvaluationError(f"{source} gave None (NoneType): is its return missing? {ACCEPTED}")
+    if hasattr(given, "_asdict"):  # a named tuple
+        given = given._asdict()
+    if isinstance(given, Mapping):
+        return given
+    if hasattr(given, "keys") and hasattr(given, "__getitem__"):  # a series of pandas
+        return {name: given[name] for name in given.keys()}  # noqa: SIM118
+    number = _number(given)
+    if number is not None and len(needs) == 1:
+        return {next(iter(needs)): number}
+    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if several and needs and len(given) == len(needs) and all(_number(value) is not None for value in given):
+        return dict(zip(needs, given, strict=True))
+    more = f", or as many numbers as the target needs, in this order: {', '.join(needs)}" if needs else ""
+    raise EvaluationError(f"{source} gave {_shown(given)}; {ACCEPTED}{more}")
+
+
+def warn_ignored(ignored: Collection[str], stacklevel: int = 3) -> None:
+    """Warn of what evaluators have given and is no number, all of it at once."""
+    if ignored:
+        warnings.warn(ignored_text(ignored), EvaluationWarning, stacklevel=stacklevel)
+
+
+def ignored_text(ignored: Collection[str]) -> str:
+    """What :func:`warn_ignored` says."""
+    return f"{IGNORED}: {', '.join(ignored)}"
+
+
 def _number(value: Any) -> float | None:
-    """``value`` as a float where it is one number, else None; truth values and texts are none."""
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # of numpy or torch
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
+    """``value`` as a float where it is one number, else None; texts are none."""
+    if callable(getattr(value, "item", None)):  # of numpy, torch or pandas
+        try:
+            value = value.item()
+        except (ValueError, TypeError, RuntimeError):  # more than one number
+            return None
+    if not isinstance(value, Real | Decimal):
         return None
     try:
         return float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):
         return None
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     return f"{shown} ({type(value).__name__})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,25 @@ _EVERY_SECONDS = 10.0
 def say(text: str = "") -> None:
     """Print a line at once, so that a log shows how far a job is."""
     print(text, flush=True)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Say what evaluations warn of as a note, in place of Python's warning with its line of code."""
+    from autobuild.evaluate import EvaluationWarning
+
+    show = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", EvaluationWarning)
+
+        def told(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, EvaluationWarning):
+                say(f"note: {message}")
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = told
+        yield
 
 
 def heading(text: str) -> None:

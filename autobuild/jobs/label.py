@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 def run(config: Mapping[str, Any]) -> int:
     """Choose the architectures, train each with each seed, measure latencies, write the labels."""
     import autobuild as ab
+    from autobuild.evaluate import seeds_of
+    from autobuild.jobs import places
     from autobuild.jobs.measuring import train
-    from autobuild.jobs.places import evaluator_of, place_of
     from autobuild.jobs.run import Run, use_threads
 
+    config = places.renamed(config)
     space = ab.space(config["space"])
     with Run.open("label", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            archs, seeds = _chosen(config, space), list(dict.fromkeys(config["seeds"]))
+            archs, seeds = _chosen(config, space), seeds_of(places.seeds_of(config))
             own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
             latency = config["latency"] if config["latency"] is not None else own
-            evaluator = None if own else evaluator_of(config, space)
-            trained = train(folder, space, archs, seeds, place_of(config), latency=latency, evaluator=evaluator)
+            evaluator = None if own else places.evaluator_of(config, space)
+            trained = train(folder, space, archs, seeds, places.place_of(config), latency=latency, evaluator=evaluator)
             frame = means(trained)
             folder.write_frame("labels.csv", frame)
             folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))

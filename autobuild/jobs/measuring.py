@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from autobuild.jobs.console import Phases
+from autobuild.jobs.console import Phases, noted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,13 +103,12 @@ def _train(
     on_failure: Callable[[Result], None],
 ) -> None:
     from autobuild.evaluate.labelling import label_architectures
-    from autobuild.evaluate.protocol import evaluator_for
 
     path = folder.path(TRAINED)
     for beside in (f"{TRAINED}.lock", "trained.recipe.json"):
         folder.path(beside)
-    chosen = evaluator if evaluator is not None else evaluator_for(space)
-    with Phases() as phases:
+    chosen = evaluator if evaluator is not None else _own(space)
+    with noted(), Phases() as phases:
 
         def show(progress: Progress) -> None:
             if progress.result is not None and progress.result.metrics is None:
@@ -120,6 +119,21 @@ def _train(
             phases.show(progress.phase, progress.done, progress.total, note + failed)
 
         label_architectures(space, chosen, archs, path, seeds, latency=latency, on_progress=show, place=place)
+
+
+def _own(space: SearchSpace) -> Evaluator:
+    """The space's own evaluator.
+
+    Raises:
+        EvaluationError: It has none.
+    """
+    from autobuild.errors import EvaluationError
+    from autobuild.evaluate.protocol import evaluator_for
+
+    try:
+        return evaluator_for(space)
+    except EvaluationError as error:
+        raise EvaluationError(f"{error}; or give evaluator=, such as table:FILE or python:module:function") from None
 
 
 def _read(folder: Run) -> pd.DataFrame:

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError
 
 if TYPE_CHECKING:
     from autobuild.evaluate import Evaluator, Place
     from autobuild.labels import LabelledSet
     from autobuild.spaces import SearchSpace
+
+
+FORMER = {"workers": "n_jobs", "verify.workers": "n_jobs", "verify.seeds": "seeds", "build.where": "where"}
+
+
+def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by the names that keys have now; a former name that was typed is told of, and none is kept."""
+    from autobuild.jobs.console import say
+
+    plain: dict[str, Any] = {key: dict(own) if isinstance(own, Mapping) else own for key, own in config.items()}
+    for old, new in FORMER.items():
+        group, _, key = old.rpartition(".")
+        where = plain.get(group, {}) if group else plain
+        value = where.pop(key, None)
+        if value is not None:
+            say(f"note: {old}= is now called {new}=; the former name is taken for one release")
+            plain[new] = str(value) if new == "seeds" else value
+    return {key: own for key, own in plain.items() if own != {}}
+
+
+def seeds_of(config: Mapping[str, Any]) -> int | list[int]:
+    """What ``seeds=`` says: how many, or a list.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    from autobuild.evaluate import seeds_of as checked
+
+    try:
+        given: int | list[int] = json.loads(str(config["seeds"]))
+        checked(given)
+    except (ValueError, ConfigError):
+        text = f"seeds={config['seeds']}: accepted: how many, such as 2, or a list of them, such as [0,1]"
+        raise ConfigError(text) from None
+    return given
 
 
 def place_of(config: Mapping[str, Any]) -> Place:
@@ -17,7 +55,7 @@ def place_of(config: Mapping[str, Any]) -> Place:
 
     options = dict(config["executor"])
     kind = options.pop("kind")
-    return Place(kind, config["workers"], config["time_limit"], config["retries"], options)
+    return Place(kind, config["n_jobs"], config["time_limit"], config["retries"], options)
 
 
 def evaluator_of(

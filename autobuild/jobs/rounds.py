@@ -29,9 +29,10 @@ TOLD = ("measured", "reason")
 
 def run(config: Mapping[str, Any]) -> int:
     """The rounds, the best network so far over evaluations, and a last build."""
-    from autobuild.jobs import shows
+    from autobuild.jobs import places, shows
     from autobuild.jobs.run import Run, use_threads
 
+    config = places.renamed(config)
     with Run.open("rounds", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
@@ -148,23 +149,24 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Out
     Raises:
         EvaluationError: It is the space's own, and the space has none.
     """
+    from autobuild.evaluate import seeds_of
+    from autobuild.jobs import places
     from autobuild.jobs.measuring import train_some
-    from autobuild.jobs.places import evaluator_of, place_of
     from autobuild.labels import TargetExpression
 
     own, space = config["evaluator"] == "train", labels.space
     try:
-        evaluator = evaluator_of(config, space)
+        evaluator = places.evaluator_of(config, space)
     except EvaluationError as error:
         hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if own else ""
         raise EvaluationError(f"{error}{hint}") from None
     how: dict[str, Any] = {"evaluator": None if own else evaluator}
     target = TargetExpression.parse(config["target"], labels.metrics)
     how["latency"] = own and any(name.endswith("latency_ms") for name in target.names)
-    seeds = list(dict.fromkeys(config["seeds"]))
+    seeds = seeds_of(places.seeds_of(config))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
-        trained, reasons = train_some(folder, space, archs, seeds, place_of(config), **how)
+        trained, reasons = train_some(folder, space, archs, seeds, places.place_of(config), **how)
         means = {arch: own.drop(columns=["arch", "seed"]).mean() for arch, own in trained.groupby("arch", sort=False)}
         found: list[Metrics | str] = []
         for text in map(str, archs):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # These change how a job is run or shown, never what it finds, so a run with others of them may go on.
-_BY_THE_WAY = ("out", "resume", "executor", "workers", "time_limit", "retries", "plots", "lease", "patience")
+_BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None

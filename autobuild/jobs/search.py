@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import AutobuildError
+from autobuild.errors import AutobuildError, EvaluationError
 from autobuild.jobs.console import Phases, heading, say, table
 from autobuild.jobs.files import input_files
 
@@ -25,10 +27,11 @@ EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.jo
 
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
-    from autobuild.jobs import shows
+    from autobuild.jobs import places, shows
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
+    config = places.renamed(config)
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
     grows = {"n_trials": lambda there: _evaluated_in(there, config)}
     with Run.open("search", kept, input_files(config), grows=grows) as folder:
@@ -42,6 +45,7 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     import autobuild as ab
+    from autobuild.evaluate import EvaluationWarning
     from autobuild.jobs.places import place_of
 
     space = ab.space(config["space"])
@@ -55,7 +59,8 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
         if not todo:
             return
         say(f"optuna-dashboard {_said(where)} shows it as it runs")
-        found = ab.search(
+        search = functools.partial(
+            ab.search,
             space,
             config["evaluator"],
             target=targets if len(targets) > 1 else targets[0],
@@ -67,7 +72,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             storage=where,
             name=config["name"],
             seed=config["seed"],
-            n_jobs=place.workers,
+            n_jobs=place.n_jobs,
             executor=place.executor,
             executor_options=place.options,
             time_limit_s=place.time_limit_s,
@@ -81,11 +86,27 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             on_progress=lambda progress: _tell(phases, progress),
             **hardware,
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EvaluationWarning)  # what it says is shown at the end
+            try:
+                found = search()
+            except EvaluationError:
+                _keep_reasons(folder, where, config["name"] or space.name)
+                raise
         _write(folder, found, narrowed=_narrows(config))
         if config["plots"]:
             from autobuild.jobs.search_pictures import draw_search
 
             draw_search(folder, found)
+
+
+def _keep_reasons(folder: Run, address: str, name: str) -> None:
+    """Write why evaluations failed, where they all have, or so many that the search stopped."""
+    from autobuild.studies.loading import load_search
+
+    with contextlib.suppress(AutobuildError):  # the evaluator was refused before there was a study
+        folder.write_frame("trials.csv", load_search(address, name).trials)
+        say(f"why each evaluation failed: {folder.dir / 'trials.csv'}")
 
 
 def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None:
@@ -165,6 +186,7 @@ def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
         failed=int(states.get("FAIL", 0)),
         pruned=int(states.get("PRUNED", 0)),
         labels=found.trials[found.trials["source"] == "label"]["arch"].nunique(),
+        why=found.why,
         best=best[found.targets[0]].iloc[0] if len(best) else None,
         best_arch=best["arch"].iloc[0] if len(best) else None,
         n_front=len(found.front),
@@ -186,7 +208,10 @@ def _show(folder: Run) -> None:
     several = len(targets) > 1
     frame = folder.read_frame("front.csv" if several else "best.csv")
     heading("The front" if several else f"The best networks (target: {targets[0]})")
-    table(frame.drop(columns=["study", "state", "reason"]).dropna(axis="columns", how="all"), rows=10)
+    if len(frame):
+        table(frame.drop(columns=["study", "state", "reason"]).dropna(axis="columns", how="all"), rows=10)
+    else:
+        say(f"  none: {numbers.get('why') or 'no network is complete and within the limits'}")
     chain = folder.read_frame("chain.csv")
     if len(chain) > 1:
         heading("Linked studies")

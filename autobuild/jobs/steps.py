@@ -305,13 +305,14 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     how = config["build"]
     if saved_model(config) is None:
         labels = read_labels(config)
-    elif config["labels"] is None or all(how.get(key) is None for key in ("where", "pareto")):
+    elif config["labels"] is None or (config.get("where") is None and how.get("pareto") is None):
         return None
     else:
         space = ab.FittedModel.load(str(saved_model(config))).space
         labels = _read(config, config["labels"], space, config["n"])
     exact = costs(config, labels.space)
-    for limit in parse_where(how["where"], [*labels.metrics, *exact]) if how.get("where") is not None else ():
+    where = config.get("where")
+    for limit in parse_where(where, [*labels.metrics, *exact]) if where is not None else ():
         for name in limit.expression.names:
             columns = labels.metrics if "." in name else [own for own in labels.metrics if own not in exact]
             try:
@@ -338,8 +339,9 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        options = {key: how[key] for key in ("where", "by", "apart", "time_limit") if how.get(key) is not None}
-        built = scores.build(top=how["top"], labels=labels, hardware=config.get("hardware"), **options)
+        options = {key: how[key] for key in ("by", "apart", "time_limit") if how.get(key) is not None}
+        where, hardware = config.get("where"), config.get("hardware")
+        built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
         folder.record(build_where=built.where, best_labelled=built.best_labelled and built.best_labelled[1])
         folder.write_frame("built.csv", built.frame)

@@ -7,16 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from autobuild.construct import widen
 from autobuild.construct.dominance import fronts
 from autobuild.construct.from_scores import narrow
+from autobuild.cost.of_space import CountOf, MetricOf
 from autobuild.errors import ConfigError
 from autobuild.importance import AdditiveScores, explain
 from autobuild.studies.history import known_from
-from autobuild.studies.models import Models, enough, joined
-from autobuild.studies.study import ARCH, FROM, METRICS
+from autobuild.studies.models import LimitModels, Models, enough, joined, measured
 
 if TYPE_CHECKING:
     import optuna
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
     from autobuild.studies.settings import Settings
 
+DRAWN = 512  # networks that say which share of a space keeps the limits
 ROOM = 3  # networks of a narrowed space for each one that is to be evaluated in it, those known already beside them
 
 
@@ -47,7 +47,7 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int) ->
     assert settings.narrowing is not None
     how: Mapping[str, Any] = settings.narrowing.how
     finished = measured(studies)
-    labels = joined(settings, finished)
+    labels = joined(settings.prior, finished, settings.space)
     if len(finished) and not isinstance(settings.model, str) and enough(labels):
         settings = replace(settings, model="gp")  # the model that was given does not know the trials
     models = Models(settings, labels).fitted()
@@ -57,6 +57,9 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int) ->
     several, additive = len(scores) > 1, all(isinstance(own, AdditiveScores) for own in scores)
     where = _labelled_limits(settings, labels)
     limits: dict[str, Any] = {"where": where, "labels": labels} if where and additive else {}
+    named = [getattr(cost, "hardware", None) for cost in settings.objective.named_costs.values()]
+    if limits and any(named):
+        limits["hardware"] = next(one for one in named if one is not None)
     small = narrow(scores if several else scores[0], **how, **limits)
     best, front = _best_first(settings, labels)
     told = [small.note]
@@ -66,36 +69,54 @@ def narrowed(settings: Settings, studies: Sequence[optuna.Study], slots: int) ->
             whom = f"the {len(front)} networks of the front" if several else "the best network"
             told.append(f"widened round {whom}, which lay on the rim")
         small = wider
+    rules = LimitModels(settings.objective, labels, space, settings.seed)
+    rules.fit(labels)
     needed = ROOM * slots + sum(arch in small for arch in best)
-    if small.size < min(needed, space.size):
-        small = _roomy(space, small, best, needed)
+    if not _has_room(small, space, needed, rules):
+        small = _roomy(space, small, best, needed, rules)
         told.append("widened for as many evaluations")
     small.note = "; ".join(told)
     return small
 
 
 def _labelled_limits(settings: Settings, labels: LabelledSet | None) -> str:
-    """Those limits that costs and labels say something about."""
+    """Those limits that costs of the space and labels say something about; a cost that was given to the search alone
+    is heeded when networks are proposed."""
     objective, columns = settings.objective, labels.metrics if labels is not None else []
     known = [
         limit.text
         for limit in objective.limits
         if all(
-            kind == "cost" or bare in columns
+            isinstance(objective.costs[bare], CountOf | MetricOf) if kind == "cost" else bare in columns
             for kind, bare in (objective.source(name, limit.text) for name in limit.expression.names)
         )
     ]
     return " and ".join(known)
 
 
-def _roomy(space: SearchSpace, small: SearchSpace, best: Sequence[Architecture], needed: int) -> SearchSpace:
-    """Add what is a step from the best networks, of ever more of them, until ``needed`` networks are there."""
+def _has_room(small: SearchSpace, space: SearchSpace, needed: int, rules: LimitModels) -> bool:
+    """Whether ``needed`` networks of ``small`` keep the limits, as far as these are known or predicted."""
+    if small.size < min(needed, space.size):
+        return False
+    if not rules.objective.limits or small.size == space.size:
+        return True
+    archs = small.sample(DRAWN, 0, "depth")
+    kept = rules.objective.allows(archs)
+    for values in rules.excess(archs).values():
+        kept &= values <= 0
+    return bool(kept.mean() * small.size >= needed)
+
+
+def _roomy(
+    space: SearchSpace, small: SearchSpace, best: Sequence[Architecture], needed: int, rules: LimitModels
+) -> SearchSpace:
+    """Add what is a step from the best networks, of ever more of them, until there is room for ``needed`` networks."""
     centres = list(best) or space.sample(64, seed=0, design="uniform")
     count = 1
-    while small.size < min(needed, space.size) and count < 2 * len(centres):
+    while not (enough := _has_room(small, space, needed, rules)) and count < 2 * len(centres):
         small = widen(space, small, centres[:count])
         count *= 2
-    return small if small.size >= min(needed, space.size) else space
+    return small if enough or _has_room(small, space, needed, rules) else space
 
 
 def _best_first(settings: Settings, labels: LabelledSet | None) -> tuple[list[Architecture], list[Architecture]]:
@@ -109,14 +130,3 @@ def _best_first(settings: Settings, labels: LabelledSet | None) -> tuple[list[Ar
     ordered = [front.tolist() for front in fronts(np.array([one.values for one in inside]))] if inside else []
     archs = [inside[place].arch for front in ordered for place in front]
     return archs, archs[: len(ordered[0]) if ordered else 0]
-
-
-def measured(studies: Sequence[optuna.Study]) -> pd.DataFrame:
-    """``arch`` and the metrics of the complete trials that these studies have evaluated themselves."""
-    rows = [
-        {"arch": trial.user_attrs[ARCH], **trial.user_attrs[METRICS]}
-        for study in studies
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE" and FROM not in trial.user_attrs and METRICS in trial.user_attrs
-    ]
-    return pd.DataFrame(rows)

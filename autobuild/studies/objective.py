@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +15,16 @@ from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
 from autobuild.labels.target import TargetExpression, find_name, split_name
 from autobuild.spaces import Architecture
 
+if TYPE_CHECKING:
+    from autobuild.labels import LabelledSet
+
 Cost = Callable[[Sequence[Architecture]], np.ndarray]  # n architectures -> shape (n,)
 Metrics = Mapping[str, float]
 # A metric and n architectures -> its predictions, shape (n,); None where nothing predicts it.
 Predict = Callable[[str, Sequence[Architecture]], np.ndarray | None]
 
 MAX_TARGETS = 4
+MAXIMISED = "every target is maximised: to minimise a metric, put a minus before it, target='-latency_ms'"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class Objective:
             TargetError: A text that cannot be read, or a name that is a label column and a cost.
         """
         texts = [target] if isinstance(target, str) else list(target) if isinstance(target, Sequence) else []
+        for text in texts:
+            if isinstance(text, str) and re.match(r"\s*(min|max)imi[sz]e\b", text):
+                raise TargetError(f"target={text!r}: {MAXIMISED}")
         if not 1 <= len(texts) <= MAX_TARGETS or not all(isinstance(text, str) for text in texts):
             raise ConfigError(f"target={target!r}: one to {MAX_TARGETS} expressions are accepted")
         known = [*labelled, *(costs or {})]
@@ -146,10 +155,20 @@ class Objective:
         value = self._value(limit.expression, limit.text, arch, metrics, predicted=True)
         if math.isnan(value):
             raise EvaluationError(f"limit {limit.text!r} of {arch} cannot be checked: the value is NaN")
-        beyond = value - limit.bound if limit.sense == "<=" else limit.bound - value
-        if limit.strict and beyond == 0:
-            beyond = np.finfo(float).tiny
-        return beyond / (abs(limit.bound) or 1.0) if math.isfinite(beyond) else math.copysign(1e9, beyond)
+        return float(excess(limit, np.array([value]))[0])
+
+    def known_excess(self, limit: Limit, labels: LabelledSet) -> np.ndarray:
+        """:meth:`constraints` of one limit for labelled networks, NaN where a label lacks what it names.
+
+        Shape ``(len(labels),)``.
+        """
+        columns = {}
+        for name in limit.expression.names:
+            kind, bare = self.source(name, limit.text)
+            if kind == "label" and bare not in labels.metrics:
+                return np.full(len(labels), np.nan)
+            columns[name] = self.costs[bare](labels.archs) if kind == "cost" else labels.frame[bare].to_numpy(float)
+        return excess(limit, limit.evaluate(columns.__getitem__))
 
     @property
     def exact_limits(self) -> tuple[Limit, ...]:
@@ -168,24 +187,11 @@ class Objective:
             allowed &= limit.holds(limit.evaluate(columns.__getitem__))
         return allowed
 
-    def promises(self, archs: Sequence[Architecture]) -> np.ndarray:
-        """Which networks keep the limits over measured metrics as predicted; what nothing predicts counts as kept.
-
-        Shape ``(len(archs),)``.
-        """
-        kept = np.ones(len(archs), dtype=bool)
+    @property
+    def measured_limits(self) -> tuple[Limit, ...]:
+        """Limits that name a measured metric: known only where that was measured, and predicted elsewhere."""
         exact = self.exact_limits
-        measured = [limit for limit in self.limits if limit not in exact]
-        for limit in measured if len(archs) else ():
-            columns: dict[str, np.ndarray] = {}
-            for name in limit.expression.names:
-                kind, bare = self.source(name, limit.text)
-                values = self.costs[bare](archs) if kind == "cost" else self.predict(bare, archs)
-                if values is not None:
-                    columns[name] = values
-            if len(columns) == len(limit.expression.names):
-                kept &= limit.holds(limit.evaluate(columns.__getitem__))
-        return kept
+        return tuple(limit for limit in self.limits if limit not in exact)
 
     def exact_excess(self, arch: Architecture) -> dict[str, float]:
         """:meth:`constraints` of the limits over costs alone."""
@@ -207,6 +213,14 @@ class Objective:
             known: Collection[str] = [*metrics, *self.costs]
             raise EvaluationError(_unknown("limit" if predicted else "target", text, bare, known))
         return [float(values[0])]
+
+
+def excess(limit: Limit, values: np.ndarray) -> np.ndarray:
+    """By how much values break a limit, in shares of its bound; 0 or less where they keep it. Shapes: (n,) -> (n,)."""
+    beyond = values - limit.bound if limit.sense == "<=" else limit.bound - values
+    if limit.strict:
+        beyond = np.where(beyond == 0, np.finfo(float).tiny, beyond)
+    return np.where(np.isinf(beyond), np.copysign(1e9, beyond), beyond / (abs(limit.bound) or 1.0))
 
 
 def _unknown(what: str, text: str, name: str, known: Collection[str]) -> str:

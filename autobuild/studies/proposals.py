@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     import optuna
 
     from autobuild.spaces import Architecture, SearchSpace
+    from autobuild.studies.models import LimitModels
     from autobuild.studies.objective import Objective
 
 TRIES = 10  # proposals of the sampler for one slot; then the nearest free architecture is taken
 _NEAR, _FAR, _ALL = 64, 512, 50_000  # mutations and draws that are looked at, and the size up to which all are
+_DOWN = 12  # times that mutations of the least broken network are looked at
 
 
 @dataclass
@@ -43,9 +46,9 @@ class Proposer:
         grain: Grain of the parameters.
         objective: Its limits say what is not worth an evaluation.
         claims: Who has what.
-        promising: Which networks are likely to keep the limits over measured metrics, for samplers that learn nothing
-            from those broken: others are proposed only where none such is free. None: nobody is asked.
         seed: With the trial's number, of the draws that stand in where the sampler repeats itself.
+        limits: What is predicted of limits over measured metrics: networks that are to break one are proposed only
+            where no other is free. None: nothing is.
     """
 
     def __init__(
@@ -56,15 +59,18 @@ class Proposer:
         objective: Objective,
         claims: Claims,
         seed: int,
-        promising: Callable[[Sequence[Architecture]], np.ndarray] | None = None,
+        limits: LimitModels | None = None,
     ) -> None:
         self.study, self.space, self.grain = study, space, grain
         self.objective, self.claims = objective, claims
-        self.seed, self.promising = seed, promising
+        self.seed, self.limits = seed, limits
         self.exhausted = False
 
     def next(self, limit: int) -> Proposal | None:
         """A claimed proposal; None where no slot is left, or (``exhausted``) nothing that is free was found."""
+        if self.limits is not None:
+            self.limits.learn(self.study)
+        tried: list[tuple[float, Architecture]] = []
         for _ in range(TRIES):
             if self.claims.taken >= limit:
                 return None
@@ -73,8 +79,11 @@ class Proposer:
             if not self.objective.allows([arch])[0]:
                 self._pass_over(trial, arch, "breaks an exact limit", self.objective.exact_excess(arch))
                 continue
-            if self.promising is not None and not self.promising([arch])[0]:
-                self._pass_over(trial, arch, "breaks a limit as predicted")
+            predicted = {} if self.limits is None else self.limits.excess([arch])
+            broken = {text: float(values[0]) for text, values in predicted.items()}
+            tried.append((_total(broken), arch))
+            if tried[-1][0] > 0:
+                self._pass_over(trial, arch, "breaks a limit as predicted", broken)
                 continue
             key = self.space.key(arch)
             got = self.claims.claim(key, arch.text, trial.number, limit)
@@ -83,7 +92,8 @@ class Proposer:
             self._pass_over(trial, arch, "no slot is left" if got == FULL else "known or claimed already")
             if got == FULL:
                 return None
-        free = self._free(arch, np.random.default_rng([self.seed, trial.number]))
+        near = min(tried, key=lambda one: one[0])[1] if tried else arch
+        free = self._free(near, np.random.default_rng([self.seed, trial.number]))
         if free is None:
             self.exhausted = True
             return None
@@ -140,16 +150,32 @@ class Proposer:
     # -- where the sampler repeats itself ------------------------------------------------------------------------------
 
     def _free(self, near: Architecture, rng: np.random.Generator) -> Architecture | None:
-        """A free architecture that keeps the exact limits, few steps from ``near`` if possible."""
-        for promising in (True, False) if self.promising is not None else (False,):
-            pools: list[Iterable[Architecture]] = [self._walk(near, rng), self.space.sample(_FAR, rng, "uniform")]
-            if self.space.size <= _ALL:
-                pools.append(self._all())
-            for some in itertools.chain.from_iterable(_batches(pool, _FAR) for pool in pools):
-                found = self._first_free(some, promising)
-                if found is not None:
-                    return found
-        return None
+        """A free architecture that keeps the exact limits, few steps from ``near`` if possible: one that keeps the
+        others as predicted, or, where none does, the one that breaks them least."""
+        least: tuple[float, Architecture | None] = (math.inf, None)
+        here = near
+        for _ in range(_DOWN):  # towards the limits
+            before, least = least, self._least(self._walk(here, rng), least)
+            if least[1] is None or least[0] == before[0] or least[0] <= 0:
+                break
+            here = least[1]
+        pools = [self.space.sample(_FAR, rng, "depth"), self.space.sample(_FAR, rng, "uniform")]
+        for pool in (*pools, *([self._all()] if self.space.size <= _ALL else [])):
+            if least[0] > 0:
+                least = self._least(pool, least)
+        return least[1]
+
+    def _least(
+        self, archs: Iterable[Architecture], least: tuple[float, Architecture | None]
+    ) -> tuple[float, Architecture | None]:
+        """Of some networks and the least broken so far, the first that is to break nothing, else the least broken."""
+        for some in _batches(archs, _FAR):
+            for arch, broken in self._open(some):
+                if broken < least[0]:
+                    least = (broken, arch)
+                if broken <= 0:
+                    return least
+        return least
 
     def _walk(self, arch: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
         for number in range(_NEAR):
@@ -162,14 +188,20 @@ class Proposer:
         sizes = [range(unit.size) for unit in self.space.units]
         return (self.space.assemble(indices) for indices in itertools.product(*sizes))
 
-    def _first_free(self, archs: Sequence[Architecture], promising: bool) -> Architecture | None:
-        good = self.objective.allows(archs)
-        if promising and self.promising is not None:
-            good &= self.promising(archs)
-        allowed = [arch for arch, kept in zip(archs, good, strict=True) if kept]
+    def _open(self, archs: Sequence[Architecture]) -> Iterator[tuple[Architecture, float]]:
+        """Those that are free and keep the exact limits, and by how much each is to break the others."""
+        allowed = [arch for arch, kept in zip(archs, self.objective.allows(archs), strict=True) if kept]
         keys = [self.space.key(arch) for arch in allowed]
         taken = self.claims.claimed(keys)
-        return next((arch for arch, key in zip(allowed, keys, strict=True) if key not in taken), None)
+        free = [arch for arch, key in zip(allowed, keys, strict=True) if key not in taken]
+        predicted = {} if self.limits is None else self.limits.excess(free)
+        for place, arch in enumerate(free):
+            yield arch, _total({text: float(values[place]) for text, values in predicted.items()})
+
+
+def _total(broken: Mapping[str, float]) -> float:
+    """By how much limits are broken in all; 0 where they are kept."""
+    return sum(max(0.0, value) for value in broken.values())
 
 
 def _batches(archs: Iterable[Architecture], size: int) -> Iterator[list[Architecture]]:

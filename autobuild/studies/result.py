@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autobuild.construct.dominance import undominated
+from autobuild.construct.where import parse_where
 from autobuild.studies.study import ARCH, FACTS, FROM, METRICS, PREDICTED, REASON, counts
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autobuild.spaces import SearchSpace
+
+_STATES = {"failed": "FAIL", "pruned": "PRUNED"}
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,68 @@ class Search:
 
         return history(self.trials, self.targets)
 
+    @property
+    def failures(self) -> str:
+        """How many evaluations failed, and why the first one did; empty where none has."""
+        own = self.evaluated
+        failed = own[own["state"] == "FAIL"]
+        if failed.empty:
+            return ""
+        first = failed.iloc[0]
+        which = "all" if len(failed) == len(own) else f"{len(failed):,} of"
+        return f"{which} {len(own):,} evaluations failed; the first, of {first['arch']}: {first['reason']}"
+
+    @property
+    def why(self) -> str:
+        """Why :attr:`best` is empty: how many failed or broke each limit, and how near one came; else an empty text."""
+        own = self.evaluated
+        if len(self.best):
+            return ""
+        if own.empty:
+            return "; ".join(["no network was evaluated", *self.notes])
+        told = [f"{len(own):,} networks were evaluated"] + ([self.failures] if self.failures else [])
+        pruned = int((own["state"] == "PRUNED").sum())
+        told += [f"{pruned:,} were pruned"] if pruned else []
+        return "; ".join([*told, *self._misses()])
+
+    def _misses(self) -> list[str]:
+        """For each limit how many complete networks break it, and by how much the nearest of them."""
+        excess: dict[str, list[float]] = {}
+        complete = 0
+        for study in self.studies:
+            for trial in study.get_trials(deepcopy=False):
+                if trial.state.name == "COMPLETE" and FROM not in trial.user_attrs:
+                    complete += 1
+                    for text, value in trial.constraints.items():
+                        excess.setdefault(text, []).append(value)
+        told = []
+        for text, values in excess.items():
+            broken = [value for value in values if value > 0]
+            if broken:
+                (limit,) = parse_where(text)
+                off = min(broken) * (abs(limit.bound) or 1.0)
+                value = limit.bound + off if limit.sense == "<=" else limit.bound - off
+                told.append(f"{len(broken):,} of {complete:,} break {text}, the nearest reaches {value:.5g}")
+        return told
+
     def __repr__(self) -> str:
-        told = f"{len(self.evaluated):,} evaluated, {self.space.name}, target {', '.join(self.targets)}"
-        if len(self.targets) > 1:
+        own = self.evaluated
+        counts = {name: int((own["state"] == state).sum()) for name, state in _STATES.items()}
+        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+        told = f"{len(own):,} evaluated{f' ({told})' if told else ''}"
+        if own["broken"].max() > 0:
+            told += f", {len(feasible(own)):,} within the limits"
+        told += f", {self.space.name}, target {', '.join(self.targets)}"
+        if len(self.targets) > 1 and len(self.best):
             return f"Search({told}, {len(self.front)} on the front)"
         best = self.best
-        return f"Search({told}, best {best[self.targets[0]][0]:.5g})" if len(best) else f"Search({told})"
+        return f"Search({told}, {f'best {best[self.targets[0]][0]:.5g}' if len(best) else f'none found: {self.why}'})"
 
     def _repr_html_(self) -> str:
         shown = self.front if len(self.targets) > 1 else self.best
         columns = [name for name in shown.columns if name not in ("study", "state", "reason")]
-        parts = [f"<p>{html.escape(repr(self))}</p>", shown[columns].head(10).to_html(index=False)]
+        parts = [f"<p>{html.escape(repr(self))}</p>"]
+        parts += [shown[columns].head(10).to_html(index=False)] if len(shown) else []
         if len(self.studies) > 1:
             parts.append(self.chain.to_html(index=False))
         return "".join(parts)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.of_space import SpaceCosts
-from autobuild.errors import ConfigError, nearest
-from autobuild.evaluate import as_evaluator
+from autobuild.errors import ConfigError, EvaluationError, nearest
+from autobuild.evaluate import as_evaluator, place_for, renamed
 from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor
+from autobuild.evaluate.metrics import IGNORED, EvaluationWarning
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, load_model
 from autobuild.spaces import SearchSpace, check_space
 from autobuild.studies.models import limit_predictor, measured_columns
-from autobuild.studies.objective import Cost, Objective
+from autobuild.studies.objective import MAXIMISED, Cost, Objective
 from autobuild.studies.pruning import make_pruner
 from autobuild.studies.result import Search
 from autobuild.studies.settings import Narrowing, Settings, check_integer, check_prior, check_seconds
@@ -57,6 +61,7 @@ def search(
     lease_s: float = 120.0,
     patience_s: float = 120.0,
     narrow: Mapping[str, Any] | None = None,
+    **others: Any,
 ) -> Search:
     """Evaluate ``n_trials`` networks of ``space`` that an Optuna sampler proposes; the target is maximised.
 
@@ -86,9 +91,9 @@ def search(
         executor_options: Further options of an executor given by name.
         where: Limits such as ``"latency_gpu <= 8 and params < 6e6"``: costs are exact, and no evaluation is spent on a
             network that breaks one, whatever the sampler; metrics are as measured, or predicted from ``prior`` where
-            the evaluator does not measure them. Every sampler learns from measured limits that were broken, but for
-            ``"random"`` and ``"qmc"``: with ``prior`` labels of the metric those pass over networks that are predicted
-            to break one, without them measured limits decide only what counts as found.
+            the evaluator does not measure them. As soon as 20 labels and trials have a limited metric, networks that
+            are predicted to break the limit (that keep it with a probability below 0.75) are passed over, whatever the
+            sampler, unless no other is free.
         pruner: ``"asha"``, ``"hyperband"``, ``"median"``, a pruner of Optuna or None; needs intermediate values.
         model: Predicts what is proposed: a family as in :func:`autobuild.fit` that ``prior`` is fitted with, a
             fitted model (one for each target), or None.
@@ -108,13 +113,19 @@ def search(
             narrows, for the front (:func:`autobuild.narrow`), and the front known stands for the best network.
             Without 20 prior labels the first part of the evaluations is spent on the whole space. A larger
             ``n_trials`` goes on with what is left of the rounds, or with one more.
+        others: ``workers``, the former name of ``n_jobs``; anything else is refused.
+
+    Warns:
+        EvaluationWarning: Some evaluations failed, or gave what is no number.
 
     Raises:
         ConfigError: An unusable option, a study of the same name of something else, or a script without a guard.
         TargetError, LabelError: An unusable target or prior.
-        EvaluationError: Ten evaluations failed one after another.
+        EvaluationError: Ten evaluations failed one after another, or all of them.
         RunError: The storage stayed away, or is full; what has finished is kept.
     """
+    n_jobs = renamed("workers", others, "n_jobs", n_jobs, 1)
+    _refuse_others(others)
     check_integer("n_jobs", n_jobs, 1)
     check_integer("seed", seed, 0)
     check_space(space)
@@ -153,15 +164,14 @@ def search(
         stack.enter_context(_quiet())
         evaluates = as_evaluator(evaluator, space, needs=objective.needs, labels=prior, load_model=load_model)
         objective.check_limits(getattr(evaluates, "metrics", None))
-        if executor is None:
-            executor = "inline" if n_jobs == 1 and time_limit_s is None else "local"
-        if isinstance(executor, str):
+        if executor is None or isinstance(executor, str):
+            executor = place_for(n_jobs, executor, time_limit_s, retries, executor_options).executor
             options = dict(executor_options or {})
             made = make_executor(
                 executor,
                 space,
                 evaluates,
-                workers=n_jobs,
+                n_jobs=n_jobs,
                 time_limit_s=time_limit_s,
                 options=options,
                 reports=settings.prunes,
@@ -175,7 +185,22 @@ def search(
             opened.address, patience_s, lambda text: said(Progress(0, n_trials, 0, None, float("nan"), note=text))
         )
         around = Surroundings(opened, executor, patience, said, stale)
-        return Searching(settings, around).run()
+        found = Searching(settings, around).run()
+    if len(found.evaluated) and (found.evaluated["state"] == "FAIL").all():
+        raise EvaluationError(found.failures)
+    for told in (found.failures, *(note for note in found.notes if note.startswith(IGNORED))):
+        if told:
+            warnings.warn(told, EvaluationWarning, stacklevel=2)
+    return found
+
+
+def _refuse_others(others: Mapping[str, Any]) -> None:
+    """Refuse an option that there is not, by name."""
+    for name in others:
+        if re.match(r"direction|(min|max)imi[sz]e", name):
+            raise ConfigError(f"search has no option {name!r}: {MAXIMISED}")
+        known = [own for own in inspect.signature(search).parameters if own != "others"]
+        raise ConfigError(f"search has no option {name!r}: {nearest(name, known, limit=40)}")
 
 
 @contextlib.contextmanager

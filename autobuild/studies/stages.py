@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.studies.chain import measured, narrowed
+from autobuild.studies.chain import narrowed
 from autobuild.studies.claims import Claims
 from autobuild.studies.history import Known, enter, known_from, mend
-from autobuild.studies.models import Models, enough, joined
+from autobuild.studies.models import LimitModels, Models, enough, joined, measured
 from autobuild.studies.proposals import Proposer
 from autobuild.studies.result import Search, best_value, trials_of
 from autobuild.studies.settings import FEWEST, Settings
@@ -105,7 +105,7 @@ class Searching:
         own, studies, (study, space) = self.settings, [study for study, _ in chain], chain[-1]
         pulse.study = study
         left_out = self.around.patience.call(lambda: self._enter_known(studies, space, claims))
-        labels = joined(own, measured(studies[:-1]))
+        labels = joined(own.prior, measured(studies[:-1]), own.space)
         task = self._task(study, space, claims, limit, labels)
         best = best_value(trials_of(studies, own.objective.texts), own.objective.texts)
         worker = Worker(task, self.around.executor, best)
@@ -137,16 +137,15 @@ class Searching:
         own, around = self.settings, self.around
         grain = own.grain_of(space)
         models = Models(own, labels)
-        study.sampler = self._sampler(space, labels)
+        limits = LimitModels(own.objective, labels, own.space, own.seed)
+        study.sampler = self._sampler(space, labels, limits)
         study.pruner = own.pruner
-        learns = getattr(study.sampler, "learns", True)
-        promising = None if learns or not own.objective.limits else own.objective.promises
         return Task(
             study=study,
             storage=around.storage,
             claims=claims,
             objective=own.objective,
-            proposer=Proposer(study, space, grain, own.objective, claims, own.seed, promising),
+            proposer=Proposer(study, space, grain, own.objective, claims, own.seed, limits),
             limit=limit,
             total=own.n_trials,
             seed=own.seed,
@@ -173,7 +172,9 @@ class Searching:
 
         return predict
 
-    def _sampler(self, space: SearchSpace, labels: Any) -> optuna.samplers.BaseSampler:
+    def _sampler(
+        self, space: SearchSpace, labels: Any, limits: LimitModels | None = None
+    ) -> optuna.samplers.BaseSampler:
         from autobuild.studies.samplers import make_sampler
 
         own = self.settings
@@ -189,6 +190,7 @@ class Searching:
             targets=own.objective.texts,
             costs=own.objective.costs,
             model=own.model if isinstance(own.model, str) else "gp",
+            limits=limits,
             **own.sampler_options,
         )
 
@@ -253,7 +255,7 @@ class Searching:
         """Labels that are missing before a model can be fitted."""
         if not isinstance(self.settings.model, str):
             return 0
-        labels = joined(self.settings, measured(studies))
+        labels = joined(self.settings.prior, measured(studies), self.settings.space)
         return max(0, FEWEST - (len(labels) if labels is not None else 0))
 
     def _narrowed(

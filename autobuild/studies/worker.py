@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from autobuild.errors import EvaluationError, RunError
 from autobuild.evaluate.executors import Executor, Failed, Finished, Reported, Stopped
+from autobuild.evaluate.metrics import ignored_text
 from autobuild.studies.claims import Claim, Claims
 from autobuild.studies.outcomes import Outcome, give_up, tell
 from autobuild.studies.proposals import Proposal, Proposer
@@ -106,6 +107,7 @@ class Worker:
         self._began, self._done_before = time.monotonic(), -1
         self._done = 0
         self._best = best
+        self._ignored: dict[str, None] = {}
 
     def run(self, pulse: Pulse) -> None:
         """Search, with the signs of life of ``pulse``.
@@ -126,9 +128,11 @@ class Worker:
     @property
     def notes(self) -> list[str]:
         """What the reader of the result should know."""
-        if not self.task.proposer.exhausted:
-            return []
-        return [f"no further network was found that is free and keeps the exact limits: {self._done:,} were evaluated"]
+        notes = [ignored_text(self._ignored)] if self._ignored else []
+        if self.task.proposer.exhausted:
+            told = "no further network was found that is free and keeps the exact limits"
+            notes.append(f"{told}: {self._done:,} were evaluated")
+        return notes
 
     def _loop(self, pulse: Pulse) -> None:
         while True:
@@ -196,8 +200,9 @@ class Worker:
         if isinstance(event, Stopped):
             return Outcome("PRUNED")
         if isinstance(event, Failed):
-            return Outcome("FAIL", reason=event.reason)
+            return Outcome("FAIL", metrics=event.metrics, reason=event.reason)
         assert isinstance(event, Finished)
+        self._ignored |= dict.fromkeys(told.partition(":")[0] for told in event.ignored)
         objective, arch = self.task.objective, proposal.arch
         try:
             values = objective.values(arch, event.metrics)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -8,6 +9,8 @@ import shlex
 import subprocess
 import sys
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,8 @@ from autobuild.errors import ConfigError, EvaluationError, LabelError, Pruned
 from autobuild.evaluate import TrainingEvaluator, as_evaluator, label_architectures
 from autobuild.evaluate.digits import DigitTask
 from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor
-from autobuild.evaluate.metrics import checked_metrics
+from autobuild.evaluate.executors.perform import perform
+from autobuild.evaluate.metrics import UnusableMetrics, checked_metrics
 from autobuild.evaluate.protocol import EVALUATORS, SteppedEvaluator
 
 HERE = Path(__file__).parent
@@ -70,6 +74,55 @@ def test_numbers_of_numpy_and_torch_are_numbers():
     assert all(type(value) is float for value in checked_metrics(given).values())
     assert math.isnan(checked_metrics({"a": 1, "b": float("nan")}, ["a"])["b"])
     assert checked_metrics(np.float64(3.0), ["acc"]) == {"acc": 3.0}
+    ones = {"a": True, "b": np.bool_(1), "c": Decimal("1"), "d": np.ones((1, 1)), "e": torch.ones(1), "f": Fraction(1)}
+    assert checked_metrics(ones) == dict.fromkeys("abcdef", 1.0)
+    assert checked_metrics((3.0,), ["acc"]) == {"acc": 3.0}
+    assert checked_metrics((3.0, 4), ["acc", "ms"]) == {"acc": 3.0, "ms": 4.0}
+    assert checked_metrics(pd.Series({"acc": 3.0}), ["acc"]) == {"acc": 3.0}
+
+
+def test_what_is_no_number_is_left_out_and_told_of():
+    found = checked_metrics({"acc": 1.0, "note": "hi", "curve": [1, 2], "extra": 3, "none": None}, ["acc"])
+    assert found == {"acc": 1.0, "extra": 3.0}
+    assert found.ignored == ("'note': 'hi' (str)", "'curve': [1, 2] (list)", "'none': None (NoneType)")
+    assert checked_metrics(found).ignored == found.ignored
+    with pytest.raises(UnusableMetrics) as caught:
+        checked_metrics({"acc": "x", "ms": 2.0, "nan": math.nan}, ["acc"])
+    assert caught.value.metrics["ms"] == 2.0
+
+
+def test_functions_that_give_no_metrics_are_refused_by_name(small_space):
+    async def waits(arch):
+        return 1.0
+
+    def yields(arch):
+        yield 1.0
+
+    class Needs:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def __call__(self, arch):
+            return 1.0
+
+    for given, told in ((waits, "waits is async"), (yields, "yields is a generator"), (Needs, "give an object")):
+        with pytest.raises(ConfigError, match=told):
+            as_evaluator(given, small_space)
+    arch = small_space.sample(1, 0)[0]
+    with pytest.raises(EvaluationError, match="async and gave a coroutine"):
+        as_evaluator(lambda arch: waits(arch), small_space)(small_space, arch, 0)
+    partial = functools.partial(lambda factor, arch, seed: {"acc": factor + seed}, 2.0)
+    assert as_evaluator(partial, small_space)(small_space, arch, 3) == {"acc": 5.0}
+    assert as_evaluator(Needs("x"), small_space, needs=["acc"])(small_space, arch, 0) == {"acc": 1.0}
+
+
+def test_optunas_own_exception_prunes(small_space):
+    import optuna
+
+    def gives_up(space, arch, seed):
+        raise optuna.TrialPruned("bad start")
+
+    assert perform(7, small_space, gives_up, "w1k3|w1k3", 0, None) == Stopped(7)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +134,17 @@ def test_numbers_of_numpy_and_torch_are_numbers():
         (93.5, ["acc", "ms"], "gave 93.5 (float)"),
         (float("nan"), ["acc"], "gave acc=nan, and the target needs a finite number"),
         ({}, [], "gave no metrics"),
-        ({"acc": "93.5"}, [], "gave 'acc' (str): '93.5' (str)"),
-        ({"acc": True}, [], "gave 'acc' (str): True (bool)"),
-        ({"acc": [1, 2]}, [], "[1, 2] (list)"),
-        ({"acc": np.zeros(2)}, [], "(ndarray)"),
-        ({"acc": torch.zeros(1, 1)}, [], "(Tensor)"),
-        ({"acc": 1j}, [], "1j (complex)"),
-        ({"acc": 10**400}, [], "(int)"),
-        ({1: 2.0}, [], "gave 1 (int)"),
-        ({"acc": None}, [], "None (NoneType)"),
+        ({"acc": "93.5"}, [], "gave no metrics: 'acc': '93.5' (str)"),
+        ({"acc": "93.5"}, ["acc"], "gave 'acc': '93.5' (str); accepted: a number"),
+        ({"acc": [1, 2]}, ["acc"], "[1, 2] (list)"),
+        ({"acc": np.zeros(2)}, ["acc"], "(ndarray)"),
+        ({"acc": torch.zeros(2, 1)}, ["acc"], "(Tensor)"),
+        ({"acc": 1j}, ["acc"], "1j (complex)"),
+        ({"acc": 10**400}, ["acc"], "(int)"),
+        ({1: 2.0}, [], "gave no metrics: 1: 2.0 (float)"),
+        ({"acc": None}, ["acc"], "None (NoneType)"),
+        ((1.0, 2.0), ["acc"], "gave (1.0, 2.0) (tuple)"),
+        ((x for x in [1.0]), ["acc"], "gave a generator"),
         ({"acc": math.inf}, ["acc"], "acc=inf"),
         ({"accuracy": 1.0}, ["acc"], "gave no 'acc', which the target needs: did you mean 'accuracy'"),
         ({"acc": "x" * 5000}, [], "xxx... (str)"),
@@ -308,7 +363,7 @@ def test_modules_of_the_working_folder_are_found_by_workers_too(space, arch, tmp
     monkeypatch.setattr(sys, "path", [*sys.path])
     evaluator = as_evaluator("python:my_own_evaluation:f", space)
     monkeypatch.chdir("/")
-    with make_executor("local", space, evaluator, workers=1) as executor:
+    with make_executor("local", space, evaluator, n_jobs=1) as executor:
         executor.submit(0, str(arch), 0)
         assert executor.wait(60) == [Finished(0, {"acc": float(len(str(arch)))})]
     sys.modules.pop("my_own_evaluation")
@@ -372,7 +427,7 @@ def test_a_program_is_ended_with_all_it_has_started(space, arch, tmp_path, how):
     evaluator = as_evaluator(command("endless", pids), space)
     name = "inline" if how.startswith("inline") else "local"
     limit = 3.0 if how == "time limit" else None
-    with make_executor(name, space, evaluator, workers=1, time_limit_s=limit) as executor:
+    with make_executor(name, space, evaluator, n_jobs=1, time_limit_s=limit) as executor:
         executor.submit(0, str(arch), 0)
         assert isinstance(executor.wait(60)[0], Reported)
         both = [int(pid) for pid in pids.read_text().split()]
@@ -411,7 +466,7 @@ def test_labels_of_different_evaluators_never_mix(space, tmp_path):
     archs = space.sample(2, seed=0)
     out = tmp_path / "l.csv"
     evaluator = as_evaluator("python:user_functions:depth", space)
-    label_architectures(space, evaluator, archs, out, workers=1, latency=False)
+    label_architectures(space, evaluator, archs, out, n_jobs=1, latency=False)
     recipe = json.loads((tmp_path / "l.recipe.json").read_text())
     assert recipe == {
         "space": "tiny_mbconv",

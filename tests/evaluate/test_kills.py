@@ -150,7 +150,7 @@ def evaluate(arch):
 
 if __name__ == "__main__":
     space = ab.space("tiny_mbconv")
-    with make_executor("local", space, as_evaluator(evaluate, space), workers=1) as executor:
+    with make_executor("local", space, as_evaluator(evaluate, space), n_jobs=1) as executor:
         executor.submit(0, str(space.sample(1, seed=0)[0]), 0)
         try:
             executor.wait(60)

@@ -64,24 +64,24 @@ def test_a_torn_last_line_is_dropped_and_evaluated_again(tiny, tmp_path):
     archs, out = tiny.sample(3, seed=2), tmp_path / "l.csv"
     evaluator = Quick(str(tmp_path / "t"))
     (tmp_path / "t").mkdir()
-    label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+    label_architectures(tiny, evaluator, archs, out, n_jobs=1, latency=False)
     whole = out.read_bytes()
     for cut in (1, 5, len(whole.splitlines()[-1])):
         out.write_bytes(whole[:-cut])
-        label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+        label_architectures(tiny, evaluator, archs, out, n_jobs=1, latency=False)
         assert out.read_bytes() == whole
     assert len(calls(tmp_path / "t")) == 6
     out.write_bytes(whole[:4])  # torn within the header: nothing was finished
-    label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+    label_architectures(tiny, evaluator, archs, out, n_jobs=1, latency=False)
     assert out.read_bytes() == whole
 
 
 def test_rows_of_other_architectures_stay(tiny, tmp_path):
     (tmp_path / "t").mkdir()
     first, more = tiny.sample(2, seed=3), tiny.sample(2, seed=4)
-    out = label_architectures(tiny, Quick(str(tmp_path / "t")), first, tmp_path / "l.csv", workers=1, latency=False)
+    out = label_architectures(tiny, Quick(str(tmp_path / "t")), first, tmp_path / "l.csv", n_jobs=1, latency=False)
     before = out.read_bytes()
-    label_architectures(tiny, Quick(str(tmp_path / "t")), more, out, workers=1, latency=False)
+    label_architectures(tiny, Quick(str(tmp_path / "t")), more, out, n_jobs=1, latency=False)
     assert out.read_bytes().startswith(before)
     assert len(read(out)) == 4
 
@@ -112,7 +112,7 @@ def test_two_labellers_cannot_write_one_file(tiny, tmp_path):
 def test_labels_of_two_recipes_never_mix(tiny, tmp_path):
     (tmp_path / "t").mkdir()
     out, archs = tmp_path / "l.csv", tiny.sample(1)
-    label_architectures(tiny, Quick(str(tmp_path / "t")), archs, out, workers=1, latency=False)
+    label_architectures(tiny, Quick(str(tmp_path / "t")), archs, out, n_jobs=1, latency=False)
     before = out.read_bytes()
     with pytest.raises(LabelError, match="another recipe") as caught:
         label_architectures(tiny, Quick(str(tmp_path / "t"), shift=1.0), tiny.sample(2), out, latency=False)
@@ -157,11 +157,11 @@ def test_a_full_disk_stops_the_run_and_loses_no_row(tiny, tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", full)
     evaluator = Quick(str(tmp_path / "t"))
     with pytest.raises(RunError, match=r"l\.csv cannot be written: No space left on device; what it holds stays"):
-        label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+        label_architectures(tiny, evaluator, archs, out, n_jobs=1, latency=False)
     monkeypatch.setattr(os, "fsync", real)
     assert not multiprocessing.active_children()
     kept = out.read_bytes().splitlines(keepends=True)[:3]
-    label_architectures(tiny, evaluator, archs, out, workers=1, latency=False)
+    label_architectures(tiny, evaluator, archs, out, n_jobs=1, latency=False)
     assert out.read_bytes().startswith(b"".join(kept))
     assert len(read(out)) == 5
     assert 6 <= len(calls(tmp_path / "t")) <= 7  # the row that was lost, and perhaps the one behind it
@@ -174,8 +174,8 @@ def test_bad_requests_are_refused_before_any_work(tiny, tmp_path):
         label_architectures(tiny, Quick(str(tmp_path)), ["e9k9s9"], tmp_path / "l.csv", latency=False)
     with pytest.raises(EvaluationError, match="has no networks"):
         label_architectures(tiny, Quick(str(tmp_path)), tiny.sample(1), tmp_path / "l.csv")
-    with pytest.raises(ConfigError, match="workers=0"):
-        evaluate_many(tiny, Quick(str(tmp_path)), tiny.sample(1), workers=0)
+    with pytest.raises(ConfigError, match="n_jobs=0"):
+        evaluate_many(tiny, Quick(str(tmp_path)), tiny.sample(1), n_jobs=0)
     assert not (tmp_path / "l.csv").exists()
 
 
@@ -198,7 +198,7 @@ def test_an_exception_in_the_parent_ends_the_children(tiny, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate_many(tiny, Quick(str(tmp_path / "t"), seconds=0.2), tiny.sample(6), workers=2, on_result=stop)
+        evaluate_many(tiny, Quick(str(tmp_path / "t"), seconds=0.2), tiny.sample(6), n_jobs=2, on_result=stop)
     assert not multiprocessing.active_children()
 
 

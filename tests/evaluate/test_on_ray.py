@@ -54,7 +54,7 @@ def drain(executor, seconds=60.0):
 
 def test_every_task_ends_once_whatever_becomes_of_its_worker(cluster, space, archs, tmp_path):
     faults = ["good", "raises", "text", "killed", "dies", "killed_once", "good"]
-    with make_executor("ray", space, Faulty(str(tmp_path)), workers=2) as executor:
+    with make_executor("ray", space, Faulty(str(tmp_path)), n_jobs=2) as executor:
         assert isinstance(executor, Executor)
         assert executor.wait(0.0) == []
         for number, kind in enumerate(faults):
@@ -75,7 +75,7 @@ def test_every_task_ends_once_whatever_becomes_of_its_worker(cluster, space, arc
 
 def test_a_worker_killed_from_outside_and_an_evaluation_that_hangs(cluster, space, archs, tmp_path):
     pid_file = tmp_path / f"{fault('hangs')}.pid"
-    with make_executor("ray", space, Faulty(str(tmp_path)), workers=2) as executor:
+    with make_executor("ray", space, Faulty(str(tmp_path)), n_jobs=2) as executor:
         executor.submit(0, archs[0], fault("hangs"))
         assert executor.wait(0.05) == []
         end = time.monotonic() + 30
@@ -86,7 +86,7 @@ def test_a_worker_killed_from_outside_and_an_evaluation_that_hangs(cluster, spac
         [event] = drain(executor)
         assert event.retry
         assert "its worker died" in event.reason
-    with make_executor("ray", space, Faulty(str(tmp_path)), workers=2, time_limit_s=0.5) as executor:
+    with make_executor("ray", space, Faulty(str(tmp_path)), n_jobs=2, time_limit_s=0.5) as executor:
         executor.submit(0, archs[0], fault("hangs"))
         executor.submit(1, archs[0], fault("good"))
         events = sorted(drain(executor), key=lambda event: event.task_id)
@@ -97,13 +97,13 @@ def test_a_worker_killed_from_outside_and_an_evaluation_that_hangs(cluster, spac
 
 
 def test_reports_prunes_and_cancels(cluster, space, archs, tmp_path):
-    with make_executor("ray", space, Stepped(str(tmp_path), 3), workers=1) as executor:
+    with make_executor("ray", space, Stepped(str(tmp_path), 3), n_jobs=1) as executor:
         executor.submit(5, archs[0], 2)
         value = truth(archs[0], 2)
         assert drain(executor) == [Reported(5, s, {"acc": value * s / 3}) for s in (1, 2, 3)] + [
             Finished(5, {"acc": value})
         ]
-    with make_executor("ray", space, Stepped(str(tmp_path), 500, 0.05), workers=1) as executor:
+    with make_executor("ray", space, Stepped(str(tmp_path), 500, 0.05), n_jobs=1) as executor:
         for number in range(1, 4):
             executor.submit(number, archs[number], 0)
         executor.prune(2)  # before it has begun
@@ -121,13 +121,13 @@ def test_reports_prunes_and_cancels(cluster, space, archs, tmp_path):
         assert executor.wait(1) == []
         executor.submit(3, archs[4], 0)  # a prune or cancel of an earlier task says nothing about this one
         assert isinstance(executor.wait(30)[0], Reported)
-    with make_executor("ray", space, Stepped(str(tmp_path), 3), workers=1, reports=False) as executor:
+    with make_executor("ray", space, Stepped(str(tmp_path), 3), n_jobs=1, reports=False) as executor:
         executor.submit(0, archs[5], 0)
         assert drain(executor) == [Finished(0, {"acc": truth(archs[5], 0)})]
 
 
 def test_reports_go_on_when_the_process_that_takes_them_is_killed(cluster, space, archs, tmp_path):
-    with make_executor("ray", space, Stepped(str(tmp_path), 500, 0.05), workers=1) as executor:
+    with make_executor("ray", space, Stepped(str(tmp_path), 500, 0.05), n_jobs=1) as executor:
         executor.submit(0, archs[0], 0)
         assert isinstance(executor.wait(30)[0], Reported)
         ray.kill(executor._box, no_restart=True)
@@ -154,7 +154,7 @@ def test_unusable_settings(space, tmp_path):
 
 def test_a_cluster_of_its_own_comes_and_goes(space, archs, tmp_path):
     ray.shutdown()  # the cluster that the tests above share
-    with make_executor("ray", space, Faulty(str(tmp_path)), workers=1) as executor:
+    with make_executor("ray", space, Faulty(str(tmp_path)), n_jobs=1) as executor:
         executor.submit(0, archs[0], fault("good"))
         assert drain(executor) == [Finished(0, {"acc": truth(archs[0], fault("good"))})]
     assert not ray.is_initialized()

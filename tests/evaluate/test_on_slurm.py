@@ -72,7 +72,7 @@ def gone(pid):
 
 def test_every_task_ends_once_whatever_becomes_of_its_job(space, archs, tmp_path, local):
     faults = ["good", "raises", "killed", "killed_once"]
-    with make_executor("slurm", space, Faulty(str(tmp_path)), workers=2, options=local) as executor:
+    with make_executor("slurm", space, Faulty(str(tmp_path)), n_jobs=2, options=local) as executor:
         assert isinstance(executor, Executor)
         assert executor.wait(0.0) == []
         for number, kind in enumerate(faults):
@@ -92,7 +92,7 @@ def test_every_task_ends_once_whatever_becomes_of_its_job(space, archs, tmp_path
 
 def test_what_hangs_is_ended_and_a_job_killed_from_outside_is_told_of(space, archs, tmp_path, local):
     pid_file = tmp_path / f"{fault('hangs')}.pid"
-    with make_executor("slurm", space, Faulty(str(tmp_path)), workers=1, options=local) as executor:
+    with make_executor("slurm", space, Faulty(str(tmp_path)), n_jobs=1, options=local) as executor:
         executor.submit(0, archs[0], fault("hangs"))
         assert executor.wait(0.05) == []
         wait_for(lambda: pid_file.exists() and pid_file.read_text())
@@ -100,20 +100,20 @@ def test_what_hangs_is_ended_and_a_job_killed_from_outside_is_told_of(space, arc
         [event] = drain(executor)
         assert event.retry
     pid_file.unlink()
-    with make_executor("slurm", space, Faulty(str(tmp_path)), workers=1, time_limit_s=1.0, options=local) as executor:
+    with make_executor("slurm", space, Faulty(str(tmp_path)), n_jobs=1, time_limit_s=1.0, options=local) as executor:
         executor.submit(0, archs[0], fault("hangs"))
         assert drain(executor) == [Failed(0, "it took longer than time_limit_s=1, and was ended")]
     wait_for(lambda: gone(int(pid_file.read_text())))
 
 
 def test_reports_prunes_and_cancels(space, archs, tmp_path, local):
-    with make_executor("slurm", space, Stepped(str(tmp_path), 3), workers=1, options=local) as executor:
+    with make_executor("slurm", space, Stepped(str(tmp_path), 3), n_jobs=1, options=local) as executor:
         executor.submit(5, archs[0], 2)
         value = truth(archs[0], 2)
         assert drain(executor) == [Reported(5, s, {"acc": value * s / 3}) for s in (1, 2, 3)] + [
             Finished(5, {"acc": value})
         ]
-    with make_executor("slurm", space, Stepped(str(tmp_path), 500, 0.05), workers=1, options=local) as executor:
+    with make_executor("slurm", space, Stepped(str(tmp_path), 500, 0.05), n_jobs=1, options=local) as executor:
         for number in range(1, 4):
             executor.submit(number, archs[number], 0)
         executor.prune(2)  # before it has begun
@@ -138,7 +138,7 @@ def test_jobs_end_when_their_driver_is_killed(space, archs, tmp_path, monkeypatc
         "import sys\nimport autobuild as ab\nfrom autobuild.evaluate.executors import make_executor\n"
         "from executor_evaluators import Faulty, fault\n"
         f"space = ab.space('tiny_mbconv')\noptions = {{'cluster': 'local', 'folder': {str(tmp_path / 'jobs')!r}}}\n"
-        f"executor = make_executor('slurm', space, Faulty({str(tmp_path)!r}), workers=1, options=options)\n"
+        f"executor = make_executor('slurm', space, Faulty({str(tmp_path)!r}), n_jobs=1, options=options)\n"
         f"executor.submit(0, {archs[0]!r}, fault('hangs'))\nexecutor.wait(60)\n"
     )
     (tmp_path / "sitecustomize.py").write_text(
@@ -249,7 +249,7 @@ def slurm_runs():
 def test_a_real_slurm(space, archs, tmp_path):
     """Ends well, raises, is killed by scancel, hangs: as jobs of a Slurm that runs on this machine."""
     options = {"folder": str(tmp_path / "jobs"), "minutes": 5}
-    with make_executor("slurm", space, Faulty(str(tmp_path)), workers=4, time_limit_s=20, options=options) as executor:
+    with make_executor("slurm", space, Faulty(str(tmp_path)), n_jobs=4, time_limit_s=20, options=options) as executor:
         for number, kind in enumerate(["good", "raises", "killed", "hangs"]):
             executor.submit(number, archs[number], fault(kind))
         events = {event.task_id: event for event in drain(executor, 300)}

@@ -35,7 +35,7 @@ def measure(space, arch, seed):
     print({call})
 """
 SEARCH = 'len(ab.search(space, evaluate, n_trials=4, n_jobs=2, sampler="random", model=None, storage="sqlite:///s.db").evaluated)'
-MANY = "len(evaluate_many(space, measure, space.sample(3, 0), workers=2))"
+MANY = "len(evaluate_many(space, measure, space.sample(3, 0), n_jobs=2))"
 MIXED = (
     'ab.search(space, evaluate, n_trials=2, sampler="random", model=None, name="own", storage="sqlite:///s.db"), '
     + MANY
@@ -95,7 +95,7 @@ from autobuild.cli import main
 {head}
     sys.exit(main([
         "search", "space=nas_bench_macro", "evaluator=python:measured:measure", "executor=local",
-        "workers=2", "model=none", "sampler=random", "target=acc", "n_trials=3", "out=found", "plots=false",
+        "n_jobs=2", "model=none", "sampler=random", "target=acc", "n_trials=3", "out=found", "plots=false",
     ]))
 """
 

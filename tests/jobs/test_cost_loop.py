@@ -52,7 +52,7 @@ def build(monkeypatch, tmp_path):
 
 
 def test_networks_are_built_under_a_limit_on_dram_bytes(build):
-    code, out = build("ofa_mbv3", f"build.where=dram_bytes <= {LIMIT} and params < 5e6")
+    code, out = build("ofa_mbv3", f"where=dram_bytes <= {LIMIT} and params < 5e6")
     assert code == 0
     space, built = ab.space("ofa_mbv3"), pd.read_csv(out / "built.csv")
     assert len(built) == 2
@@ -77,9 +77,9 @@ def test_dram_bytes_in_a_target_are_computed_for_the_hardware(build):
 
 
 def test_unknown_names_and_unreachable_limits_are_told(build, capsys):
-    assert build("nas_bench_macro", "build.where=dram_byte <= 1e6")[0] == 2
+    assert build("nas_bench_macro", "where=dram_byte <= 1e6")[0] == 2
     assert "did you mean 'dram_bytes'" in capsys.readouterr().err
-    assert build("nas_bench_macro", "build.where=dram_bytes <= 1e5", out="other")[0] == 2
+    assert build("nas_bench_macro", "where=dram_bytes <= 1e5", out="other")[0] == 2
     assert "dram_bytes <= 100000: out of reach whatever the other limits" in capsys.readouterr().err
     assert build("nas_bench_macro", "hardware=egde_npu", out="third")[0] == 2
     assert "did you mean 'edge_npu'" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def needed(executor: str) -> None:
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_label_survives_killed_workers_wherever_it_runs(work: Path, executor: str, capsys) -> None:
     needed(executor)
-    words = ["label", "space=toy.yaml", "n=2", "seeds=[0,9]", "evaluator=python:mine:evaluate", "workers=2", "out=l"]
+    words = ["label", "space=toy.yaml", "n=2", "seeds=[0,9]", "evaluator=python:mine:evaluate", "n_jobs=2", "out=l"]
     assert main([*words, *EXECUTORS[executor]]) == 0
     trained = pd.read_csv("l/trained.csv")
     assert len(trained) == 4
@@ -92,7 +92,7 @@ def test_label_by_a_program(work: Path, capsys) -> None:
     assert main(["label", "space=toy.yaml", "n=3", program, "out=l"]) == 0
     frame = pd.read_csv("l/labels.csv")
     assert [arch.count("w") for arch in frame["arch"]] == list(frame["fid"])
-    assert main(["label", "space=toy.yaml", "n=2", "seeds=7", "time_limit=1.5", program, "out=slow"]) == 2
+    assert main(["label", "space=toy.yaml", "n=2", "seeds=[7]", "time_limit=1.5", program, "out=slow"]) == 2
     assert capsys.readouterr().err.count("it took longer than time_limit_s=1.5, and was ended") == 2
 
 

@@ -37,7 +37,7 @@ def metrics(folder: str) -> dict:
 
 
 def test_label_writes_what_labels_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["label", "n=2", "seeds=[0,3]", "workers=1", "out=l"]) == 0
+    assert main(["label", "n=2", "seeds=[0,3]", "n_jobs=1", "out=l"]) == 0
     labels, trained = pd.read_csv("l/labels.csv"), pd.read_csv("l/trained.csv")
     assert len(labels) == 2
     assert set(trained["seed"]) == {0, 3}
@@ -47,7 +47,7 @@ def test_label_writes_what_labels_takes(capsys: pytest.CaptureFixture[str]) -> N
     read = ab.LabelledSet.read("l/labels.csv", ab.space("tiny_mbconv"))
     assert {"acc", "latency_ms", "params", "macs"} <= set(read.metrics)
     pd.DataFrame({"arch": [labels["arch"][1]]}).to_csv("one.csv", index=False)
-    assert main(["label", "archs=one.csv", "seeds=3", "latency=false", "workers=1", "out=again"]) == 0
+    assert main(["label", "archs=one.csv", "seeds=[3]", "latency=false", "n_jobs=1", "out=again"]) == 0
     again = pd.read_csv("again/labels.csv")
     assert list(again["arch"]) == [labels["arch"][1]]
     same = trained[(trained["arch"] == again["arch"][0]) & (trained["seed"] == 3)]
@@ -87,7 +87,7 @@ def test_trainings_finished_before_ctrl_c_are_not_repeated(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pd.DataFrame({"arch": [SMALL]}).to_csv("built.csv", index=False)
-    words = ["verify", "built=built.csv", "labels=labels.csv", "seeds=2", "workers=1", "plots=false"]
+    words = ["verify", "built=built.csv", "labels=labels.csv", "seeds=2", "n_jobs=1", "plots=false"]
     show = measuring.Phases.show
 
     def interrupt_after_the_first(self: measuring.Phases, phase: str, done: int, total: int, note: str = "") -> None:
@@ -117,7 +117,7 @@ def test_a_space_without_evaluator_and_a_target_that_is_not_measured(capsys: pyt
     labels.to_csv("fid.csv", index=False)
     labels.head(1).to_csv("built.csv", index=False)
     assert main(["verify", "built=built.csv", "labels=fid.csv", "target=-fid", "seeds=1", "out=v"]) == 2
-    assert "'fid' is not among them" in capsys.readouterr().err
+    assert "'fid' is neither measured by the evaluator nor a cost" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("built", ["nowhere", "nowhere.csv", "labels.csv/x"])
@@ -127,7 +127,7 @@ def test_built_that_does_not_exist_is_told(capsys: pytest.CaptureFixture[str], b
 
 
 def test_the_demo_walks_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["demo", "labels=labels.csv", "build.top=2", "verify.seeds=1", "fit.epochs=20", "out=d"]
+    words = ["demo", "labels=labels.csv", "build.top=2", "seeds=1", "fit.epochs=20", "out=d"]
     assert main(words) == 0
     shown = capsys.readouterr().out
     for part in ("cross-validated on all", "What matters", "Built networks", "Really measured",
@@ -188,9 +188,66 @@ def test_onnx_without_its_packages_says_what_to_install(
 
 def test_the_demo_with_a_saved_model_verifies_the_models_own_target() -> None:
     assert main(["fit", "labels=labels.csv", "target=-acc", "fit.epochs=2", "plots=false", "curve=false", "out=f"]) == 0
-    words = ["demo", "labels=labels.csv", "model=f", "build.top=1", "verify.seeds=1", "plots=false", "out=d"]
+    words = ["demo", "labels=labels.csv", "model=f", "build.top=1", "seeds=1", "plots=false", "out=d"]
     assert main(words) == 0
     told = metrics("d")
     assert told["target"] == "-acc"
     assert told["built_first"] < 0  # minus an accuracy
     assert told["labelled_best"] == -pd.read_csv("labels.csv")["acc"].min()
+
+
+MINE = """
+def evaluate(arch, seed):
+    return {"acc": 10.0 * str(arch).count("k3") + seed % 10, "note": "fine"}
+"""
+
+
+def test_verify_takes_ones_own_evaluator_where_networks_cannot_be_trained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(".")
+    Path("ones_own.py").write_text(MINE)
+    space = ab.space("ofa_mbv3")
+    archs = [arch.text for arch in space.sample(24, 0)]
+    pd.DataFrame({"arch": archs, "acc": [float(text.count("k3")) for text in archs]}).to_csv("ofa.csv", index=False)
+    pd.DataFrame({"arch": archs[:2], "predicted": [1.0, 2.0]}).to_csv("built.csv", index=False)
+    words = ["verify", "space=ofa_mbv3", "labels=ofa.csv", "built=built.csv", "plots=false"]
+    assert main([*words, "out=refused"]) == 2
+    assert "has no evaluator of its own" in capsys.readouterr().err
+    own = [*words, "evaluator=python:ones_own.evaluate", "executor=inline", "seeds=3", "out=v"]
+    assert main(own) == 0
+    assert "no number and is not kept: 'note'" in capsys.readouterr().out
+    found = pd.read_csv("v/verified.csv")
+    assert list(found["set"]) == ["built", "built", "labelled"]
+    assert list(found["measured"]) == [10.0 * arch.count("k3") + 1 for arch in found["arch"]]
+    assert (found["deviation"] == 1).all()
+    assert sorted(pd.read_csv("v/trained.csv")["seed"].unique()) == [10_000, 10_001, 10_002]
+    assert main([*words, "evaluator=table:ofa.csv", "executor=inline", "workers=1", "out=looked"]) == 0
+    assert "note: workers= is now called n_jobs=" in capsys.readouterr().out
+    looked = pd.read_csv("looked/verified.csv")
+    assert list(looked["measured"]) == list(looked["label"])
+
+
+@pytest.mark.parametrize("seeds", ["0", "two", "[]", "[-1]", "1.5"])
+def test_seeds_that_are_neither_a_number_nor_a_list_are_refused(seeds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "n=2", f"seeds={seeds}", "executor=inline"]) == 2
+    assert f"seeds={seeds}: accepted: how many, such as 2, or a list of them" in capsys.readouterr().err
+
+
+def test_a_search_in_which_all_evaluations_fail_says_why_and_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(".")
+    Path("no_device.py").write_text("def evaluate(arch):\n    raise RuntimeError('no device')\n")
+    words = ["evaluator=python:no_device:evaluate", "executor=inline", "model=none", "sampler=random", "plots=false"]
+    assert main(["search", *words, "n_trials=3", "out=s"]) == 2
+    assert "all 3 evaluations failed; the first, of " in capsys.readouterr().err
+    assert list(pd.read_csv("s/trials.csv")["state"]) == ["FAIL"] * 3
+
+
+def test_a_limit_has_one_name_in_all_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("where", "build.where"):
+        assert main(["build", "model=gp", "labels=labels.csv", f"{key}=latency_mx <= 3", f"out={key}"]) == 2
+        told = capsys.readouterr()
+        assert "latency_mx" in told.err
+        assert ("build.where= is now called where=" in told.out) == (key == "build.where")

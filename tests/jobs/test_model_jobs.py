@@ -301,7 +301,7 @@ def test_a_saved_model_with_labels_builds_a_front_and_draws_no_curve_of_others(t
 
 
 def test_a_limit_that_names_nothing_is_refused_before_the_fit(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", "model=gp", "n=60", "build.where=latency_mx <= 3", "out=refused"]) == 2
+    assert main(["build", "model=gp", "n=60", "where=latency_mx <= 3", "out=refused"]) == 2
     assert "did you mean 'latency_ms'" in capsys.readouterr().err
     assert not Path("refused/heldout.csv").exists()
 

@@ -121,7 +121,7 @@ def test_evaluations_are_neither_repeated_nor_lost_by_a_kill_and_failures_are_to
     acc = [70 if fails(str(arch)) else Quick(0)(space, arch, 0)["acc"] for arch in archs]
     pd.DataFrame({"arch": [str(arch) for arch in archs], "acc": acc}).to_csv("labels.csv", index=False)
     words = [
-        "rounds", "labels=labels.csv", "model=gp", "rounds=2", "per_round=5", "workers=1", "seeds=[0,4]", "plots=false",
+        "rounds", "labels=labels.csv", "model=gp", "rounds=2", "per_round=5", "n_jobs=1", "seeds=[0,4]", "plots=false",
     ]  # fmt: skip
     assert main([*words, "out=whole"]) == 0
     told = pd.read_csv("whole/rounds.csv")

@@ -68,7 +68,7 @@ def test_other_settings_or_resume_false_start_anew(other: dict) -> None:
             assert todo
 
 
-@pytest.mark.parametrize("key", ["workers", "plots"])
+@pytest.mark.parametrize("key", ["n_jobs", "plots"])
 def test_how_a_job_is_run_does_not_make_it_another(key: str) -> None:
     folder = leave_unfinished({**CONFIG, key: 1})
     with Run.open("fit", {**CONFIG, key: 2}) as run:

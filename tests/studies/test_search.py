@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 import autobuild as ab
 from autobuild.construct.dominance import undominated
 from autobuild.cost import read_hardware
 from autobuild.errors import ConfigError, EvaluationError, Pruned, TargetError
+from autobuild.evaluate import EvaluationWarning
 from autobuild.studies.study import FACTS
 from autobuild.studies.worker import HOPELESS
 
@@ -26,7 +30,6 @@ def space():
 @pytest.fixture(scope="module")
 def labels(space):
     archs = list({space.key(arch): arch for arch in space.sample(80, seed=5)}.values())[:40]
-    import pandas as pd
 
     rows = [{"arch": arch.text, **metrics(arch)} for arch in archs]
     return ab.LabelledSet.from_frame(pd.DataFrame(rows), space)
@@ -493,3 +496,66 @@ def test_a_command_line_evaluator_and_names_in_the_config_are_taken(space, tmp_p
     found = ab.search(space, f"command:{sys.executable} {program}", n_trials=2)
     assert [row.acc == row.arch.count("2") for row in found.evaluated.itertuples()] == [True, True]
     assert json.loads(json.dumps(found.study.user_attrs[FACTS]))["targets"] == ["acc"]
+
+
+# -- what evaluators give ----------------------------------------------------------------------------------------------
+
+QUICK = {"n_trials": 6, "sampler": "random", "model": None}
+
+
+def test_what_an_evaluator_measures_is_kept_and_the_rest_is_told_once(space):
+    def talks(arch):
+        return {"acc": np.float32(str(arch).count("1")), "extra": True, "note": "fine", "curve": [1, 2]}
+
+    with pytest.warns(EvaluationWarning, match=r"no number and is not kept: 'note', 'curve'") as told:
+        found = ab.search(space, talks, **QUICK)
+    assert len([one for one in told if issubclass(one.category, EvaluationWarning)]) == 1
+    assert (found.evaluated["state"] == "COMPLETE").all()
+    assert (found.evaluated["extra"] == 1).all()
+    assert "note" not in found.evaluated
+
+
+def test_failures_are_counted_told_and_keep_what_was_measured(space):
+    calls = iter(range(100))
+
+    def sometimes(arch):
+        turn = next(calls) % 3
+        if turn == 1:
+            raise optuna.TrialPruned
+        return {"acc": "much" if turn == 2 else 1.0, "ms": 4.0}
+
+    with pytest.warns(EvaluationWarning, match=r"2 of 6 evaluations failed; the first.*gave 'acc': 'much' \(str\)"):
+        found = ab.search(space, sometimes, **QUICK)
+    assert repr(found).startswith("Search(6 evaluated (2 failed, 2 pruned)")
+    assert dict(found.evaluated["state"].value_counts()) == {"COMPLETE": 2, "FAIL": 2, "PRUNED": 2}
+    assert (found.evaluated.query("state == 'FAIL'")["ms"] == 4).all()
+
+
+@pytest.mark.parametrize("given", [None, "93.5", [1.0, 2.0], {"accuracy": 1.0}])
+def test_a_search_in_which_all_evaluations_fail_raises(space, given):
+    with pytest.raises(EvaluationError, match=r"all 6 evaluations failed; the first, of \d+: .* gave "):
+        ab.search(space, lambda arch: given, **QUICK)
+
+
+def test_a_tuple_gives_the_metrics_in_the_order_of_the_targets(space):
+    found = ab.search(space, lambda arch: (1.0, str(arch).count("2")), target=["acc", "-ms"], **QUICK)
+    assert (found.evaluated["ms"] == found.evaluated["arch"].str.count("2")).all()
+    assert (found.evaluated["-ms"] == -found.evaluated["ms"]).all()
+
+
+def test_former_and_unknown_options_are_told_by_name(space):
+    with pytest.warns(DeprecationWarning, match="workers= is now called n_jobs="):
+        assert len(ab.search(space, lambda arch: 1.0, workers=1, **QUICK).evaluated) == 6
+    for words in ({"direction": "minimize"}, {"directions": ["minimize"]}, {"minimize": True}):
+        with pytest.raises(ConfigError, match="every target is maximised: to minimise a metric, put a minus before it"):
+            ab.search(space, lambda arch: 1.0, **words, **QUICK)
+    with pytest.raises(ConfigError, match="no option 'n_trails': did you mean 'n_trials'"):
+        ab.search(space, lambda arch: 1.0, n_trails=3)
+    with pytest.raises(TargetError, match="every target is maximised"):
+        ab.search(space, lambda arch: 1.0, target="minimize ms", **QUICK)
+
+
+def test_importing_the_room_leaves_the_filters_of_warnings_alone():
+    code = "import warnings; before = list(warnings.filters); import autobuild.studies; from autobuild.studies import *"
+    code += "; print([one for one in warnings.filters if one[1] is not None and 'IProgress' in one[1].pattern])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -255,10 +255,10 @@ class _Job:
 def _event(task_id: int, said: Mapping[str, Any]) -> Event:
     if "step" in said:
         return Reported(task_id, said["step"], said["metrics"])
-    if "metrics" in said:
-        return Finished(task_id, said["metrics"])
     if "reason" in said:
-        return Failed(task_id, said["reason"], said["retry"])
+        return Failed(task_id, said["reason"], said["retry"], said.get("metrics", {}))
+    if "metrics" in said:
+        return Finished(task_id, said["metrics"], tuple(said.get("ignored", ())))
     return Stopped(task_id)
 
 

@@ -13,20 +13,18 @@ from autobuild.errors import ConfigError
 def packed(content: Any) -> bytes:
     """``content`` as bytes, with the folders in which this process finds its modules.
 
-    What a script or a notebook defines itself travels whole where cloudpickle is installed (it comes with the extras
-    for joblib, Ray and Slurm); else only what can be imported by name travels.
+    What a script or a notebook defines itself, closures included, travels whole: by cloudpickle, or by the copy of it
+    that joblib (which scikit-learn needs) brings.
 
     Raises:
         ConfigError: It cannot be sent.
     """
-    pickler = _pickler()
     try:
-        data: bytes = pickler.dumps(content)
+        data: bytes = _pickler().dumps(content)
     except Exception as error:  # whatever the objects' own reduction raises
-        hint = "" if pickler is not pickle else ", or install cloudpickle"
         raise ConfigError(
-            f"the evaluator or the space cannot be sent to another process ({type(error).__name__}: {error}); "
-            f"define it in a module{hint}, or evaluate in this process (executor=inline)"
+            f"the evaluator or the space cannot be sent to another process ({type(error).__name__}: {error}); open "
+            "files, locks and connections where they are used, or evaluate in this process (n_jobs=1, executor=inline)"
         ) from error
     return pickle.dumps((sys.path, data))
 
@@ -42,6 +40,6 @@ def _pickler() -> ModuleType:
     try:
         import cloudpickle
     except ImportError:
-        return pickle
+        from joblib.externals import cloudpickle
     module: ModuleType = cloudpickle
     return module

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import TYPE_CHECKING
 
 from autobuild.errors import AutobuildError, EvaluationError, Pruned
 from autobuild.evaluate.executors.events import Failed, Finished, Stopped
-from autobuild.evaluate.metrics import checked_metrics
+from autobuild.evaluate.metrics import UnusableMetrics, checked_metrics
 from autobuild.evaluate.protocol import SteppedEvaluator
 
 if TYPE_CHECKING:
@@ -34,13 +35,24 @@ def perform(
             metrics = evaluator.steps(space, arch, seed, report)
         else:
             metrics = evaluator(space, arch, seed)
-        return Finished(task_id, checked_metrics(metrics))
+        kept = checked_metrics(metrics)
+        return Finished(task_id, dict(kept), kept.ignored)
     except Pruned:
         return Stopped(task_id)
+    except UnusableMetrics as error:
+        return Failed(task_id, str(error), metrics=error.metrics)
     except EvaluationError as error:
         return Failed(task_id, str(error), retry=error.retry)
     except AutobuildError as error:
         return Failed(task_id, str(error))
     except (Exception, SystemExit) as error:  # SystemExit: an evaluator written as a program
+        if _prunes(error):
+            return Stopped(task_id)
         where = traceback.extract_tb(error.__traceback__)[-1]
         return Failed(task_id, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})")
+
+
+def _prunes(error: BaseException) -> bool:
+    """Whether it is ``optuna.TrialPruned``, which evaluators written for Optuna raise; it is loaded where one does."""
+    optuna = sys.modules.get("optuna.exceptions")
+    return optuna is not None and isinstance(error, optuna.TrialPruned)

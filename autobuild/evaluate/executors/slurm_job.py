@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import Pruned
-from autobuild.evaluate.executors.events import Failed, Finished
 from autobuild.evaluate.executors.packing import unpacked
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.metrics import checked_metrics
@@ -97,5 +96,4 @@ def _perform(content: bytes, own: Lines, arch: str, seed: int) -> None:
             raise Pruned
 
     event = perform(0, space, evaluator, arch, seed, report if reports else None)
-    kept = ("metrics",) if isinstance(event, Finished) else ("reason", "retry") if isinstance(event, Failed) else ()
-    own.add({name: value for name, value in asdict(event).items() if name in kept})
+    own.add({name: value for name, value in asdict(event).items() if name != "task_id"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from autobuild.construct.acquire import EXPLOIT, acquire
+from autobuild.construct.acquire import EXPLOIT, Uncertain, acquire
 from autobuild.construct.acquire_front import acquire_front
 from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError, LabelError, TargetError, nearest
@@ -22,6 +22,9 @@ from autobuild.models.fitting import FAMILIES
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 from autobuild.studies.samplers.history import losses, violation
+
+if TYPE_CHECKING:
+    from autobuild.studies.models import LimitModels
 
 FloatArray = NDArray[np.float64]
 Finished = list[tuple[FrozenTrial, Architecture]]
@@ -49,6 +52,7 @@ class GuidedSampler(ArchitectureSampler):
         costs: Cost name -> function of architectures, for targets that name costs.
         model: Family of predictors, as in :func:`autobuild.fit`.
         refit_every: Finished trials between two fits; None: 5, or a twentieth of all if that is more.
+        limits: What predicts the limits of a search from all labels; other constraints are learned from trials alone.
 
     Raises:
         ConfigError: An unknown family, or an unusable number.
@@ -69,6 +73,7 @@ class GuidedSampler(ArchitectureSampler):
         costs: Mapping[str, Any] | None = None,
         model: str = "gp",
         refit_every: int | None = None,
+        limits: LimitModels | None = None,
     ) -> None:
         super().__init__(space, grain, seed, mutation)
         if model not in FAMILIES:
@@ -76,7 +81,7 @@ class GuidedSampler(ArchitectureSampler):
         whole = isinstance(refit_every, int) and not isinstance(refit_every, bool)
         if refit_every is not None and (not whole or refit_every < 1):
             raise ConfigError(f"refit_every={refit_every!r}: an integer of at least 1 is accepted")
-        self.family, self.refit_every = model, refit_every
+        self.family, self.refit_every, self.limits = model, refit_every, limits
         self.models: list[FittedModel] = []
         self._prior = _prior_rows(prior, targets, costs)
         self._known_space = space if prior is None else prior.space
@@ -122,13 +127,13 @@ class GuidedSampler(ArchitectureSampler):
         scores = [self._scores(model) for model in self.models]
         count = RESERVE * every
         known = [arch for _, arch in finished]
-        limits = self._limits(finished)
+        limits = self._limits(study, finished)
         if len(self.models) == 1 and not limits:
             chosen = acquire(self.models[0], scores[0], count, seed, known, space=self.space)
             self._queue = _mixed(chosen, int(EXPLOIT * count))
             return
         feasible = np.array([violation(trial) <= 0 for trial, _ in finished], dtype=bool)
-        measured = values[feasible] if feasible.any() else rows.drop(columns="arch").to_numpy(dtype=float)
+        measured = values[feasible] if feasible.any() else self._measured(rows)
         best = self._best(values, feasible, known)
         self._queue = acquire_front(
             self.models, scores, count, seed, known, space=self.space, measured=measured, best=best, constraints=limits
@@ -153,11 +158,20 @@ class GuidedSampler(ArchitectureSampler):
         except (LabelError, TargetError):
             return None
 
-    def _limits(self, finished: Finished) -> list[FittedModel]:
-        """Models of the trials' constraints, those that every trial keeps left out."""
+    @staticmethod
+    def _measured(rows: pd.DataFrame) -> FloatArray:
+        """The rows that have all targets. Shape ``(n, targets)``."""
+        return rows.drop(columns="arch").dropna().to_numpy(dtype=float)
+
+    def _limits(self, study: Study, finished: Finished) -> list[Uncertain]:
+        """Models of what has to be 0 or less: the limits that ``limits`` predicts, and of the trials' other constraints
+        those that a trial has broken."""
+        if self.limits is not None:
+            self.limits.learn(study)
+        known = {} if self.limits is None else self.limits.models
         names = dict.fromkeys(name for trial, _ in finished for name in getattr(trial, "constraints", {}))
-        found = []
-        for name in names:
+        found: list[Uncertain | None] = list(known.values())
+        for name in names.keys() - known.keys():
             told = [(arch.text, trial.constraints[name]) for trial, arch in finished if name in trial.constraints]
             if max(value for _, value in told) > 0:
                 found.append(self._model(pd.DataFrame(told, columns=["arch", "limit"]), "limit"))

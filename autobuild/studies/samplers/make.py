@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet
@@ -14,6 +14,9 @@ from autobuild.studies.samplers.genetic import GeneticSampler
 from autobuild.studies.samplers.guided import STARTUP, GuidedSampler
 from autobuild.studies.samplers.simple import QMCArchitectureSampler, RandomArchitectureSampler
 from autobuild.studies.samplers.wrapped import gp, tpe
+
+if TYPE_CHECKING:
+    from autobuild.studies.models import LimitModels
 
 SAMPLERS = ("auto", "tpe", "motpe", "nsga2", "nsga3", "gp", "random", "qmc", "evolution", "guided")
 POPULATION = 50
@@ -33,11 +36,13 @@ def make_sampler(
     model: str = "gp",
     refit_every: int | None = None,
     population: int | None = None,
+    limits: LimitModels | None = None,
 ) -> ArchitectureSampler:
     """An Optuna sampler of architectures. All of them propose networks of the space, and none twice.
 
     Every sampler but ``"random"`` and ``"qmc"``, which learn nothing, is steered by constraints set on trials
-    (``trial.set_constraint``), such as measured limits of a search: feasible trials come first, or have the say.
+    (``trial.set_constraint``), such as measured limits of a search: feasible trials come first, or have the say. In a
+    search what is predicted to break a limit is not evaluated, whichever sampler proposes it.
 
     Args:
         name: ``"tpe"`` (multivariate, in groups; ``"motpe"`` for several targets), ``"nsga2"``, ``"nsga3"``, ``"gp"``
@@ -48,7 +53,7 @@ def make_sampler(
         seed: Seed of everything random; workers of one study may share it.
         n_targets: Objectives of the study.
         mutation: ``"layer"``, ``"unit"`` or ``"candidate"``: what NSGA and evolution change at once.
-        prior, targets, costs, model, refit_every: Of the guided sampler, see :class:`GuidedSampler`.
+        prior, targets, costs, model, refit_every, limits: Of the guided sampler, see :class:`GuidedSampler`.
         population: Of NSGA and evolution; 50 where None.
 
     Raises:
@@ -79,7 +84,7 @@ def make_sampler(
     if name == "evolution":
         return EvolutionSampler(*common, population=_given(population))
     if name == "guided":
-        return _guided(common, n_targets, prior, targets, costs, model, refit_every)
+        return _guided(common, n_targets, prior, targets, costs, model, refit_every, limits)
     return (RandomArchitectureSampler if name == "random" else QMCArchitectureSampler)(*common)
 
 
@@ -95,9 +100,11 @@ def _guided(
     costs: Mapping[str, Any] | None,
     model: str,
     refit_every: int | None,
+    limits: LimitModels | None,
 ) -> GuidedSampler:
     if prior is not None and len(targets) != n_targets:
         raise ConfigError(f"targets: given {list(targets)} for {n_targets} objectives; accepted: one expression each")
     if prior is not None and prior.space.family != common[0].family:
         raise ConfigError(f"prior: labels of {prior.space.family!r}; the space searched is of {common[0].family!r}")
-    return GuidedSampler(*common, prior=prior, targets=targets, costs=costs, model=model, refit_every=refit_every)
+    how: dict[str, Any] = {"model": model, "refit_every": refit_every, "limits": limits}
+    return GuidedSampler(*common, prior=prior, targets=targets, costs=costs, **how)

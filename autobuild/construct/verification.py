@@ -1,0 +1,225 @@
+"""The honest check: built networks really evaluated, beside the best labelled ones with the same fresh seeds."""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autobuild.cost import Hardware
+from autobuild.cost.hardware import DEFAULT
+from autobuild.cost.of_space import SpaceCosts
+from autobuild.errors import ConfigError, EvaluationError, nearest
+from autobuild.evaluate import EvaluationWarning, Place, as_evaluator, evaluate_many, place_for, seeds_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.labels import LabelledSet, TargetExpression
+    from autobuild.spaces import Architecture, SearchSpace
+
+    # Networks and seeds -> arch, seed and metrics of what went well, and network -> why it failed.
+    Measure = Callable[[Sequence[Architecture], Sequence[int]], tuple[pd.DataFrame, Mapping[str, str]]]
+    Costs = Mapping[str, Callable[[Sequence[Architecture]], np.ndarray]]
+
+FIRST_SEED = 10_000  # labels are made with small seeds; a fresh one must not repeat one of theirs
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What :func:`verify` returns.
+
+    Attributes:
+        target: The expression that was compared.
+        frame: ``set`` (``built`` or ``labelled``), ``arch``, ``predicted`` (NaN where it is not known), ``label`` (of
+            networks that have one), ``measured`` (mean over seeds), ``deviation`` (over seeds; NaN for one seed) and
+            ``seeds`` (how many evaluations went well).
+        trained: ``arch, seed`` and the metrics of every evaluation.
+        failed: Text of an architecture with a failure -> why it failed.
+    """
+
+    target: str
+    frame: pd.DataFrame
+    trained: pd.DataFrame = field(repr=False)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        told = [f"best {name} {values.max():.5g}" for name, values in self.frame.groupby("set", sort=False)["measured"]]
+        failed = f", {len(self.failed):,} failed" if self.failed else ""
+        return f"Verified({len(self.frame):,} networks{failed}, target {self.target}, {', '.join(told)})"
+
+    def _repr_html_(self) -> str:
+        table: str = self.frame.to_html(index=False)
+        return f"<p>{html.escape(repr(self))}</p>{table}"
+
+
+def verify(
+    built: Any,
+    evaluator: Any,
+    labels: LabelledSet | None = None,
+    *,
+    target: str = "acc",
+    space: SearchSpace | None = None,
+    top: int | None = None,
+    labelled: int = 1,
+    seeds: int | Sequence[int] = 2,
+    seed: int = 0,
+    n_jobs: int = 1,
+    executor: str | None = None,
+    executor_options: Mapping[str, Any] | None = None,
+    time_limit_s: float | None = None,
+    retries: int = 1,
+    costs: Costs | None = None,
+    hardware: str | Path | Hardware = DEFAULT,
+    measure: Measure | None = None,
+) -> Verified:
+    """Evaluate built networks, and the best labelled ones with the same fresh seeds.
+
+    The best of many noisy labels flatters: only what was measured anew, in the same way, compares with the built ones.
+
+    >>> ab.verify(scores.build(top=5), "train", labels)
+
+    Args:
+        built: The networks, best first: what ``scores.build`` gives, its frame (``arch``, and ``predicted`` if it is
+            there), or architectures or their texts.
+        evaluator: What measures a network: see :func:`autobuild.evaluate.as_evaluator`.
+        labels: The labels that the model was fitted on; without, nothing is compared.
+        target: What is compared: an expression over measured metrics and ``costs``.
+        space: The space of the networks, where there are no labels.
+        top: Only the first so many of ``built``.
+        labelled: So many of the best labelled networks.
+        seeds: So many evaluations of each network, with seeds that no label has used, or a list of seeds.
+        seed: Another one gives other fresh seeds.
+        n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
+        costs: Cost name -> function of architectures (default: all costs of the space).
+        hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
+        measure: Evaluates instead of ``evaluator`` and the place: jobs keep what was measured in a file.
+
+    Raises:
+        ConfigError: No networks, no space, or a target that the evaluator does not measure.
+        SpaceError: A network outside the space.
+        EvaluationError: All evaluations failed, or as :func:`autobuild.evaluate.as_evaluator`.
+    """
+    from autobuild.labels import TargetExpression
+    from autobuild.models import load_model
+
+    given = labels.space if labels is not None else space
+    if given is None:
+        raise ConfigError("verify needs labels= or space=: it has to know what the networks are made of")
+    texts, predicted = _networks(built, top)
+    archs = [given.parse(text) for text in texts]
+    known: Costs = SpaceCosts(given, hardware) if costs is None else costs
+    expression = TargetExpression.parse(target, () if labels is None else labels.metrics)
+    usable = None if labels is None else labels.target(expression, known)
+    best: list[Architecture] = []
+    if usable is not None:
+        best = [usable.labels.archs[row] for row in usable.values.argsort(kind="stable")[::-1][:labelled]]
+    if measure is None:
+        names = [name.rpartition(".")[2] for name in expression.names if not name.startswith("cost.")]
+        needs = [name for name in names if name not in known]
+        evaluates = as_evaluator(evaluator, given, needs=needs, labels=labels, load_model=load_model)
+        measure = _here(given, evaluates, place_for(n_jobs, executor, time_limit_s, retries, executor_options))
+    trained, failed = measure([*archs, *best], seeds_of(seeds, FIRST_SEED + 1_000 * seed))
+    if trained.empty:
+        raise EvaluationError(_failures(failed, all_of=True))
+    if failed:
+        warnings.warn(_failures(failed), EvaluationWarning, stacklevel=2)
+    label_of = {} if usable is None else dict(zip(usable.labels.keys, usable.values.tolist(), strict=True))
+    rows = [("built", arch, predicted.get(text, np.nan)) for arch, text in zip(archs, texts, strict=True)]
+    rows += [("labelled", arch, np.nan) for arch in best]
+    return Verified(target, _compared(given, expression, known, trained, rows, label_of), trained, dict(failed))
+
+
+def _networks(built: Any, top: int | None) -> tuple[list[str], dict[str, float]]:
+    """Texts of the networks, and text -> prediction.
+
+    Raises:
+        ConfigError: There is none, or nothing that holds networks.
+    """
+    frame = getattr(built, "frame", built)
+    predicted: dict[str, float] = {}
+    if hasattr(frame, "columns"):
+        if "arch" not in frame:
+            raise ConfigError(f"built: a frame with a column arch is accepted (columns: {', '.join(frame.columns)})")
+        texts = [str(text) for text in frame["arch"]]
+        predicted = dict(zip(texts, frame["predicted"], strict=True)) if "predicted" in frame else {}
+    elif isinstance(frame, Iterable) and not isinstance(frame, str):
+        texts = [str(arch) for arch in frame]
+    else:
+        raise ConfigError(f"built={built!r}: what build gives, a frame with a column arch, or a list of architectures")
+    if not texts:
+        raise ConfigError("built: no network was given")
+    return list(dict.fromkeys(texts))[:top], predicted
+
+
+def _here(space: SearchSpace, evaluator: Any, place: Place) -> Measure:
+    """Evaluation by an evaluator, nothing written."""
+    import pandas as pd
+
+    def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, dict[str, str]]:
+        found = evaluate_many(space, evaluator, archs, seeds, place=place)
+        rows = [{"arch": one.arch, "seed": one.seed, **one.metrics} for one in found if one.metrics is not None]
+        failed = {one.arch: one.reason for one in reversed(found) if one.metrics is None}
+        return pd.DataFrame(rows, columns=None if rows else ["arch", "seed"]), failed
+
+    return measure
+
+
+def _failures(failed: Mapping[str, str], *, all_of: bool = False) -> str:
+    arch, reason = next(iter(failed.items()))
+    which = "all evaluations" if all_of else f"evaluations of {len(failed):,} networks"
+    return f"{which} failed; the first, of {arch}: {reason}"
+
+
+def _compared(
+    space: SearchSpace,
+    expression: TargetExpression,
+    costs: Costs,
+    trained: pd.DataFrame,
+    networks: Sequence[tuple[str, Architecture, float]],
+    label_of: Mapping[str, float],
+) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for which, arch, predicted in networks:
+        values = _values(expression, costs, arch, trained[trained["arch"] == str(arch)])
+        rows.append(
+            {
+                "set": which,
+                "arch": str(arch),
+                "predicted": predicted,
+                "label": label_of.get(space.key(arch), np.nan),
+                "measured": values.mean() if len(values) else np.nan,
+                "deviation": values.std(ddof=1) if len(values) > 1 else np.nan,
+                "seeds": len(values),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _values(expression: TargetExpression, costs: Costs, arch: Architecture, own: pd.DataFrame) -> np.ndarray:
+    """The target of every evaluation of one network.
+
+    Raises:
+        ConfigError: The target names what is neither measured nor a cost.
+    """
+
+    def column(name: str) -> Any:
+        bare = name.rpartition(".")[2]
+        if bare in own and not name.startswith("cost."):
+            return own[bare].to_numpy(dtype=float)
+        if bare in costs and not name.startswith("label."):
+            return np.repeat(np.asarray(costs[bare]([arch]), dtype=float), len(own))
+        measured = [str(known) for known in own.columns if known not in ("arch", "seed")]
+        raise ConfigError(
+            f"target={expression}: {bare!r} is neither measured by the evaluator nor a cost: "
+            f"{nearest(bare, [*measured, *costs])}"
+        )
+
+    return expression.evaluate(column)
