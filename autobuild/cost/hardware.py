@@ -63,7 +63,7 @@ _WIDTHS = (1, 2, 4)  # bytes of a number
 
 def hardware_names() -> list[str]:
     """Names of the presets that ship, sorted."""
-    return sorted(path.stem for path in (resource_dir("conf") / "hardware").glob("*.yaml"))
+    return sorted(path.stem for path in (resource_dir("hardware")).glob("*.yaml"))
 
 
 def read_hardware(given: str | Path | Hardware, **changed: Any) -> Hardware:
@@ -101,7 +101,7 @@ def _read(given: str | Path | Hardware) -> Hardware:
             raise ConfigError(
                 f"hardware={given}: unknown name: {nearest(given, hardware_names())}; a path ends in .yaml"
             )
-        path = resource_dir("conf") / "hardware" / f"{given}.yaml"
+        path = resource_dir("hardware") / f"{given}.yaml"
     return _described(str(given), _loaded(path), path.stem)
 
 

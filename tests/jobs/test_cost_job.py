@@ -38,7 +38,7 @@ def test_all_costs_of_drawn_architectures(capsys):
 
 
 def test_hardware_by_name_by_file_and_in_a_sweep(capsys):
-    mine = yaml.safe_load((resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text())
+    mine = yaml.safe_load((resource_dir("hardware") / "edge_npu.yaml").read_text())
     Path("mine.yaml").write_text(yaml.safe_dump({**mine, "dram_bytes_per_s": 12.8e9}))
     one = ["cost", "space=nas_bench_macro", "arch=00000000", "cost=roofline"]
     assert main([*one, "hardware=mine.yaml", "out=mine"]) == 0
@@ -51,7 +51,7 @@ def test_hardware_by_name_by_file_and_in_a_sweep(capsys):
 
 
 def test_what_has_no_number_says_why(capsys):
-    tiny = yaml.safe_load((resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text())
+    tiny = yaml.safe_load((resource_dir("hardware") / "edge_npu.yaml").read_text())
     Path("tiny.yaml").write_text(yaml.safe_dump({**tiny, "buffer_bytes": 300}))
     assert main(["cost", "space=mnasnet", "n=1", "cost=params,dram_bytes", "hardware=tiny.yaml", "out=none"]) == 0
     frame = pd.read_csv("none/costs.csv")
