@@ -247,7 +247,9 @@ def _write_json_lines(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _parquet_missing(path: Path) -> LabelError:
-    return LabelError(f"{path}: Parquet files need pyarrow: pip install 'autobuild[parquet]' (or use .csv or .jsonl)")
+    return LabelError(
+        f"{path}: Parquet files need pyarrow: pip install 'autobuild-nas[parquet]' (or use .csv or .jsonl)"
+    )
 
 
 def _short(text: str) -> str:
