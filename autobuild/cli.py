@@ -111,8 +111,8 @@ def _hydra(command: Command) -> int:
     before = root.handlers[:], root.level
     try:
         return _act(Hydra.create_main_hydra2(task_name="autobuild", config_search_path=search_path), command)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if isinstance(error, ValueError) and not _raised_by_hydra(error):
+    except Exception as error:
+        if not isinstance(error, (HydraException, OmegaConfBaseException)) and not _raised_by_hydra(error):
             raise
         raise ConfigError(explain(error, command)) from error
     finally:
@@ -125,7 +125,8 @@ def _raised_by_hydra(error: Exception) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("hydra.")
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return module.startswith(("hydra.", "omegaconf.")) and not isinstance(error, OSError)  # a reader may have left
 
 
 def _act(app: Any, command: Command) -> int:

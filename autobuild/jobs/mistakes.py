@@ -68,6 +68,8 @@ def explain(error: Exception, command: Command) -> str:
         several = "; to try each, add -m" if "," in choice and not command.sweeps else ""
         return f"{group}={choice}: unknown choice: {nearest(choice, options)}{several}"
     told = readable(error)
+    if type(error).__module__ == "builtins":  # said by the insides of Hydra, without the word that it is about
+        told = f"{' '.join(command.words)}: Hydra cannot use this: {told}"
     if "Ambiguous value" in told:
         word = told.split("'")[1]
         key, _, value = word.partition("=")
@@ -81,6 +83,8 @@ def readable(error: Exception) -> str:
     about_hydra = ("See https", "full_key", "object_type", "reference_type")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = " ".join(line for line in lines if not line.startswith(about_hydra))
+    if told.startswith("Error merging") and error.__cause__ is not None:
+        told += f": {str(error.__cause__).splitlines()[0]}"
     if "nterpolation" in told or "${" in told:
         told += r" (${key} refers to another key, ${oc.env:NAME} to the environment; \${...} stays as typed)"
     return told or type(error).__name__

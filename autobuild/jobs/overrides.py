@@ -111,8 +111,9 @@ def parse(arguments: Sequence[str]) -> Command:
     given = [flag for flag in _ALONE if flag in command.flags]
     if len(given) > 1 and given != ["--multirun", "--cfg"]:
         raise ConfigError(f"{' and '.join(given)} exclude each other")
-    if "--resolve" in command.flags and "--cfg" not in command.flags:
-        raise ConfigError("--resolve goes with --cfg job, --cfg hydra or --cfg all")
+    for flag in ("--resolve", "--package"):
+        if flag in command.flags and "--cfg" not in command.flags:
+            raise ConfigError(f"{flag} goes with --cfg job, --cfg hydra or --cfg all")
     if "--config-path" in command.flags:
         if "--config-dir" in command.flags:
             raise ConfigError("--config-path and --config-dir name the same thing here, a folder of your own; give one")
