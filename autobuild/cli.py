@@ -1,17 +1,16 @@
 """The command line: ``autobuild [job] key=value ...``.
 
-Reads the arguments, lets Hydra compose the configuration, and hands a plain dict to the job. Exit codes: 0 done,
-2 a mistake that the user can mend (one line on stderr), 130 interrupted.
+Takes the flags apart, lets Hydra compose the configuration and do what they ask for, and hands plain arguments to the
+job. Exit codes: 0 done, 2 a mistake that the user can mend (one line on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import AutobuildError, ConfigError, RunError
@@ -20,21 +19,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from autobuild.jobs.overrides import Command
+    from autobuild.jobs.sweeps import Outcome
 
-# The process that main() runs in, and what became of the jobs that ran in it. A launcher may run _task in another
-# process, where none of these is set; there a failed job raises, and the launcher carries the exception home.
-_main_pid: int | None = None
-_codes: list[int] = []
-_raised: list[Exception] = []
-
-# Launchers of a sweep's jobs: the plugin that brings each, and how it is installed.
-_LAUNCHERS = {
-    "joblib": ("hydra_joblib_launcher", "'autobuild[joblib]'"),
-    "submitit_local": ("hydra_submitit_launcher", "'autobuild[slurm]'"),
-    "submitit_slurm": ("hydra_submitit_launcher", "'autobuild[slurm]'"),
-    "ray": ("hydra_ray_launcher", "'autobuild[ray]', then pip install --no-deps hydra-ray-launcher"),
-}
-_ENGINES = ("joblib", "submitit", "ray")  # what a lost process is told by
+_ENGINES = ("joblib", "submitit", "ray")  # of launchers: what a lost process is told by
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AutobuildError as error:
-        _complain(error)
+        _complain(str(error))
         return 2
     except KeyboardInterrupt:
         _say_interrupted()
@@ -74,51 +61,136 @@ def _end_if_importing() -> None:
 def _dispatch(arguments: list[str]) -> int:
     from autobuild.jobs.overrides import parse
 
-    if "--version" in arguments:
+    command = parse(arguments)
+    if "--version" in command.flags:
         from autobuild import __version__
 
         print(f"autobuild {__version__}")
         return 0
-    if "--help" in arguments or "-h" in arguments:
-        return _help([word for word in arguments if word not in ("--help", "-h")])
-    return _compose(parse(arguments))
+    if "--help" in command.flags:
+        from autobuild.jobs import help as texts
+        from autobuild.jobs.options import read_job
+
+        print(texts.overview() if command.job is None else texts.describe(read_job(command.job)))
+        return 0
+    if "--experimental-rerun" in command.flags:
+        raise ConfigError(
+            "--experimental-rerun would unpickle a file; a run is launched again from its own config.yaml: "
+            "autobuild --config-dir RUN_FOLDER --config-name config"
+        )
+    return _hydra(command)
 
 
-def _help(words: list[str]) -> int:
-    from autobuild.jobs import help as texts
-    from autobuild.jobs.options import read_job
+def _hydra(command: Command) -> int:
+    """Do with Hydra what the command asks for."""
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from hydra.version import setbase
+    from omegaconf.errors import OmegaConfBaseException
 
-    named = [word for word in words if "=" not in word and not word.startswith("-")]
-    print(texts.describe(read_job(named[0])) if named else texts.overview())
+    from autobuild.jobs.mistakes import check_plugins, explain
+    from autobuild.resources import resource_dir
+
+    check_plugins(command.words)
+    if "--shell-completion" in command.flags:
+        from autobuild.jobs.completion import typed_so_far
+
+        typed_so_far(command)
+    # What hydra.main does, for a program whose arguments are not sys.argv and whose errors are one line.
+    setbase("1.3")
+    search_path = create_config_search_path(str(resource_dir("conf")))
+    if own := command.flags.get("--config-dir"):
+        if not os.path.isdir(own):
+            raise ConfigError(f"--config-dir {own}: there is no such folder")
+        place = SearchPathQuery(provider="schema")
+        search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(own)}", anchor=place)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        return _act(Hydra.create_main_hydra2(task_name="autobuild", config_search_path=search_path), command)
+    except Exception as error:
+        if not isinstance(error, (HydraException, OmegaConfBaseException)) and not _raised_by_hydra(error):
+            raise
+        raise ConfigError(explain(error, command)) from error
+    finally:
+        GlobalHydra.instance().clear()
+        root.handlers[:], root.level = before  # --info and hydra.verbose leave theirs
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether an error of a built-in type is Hydra's word on a command line, and no fault of this program."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return module.startswith(("hydra.", "omegaconf.")) and not isinstance(error, OSError)  # a reader may have left
+
+
+def _act(app: Any, command: Command) -> int:
+    name, flags = command.config_name, command.flags
+    if "--hydra-help" in flags:
+        from argparse import Namespace
+
+        from hydra._internal.utils import get_args_parser
+
+        app.hydra_help(config_name=None, args_parser=get_args_parser(), args=Namespace(overrides=[]))
+    elif "--shell-completion" in flags:
+        from autobuild.jobs.completion import complete
+
+        complete(app, command)
+    elif "--info" in flags:
+        app.show_info(flags["--info"], config_name=name, overrides=command.overrides)
+    elif "--cfg" in flags:
+        return _show(app, name, command)
+    elif command.sweeps or _asks_for_sweep(app, name, command):
+        command.flags.setdefault("--multirun", "")
+        return _sweep(app, name, command)
+    else:
+        outcome: Outcome = app.run(name, _task, [*_with_logging(command.overrides), "hydra.mode=RUN"]).return_value
+        if outcome.raised is not None:
+            raise outcome.raised
+        return outcome.code
     return 0
 
 
-def _compose(command: Command) -> int:
-    """Let Hydra compose the configuration (or several, with ``-m``) and run the job on each."""
-    global _main_pid
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def _asks_for_sweep(app: Any, name: str, command: Command) -> bool:
+    """Whether a configuration of the user's own says ``hydra.mode: MULTIRUN`` (asking composes it once more)."""
+    from hydra.types import RunMode
 
-    from autobuild.resources import resource_dir
+    if "--config-dir" not in command.flags and not any(word.startswith("hydra.searchpath") for word in command.words):
+        return False
+    return bool(app.get_mode(config_name=name, overrides=command.overrides) == RunMode.MULTIRUN)
 
-    _check_launcher(command.overrides)
-    words = [*command.flags, f"job={command.job}", *command.overrides]
-    if command.sweeps and not any(word.startswith("hydra.sweep.dir=") for word in command.overrides):
-        from autobuild.jobs.overrides import quote
 
-        words.append(f"hydra.sweep.dir={quote(command.out or os.path.join('runs', command.job))}")
-    _main_pid = os.getpid()
-    _codes.clear()
-    _raised.clear()
-    run = hydra.main(version_base="1.3", config_path=str(resource_dir("conf")), config_name="config")(_task)
+def _show(app: Any, name: str, command: Command) -> int:
+    """Print the configuration instead of running; in a sweep, that of each job."""
+    from autobuild.jobs.sweeps import combinations, shown
+
+    flags = command.flags
+    jobs = combinations(app, name, command.overrides) if command.sweeps else [command.overrides]
+    for overrides in jobs:
+        if command.sweeps:
+            print(f"--- # {' '.join(shown(overrides))}")
+        try:
+            app.show_cfg(name, overrides, flags["--cfg"], flags.get("--package"), "--resolve" in flags)
+        except SystemExit as error:  # Hydra has said that there is no such package
+            return 2 if error.code else 0
+    return 0
+
+
+def _sweep(app: Any, name: str, command: Command) -> int:
+    """Run a job once for each combination of values, wherever the launcher says, and make a table of all."""
+    from autobuild.jobs.sweeps import open_sweep
+
+    sweep, words = open_sweep(app, name, command)
+    outcomes: list[Outcome] | None = None
     try:
-        with _hydras_surroundings(words):
-            run()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_readable(error)) from error
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        batches = app.multirun(name, _task, [*_with_logging(words), "hydra.mode=MULTIRUN"])
+        # Sweepers that optimise give back what they found, and have raised where a job failed.
+        outcomes = [done.return_value for batch in batches for done in batch] if isinstance(batches, list) else []
     except Exception as error:
         if type(error).__module__.split(".")[0] not in _ENGINES:
             raise
@@ -127,69 +199,60 @@ def _compose(command: Command) -> int:
             f"a process of the sweep was lost ({type(error).__name__}: {lost[:300]}); the same command goes on with "
             "what is missing"
         ) from error
-    if _raised:
-        raise _raised[0]
-    return max(_codes, default=0)
-
-
-def _check_launcher(overrides: Sequence[str]) -> None:
-    """Say what to install where the launcher of a sweep is not there.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    from importlib.util import find_spec
-
-    for word in overrides:
-        name = word.removeprefix("hydra/launcher=") if word.startswith("hydra/launcher=") else ""
-        if name not in _LAUNCHERS:
-            continue
-        plugin, install = _LAUNCHERS[name]
-        try:
-            found = find_spec(f"hydra_plugins.{plugin}") is not None
-        except ModuleNotFoundError:  # there is no plugin at all
-            found = False
-        if not found:
-            raise ConfigError(f"{word} needs a plugin of Hydra: pip install {install}")
-        if name == "ray":
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unasked
-
-
-@contextmanager
-def _hydras_surroundings(words: list[str]) -> Iterator[None]:
-    """Give Hydra its arguments, and have it hand on exceptions as they are instead of printing them."""
-    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["autobuild", *words]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
     finally:
-        sys.argv = argv
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
-
-
-def _task(composed: DictConfig) -> int:
-    """Run one job on one composed configuration; Hydra calls this, possibly in another process."""
-    from hydra.core.hydra_config import HydraConfig
-
-    name = str(HydraConfig.get().runtime.choices["job"])
-    try:
-        code = _run_job(name, _at_the_door(name, composed))
-    except AutobuildError as error:
-        if os.getpid() != _main_pid:
-            raise
-        _complain(error)
-        code = 2
-    except Exception as error:
-        if os.getpid() != _main_pid:
-            raise
-        _raised.append(error)  # raised again by _compose, past Hydra's own report of it
-        code = 1
-    _codes.append(code)
+        code = sweep.finish(outcomes)
+    for outcome in outcomes:
+        if outcome.raised is not None:
+            raise outcome.raised
     return code
+
+
+def _with_logging(words: list[str]) -> list[str]:
+    """``hydra.verbose`` asks for log lines, which need a place to go to."""
+    asked = [word for word in words if word.startswith("hydra.verbose=") and word != "hydra.verbose=false"]
+    chosen = [word for word in words if word.startswith(("hydra/job_logging=", "hydra/hydra_logging="))]
+    return [*words, "hydra/job_logging=stdout", "hydra/hydra_logging=default"] if asked and not chosen else words
+
+
+def _task(composed: DictConfig) -> Any:
+    """Run one job on one composed configuration; Hydra calls this, possibly in another process.
+
+    Returns the :class:`~autobuild.jobs.sweeps.Outcome`; to a sweeper that optimises, the job's first number.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+
+    from autobuild.jobs.door import arguments
+    from autobuild.jobs.mistakes import commas_without_sweep, readable
+    from autobuild.jobs.sweeps import Outcome, objective, typed_words
+
+    settings = HydraConfig.get()
+    sweeps = settings.mode == RunMode.MULTIRUN
+    outcome = Outcome(0, typed_words(settings))
+    try:
+        name, config = arguments(composed)
+        outcome.folder = config["out"]
+        if sweeps:
+            print(f"\njob {settings.job.num}: {' '.join(outcome.told)}", flush=True)
+        outcome.code = _run_job(name, config)
+    except (AutobuildError, OmegaConfBaseException) as error:
+        outcome.code = 2
+        outcome.error = str(error) if isinstance(error, AutobuildError) else readable(error)
+        if not sweeps:
+            outcome.error += commas_without_sweep(outcome.error, outcome.told)
+        _complain(outcome.error)
+    except Exception as error:
+        outcome.code, outcome.error = 1, f"{type(error).__name__}: {error}"
+        if not sweeps or isinstance(error, BrokenPipeError):
+            outcome.raised = error  # raised again by the command line, past Hydra's own report of it
+        else:
+            import traceback
+
+            traceback.print_exc()  # a fault of the program; the other jobs go on
+    if sweeps and settings.runtime.choices.get("hydra/sweeper", "basic") != "basic":
+        return objective(outcome)
+    return outcome
 
 
 def _run_job(name: str, config: dict[str, Any]) -> int:
@@ -198,52 +261,9 @@ def _run_job(name: str, config: dict[str, Any]) -> int:
     return int(import_module(f"autobuild.jobs.{name}").run(config))
 
 
-def _at_the_door(name: str, composed: DictConfig) -> dict[str, Any]:
-    """Turn Hydra's configuration into plain, checked arguments; a job of a sweep gets an ``out`` of its own.
-
-    Raises:
-        ConfigError: A value of the wrong kind.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from omegaconf import OmegaConf
-
-    from autobuild.jobs.options import read_job
-    from autobuild.jobs.overrides import CHOSEN
-
-    job = read_job(name)
-    plain = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(plain, dict)
-    plain.update(plain.pop(CHOSEN, {}))
-    config = job.check({str(key): value for key, value in plain.items()})
-    for key in job.keys.values():
-        if key.base == "path" and isinstance(config.get(key.name), str):
-            config[key.name] = os.path.expanduser(config[key.name])
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN and config.get("out") is not None:
-        config["out"] = os.path.join(config["out"], _sweep_name(hydra_config.job.num, hydra_config.overrides.task))
-    return config
-
-
-def _sweep_name(number: int, overrides: Sequence[str]) -> str:
-    """Name the folder of one job of a sweep: its number and what was set, without what a file system dislikes."""
-    told = [word.removeprefix("++chosen.") for word in overrides if not word.startswith(("job=", "out="))]
-    words = re.sub(r"[^\w.=+,-]+", "_", ",".join(told).replace("'", "")).strip("_")
-    return f"{number}-{words}"[:100]
-
-
-def _readable(error: Exception) -> str:
-    """The first lines of one of Hydra's messages, which go on about its own settings."""
-    if override := getattr(error, "override", None):  # the grammar's messages do not say which argument they mean
-        return f"{override}: the value cannot be read; put quotes around it, inside those of the shell"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("See https", "full_key", "object_type", "reference_type"))]
-    return " ".join(told[:3]) or type(error).__name__
-
-
-def _complain(error: AutobuildError) -> None:
+def _complain(told: str) -> None:
     sys.stdout.flush()
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {told}", file=sys.stderr)
 
 
 def _say_interrupted() -> None:

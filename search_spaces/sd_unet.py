@@ -113,7 +113,8 @@ def _unet_class() -> Any:
         from diffusers import UNet2DConditionModel
     except ModuleNotFoundError as error:
         raise SpaceError(
-            f"sd_unet builds its networks with diffusers ({error.name} is missing): pip install 'autobuild[diffusion]'"
+            f"sd_unet builds its networks with diffusers ({error.name} is missing): "
+            "pip install 'autobuild-nas[diffusion]'"
         ) from error
     except RuntimeError as error:
         if "torchvision::" not in str(error):

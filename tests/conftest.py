@@ -38,6 +38,28 @@ def published():
     return Path(folder)
 
 
+@pytest.fixture
+def composed(monkeypatch):
+    """Runs a command line up to the start of its jobs, in this process.
+
+    Gives a function from words to ``(exit code, [(job, arguments), ...])``.
+    """
+    from autobuild import cli
+
+    def run(words):
+        started = []
+
+        def start(name, config):
+            started.append((name, config))
+            return 0
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cli, "_run_job", start)
+            return cli.main(words), started
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def mbv3():
     return ab.space("ofa_mbv3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -33,8 +34,18 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-RUN = ["build.md", "cost.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"]
+RUN = ["build.md", "cost.md", "experiments.md", "fusion.md", "latency.md", "own_space.md", "transfer.md"]
 STARTS_CLUSTERS = pytest.param("cluster.md", marks=pytest.mark.slow)
+ALL = ["../README.md", *DOCUMENTS]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of a block, as words; what follows a prompt, continued lines and ``&&`` included."""
+    lines = re.findall(
+        r"^(?:\w*\$ +)?(?:autobuild|python|pip|eval)(?: .*)?$", re.sub(r"\\\n\s*", " ", text), re.MULTILINE
+    )
+    parts = [part for line in lines for part in re.sub(r"^\w*\$ +", "", line).split("&&")]
+    return [words for part in parts if (words := shlex.split(part.replace("$(hostname)", "here"), comments=True))]
 
 
 @pytest.mark.parametrize("document", [*RUN, STARTS_CLUSTERS])
@@ -43,17 +54,40 @@ def test_every_block_runs_in_order(document, folder, capsys):
     ran = 0
     for block in blocks(document):
         if block.file:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.code)
         elif block.kind == "python":
             exec(compile("\n" * (block.line - 1) + block.code, document, "exec"), names)
             ran += 1
-        elif block.kind == "sh":
-            for line in block.code.splitlines():
-                command, *words = shlex.split(line)
+        elif block.kind == "sh" and block.composed is None:
+            for command, *words in commands(block.code):
                 if command == "autobuild":
-                    assert main(words) == 0, (line, capsys.readouterr().err)
+                    assert main(words) == 0, (words, capsys.readouterr().err)
                     ran += 1
     assert ran >= (1 if document == "fusion.md" else 3)
+
+
+@pytest.mark.parametrize("document", ALL)
+def test_every_other_command_starts_its_job(document, folder, composed, capsys):
+    """Commands of console sessions, within sentences, and of blocks that say why they are not run."""
+    shown = [block for block in blocks(document) if block.kind in ("sh", "console", "text")]
+    written = re.sub(r"^```.*?^```$", "", (DOCS / document).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    inline = [text for text in re.findall(r"`((?:autobuild|python -m) [^`]*)`", written) if "..." not in text]
+    write_files(document, folder)
+    found = [shlex.split(text) for text in inline]
+    for block in shown:
+        if block.kind != "sh" or block.composed is not None:
+            found += commands(block.code)
+        elif re.search(r"^(autobuild|python)|&& autobuild", block.code, re.MULTILINE):
+            told = f"{document}:{block.line}: neither run nor marked <!-- composed: why -->"
+            assert document in [*RUN, "cluster.md"], told
+    for words in found:
+        if words[0] == "autobuild":
+            code, started = composed(words[1:])
+            assert code == 0, (words, capsys.readouterr().err)
+            assert started or {"--help", "--version", "--cfg", "--info", "-sc"} & set(words), words
+        elif words[:2] == ["python", "-m"]:
+            assert words[2] in ("venv", "build", "autobuild") or importlib.util.find_spec(words[2]), words
 
 
 def test_the_space_of_the_document_conforms(folder):

@@ -47,7 +47,8 @@ def outside(**extra):
 def test_the_wheel_carries_what_it_reads(installed):
     names = zipfile.ZipFile(installed[0]).namelist()
     for wanted in (
-        "autobuild/_bundled/conf/config.yaml",
+        "autobuild/_bundled/conf/autobuild.yaml",
+        "autobuild/cost/presets/edge_npu.yaml",
         "autobuild/_bundled/search_spaces/ofa_mbv3.py",
         "autobuild/_bundled/search_spaces/tiny_mbconv.py",
         *(str(file.relative_to(ROOT)) for file in (ROOT / "autobuild" / "labels" / "embedded").iterdir()),
@@ -58,6 +59,8 @@ def test_the_wheel_carries_what_it_reads(installed):
         files = [file for file in (ROOT / folder).rglob("*") if file.suffix in (".yaml", ".py")]
         assert {f"autobuild/_bundled/{file.relative_to(ROOT)}" for file in files} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    # on the public index, `autobuild` is another project
+    assert {name.split("/")[0] for name in names} == {"autobuild", "autobuild_nas-0.1.0.dist-info"}
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/")) or "__pycache__" in name]
 
 
@@ -73,6 +76,14 @@ def test_it_is_the_wheel_that_runs(installed, tmp_path):
     )
     for name in ("ofa_mbv3", "ofa_proxyless", "tiny_mbconv"):
         assert name in listed.stdout
+
+
+def test_an_extra_of_what_is_installed_is_asked_of_no_index(installed):
+    """What the error messages tell people to type: pip takes the installed project, and only looks for the extra."""
+    line = [sys.executable, "-m", "pip", "--python", str(installed[1] / "python"), "install", "--no-deps", "--no-index"]
+    done = subprocess.run([*line, "autobuild-nas[ray]"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "already satisfied: autobuild-nas[ray]" in done.stdout
 
 
 @pytest.mark.slow

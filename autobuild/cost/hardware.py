@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.resources import resource_dir
 
 SUFFIXES = (".yaml", ".yml")
 DEFAULT = "edge_npu"
@@ -58,12 +57,13 @@ class Hardware:
 
 
 _NUMBERS = {field.name: str(field.type) for field in fields(Hardware) if field.type in ("int", "float")}
+PRESETS = Path(__file__).with_name("presets")  # a YAML file for each hardware that ships
 _WIDTHS = (1, 2, 4)  # bytes of a number
 
 
 def hardware_names() -> list[str]:
     """Names of the presets that ship, sorted."""
-    return sorted(path.stem for path in (resource_dir("conf") / "hardware").glob("*.yaml"))
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def read_hardware(given: str | Path | Hardware, **changed: Any) -> Hardware:
@@ -101,7 +101,7 @@ def _read(given: str | Path | Hardware) -> Hardware:
             raise ConfigError(
                 f"hardware={given}: unknown name: {nearest(given, hardware_names())}; a path ends in .yaml"
             )
-        path = resource_dir("conf") / "hardware" / f"{given}.yaml"
+        path = PRESETS / f"{given}.yaml"
     return _described(str(given), _loaded(path), path.stem)
 
 

@@ -84,7 +84,7 @@ def _load(path: Path) -> onnx.ModelProto:
         from onnx import inliner
     except ImportError as error:
         raise ConfigError(
-            f"{path}: reading ONNX files needs the package onnx: pip install 'autobuild[onnx]'"
+            f"{path}: reading ONNX files needs the package onnx: pip install 'autobuild-nas[onnx]'"
         ) from error
     if not path.is_file():
         raise GraphError(f"{path}: there is no such file")

@@ -55,7 +55,7 @@ def load_zoo(name: str, **options: Any) -> nn.Module:
             return network
         known += names
     if not known:
-        raise ConfigError(f"{name!r} needs {' or '.join(missing)}: pip install 'autobuild[zoo]'")
+        raise ConfigError(f"{name!r} needs {' or '.join(missing)}: pip install 'autobuild-nas[zoo]'")
     absent = f"; {missing[0]} is not installed" if missing else ""
     raise ConfigError(f"no model {model!r} in the zoo{absent}: {nearest(model, known)}")
 

@@ -47,7 +47,7 @@ def heading(text: str) -> None:
 def table(frame: pd.DataFrame, *, rows: int = 10, columns: Sequence[str] | None = None) -> None:
     """Print the first ``rows`` rows of a frame and how many more there are; fractions with five significant digits."""
     shown = frame[list(columns)] if columns is not None else frame
-    cells = [[_cell(value) for value in row] for row in shown.head(rows).itertuples(index=False)]
+    cells = [[cell(value) for value in row] for row in shown.head(rows).itertuples(index=False)]
     grid([str(name) for name in shown.columns], cells)
     if len(frame) > rows:
         say(f"  ... {len(frame) - rows:,} more rows")
@@ -71,7 +71,8 @@ def grid(header: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a table shows it: fractions with five significant digits, nothing as a dash."""
     if value is None or type(value).__name__ == "NAType" or value != value:  # pandas is not imported for this
         return "-"
     if isinstance(value, float):

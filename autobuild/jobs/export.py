@@ -59,7 +59,7 @@ def _write_pt(folder: Run, name: str, space: SearchSpace, arch: Architecture, se
 def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, config: Mapping[str, Any]) -> None:
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"format=onnx needs the package {package}: pip install 'autobuild[onnx]'")
+            raise ConfigError(f"format=onnx needs the package {package}: pip install 'autobuild-nas[onnx]'")
     import torch
 
     from autobuild.cost.latency.runtimes import quiet_exporter

@@ -33,7 +33,9 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
         if within is not None and _exists(path / within):
             path = path / within
         if key == "hardware" and not _exists(path):
-            path = resource_dir("conf") / "hardware" / f"{value}.yaml"
+            from autobuild.cost.hardware import PRESETS
+
+            path = PRESETS / f"{value}.yaml"
         if _exists(path):
             found[key] = path
     evaluates = _evaluators_file(config.get("evaluator"))

@@ -22,18 +22,18 @@ Grows = Mapping[str, Callable[[Path], str]]  # a key that may grow -> how far th
 def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -> Claim:
     """Take the folder that the user named; the third value is the state of the run that goes on, if any."""
     _make(folder)
-    lock = _lock(folder)
-    if lock is False:
+    held = lock(folder)
+    if held is False:
         raise RunError(f"out={folder}: another process is using this run folder; wait for it, or choose another out=")
     old = read_json(folder / "run.json")
     if old is None:
-        return folder, lock, None
+        return folder, held, None
     grown, shrunk = _grown(old, state, grows)
     differences = _differences(old, state, grown)
     if resume and not differences:
-        return folder, lock, _reopened(old, state, grown)
+        return folder, held, _reopened(old, state, grown)
     if resume:
-        _unlock(lock)
+        _unlock(held)
         only = "".join(f"{key} may grow and never shrink: {grows[key](folder)}. " for key in shrunk)
         raise ConfigError(
             f"out={folder}: holds a {old.get('status', 'broken')} run with other settings: {'; '.join(differences)}. "
@@ -41,7 +41,7 @@ def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -
         )
     for name in [*old.get("files", []), *OWN_FILES]:
         _remove(folder, str(name))
-    return folder, lock, None
+    return folder, held, None
 
 
 def claim_default(parent: Path, state: dict[str, Any], resume: bool, grows: Grows) -> Claim:
@@ -53,9 +53,9 @@ def claim_default(parent: Path, state: dict[str, Any], resume: bool, grows: Grow
         grown, _ = _grown(old, state, grows)
         if _differences(old, state, grown):
             continue
-        lock = _lock(found.parent)
-        if lock is not False:
-            return found.parent, lock, _reopened(old, state, grown)
+        held = lock(found.parent)
+        if held is not False:
+            return found.parent, held, _reopened(old, state, grown)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
@@ -63,14 +63,14 @@ def claim_default(parent: Path, state: dict[str, Any], resume: bool, grows: Grow
             _make(folder, exist_ok=False)
         except FileExistsError:
             continue
-        lock = _lock(folder)
-        return folder, None if lock is False else lock, None
+        held = lock(folder)
+        return folder, None if held is False else held, None
     raise RunError(f"{parent}: no free folder name for {stamp}")
 
 
 def _grown(old: Mapping[str, Any], new: Mapping[str, Any], grows: Grows) -> tuple[list[str], list[str]]:
     """Those of the keys that may grow that have grown, and those that have shrunk."""
-    before, after = _flat(old.get("config", {})), _flat(new["config"])
+    before, after = flat(old.get("config", {})), flat(new["config"])
     there = [key for key in grows if isinstance(before.get(key), (int, float)) and key in after]
     return [key for key in there if after[key] > before[key]], [key for key in there if after[key] < before[key]]
 
@@ -79,7 +79,7 @@ def _reopened(old: dict[str, Any], new: Mapping[str, Any], grown: Sequence[str])
     """The state of a run that goes on; where a key has grown, with that value and all steps to be done."""
     if not grown:
         return old
-    before, after = _flat(old["config"]), _flat(new["config"])
+    before, after = flat(old["config"]), flat(new["config"])
     told = ", ".join(f"{key} from {before[key]} to {after[key]}" for key in grown)
     kept = {key: new[key] for key in ("config", "config_hash")}
     return {**old, **kept, "status": "running", "finished": None, "steps": {}, "grown": told}
@@ -89,7 +89,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence
     """What differs between a run on disk and the one asked for, in words; keys that have grown left out."""
     if old.get("job") != new["job"]:
         return [f"it is a run of the job {old.get('job')}, not {new['job']}"]
-    before, after = _flat(old.get("config", {})), _flat(new["config"])
+    before, after = flat(old.get("config", {})), flat(new["config"])
     told = [
         f"{key} is {before.get(key)} there, {after.get(key)} here"
         for key in dict.fromkeys([*before, *after])
@@ -102,11 +102,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence
     return told
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration by dotted names."""
+    found: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def _make(folder: Path, *, exist_ok: bool = True) -> None:
@@ -122,7 +123,7 @@ def _make(folder: Path, *, exist_ok: bool = True) -> None:
         raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
 
 
-def _lock(folder: Path) -> int | bool | None:
+def lock(folder: Path) -> int | bool | None:
     """Take the folder's lock: its descriptor, False if a live process has it, None where locks do not exist."""
     try:
         import fcntl
@@ -147,6 +148,22 @@ def _lock(folder: Path) -> int | bool | None:
 def _unlock(lock: int | None) -> None:
     if lock is not None:
         os.close(lock)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Write a text file beside its place and rename it, so that a reader never sees half of one.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    temporary = path.with_name(f"_tmp-{os.getpid()}-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _remove(folder: Path, name: str) -> None:

@@ -12,9 +12,24 @@ autobuild learns from labelled architectures what matters in them, and builds th
 
 Usage: autobuild [JOB] [KEY=VALUE ...]        (without a job: demo)
        autobuild JOB --help                   keys, defaults, examples and files of one job
-       autobuild JOB -m KEY=A,B,C             one run for each value (a Hydra sweep)
+       autobuild JOB -m KEY=A,B,C             one run for each value (a sweep), and a table of all
 
 Jobs:"""
+
+_OPTIONS = {
+    "--help, -h": "this text, or that of a job",
+    "--version": "the version of autobuild",
+    "--multirun, -m": "a sweep: KEY=A,B  KEY=range(1,5)  GROUP=glob(*)",
+    "--cfg, -c job|hydra|all": "print the settings and stop; with -m those of every job",
+    "--package, -p KEY": "with --cfg: only this part",
+    "--resolve": "with --cfg: with ${...} filled in",
+    "--config-dir, -cd DIR": "a folder of your own configurations: DIR/sampler/mine.yaml, DIR/experiment/first.yaml",
+    "--config-name, -cn NAME": "NAME.yaml of that folder; --config-dir RUN --config-name config does a run again",
+    "--info, -i [WHAT]": "what Hydra knows: all, config, defaults, defaults-tree, plugins, searchpath",
+    "--shell-completion, -sc": 'eval "$(autobuild -sc install=bash)" (or zsh, fish)',
+    "--hydra-help": "Hydra's own help",
+    "+KEY=V, ++KEY=V, ~KEY": "add, set or add, remove: as Hydra has it; e.g. +experiment=first",
+}
 
 
 def overview() -> str:
@@ -24,7 +39,8 @@ def overview() -> str:
     lines += [_entry(name, read_job(name).summary, 12, width) for name in job_names()]
     lines.append("\nExamples:")
     lines += [f"  {line}" for name in ("demo", "build") for line in read_job(name).examples[:2]]
-    lines.append("\nOptions: --help, --version, -m/--multirun, --cfg job (print the settings and stop), --hydra-help")
+    lines.append("\nOptions, those of Hydra among them (https://hydra.cc; docs/experiments.md):")
+    lines += [_entry(option, about, 30, width) for option, about in _OPTIONS.items()]
     return "\n".join(lines)
 
 

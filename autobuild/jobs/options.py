@@ -23,7 +23,7 @@ _DEFAULT_LINE = re.compile(r"^  - /?(?P<group>[\w/]+)(?:: (?P<choice>\w+))?$")
 _BOUND = re.compile(r"(>=|>|<=|<)(-?[\d.]+)")
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _ORDER = ("demo", "label", "fit", "explain", "build", "search", "rounds", "predict", "sample", "cost", "fuse",
-          "verify", "export", "report", "spaces")  # fmt: skip
+          "verify", "export", "report", "table", "spaces")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,14 @@ def read_job(name: str) -> Job:
     job = Job(name, summary[0], tuple(summary[1:]), tuple(sections["Examples:"]), tuple(sections["Writes:"]))
     _collect(path, conf, job)
     return job
+
+
+def kinds_of_groups(name: str) -> dict[str, str]:
+    """The groups of a job, each with the key that tells which of its choices it is (``sampler``: ``name``)."""
+    job = read_job(name)
+    keys = [key for key in job.keys.values() if key.base.startswith("one of")]
+    return {group: next(key.name for key in keys if key.name.startswith(f"{group}.")).partition(".")[2]
+            for group in job.groups}  # fmt: skip
 
 
 def _header(text: str) -> dict[str, list[str]]:

@@ -1,7 +1,9 @@
-"""Turns what a user typed into overrides that Hydra's grammar takes, checking names on the way.
+"""Turns what a user typed into overrides and flags of Hydra; what they mean, Hydra decides.
 
-Hydra rejects ``<=``, parentheses, commas, quotes and braces in plain values, and reads ``1e5`` or ``true`` as something
-other than text. The values of free-text keys are therefore quoted as typed, those of paths and names likewise.
+Values of text, path and name keys (``target``, ``out``, ``space``) are put in quotes on the way, since Hydra's grammar
+takes no ``<=``, ``|`` or ``:`` in a plain value and reads ``1e5`` or ``true`` as something other than text;
+interpolations such as ``${seed}`` stay alive. In a sweep, the commas outside of brackets and quotes part the values of
+such a key, as they do for every other key.
 """
 
 from __future__ import annotations
@@ -9,45 +11,221 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cache
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.options import Job, job_names, read_job
-from autobuild.resources import resource_dir
+from autobuild.jobs.options import Key, job_names, read_job
 
-_QUOTED = r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
-_QUOTED_LIST = re.compile(rf"{_QUOTED}(?:\s*,\s*{_QUOTED})+")
-_SWEEP_CALL = re.compile(r"(choice|glob)\(.*\)", re.DOTALL)
-_FLAGS = {
-    "-m": 0,
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_CALL = re.compile(r"(choice|shuffle|sort|tag|glob|range|interval)\((.*)\)", re.DOTALL)
+_NAMED_ARGUMENT = re.compile(r"\w+=.*", re.DOTALL)
+_CLOSING = {"(": ")", "[": "]", "{": "}", "`": "`"}
+
+# Flags of Hydra by their long name, and how many values each takes ("?": one or none).
+FLAGS = {
     "--multirun": 0,
+    "--run": 0,
     "--cfg": 1,
-    "-c": 1,
     "--package": 1,
-    "-p": 1,
     "--resolve": 0,
-    "--info": 1,
+    "--info": "?",
+    "--config-dir": 1,
+    "--config-name": 1,
+    "--config-path": 1,
+    "--shell-completion": 0,
     "--hydra-help": 0,
+    "--experimental-rerun": 1,
+    "--help": 0,
+    "--version": 0,
 }
-# Hydra takes a key that is called as a folder of conf/ (hardware) for a group, whose choices cannot be paths: such a
-# key travels under this one.
-CHOSEN = "chosen"
-_OWN_FLAGS = ("--help", "-h", "--version")
+SHORT = {
+    "-m": "--multirun",
+    "-r": "--run",
+    "-c": "--cfg",
+    "-p": "--package",
+    "-i": "--info",
+    "-cd": "--config-dir",
+    "-cn": "--config-name",
+    "-cp": "--config-path",
+    "-sc": "--shell-completion",
+    "-h": "--help",
+}
+CHOICES = {
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
+_ALONE = ("--multirun", "--run", "--cfg", "--info", "--shell-completion", "--hydra-help")
 
 
 @dataclass
 class Command:
-    """A command line, taken apart: the job, the overrides ready for Hydra, and Hydra's own flags."""
+    """A command line, taken apart.
 
-    job: str
-    overrides: list[str] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
-    out: str | None = None
+    Attributes:
+        job: The job that was named; None leaves the choice to the configuration.
+        words: The overrides as typed.
+        flags: Hydra's flags by their long names, with their values ("" for a flag that takes none).
+    """
+
+    job: str | None = None
+    words: list[str] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)
 
     @property
     def sweeps(self) -> bool:
-        """Whether ``-m`` was given."""
-        return "-m" in self.flags or "--multirun" in self.flags
+        """Whether the command asks for a sweep."""
+        return "--multirun" in self.flags or "hydra.mode=MULTIRUN" in self.words
+
+    @property
+    def config_name(self) -> str:
+        """The configuration that is composed."""
+        return self.flags.get("--config-name", "autobuild")
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides as Hydra's grammar takes them."""
+        first = [] if self.job is None else [f"job={self.job}"]
+        return [*first, *(_override(word, self.sweeps) for word in self.words)]
+
+    def typed(self, key: str) -> str | None:
+        """The last value that was typed for a key; None if there is none, or ``null``."""
+        found = [word.partition("=")[2] for word in self.words if word.partition("=")[0].lstrip("+") == key]
+        return found[-1] if found and found[-1] not in ("", "null") else None
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """Take a command line apart.
+
+    Raises:
+        ConfigError: An unknown job or option, or two options that exclude each other.
+    """
+    command = Command()
+    # A script with Windows line ends leaves one at its last word.
+    rest = [word.removesuffix("\r") for word in arguments]
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("-"):
+            _take_flag(command, word, rest)
+        else:
+            command.words.append(word)
+    given = [flag for flag in _ALONE if flag in command.flags]
+    if len(given) > 1 and given != ["--multirun", "--cfg"]:
+        raise ConfigError(f"{' and '.join(given)} exclude each other")
+    for flag in ("--resolve", "--package"):
+        if flag in command.flags and "--cfg" not in command.flags:
+            raise ConfigError(f"{flag} goes with --cfg job, --cfg hydra or --cfg all")
+    if "--config-path" in command.flags:
+        if "--config-dir" in command.flags:
+            raise ConfigError("--config-path and --config-dir name the same thing here, a folder of your own; give one")
+        command.flags["--config-dir"] = command.flags.pop("--config-path")
+    _take_job(command)
+    return command
+
+
+def _take_flag(command: Command, word: str, rest: list[str]) -> None:
+    """Enter the flag ``word`` with its value, which may be the next of the ``rest``."""
+    typed, equals, value = word.partition("=")
+    flag = SHORT.get(typed, typed)
+    if flag not in FLAGS:
+        key = typed.lstrip("-")
+        if key in known_keys() or key in known_groups():
+            shown = f"{key}={value or (rest[0] if rest else 'VALUE')}"
+            raise ConfigError(f"unknown option {typed!r}: keys are written without dashes, with '=': {shown}")
+        raise ConfigError(f"unknown option {word!r} {nearest(typed, [*FLAGS, *SHORT], limit=30)}")
+    takes = FLAGS[flag]
+    if takes == 0 and equals:
+        raise ConfigError(f"option {typed} takes no value")
+    choices = CHOICES.get(flag, ())
+    if takes and not equals:
+        if takes == "?":
+            value = rest.pop(0) if rest and rest[0] in choices else choices[0]
+        elif not rest or rest[0].startswith("-"):
+            example = choices[0] if choices else "NAME" if flag == "--config-name" else "VALUE"
+            raise ConfigError(f"option {typed} needs a value, e.g. {typed} {example}")
+        else:
+            value = rest.pop(0)
+    if choices and value not in choices:
+        raise ConfigError(f"{typed} {value}: {nearest(value, choices)}")
+    command.flags[flag] = value
+
+
+def _take_job(command: Command) -> None:
+    """Find the job: the first word, or ``job=NAME``."""
+    words = command.words
+    named = [word for word in words if word.startswith("job=")]
+    split = len(words) > 1 and words[1].startswith("=") and words[0] not in job_names()  # seed = 3
+    if words and _is_bare(words[0]) and not split:
+        command.job = words.pop(0)
+    elif named and not command.sweeps:
+        command.job = named[-1].removeprefix("job=")
+    elif named:
+        raise ConfigError(f"{named[-1]}: a sweep is of one job; name it first: autobuild JOB -m ...")
+    if named:
+        if command.job not in (named[-1].removeprefix("job="), None):
+            raise ConfigError(f"{command.job} and {named[-1]}: only one job can be named")
+        command.words = [word for word in words if not word.startswith("job=")]
+    if command.job == "help":
+        raise ConfigError("unknown job 'help': autobuild --help lists the jobs, autobuild JOB --help explains one")
+    if command.job is not None:
+        if command.job in known_keys() and command.job not in job_names():
+            raise ConfigError(f"unknown job {command.job!r}: it is a key, written {command.job}=VALUE, without spaces")
+        read_job(command.job)
+
+
+def _is_bare(word: str) -> bool:
+    return "=" not in word and not word.startswith(("+", "~"))
+
+
+def _override(word: str, sweeps: bool) -> str:
+    """One override as Hydra's grammar takes it."""
+    name, equals, value = word.partition("=")
+    key = known_keys().get(name.lstrip("+"))
+    is_text = key.base in ("text", "path", "name") if key else name in known_groups() and value[:1] not in ("", "[")
+    if not is_text or not equals:
+        is_folder = name in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+        return f"{name}={_element(value)}" if is_folder and value else word
+    return f"{name}={_sweep(value) if sweeps else _element(value)}"
+
+
+def _element(value: str) -> str:
+    """One text value in quotes; one that the user has quoted stays as it is, as do calls that ask for a sweep."""
+    if value in ("", "null"):
+        return "null"
+    if _QUOTED.fullmatch(value) or _CALL.fullmatch(value):
+        return value
+    value = value.replace("${hydra.", "${hydra:")  # Hydra's own settings are no part of a job's configuration
+    return in_quotes(value)
+
+
+def _sweep(value: str) -> str:
+    """The values of a text key in a sweep, each in quotes: ``a,b``, ``choice(a,b)``, ``shuffle(a,b,seed=1)``."""
+    call = _CALL.fullmatch(value)
+    if call is None:
+        return ",".join(_element(part) for part in split_commas(value))
+    if call[1] in ("glob", "range", "interval", "tag"):
+        return value
+    parts = (part if _NAMED_ARGUMENT.fullmatch(part) else _sweep(part) for part in split_commas(call[2]))
+    return f"{call[1]}({','.join(parts)})"
+
+
+def split_commas(value: str) -> list[str]:
+    """Split at the commas that no bracket, quote or backtick encloses."""
+    parts, start, position, closing = [], 0, 0, [""]
+    while position < len(value):
+        letter = value[position]
+        quoted = _QUOTED.match(value, position) if not value[start:position].strip() else None
+        if quoted:
+            position = quoted.end()
+            continue
+        if letter == closing[-1]:
+            closing.pop()
+        elif letter in _CLOSING:
+            closing.append(_CLOSING[letter])
+        elif letter == "," and len(closing) == 1:
+            parts.append(value[start:position].strip())
+            start = position + 1
+        position += 1
+    return [*parts, value[start:].strip()]
 
 
 def quote(text: str) -> str:
@@ -55,126 +233,22 @@ def quote(text: str) -> str:
     if "${" in text:
         # OmegaConf undoes one backslash in front of ${, and every doubled one in the run that touches it.
         text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
-    text = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return f"'{text}'"
+    return in_quotes(text)
 
 
-def parse(arguments: Sequence[str]) -> Command:
-    """Take a command line apart (without ``--help`` and ``--version``).
-
-    Raises:
-        ConfigError: An unknown job, key, option or group choice, or an argument without ``=``.
-    """
-    flags, words = _split_flags(arguments)
-    name = "demo"
-    if words and "=" not in words[0]:
-        name, words = words[0], words[1:]
-    elif named := [word for word in words if word.startswith("job=")]:
-        name = named[-1].removeprefix("job=")
-        words = [word for word in words if not word.startswith("job=")]
-    job = read_job(name)
-    command = Command(name, [], flags)
-    _check_groups(job, words)
-    for word in words:
-        command.overrides.append(_override(job, word, command.sweeps))
-        if word.startswith("out=") and word not in ("out=", "out=null"):
-            command.out = word.removeprefix("out=")
-    return command
+def in_quotes(text: str) -> str:
+    """Write ``text`` so that Hydra's grammar gives back exactly ``text``, interpolations alive."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
 
 
-def _split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate Hydra's flags (with their values) from the words of the command."""
-    flags: list[str] = []
-    words: list[str] = []
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            words.append(word)
-        elif word.split("=")[0] not in _FLAGS:
-            raise ConfigError(f"unknown option {word!r} {nearest(word, [*_OWN_FLAGS, *_FLAGS])}")
-        elif _FLAGS[word.split("=")[0]] and "=" not in word:
-            if not rest:
-                raise ConfigError(f"option {word} needs a value, e.g. {word} job")
-            flags += [word, rest.pop(0)]
-        else:
-            flags.append(word)
-    return flags, words
+@cache
+def known_keys() -> dict[str, Key]:
+    """Every key of every job."""
+    return {name: key for job in job_names() for name, key in read_job(job).keys.items()}
 
 
-def _override(job: Job, word: str, sweeps: bool) -> str:
-    """Check one ``key=value`` and quote its value where Hydra would misread it."""
-    name, equals, value = word.partition("=")
-    if not equals:
-        extra = " (only one job can be named)" if word in job_names() else ""
-        raise ConfigError(
-            f"job {job.name}: {word!r} is not of the form key=value{extra}; see autobuild {job.name} --help"
-        )
-    if name == "":
-        raise ConfigError(f"{word!r}: a key is missing before '='; write key=value without spaces around '='")
-    if _is_hydras(name):
-        return word
-    if name in job.groups:
-        _check_choice(job, name, value, sweeps)
-        return word
-    if name not in job.keys:
-        raise ConfigError(f"job {job.name}: unknown key {name!r} {nearest(name, [*job.keys, *job.groups], limit=60)}")
-    key = job.keys[name]
-    said = f"++{CHOSEN}.{name}" if (Path(resource_dir("conf")) / name).is_dir() else name
-    if key.base == "text":
-        return f"{said}={_quote_text(value, sweeps)}"
-    if key.base in ("path", "name"):
-        return f"{said}={_quote_path(value, sweeps)}"
-    if value == "":
-        raise ConfigError(f"{name}= has no value; write {name}={key.default} for the default (accepted: {key.kind})")
-    return word
-
-
-def _is_hydras(name: str) -> bool:
-    """Whether a key is Hydra's own (``hydra.sweep.dir``, ``hydra/launcher``) or adds a group under ``conf``."""
-    bare = name.lstrip("+")
-    if bare.startswith(("hydra.", "hydra/")):
-        return True
-    known = Path(resource_dir("conf"))
-    return bare != name and bare not in ("job", "keys") and "." not in bare and (known / bare).is_dir()
-
-
-def _check_groups(job: Job, words: Sequence[str]) -> None:
-    """Refuse a key that the chosen member of its group does not have (``ranking.k`` with ``ranking=srcc``)."""
-    typed = dict(word.split("=", 1) for word in words if "=" in word)
-    for name in typed:
-        group = name.split(".")[0]
-        if name not in job.keys or group not in job.groups:
-            continue
-        chosen = typed.get(group, job.groups[group][0])
-        having = job.keys[name].choices
-        if chosen in job.groups[group][1] and chosen not in having:
-            told = " or ".join(f"{group}={choice}" for choice in having)
-            raise ConfigError(f"{name} belongs to {told}, and {group}={chosen} was chosen")
-
-
-def _check_choice(job: Job, group: str, value: str, sweeps: bool) -> None:
-    choices = job.groups[group][1]
-    if sweeps and _SWEEP_CALL.fullmatch(value):
-        return
-    for choice in value.split(",") if sweeps else [value]:
-        if choice.strip() not in choices:
-            raise ConfigError(f"{group}={choice}: unknown choice: {nearest(choice, choices)}")
-
-
-def _quote_text(value: str, sweeps: bool) -> str:
-    """Quote free text as typed; in a sweep, ``'a','b'`` and ``choice('a','b')`` stay a list of texts."""
-    if value in ("", "null") or (sweeps and (_QUOTED_LIST.fullmatch(value) or _SWEEP_CALL.fullmatch(value))):
-        return value or "null"
-    return quote(value)
-
-
-def _quote_path(value: str, sweeps: bool) -> str:
-    """Quote a path or name; in a sweep, each part between commas on its own."""
-    if value in ("", "null"):
-        return "null"
-    if sweeps and (_SWEEP_CALL.fullmatch(value) or value[0] in "'\""):
-        return value
-    if sweeps and "," in value:
-        return ",".join(quote(part.strip()) if part.strip() != "null" else "null" for part in value.split(","))
-    return quote(value)
+@cache
+def known_groups() -> frozenset[str]:
+    """Every group of every job."""
+    return frozenset(group for job in job_names() for group in read_job(job).groups)

@@ -35,12 +35,13 @@ from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.facts import digest, plain, text_digest, versions
 from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
+from autobuild.jobs.options import kinds_of_groups
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # These change how a job is run or shown, never what it finds, so a run with others of them may go on.
-_BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
+BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None
@@ -91,7 +92,7 @@ class Run:
         state: dict[str, Any] = {
             "job": job,
             "status": "running",
-            "config_hash": text_digest(json.dumps(kept, sort_keys=True)),
+            "config_hash": config_hash(config),
             "inputs": {key: digest(path) for key, path in (inputs or {}).items()},
             "autobuild": __version__,
             "config": kept,
@@ -126,7 +127,8 @@ class Run:
             print(f"resuming the unfinished run in {self.dir} (finished steps: {done}; resume=false starts anew)")
         self._state.update(status="running", pid=os.getpid())
         self._save_state()
-        self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        launchable = _launchable(self._state["job"], config)
+        self.write_text("config.yaml", yaml.safe_dump(launchable, sort_keys=False, allow_unicode=True))
         self.record(versions=versions(), data_hash=self._state["inputs"], job=self._state["job"])
 
     def __enter__(self) -> Run:
@@ -147,7 +149,7 @@ class Run:
             self._finish("interrupted")
         else:
             _current = None
-            self._finish("failed")
+            self._finish("failed", error)
             self._drop_if_empty()
         self.release()
 
@@ -157,10 +159,10 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def _finish(self, status: str) -> None:
+    def _finish(self, status: str, error: BaseException | None = None) -> None:
         if self.finished:
             return
-        self._state.update(status=status, finished=_now())
+        self._state.update(status=status, finished=_now(), error=None if error is None else str(error))
         # Already on the way out with an error of its own: a full disk must not hide that one.
         with contextlib.suppress(RunError) if status != "finished" else contextlib.nullcontext():
             self._save_state()
@@ -285,9 +287,30 @@ def _threads() -> int:
     return int(torch.get_num_threads()) if torch is not None else len(os.sched_getaffinity(0))
 
 
+def _launchable(job: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as a configuration that ``autobuild --config-dir RUN --config-name config`` takes."""
+    defaults: list[Any] = ["autobuild", {"override /job": job}]
+    for group, kind in kinds_of_groups(job).items():
+        if group in config:
+            defaults.append({f"override /{group}": config[group][kind]})
+    return {"defaults": [*defaults, "_self_"], **_escaped(config)}
+
+
+def _escaped(value: Any) -> Any:
+    """``value`` with texts that OmegaConf would interpolate written so that it does not."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(item) for key, item in value.items()}
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """A hash of the settings that decide what a run finds."""
+    return text_digest(json.dumps(_deciding(config), sort_keys=True))
+
+
 def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, nested as they are, that decide what a run finds."""
-    kept = {key: value for key, value in config.items() if key not in _BY_THE_WAY}
+    kept = {key: value for key, value in config.items() if key not in BY_THE_WAY}
     return {key: _deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 

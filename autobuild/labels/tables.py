@@ -246,7 +246,7 @@ def _write_json_lines(frame: pd.DataFrame, path: Path) -> None:
 
 def _arrow_missing(path: Path) -> LabelError:
     return LabelError(
-        f"{path}: Parquet and Feather need pyarrow: pip install 'autobuild[parquet]' (or use .csv or .jsonl)"
+        f"{path}: Parquet and Feather need pyarrow: pip install 'autobuild-nas[parquet]' (or use .csv or .jsonl)"
     )
 
 

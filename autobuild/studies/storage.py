@@ -170,7 +170,7 @@ def _url(address: str) -> Any:
 
 
 def _driver_missing(url: Any, error: ImportError) -> str:
-    extra = " (pip install 'autobuild[postgres]')" if url.get_backend_name() == "postgresql" else ""
+    extra = " (pip install 'autobuild-nas[postgres]')" if url.get_backend_name() == "postgresql" else ""
     return f"storage {url.render_as_string(hide_password=True)}: its driver is not installed{extra}: {error}"
 
 

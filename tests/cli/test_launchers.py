@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def evaluate(arch, seed=0):
     return {"acc": len(str(arch)) + seed}
 """
 LINE = "space=toy.yaml n=1 evaluator=python:mine:evaluate seeds=[1],[2] executor=inline out=sweep"
-JOBS = ["0-", "1-"]
+JOBS = ["1", "2"]
 
 
 @pytest.fixture
@@ -45,7 +46,9 @@ def plugin(module: str, install: str) -> str:
 
 
 def finished(work: Path) -> list[str]:
-    return sorted(path.parent.name[:2] for path in (work / "sweep").glob("*/labels.csv"))
+    """The seeds of the jobs that have their labels."""
+    runs = [path.with_name("run.json") for path in (work / "sweep").glob("*/labels.csv")]
+    return sorted(str(json.loads(run.read_text())["config"]["seeds"][0]) for run in runs)
 
 
 def calls(work: Path) -> list[str]:
@@ -61,14 +64,14 @@ def calls(work: Path) -> list[str]:
     ],
 )
 def test_a_killed_worker_ends_the_sweep_and_the_same_command_goes_on(ready, work, launcher, module, extra) -> None:
-    plugin(module, f"pip install 'autobuild[{extra}]'")
+    plugin(module, f"pip install 'autobuild-nas[{extra}]'")
     line = f"autobuild label -m hydra/launcher={launcher} {LINE}"
     done = ready(line)
     assert done.returncode == 2, done.stderr
     assert "error: a process of the sweep was lost (" in done.stderr
     assert "the same command goes on" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "1-" not in finished(work)
+    assert "2" not in finished(work)
     done = ready(line)
     assert done.returncode == 0, done.stderr
     assert finished(work) == JOBS
@@ -86,11 +89,14 @@ def test_ray_runs_a_killed_job_again_by_itself(ready, work) -> None:
 
 
 def test_an_error_of_a_job_comes_home(ready, work) -> None:
-    plugin("hydra_joblib_launcher", "pip install 'autobuild[joblib]'")
-    done = ready(f"autobuild label -m hydra/launcher=joblib {LINE} archs=nowhere.csv")
+    plugin("hydra_joblib_launcher", "pip install 'autobuild-nas[joblib]'")
+    (work / "once").touch()  # nobody is killed
+    done = ready(f"autobuild label -m hydra/launcher=joblib {LINE.replace('[2]', '[2],[3]')} archs=nowhere.csv,null")
     assert done.returncode == 2
     assert "nowhere.csv" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "error: 3 of 6 jobs failed:" in done.stderr
+    assert finished(work) == ["1", "2", "3"]
 
 
 def test_a_launcher_that_is_not_installed_is_named(ready, work, tmp_path) -> None:
@@ -98,8 +104,8 @@ def test_a_launcher_that_is_not_installed_is_named(ready, work, tmp_path) -> Non
     (tmp_path / "empty" / "hydra_plugins").mkdir(parents=True)
     (tmp_path / "empty" / "hydra_plugins" / "__init__.py").write_text("")
     for name, wanted in {
-        "joblib": "pip install 'autobuild[joblib]'",
-        "submitit_slurm": "pip install 'autobuild[slurm]'",
+        "joblib": "pip install 'autobuild-nas[joblib]'",
+        "submitit_slurm": "pip install 'autobuild-nas[slurm]'",
         "ray": "pip install --no-deps hydra-ray-launcher",
     }.items():
         done = ready(f"PYTHONPATH={tmp_path / 'empty'}:$PYTHONPATH autobuild label -m hydra/launcher={name} {LINE}")
@@ -108,12 +114,12 @@ def test_a_launcher_that_is_not_installed_is_named(ready, work, tmp_path) -> Non
         assert wanted in done.stderr
     done = ready(f"autobuild label -m hydra/launcher=jobless {LINE}")
     assert done.returncode == 2
-    assert "hydra/launcher/jobless" in done.stderr
+    assert "hydra/launcher=jobless: unknown choice" in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm runs on this machine")
 def test_jobs_of_a_real_slurm(ready, work) -> None:
-    plugin("hydra_submitit_launcher", "pip install 'autobuild[slurm]'")
+    plugin("hydra_submitit_launcher", "pip install 'autobuild-nas[slurm]'")
     (work / "once").touch()  # nobody is killed: without accounting, submitit does not see it
     done = ready(f"autobuild label -m hydra/launcher=submitit_slurm hydra.launcher.timeout_min=5 {LINE}")
     assert done.returncode == 0, done.stderr

@@ -6,12 +6,12 @@ import pytest
 import yaml
 
 from autobuild.cost import Hardware, hardware_names, read_hardware
+from autobuild.cost.hardware import PRESETS
 from autobuild.errors import ConfigError
-from autobuild.resources import resource_dir
 
 
 def data(**changes):
-    found = yaml.safe_load((resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text())
+    found = yaml.safe_load((PRESETS / "edge_npu.yaml").read_text())
     return {key: value for key, value in (found | changes).items() if value is not None}
 
 
@@ -41,7 +41,7 @@ def test_presets_are_whole_and_name_their_sources():
 
 @pytest.mark.parametrize("name", ["edge_npu", "fpga_card", "large_npu", "mobile_npu"])
 def test_every_number_of_a_preset_says_beside_it_where_it_is_from(name):
-    lines = (resource_dir("conf") / "hardware" / f"{name}.yaml").read_text().splitlines()
+    lines = (PRESETS / f"{name}.yaml").read_text().splitlines()
     told = {line.split(":")[0]: line.partition("#")[2].strip() for line in lines if line[:1].isalpha()}
     for key in told.keys() - {"name", "source", "activation_bytes"}:  # of the last the line before it speaks
         assert told[key], f"{name}.yaml: {key} has no source"

@@ -15,7 +15,7 @@ from autobuild.errors import ConfigError, RunError
 from autobuild.evaluate import Place, as_evaluator, evaluate_many
 from autobuild.evaluate.executors import Executor, Failed, Finished, Reported, Stopped, make_executor
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'autobuild[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'autobuild-nas[ray]'")
 
 
 @pytest.fixture(scope="module")

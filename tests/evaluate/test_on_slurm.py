@@ -23,7 +23,7 @@ from autobuild.errors import ConfigError, RunError
 from autobuild.evaluate import Place, as_evaluator, evaluate_many
 from autobuild.evaluate.executors import Executor, Failed, Finished, Reported, Stopped, make_executor, slurm_job
 
-submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install 'autobuild[slurm]'")
+submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install 'autobuild-nas[slurm]'")
 ROOT = Path(__file__).resolve().parents[2]
 
 

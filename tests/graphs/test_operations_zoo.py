@@ -44,7 +44,7 @@ def test_missing_libraries_say_what_to_install():
         "except ab.AutobuildError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'autobuild[zoo]'" in done.stdout
+    assert "pip install 'autobuild-nas[zoo]'" in done.stdout
 
 
 def test_missing_operators_are_defined_and_said(tmp_path):

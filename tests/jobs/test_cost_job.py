@@ -9,7 +9,7 @@ import yaml
 
 import autobuild as ab
 from autobuild.cli import main
-from autobuild.resources import resource_dir
+from autobuild.cost.hardware import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +38,12 @@ def test_all_costs_of_drawn_architectures(capsys):
 
 
 def test_hardware_by_name_by_file_and_in_a_sweep(capsys):
-    mine = yaml.safe_load((resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text())
+    mine = yaml.safe_load((PRESETS / "edge_npu.yaml").read_text())
     Path("mine.yaml").write_text(yaml.safe_dump({**mine, "dram_bytes_per_s": 12.8e9}))
     one = ["cost", "space=nas_bench_macro", "arch=00000000", "cost=roofline"]
     assert main([*one, "hardware=mine.yaml", "out=mine"]) == 0
     assert main([*one, "-m", "hardware=edge_npu,large_npu", "out=sweep"]) == 0
-    times = [pd.read_csv(folder / "costs.csv")["roofline_ms"][0] for folder in sorted(Path("sweep").glob("*-*"))]
+    times = [pd.read_csv(path)["roofline_ms"][0] for path in sorted(Path("sweep").glob("*/costs.csv"))]
     assert times[0] > pd.read_csv("mine/costs.csv")["roofline_ms"][0] > times[1]
     capsys.readouterr()
     assert main([*one, "hardware=egde_npu"]) == 2
@@ -51,7 +51,7 @@ def test_hardware_by_name_by_file_and_in_a_sweep(capsys):
 
 
 def test_what_has_no_number_says_why(capsys):
-    tiny = yaml.safe_load((resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text())
+    tiny = yaml.safe_load((PRESETS / "edge_npu.yaml").read_text())
     Path("tiny.yaml").write_text(yaml.safe_dump({**tiny, "buffer_bytes": 300}))
     assert main(["cost", "space=mnasnet", "n=1", "cost=params,dram_bytes", "hardware=tiny.yaml", "out=none"]) == 0
     frame = pd.read_csv("none/costs.csv")

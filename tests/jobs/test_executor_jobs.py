@@ -49,7 +49,7 @@ def work(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def needed(executor: str) -> None:
     package = {"ray": "ray", "slurm": "submitit"}.get(executor)
     if package and importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install 'autobuild[{executor}]'")
+        pytest.skip(f"{package} is not installed: pip install 'autobuild-nas[{executor}]'")
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -182,7 +182,7 @@ def test_onnx_without_its_packages_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["export", f"arch={SMALL}", "format=onnx", "out=o"]) == 2
-    assert "pip install 'autobuild[onnx]'" in capsys.readouterr().err
+    assert "pip install 'autobuild-nas[onnx]'" in capsys.readouterr().err
     assert not Path("o/network.onnx").exists()
 
 

@@ -174,7 +174,7 @@ def test_without_pyarrow_the_extra_is_named(
     path = tmp_path / "set.parquet"
     rows.to_parquet(path)
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'autobuild[parquet]'" in refused(path, mbv3)
+    assert "pip install 'autobuild-nas[parquet]'" in refused(path, mbv3)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -23,7 +23,7 @@ class TestSdUnet(SearchSpaceConformance):
 @pytest.fixture(scope="module")
 def build():
     """Realise on the meta device by default: shapes and counts need no numbers."""
-    pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'autobuild[diffusion]'")
+    pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'autobuild-nas[diffusion]'")
     torch = pytest.importorskip("torch")
     space = ab.space("sd_unet")
 

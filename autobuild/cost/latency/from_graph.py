@@ -41,7 +41,7 @@ def onnx_of(graph: OperationGraph) -> onnx.ModelProto:
     try:
         from onnx import helper
     except ImportError as error:
-        raise ConfigError("latency needs the package onnx: pip install 'autobuild[onnx]'") from error
+        raise ConfigError("latency needs the package onnx: pip install 'autobuild-nas[onnx]'") from error
     writer = _Writer(graph)
     for number in range(len(graph)):
         writer.add(number)

@@ -264,7 +264,7 @@ def _with_shapes(model: onnx.ModelProto | str | Path, name: str) -> onnx.ModelPr
         import onnx
         from onnx import inliner, shape_inference
     except ImportError as error:
-        raise ConfigError("latency by operators needs the package onnx: pip install 'autobuild[onnx]'") from error
+        raise ConfigError("latency by operators needs the package onnx: pip install 'autobuild-nas[onnx]'") from error
     try:
         if isinstance(model, str | Path):
             model = onnx.load(str(model))

@@ -74,7 +74,7 @@ def to_onnx(net: nn.Module, input_shape: Shape) -> onnx.ModelProto:
     try:
         import onnx
     except ImportError as error:
-        raise ConfigError("latency needs the package onnx: pip install 'autobuild[onnx]'") from error
+        raise ConfigError("latency needs the package onnx: pip install 'autobuild-nas[onnx]'") from error
     ready = copy.deepcopy(net).eval()
     try:
         with quiet_exporter():
@@ -113,7 +113,7 @@ def session_call(model: bytes, shapes: Mapping[str, Shape], device: str = "cpu",
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError("runtime=onnxruntime needs its package: pip install 'autobuild[onnx]'") from error
+        raise ConfigError("runtime=onnxruntime needs its package: pip install 'autobuild-nas[onnx]'") from error
     if PROVIDERS[device] not in onnxruntime.get_available_providers():
         raise CostError(f"device={device}: this onnxruntime has {onnxruntime.get_available_providers()}")
     options = onnxruntime.SessionOptions()

@@ -80,7 +80,7 @@ class RayExecutor(QueuedExecutor):
         try:
             import ray
         except ImportError as error:
-            raise ConfigError("executor=ray needs Ray: pip install 'autobuild[ray]'") from error
+            raise ConfigError("executor=ray needs Ray: pip install 'autobuild-nas[ray]'") from error
         if ray.is_initialized():
             return False
         how: dict[str, Any] = {"address": address}

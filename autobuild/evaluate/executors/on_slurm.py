@@ -278,7 +278,7 @@ def _submitit(folder: Path, cluster: str) -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ConfigError("executor=slurm needs submitit: pip install 'autobuild[slurm]'") from error
+        raise ConfigError("executor=slurm needs submitit: pip install 'autobuild-nas[slurm]'") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return submitit.AutoExecutor(folder=folder, cluster=cluster)

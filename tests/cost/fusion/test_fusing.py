@@ -4,9 +4,9 @@ import pytest
 
 import autobuild as ab
 from autobuild.cost.fusion import GroupCosts, buffer_sweep, fold
+from autobuild.cost.hardware import PRESETS
 from autobuild.errors import ConfigError, GraphError
 from autobuild.graphs import Operation, OperationGraph
-from autobuild.resources import resource_dir
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_larger_buffer_never_moves_more(graph):
 
 
 def test_bytes_of_a_number_come_from_the_hardware(graph, tmp_path):
-    text = (resource_dir("conf") / "hardware" / "edge_npu.yaml").read_text()
+    text = (PRESETS / "edge_npu.yaml").read_text()
     (tmp_path / "wide.yaml").write_text(
         text.replace("\nweight_bytes: 1", "\nweight_bytes: 2").replace("\nactivation_bytes: 1", "\nactivation_bytes: 2")
     )

@@ -75,7 +75,7 @@ def _algorithm(plans: Any, seed: int) -> Any:
         from pymoo.operators.crossover.pntx import TwoPointCrossover
         from pymoo.operators.mutation.bitflip import BitflipMutation
     except ImportError as error:
-        raise ConfigError("algorithm=nsga2 needs pymoo: pip install 'autobuild[fusion]'") from error
+        raise ConfigError("algorithm=nsga2 needs pymoo: pip install 'autobuild-nas[fusion]'") from error
     size = plans.shape[1]
     algorithm = NSGA2(
         pop_size=len(plans),

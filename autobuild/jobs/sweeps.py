@@ -1,0 +1,253 @@
+"""A sweep: where its jobs lie, which of them failed, and one table over all of them.
+
+A job's folder is named by what was typed for it, so that a sweep that has grown finds its finished jobs again; a job of
+the same settings under another name is recognised as well. The table is that of ``autobuild table``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from autobuild.errors import ConfigError, RunError
+from autobuild.jobs.folders import lock, read_json, write_beside
+from autobuild.jobs.overrides import Command, in_quotes, quote
+from autobuild.jobs.run import BY_THE_WAY, config_hash
+from autobuild.jobs.table import STATE, TABLE, Row, Table, main_numbers, read_rows
+
+HERE = "."  # what conf/autobuild.yaml says of hydra.run.dir, hydra.sweep.dir and hydra.sweep.subdir: decided here
+_LONGEST = 100  # characters of a folder's name
+
+
+@dataclass
+class Outcome:
+    """What became of one job; sent home by whatever process ran it.
+
+    Attributes:
+        code: Its exit code.
+        told: The overrides of the job, as the user typed them.
+        folder: Where its results lie; None for a job without any.
+        error: Why it failed.
+        raised: What the job raised that is no mistake of the user's, for the command line to raise again.
+    """
+
+    code: int
+    told: list[str] = field(default_factory=list)
+    folder: str | None = None
+    error: str = ""
+    raised: Exception | None = None
+
+
+def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]:
+    """The folder of the sweep that a command asks for, and the words that tell Hydra of it.
+
+    Raises:
+        ConfigError: ``out`` and ``hydra.sweep.dir`` name two folders.
+        RunError: The folder cannot be written.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    words = command.overrides
+    swept = {word.key_or_group.split(".")[0] for word in _parsed(app, words) if word.is_sweep_override()}
+    if "out" in swept:
+        raise ConfigError(f"out={command.typed('out')}: a sweep has one folder; its jobs have folders in that")
+    unnamed = ",".join(key for key in BY_THE_WAY if key not in swept)
+    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{unnamed}]")
+    probe = app.compose_config(config_name=name, overrides=_one_of(app, words), run_mode=RunMode.RUN)
+    HydraConfig.instance().set_config(probe)
+    job, settings = str(probe.hydra.runtime.choices["job"]), probe.hydra
+    out = OmegaConf.to_container(probe, resolve=False).get("out")
+    typed = shown(command.words)
+    if settings.sweep.dir != HERE:
+        if out is not None:
+            raise ConfigError(f"out={out} and hydra.sweep.dir={settings.sweep.dir} name the same thing; give one")
+        sweep = Sweep.in_folder(Path(str(settings.sweep.dir)), typed)
+    elif out is None:
+        sweep = Sweep.in_runs(job, typed, probe.get("resume", True))
+    else:
+        # What each job fills in is part of its own folder's name: out='runs/${target}_${seed}'
+        _ = None if "${hydra:" in str(out) else probe.get("out")  # refused here if it refers to nothing
+        fixed, dollar, filled = str(out).partition("${")
+        parent, _, beginning = fixed.rpartition("/") if dollar else (fixed, "", "")
+        sweep = Sweep.in_folder(Path(os.path.expanduser(parent or HERE)), typed)
+        if dollar:
+            words = [*words, f"hydra.sweep.subdir={in_quotes(f'{beginning}${{{filled}')}"]
+    return sweep, [*words, f"hydra.sweep.dir={quote(str(sweep.folder))}"]
+
+
+def combinations(app: Any, name: str, words: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep, as Hydra's own sweeper makes them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.types import RunMode
+
+    master = app.compose_config(config_name=name, overrides=list(words), run_mode=RunMode.MULTIRUN)
+    params = master.hydra.sweeper.get("params") or {}
+    typed = [*(f"{key}={value}" for key, value in params.items()), *words]
+    jobs: list[list[str]] = BasicSweeper.split_arguments(_parsed(app, typed), max_batch_size=None)[0]
+    return jobs
+
+
+def _one_of(app: Any, words: Sequence[str]) -> list[str]:
+    """The overrides of the first job, where the sweeper can tell; what is drawn from an interval keeps its default."""
+    first = []
+    for word in _parsed(app, words):
+        if not word.is_sweep_override():
+            first.append(word.input_line)
+        elif word.is_discrete_sweep():
+            first.append(f"{word.get_key_element()}={next(iter(word.sweep_string_iterator()))}")
+    return first
+
+
+def _parsed(app: Any, words: Sequence[str]) -> list[Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return list(OverridesParser.create(config_loader=app.config_loader).parse_overrides(list(words)))
+
+
+def objective(outcome: Outcome) -> float:
+    """What a sweeper that optimises is told of a job: the first number that its help names for ``metrics.json``.
+
+    Raises:
+        RunError: The job failed, or has no such number.
+    """
+    state = read_json(Path(outcome.folder or "") / "run.json") or {}
+    numbers = read_json(Path(outcome.folder or "") / "metrics.json") or {}
+    values = [numbers[name] for name in main_numbers(str(state.get("job", ""))) if name in numbers]
+    if outcome.code or not values or not isinstance(values[0], (int, float)):
+        raise RunError(f"{' '.join(outcome.told)}: {outcome.error or 'no number for the sweeper to go by'}")
+    return float(values[0])
+
+
+def shown(overrides: Iterable[str], left_out: Sequence[str] = BY_THE_WAY) -> list[str]:
+    """What decides a job of a sweep, as typed: by itself neither where it lies nor how it is run."""
+    kept = [word for word in overrides if word.split("=")[0].lstrip("+").split(".")[0] not in ("job", *left_out)]
+    return [re.sub(r"='(.*)'$", r"=\1", word, flags=re.DOTALL).replace("\\'", "'") for word in kept]
+
+
+def typed_words(settings: Any) -> list[str]:
+    """:func:`shown` of the running job, by Hydra's own settings; interpolations stay as typed."""
+    from omegaconf import OmegaConf
+
+    words: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    return shown(words, settings.job.config.override_dirname.exclude_keys or BY_THE_WAY)
+
+
+def folder_of_job(job: str, config: Mapping[str, Any], settings: Any) -> str:
+    """The folder of the running job of a sweep, within the sweep's.
+
+    Args:
+        job: The job's name.
+        config: Its checked arguments.
+        settings: Hydra's own settings (``HydraConfig.get()``).
+    """
+    sweep = Path(str(settings.sweep.dir))
+    if settings.sweep.subdir != HERE:
+        return str(sweep / str(settings.sweep.subdir))
+    named = sweep / _folder_name(typed_words(settings))
+    wanted = config_hash(config)
+    swept = set(BY_THE_WAY) - set(settings.job.config.override_dirname.exclude_keys)  # workers=1,2 are two jobs
+    for path in [] if swept else [named / "run.json", *sorted(sweep.glob("*/run.json"))]:
+        state = read_json(path)
+        if state is not None and state.get("job") == job and state.get("config_hash") == wanted:
+            return str(path.parent)
+    return str(named)
+
+
+def _folder_name(told: Sequence[str]) -> str:
+    """A folder's name made of overrides, the same in whatever order they were typed."""
+    text = ",".join(sorted(told)) or "default"
+    clean = re.sub(r"[^\w.=+,-]+", "_", text)
+    if clean == text and len(clean) <= _LONGEST:
+        return clean
+    # What was left out tells jobs apart: 'a b' and 'a_b', or the ends of long ones.
+    return f"{clean[: _LONGEST - 10]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+class Sweep:
+    """The folder of a sweep, while its jobs run."""
+
+    def __init__(self, folder: Path, words: Sequence[str], held: int | None = None) -> None:
+        self.folder = folder
+        self._words = list(words)
+        self._lock = held
+        self._save("running")
+
+    @classmethod
+    def in_folder(cls, folder: Path, words: Sequence[str]) -> Sweep:
+        """A sweep in the folder that the user named, grown or new.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
+        return cls(folder, words)
+
+    @classmethod
+    def in_runs(cls, job: str, words: Sequence[str], resume: bool) -> Sweep:
+        """The newest unfinished sweep of the same words that no live process holds, or a new folder."""
+        parent = Path("runs") / job
+        for path in sorted(parent.glob(f"*/{STATE}"), reverse=True) if resume else []:
+            state = read_json(path) or {}
+            if state.get("words") != list(words) or state.get("status") == "finished":
+                continue
+            held = lock(path.parent)
+            if held is not False:
+                print(f"going on with the sweep in {path.parent} (resume=false starts anew)")
+                return cls(path.parent, words, held)
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        for attempt in range(1000):
+            folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
+            if folder.exists():
+                continue
+            made = cls.in_folder(folder, words)
+            held = lock(folder)
+            made._lock = None if held is False else held
+            return made
+        raise RunError(f"{parent}: no free folder name for {stamp}")
+
+    def _save(self, status: str) -> None:
+        text = json.dumps({"words": self._words, "status": status}, ensure_ascii=False)
+        write_beside(self.folder / STATE, text + "\n")
+
+    def finish(self, outcomes: Sequence[Outcome] | None) -> int:
+        """Write and print the table, name the jobs that failed, and return the exit code.
+
+        Args:
+            outcomes: What became of each job; None where the sweep was broken off.
+        """
+        failed = [outcome for outcome in outcomes or () if outcome.code]
+        rows = read_rows(self.folder)
+        for outcome in failed:
+            name = os.path.relpath(outcome.folder, self.folder) if outcome.folder else " ".join(outcome.told)
+            if name not in {row.folder for row in rows}:  # it failed before it had a folder
+                typed = dict(word.partition("=")[::2] for word in outcome.told)
+                rows.append(Row(name, settings=typed, reason=outcome.error))
+        if rows:
+            table = Table(rows, self._words)
+            table.write(self.folder / TABLE)
+            print(f"\nThe sweep: {len(rows)} runs ({self.folder / TABLE})")
+            table.show()
+        if outcomes is not None and not failed:
+            self._save("finished")
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if failed:
+            sys.stdout.flush()
+            print(f"error: {len(failed)} of {len(outcomes or ())} jobs failed:", file=sys.stderr)
+            for outcome in failed:
+                print(f"  {' '.join(outcome.told)}: {outcome.error}", file=sys.stderr)
+        return max((outcome.code for outcome in failed), default=0)
