@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource_dir(name: str) -> Path:
-    """Return the folder ``name`` (``"conf"``, ``"hardware"`` or ``"search_spaces"``) of this installation.
+    """Return the folder ``name`` (``"conf"`` or ``"search_spaces"``) of this installation.
 
     An editable install reads the checkout; a wheel carries copies under ``autobuild/_bundled``.
     """
