@@ -31,13 +31,13 @@ def graph_of(
 
     Args:
         model: A module, the path of an ONNX file, or a search space.
-        example_input: For a module: a tensor, a tuple of tensors, a dict of keyword arguments, or a shape. For a space:
-            one of its architectures, or its text (:func:`autobuild.graphs.of_architecture.graph_of_architecture`).
-        shapes: For a file: shapes of inputs or tensors that it leaves open.
-        name: Of the graph.
-        fold: Fold batch norms into the convolution or linear layer before them, as exporters do, so that a network
-            and its export give the same operations, MACs and parameters. With ``fold=False`` they stay nodes, and
-            ``params`` of a module's graph equal :func:`autobuild.cost.count_params`.
+        example_input: For a module: a tensor, a tuple of tensors, a dict of keyword arguments, or the shape of one
+            tensor. For a space: one of its architectures, or its text. Not used for an ONNX file.
+        shapes: For an ONNX file: name -> shape of inputs or tensors whose shape the file leaves open.
+        name: Name of the graph.
+        fold: Fold each batch norm into the convolution or linear layer before it, as exporters do, so that a network
+            and its ONNX export give the same operations, MACs and parameters. With ``fold=False`` batch norms stay
+            nodes, and ``params`` of a module's graph equals :func:`autobuild.cost.count_params`.
 
     Returns:
         The graph. MACs and bytes are those of the example's batch.

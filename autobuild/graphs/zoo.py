@@ -35,7 +35,10 @@ def load_zoo(name: str, **options: Any) -> nn.Module:
     Args:
         name: The library's own name of the model. Without ``torchvision/`` or ``timm/`` (or ``torchvision:``,
             ``timm:``) before it, torchvision is asked first, then timm.
-        options: Passed on to the model's function.
+        **options: Arguments of the library's model function, e.g. ``num_classes=10``.
+
+    Returns:
+        The network, with weights drawn from torch's generator.
 
     Raises:
         ConfigError: If neither library is installed, or none has a model of this name.

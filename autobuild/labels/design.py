@@ -29,13 +29,16 @@ def sample_design(
     """Choose ``n`` networks to label; no two are the same network (by ``space.key``).
 
     Args:
-        space: Where to choose.
-        n: How many.
-        design: ``"depth"`` and ``"uniform"``: as :func:`autobuild.spaces.sampling.sample` draws. ``"cover"``: every
-            depth of every unit, and every value of every feature that occurs in a unit, is in at least ``cover`` of the
-            networks. The networks that do the covering come first, the rest are drawn as ``"depth"`` draws.
+        space: The space from which networks are chosen.
+        n: Number of networks.
+        design: ``"depth"`` and ``"uniform"``: drawn as by :func:`autobuild.spaces.sampling.sample`. ``"cover"``: every
+            depth of every unit, and every feature value that occurs in a unit, is in at least ``cover`` of the
+            networks. The networks that achieve this come first; the rest are drawn as for ``"depth"``.
         seed: Seed or generator; the same seed gives the same networks.
-        cover: How many networks must show each value (``"cover"`` only).
+        cover: Number of networks that must show each value (only for ``"cover"``).
+
+    Returns:
+        The architectures. Length ``(n,)``.
 
     Raises:
         ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, the space holds fewer than ``n``

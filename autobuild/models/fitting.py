@@ -54,37 +54,42 @@ def fit(
     """Fit a predictor of ``target`` on labelled architectures.
 
     Args:
-        labels: The labelled set; no other label is ever seen.
-        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name
-            costs alone, as in ``"acc - 1e-9*dram_bytes"``, are not learned but computed (a
-            :class:`~autobuild.models.costed.CostedModel`); ``"graph"`` learns all of it.
-        model: ``"auto"`` weighs a Gaussian process, a linear one, boosted trees and the graph encoder by
-            cross-validation inside these labels; ``report["picked"]`` says what came out, and ``report["members"]``
-            what each adds. ``"gp"``, ``"linear"`` and ``"trees"`` are those members alone, ``"graph"`` the hop encoder
-            of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
-        seed: Seed of everything random here.
-        folds: Folds of the cross-validation (default: 5, and 3 from 1,500 rows on). Equal networks stay together.
-        holdout: For ``"graph"`` alone: fraction or number of rows held out for the report and the intervals; 0 for
-            none. The other families are judged on all rows, by cross-validation.
-        refit: For ``"graph"`` alone: fit the final model on all rows, the held-out ones included; the report still is
-            that of the model which did not see them.
-        encoder: The graph encoder's settings.
-        config: Its fit's settings.
-        costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
-        hardware: What those default costs are computed for: the name of a preset, a YAML file, or a
+        labels: The labelled set. The fit uses no other labels.
+        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name only
+            costs, as in ``"acc - 1e-9*dram_bytes"``, are computed exactly instead of learned (a
+            :class:`~autobuild.models.costed.CostedModel`), except by ``"graph"``, which learns the whole target.
+        model: ``"auto"`` combines a Gaussian process, a linear model, boosted trees and the graph encoder, with weights
+            from cross-validation on these labels; ``report["picked"]`` says which were chosen, and
+            ``report["members"]`` what each contributes. ``"gp"``, ``"linear"`` and ``"trees"`` fit one of them alone.
+            ``"graph"`` fits the hop encoder of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
+        seed: Seed of everything random in the fit.
+        folds: Number of cross-validation folds (default: 5, or 3 from 1,500 rows on). Equal networks stay in one fold.
+        holdout: Only for ``"graph"``: fraction or number of rows held out for the report and the intervals; 0 for none.
+            The other families are tested on all rows by cross-validation.
+        refit: Only for ``"graph"``: fit the final model on all rows, including the held-out ones. The report still
+            describes the model that was fitted without them.
+        encoder: Settings of the graph encoder.
+        config: Settings of its training.
+        costs: Cost name -> function from ``n`` architectures to values of shape ``(n,)``, for targets that name costs
+            (default: all costs of the space).
+        hardware: Hardware for the default costs: the name of a preset, a YAML file, or a
             :class:`~autobuild.cost.Hardware`.
-        checkpoint: Folder for checkpoints of the graph encoder; a killed fit goes on from there.
+        checkpoint: Folder for checkpoints of the graph encoder. If the fit is interrupted, the same call continues
+            from there.
         on_progress: Called with ``(phase, pieces done, pieces in all)``.
-        device: Where the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
+        device: Device on which the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The fitted model, with its held-out predictions and a report.
 
     Raises:
-        TargetError: For an unusable target.
-        LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
-        ConfigError: For an unusable family, seed, device or number of folds, or a fit that diverges.
+        TargetError: The target cannot be read, or names something unknown.
+        LabelError: Fewer than 20 rows are usable, or too few are left after the holdout.
+        ConfigError: The family, seed, device or number of folds is not usable, or the fit diverges.
 
     Warns:
-        FitWarning: Where the model ranks held-out rows no better than chance may, or most labels are one value; the
-            texts also stand in ``report["warnings"]``.
+        FitWarning: The model ranks held-out rows no better than chance could, or most labels have the same value. The
+            texts are also in ``report["warnings"]``.
     """
     if model not in FAMILIES:
         raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
