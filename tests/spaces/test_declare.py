@@ -50,7 +50,10 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1}\nfeatures: {hop3: [1]}", "reserved"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: e{expand}", "must name each feature"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1-2, 3]}\ntext: '{k}'", "separator"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 11], j: [1, 11]}\ntext: '{k}{j}'", "alike"),
+        (
+            "name: mine\nunits: {a: 1}\nfeatures: {k: [1, 11], j: [1, 11]}\ntext: '{k}{j}'",
+            "two different layers the same text",
+        ),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 2]}\nidentity: {j: 1}", "unknown feature 'j'"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 2]}\nidentity: {k: 7}", "k=7"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 2]}\nidentity: 7", "identity maps features"),
