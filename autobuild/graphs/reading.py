@@ -1,4 +1,4 @@
-"""``graph_of``: one verb for PyTorch networks, ONNX files and architectures of search spaces."""
+"""``graph_of``: operation graphs of PyTorch networks, ONNX files and architectures of search spaces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def graph_of(
     name: str = "",
     fold: bool = True,
 ) -> OperationGraph:
-    """Any network as a graph of operations: a PyTorch module, an ONNX file, or an architecture of a search space.
+    """Read a network as a graph of operations: a PyTorch module, an ONNX file, or an architecture of a search space.
 
     >>> graph_of(network, (1, 3, 224, 224))
     >>> graph_of(space, arch)
@@ -43,10 +43,10 @@ def graph_of(
         The graph. MACs and bytes are those of the example's batch.
 
     Raises:
-        GraphError: What was given cannot be read as a graph: a network that cannot be traced, a damaged file, unknown
-            shapes, custom operators. The message names the node and says how to give shapes.
-        SpaceError: A space that builds no networks, or a text that is no architecture of it.
-        ConfigError: A missing package, or ``shapes`` with a name that the file does not have.
+        GraphError: The network cannot be traced, or the file is damaged or has unknown shapes or custom operators. The
+            message names the node and says how to give shapes.
+        SpaceError: The space builds no networks, or the text is not an architecture of it.
+        ConfigError: A package is missing, or ``shapes`` has a name that the file does not have.
     """
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""Fitting: one verb for all families of models."""
+"""``fit``: fit a predictor of any family on labelled architectures."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from autobuild.models.model import FittedModel, FloatArray
 
 OnProgress = Callable[[str, int, int], None]
 
-FEW_VALUES = 6  # fewer different labels than that are said
-LEAST_SRCC = 0.1  # or what one in twenty models without any knowledge reaches, if that is more
+FEW_VALUES = 6  # labels with fewer distinct values than this give a warning
+LEAST_SRCC = 0.1  # a held-out SRCC below this, or below the 95 % quantile of random rankings, gives a warning
 
 FAMILIES = ("auto", "gp", "linear", "trees", "graph")
 
@@ -101,7 +101,7 @@ def fit(
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     usable = labels.target(target, costs)
-    target = usable.expression.text  # a column's exact name is in backticks there
+    target = usable.expression.text  # with backticks around the name of a column, if it needs them
     warn(usable.warnings)
     fitted: FittedModel
     if model == "graph":
@@ -127,34 +127,34 @@ def fit(
 
 
 def doubts(values: FloatArray, srcc: float | None, judged: int) -> list[str]:
-    """Why a model should not be trusted, in plain words; empty where nothing speaks against it.
+    """Reasons not to trust a model, as text; empty if there are none.
 
     Args:
-        values: The target of the rows fitted, shape ``(n,)``.
-        srcc: Rank correlation on held-out rows; None where there were none.
-        judged: How many rows were held out.
+        values: The target of the training rows. Shape ``(n,)``.
+        srcc: Rank correlation on held-out rows; None if there were none.
+        judged: Number of held-out rows.
     """
-    said = []
+    reasons = []
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < FEW_VALUES:
         listed = ", ".join(f"{count:,} of {value:.6g}" for value, count in zip(distinct, counts, strict=True))
-        said.append(
+        reasons.append(
             f"the {len(values):,} labels have only {len(distinct)} different values ({listed}): a ranking of networks "
             "can hardly be learned from them"
         )
     elif counts.max() > len(values) / 2:
         usual = distinct[counts.argmax()]
-        said.append(
+        reasons.append(
             f"{counts.max():,} of the {len(values):,} labels are {usual:.6g}: check whether that is a measured value, "
             "or one that stands for a missing or failed measurement"
         )
     if srcc is not None and not srcc > max(LEAST_SRCC, 1.645 / max(1, judged - 1) ** 0.5):
         how = "cannot be computed, as all predictions are equal" if math.isnan(srcc) else f"is {srcc:.2f}"
-        said.append(
+        reasons.append(
             f"the rank correlation on {judged:,} held-out rows {how}, no better than chance may give: do not trust "
             "predictions, scores and built networks; look for wrong labels, or label more architectures"
         )
-    return said
+    return reasons
 
 
 def _fit_learned(
@@ -166,7 +166,7 @@ def _fit_learned(
     folds: int | None,
     on_progress: OnProgress | None,
 ) -> FittedModel:
-    """Learn the target, but for its terms that name costs alone: those are computed."""
+    """Fit a model of the target, in which terms with costs only are computed instead of learned."""
     labels = usable.labels
     learned, exact = taken_apart(usable.expression, labels.metrics, costs)
     if exact is None:

@@ -18,8 +18,9 @@ Parameters = dict[str, Tensor]
 
 PARTS = ("linear", "units", "joint", "whole", "walks")
 
-# Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): centre and spread of the logarithm. Lengthscales are
-# in root-mean-square standard deviations of the columns they stretch, amplitudes in those of the target.
+# Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): mean and standard deviation of the logarithm. The unit
+# of lengthscales is the root mean square standard deviation of their columns, that of amplitudes the standard deviation
+# of the target.
 PRIORS: dict[str, tuple[float, float]] = {
     "a_linear": (-0.3, 1.0),
     "a_units": (-1.5, 1.0),
@@ -47,7 +48,7 @@ PER_UNIT = ("a_units", "l_units_choices", "l_units_amounts", "l_joint_choices", 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A description in standard deviations of the training rows. Shapes as in :class:`Description`."""
+    """A description, standardised by the training rows. Shapes as in :class:`Description`; walks ``(n, V)``."""
 
     choices: list[Tensor]
     amounts: list[Tensor]
@@ -83,7 +84,7 @@ class Scaling:
         self._walks = _moments(self._counts(description.walks))
 
     def __call__(self, description: Description) -> Scaled:
-        """Scale a description."""
+        """Standardise a description."""
         counts = self._counts(description.walks) if description.walks else np.zeros((len(description), 0))
         walks = _scale(counts, *self._walks) if description.walks else torch.from_numpy(counts)
         return Scaled(

@@ -1,4 +1,4 @@
-"""A fitted model on disk: weights as safetensors, tables as CSV, everything else as JSON."""
+"""Write fitted models to disk and read them: weights as safetensors, tables as CSV, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from autobuild.models.store_members import members_from_disk, members_to_disk
 from autobuild.spaces import SearchSpace
 
 FORMAT = "autobuild.model/2"
-TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # of ensembles, of graph models
+TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # True: graph models
 
 
 def save_model(model: FittedModel, folder: str | Path) -> Path:
