@@ -138,7 +138,7 @@ class _Reader:
         for name in self.given:
             if name not in accepted:
                 raise ConfigError(
-                    f"{self.path}: shapes= names {name!r}, which is no tensor of it: {nearest(name, accepted)}"
+                    f"{self.path}: shapes= names {name!r}, which is not a tensor of the file: {nearest(name, accepted)}"
                 )
 
     def _stored(self, graph: onnx.GraphProto) -> None:
@@ -157,8 +157,8 @@ class _Reader:
         said = _said(value)
         shape: Sequence[int | str] | None = given or said
         if given and said is not None and len(said) != len(given):
-            raise ConfigError(f"{self.path}: shapes={{{name!r}: {given}}}: the file says {_words(said)}: {len(said)} "
-                              "sizes are accepted")  # fmt: skip
+            raise ConfigError(f"{self.path}: shapes={{{name!r}: {given}}}: the file declares {_words(said)}: "
+                              f"{len(said)} sizes are accepted")  # fmt: skip
         if shape is not None and not given and shape and (isinstance(shape[0], str) or shape[0] < 0):
             batched = (1, *shape[1:])
             if all(isinstance(size, int) and size > 0 for size in batched):
@@ -393,7 +393,7 @@ class _Reader:
         held = self.tensors.types.get(output)
         of = held.WhichOneof("value") if held is not None else None
         if of not in ("tensor_type", None):
-            raise GraphError(f"node {name!r} ({what}): its output {output!r} is no tensor but of the kind "
+            raise GraphError(f"node {name!r} ({what}): its output {output!r} is not a tensor but of the kind "
                              f"{str(of).removesuffix('_type')}; export the network without it")  # fmt: skip
         reader = next((reader for reader in self.nodes if output in reader.input), None)
         example = "(1, 64)" if reader is not None and reader.op_type in ("Gemm", "MatMul") else "(1, 64, 56, 56)"

@@ -54,13 +54,13 @@ def shape_of_input(space: SearchSpace, arch: Architecture, input_shape: Shape | 
     if len(inputs) > 1:
         named = ", ".join(f"{name!r}: ..." for name in inputs)
         raise GraphError(
-            f"networks of space {space.name!r} take {len(inputs)} inputs ({', '.join(inputs)}), so one shape does not "
-            f"make a graph of them: trace a network, autobuild.graph_of(space.realise(arch), {{{named}}})"
+            f"networks of space {space.name!r} take {len(inputs)} inputs ({', '.join(inputs)}), so one input shape "
+            f"is not enough: trace a network, autobuild.graph_of(space.realise(arch), {{{named}}})"
         )
     shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
     if shape is None:
         raise GraphError(
-            f"space {space.name!r} does not say how large its inputs are: give input_shape (in jobs "
+            f"space {space.name!r} does not declare the size of its inputs: give input_shape (in jobs "
             "shape=[channels,height,width]), or declare INPUT_SHAPE beside its SPACE"
         )
     chosen = next((place for place, stage in enumerate(space.stages) if stage.name == INPUT), None)

@@ -167,7 +167,7 @@ class OperationGraph:
         if bad := [edge for edge in self.edges if not 0 <= edge[0] < edge[1] < n]:
             raise GraphError(f"graph {self.name!r}: edge {bad[0]} does not run forward between its {n} nodes")
         if bad_outputs := [node for node in self.outputs if not 0 <= node < n]:
-            raise GraphError(f"graph {self.name!r}: output {bad_outputs[0]} is none of its {n} nodes")
+            raise GraphError(f"graph {self.name!r}: output {bad_outputs[0]} is not one of its {n} nodes")
         if self.operands:
             self._check_operands()
 
@@ -348,7 +348,7 @@ class OperationGraph:
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise GraphError(f"operation graph: no JSON ({error})") from error
+            raise GraphError(f"operation graph: not JSON ({error})") from error
         if not isinstance(data, dict):
             raise GraphError(f"operation graph: given a JSON {type(data).__name__}, accepted: an object")
         return OperationGraph.from_dict(data)

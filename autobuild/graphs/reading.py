@@ -77,6 +77,6 @@ def _of_space(space: SearchSpace, arch: Any, name: str, fold: bool) -> Operation
     from autobuild.spaces import Architecture
 
     if not isinstance(arch, Architecture | str) or not fold:
-        raise GraphError(f"graph_of({space.name}, ...): a space takes one of its architectures, folded")
+        raise GraphError(f"graph_of({space.name}, ...): for a space, give one of its architectures, with fold=True")
     graph = graph_of_architecture(space, arch)
     return replace(graph, name=name) if name else graph

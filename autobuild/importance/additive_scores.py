@@ -106,8 +106,8 @@ class AdditiveScores(Scores):
                 )
         if self.projection.share < 0.9:
             texts.append(
-                f"sums of scores explain {self.projection.share:.0%} of the prediction's variance: units act on each "
-                "other, so read the predicted column of built networks, not their scores"
+                f"sums of scores explain {self.projection.share:.0%} of the prediction's variance: units interact, "
+                "so use the predicted column of built networks, not their scores"
             )
         return texts
 

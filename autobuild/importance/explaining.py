@@ -33,7 +33,7 @@ def explain(model: FittedModel, space: SearchSpace | None = None, scorer: str | 
     """
     chosen = space if space is not None else model.space
     if not isinstance(chosen, SearchSpace):
-        raise ConfigError(f"space={chosen!r}: a search space is accepted, such as autobuild.space gives")
+        raise ConfigError(f"space={chosen!r}: a search space is accepted, such as the result of autobuild.space(...)")
     if chosen.family != model.space.family or chosen.node_features != model.space.node_features:
         raise ConfigError(f"the model was fitted on {model.space.family!r}; {chosen.name!r} is of {chosen.family!r}")
     scorer = DEFAULT if scorer == "auto" else scorer

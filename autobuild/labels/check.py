@@ -350,5 +350,5 @@ def row_indices(values: Sequence[int] | npt.NDArray[Any], rows: int) -> npt.NDAr
         wrong = given[(given < 0) | (given >= rows)]
         raise LabelError(f"row {int(wrong[0])} does not exist: accepted are 0 to {rows - 1:,}")
     if len(np.unique(given)) != len(given):
-        raise LabelError("a row is asked for twice; a labelled set holds each architecture once")
+        raise LabelError("a row is given twice; a labelled set holds each architecture once")
     return given.astype(np.int64)

@@ -431,7 +431,7 @@ class LabelledSet:
         base, bare = split_name(name)
         if base != "cost" and bare in self._ignored and bare not in costs:
             why = self._ignored[bare]
-            raise TargetError(f"target {expression.text!r}: the column {bare!r} is no metric: {why}")
+            raise TargetError(f"target {expression.text!r}: the column {bare!r} is not a metric: {why}")
         return find_name(name, self.metrics, costs, expression.text)
 
     def split(self, holdout: float | int = 0.1, seed: int = 0) -> tuple[Rows, Rows]:
@@ -489,8 +489,8 @@ def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:
     if not TINY < spread < HUGE:
         size = "large" if spread > 1 else "small"
         raise TargetError(
-            f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} to be computed "
-            "with; multiply it by a number, or take its logarithm"
+            f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} for "
+            "computations; multiply it by a number, or take its logarithm"
         )
 
 
@@ -508,4 +508,4 @@ def check_labels(given: object, key: str = "labels") -> LabelledSet:
     """
     if isinstance(given, LabelledSet):
         return given
-    raise ConfigError(f"{key}={given!r}: a labelled set is accepted, such as LabelledSet.read gives")
+    raise ConfigError(f"{key}={given!r}: a labelled set is accepted, such as the result of LabelledSet.read(...)")

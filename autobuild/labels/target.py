@@ -25,8 +25,8 @@ MAX_DEPTH = 200
 BASES = ("label", "cost")
 
 _ACCEPTED = (
-    "accepted: names, label.NAME, cost.NAME (a NAME that is no plain word in backticks: `top-1`), numbers, + - * / **, "
-    "parentheses and log log10 exp sqrt abs min max clip"
+    "accepted: names, label.NAME, cost.NAME (a NAME that is not an identifier in backticks: `top-1`), numbers, "
+    "+ - * / **, parentheses and log log10 exp sqrt abs min max clip"
 )
 _QUOTED = re.compile("`((?:[^`]|``)+)`")
 _TOO_DEEP = f"nested too deep (at most {MAX_DEPTH} levels; every term of a sum is one)"
@@ -259,7 +259,10 @@ class _Checker:
         try:
             self.plain, self.words = hide_quoted(self.text)
         except ValueError as error:
-            self.refuse(error.args[0] + 1, "a name in backticks stands alone, between two of them, as in 2*`top-1`")
+            self.refuse(
+                error.args[0] + 1,
+                "a name in backticks stands alone, not next to another name, as in 2*`top-1`",
+            )
         if "#" in self.plain:  # Python would ignore the rest as a comment
             self.refuse(self.plain.index("#") + 1, "'#' is not accepted")
         try:
@@ -320,7 +323,7 @@ class _Checker:
         """Accept finite real numbers only; True, text, ``...`` and 2j are constants in Python as well."""
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            hint = "; a name stands without quotes, or in backticks" if isinstance(value, str) else ""
+            hint = "; write a name without quotes, or in backticks" if isinstance(value, str) else ""
             self.refuse(node, f"{value!r} is not a real number{hint}")
         try:
             finite = bool(np.isfinite(float(value)))

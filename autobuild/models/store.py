@@ -71,7 +71,7 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
     elif isinstance(model, EnsembleModel):
         weights, header["ensemble"] = members_to_disk(model)
     else:
-        raise ModelError(f"{type(model).__name__}: only models that autobuild.fit has fitted are written")
+        raise ModelError(f"{type(model).__name__}: only models fitted by autobuild.fit can be written")
     files = {"weights.safetensors": save(weights)}
     for name in TABLES[model.family == "graph"]:
         files[f"{name}.csv"] = getattr(model, name).to_csv(index=False).encode()
@@ -177,7 +177,7 @@ def _present(path: Path, files: list[str]) -> None:
     for name in files:
         if not (path / name).is_file():
             needed = ", ".join(dict.fromkeys(["model.json", *files]))
-            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: {needed})")
+            raise ModelError(f"{path} holds no complete model: {name} is missing (needed: {needed})")
 
 
 def _header(path: Path) -> dict[str, Any]:

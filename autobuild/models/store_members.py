@@ -87,7 +87,7 @@ def members_from_disk(
     if set(weights) - set(members) or not np.isclose(sum(weights.values()), 1):
         raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
     if header["base"] is not None and not isinstance(members.get(header["base"]), ProcessMember):
-        raise ValueError(f"base {header['base']!r} is no process among the members {sorted(members)}")
+        raise ValueError(f"base {header['base']!r} is not a process among the members {sorted(members)}")
     return {"members": members, "weights": weights, "base": header["base"], "warp": warp}
 
 

@@ -68,14 +68,14 @@ def sequence_space(
     for key, value in zip(_TEXTS, (name, about, layer_separator, unit_separator), strict=True):
         if not isinstance(value, str) or (key == "name" and not value.strip()):
             raise SpaceError(
-                f"search space {name!r}: {key} is a text (in quotes where YAML would misread it): {value!r}"
+                f"search space {name!r}: {key} must be a text (in quotes if YAML would misread it): {value!r}"
             )
     if not isinstance(units, Mapping) or not units:
         raise SpaceError(f"search space {name!r}: units must map names to depths, such as {{stage1: [2, 3, 4]}}")
     for unit in units:
         if isinstance(unit, bool) or not isinstance(unit, str | int):
             raise SpaceError(
-                f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes where YAML misreads it"
+                f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes if YAML misreads it"
             )
     sizes = resolutions(resolution)
     entry = {
@@ -99,7 +99,7 @@ def _check_separators(units: Sequence[Unit], name: str, layers: str, between: st
         return
     if layers and between in layers:
         raise SpaceError(
-            f"search space {name!r}: the unit separator {between!r} stands in the layer separator {layers!r}"
+            f"search space {name!r}: the unit separator {between!r} occurs in the layer separator {layers!r}"
         )
     for unit in units:
         for token in unit.stages[0].tokens:
@@ -138,7 +138,7 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
     for name, values in given.items():
         if not isinstance(name, str):
             raise SpaceError(
-                f"{where!r}: a feature is named {name!r}: a text is accepted, in quotes where YAML misreads it"
+                f"{where!r}: a feature is named {name!r}: a text is accepted, in quotes if YAML misreads it"
             )
         listed = list(values) if isinstance(values, list | tuple | range) else [values]
         if isinstance(values, str) and re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", values):
@@ -149,9 +149,9 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
             if not isinstance(value, str | int | float | bool):
                 raise SpaceError(f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans")
         if _RESERVED.fullmatch(str(name)):
-            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of the tables); name it otherwise")
+            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of the tables); choose another name")
         if not str(name).isidentifier():
-            raise SpaceError(f"{where!r}: {name!r} is no usable feature name: letters, digits and _ are accepted")
+            raise SpaceError(f"{where!r}: {name!r} is not a usable feature name: letters, digits and _ are accepted")
         out[str(name)] = tuple(listed)
     return out
 

@@ -74,7 +74,7 @@ def _check_values(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, se
             raise SpaceError(f"search space {space.name!r} has no feature {name!r}: {nearest(name, known)}")
         wanted = {given} if isinstance(given, str | int | float | bool) else set(given)
         for value in wanted - set(known[name]):
-            raise SpaceError(f"{name} never is {value!r} in {space.name!r}: {nearest(value, known[name])}")
+            raise SpaceError(f"{name} is never {value!r} in {space.name!r}: {nearest(value, known[name])}")
         allowed[name] = wanted
     return allowed
 

@@ -108,7 +108,9 @@ class Parameters:
     def suggest(self, trial: Trial) -> Architecture:
         """The architecture that a trial suggests."""
         if not hasattr(trial, "suggest_categorical"):
-            raise SpaceError(f"trial={trial!r}: a trial of Optuna is accepted, as an objective is given and ask gives")
+            raise SpaceError(
+                f"trial={trial!r}: a trial of Optuna is accepted, such as an objective gets, or study.ask() returns"
+            )
         return self.walk(lambda choice: trial.suggest_categorical(choice.name, choice.values))
 
     def items(self, arch: Architecture | str) -> list[tuple[Choice, Chosen]]:
@@ -143,7 +145,7 @@ class Parameters:
             SpaceError: A parameter is missing, or its value is not one of its choices.
         """
         if not isinstance(params, Mapping):
-            raise SpaceError(f"params={params!r}: a mapping of names is accepted, such as params(arch) gives")
+            raise SpaceError(f"params={params!r}: a mapping name -> value is accepted, such as space.params(arch)")
 
         def pick(choice: Choice) -> Chosen:
             if choice.name not in params:

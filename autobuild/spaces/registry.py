@@ -66,7 +66,7 @@ def register_space(declared: Declared) -> Declared:
             "whose name is a word of letters, digits and _"
         )
     if space.name in _shipped():
-        raise SpaceError(f"register_space: {space.name!r} is a space that ships: name yours otherwise")
+        raise SpaceError(f"register_space: {space.name!r} is a bundled space: give yours another name")
     _REGISTERED[space.name] = declared
     return declared
 
@@ -135,7 +135,7 @@ def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
         space = found
     else:
         raise SpaceError(
-            f"{called} is {found!r}, no search space: accepted are a class or module with SPACE (see "
+            f"{called} is {found!r}, which is not a search space: accepted are a class or module with SPACE (see "
             "autobuild.register_space), a SearchSpace, or a function that returns one of them"
         )
     space.source = name
@@ -154,8 +154,8 @@ def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
         return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise SpaceError(
-            f"{text!r} does not read as a space with options: accepted is name(option=value, ...), values being "
-            "numbers, quoted texts or lists"
+            f"{text!r} cannot be read as a space with options: accepted is name(option=value, ...) with numbers, "
+            "quoted texts or lists as values"
         ) from None
 
 
@@ -336,7 +336,7 @@ def check_space(given: object) -> SearchSpace:
     if isinstance(given, SearchSpace):
         return given
     how = f"ab.space({str(given)!r})" if isinstance(given, str | Path) else "ab.space(...)"
-    raise ConfigError(f"space={given!r}: a search space is accepted, as {how} or scores.narrow(...) gives")
+    raise ConfigError(f"space={given!r}: a search space is accepted, as {how} or scores.narrow(...) returns it")
 
 
 def architectures(space: SearchSpace, given: object) -> list[Architecture]:

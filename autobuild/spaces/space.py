@@ -241,7 +241,7 @@ class SearchSpace:
         found = self._pattern.fullmatch(text)
         if found is None:
             form = (self.pattern or "").replace("{}", "...")
-            raise SpaceError(f"{text!r} does not read as {form!r} of {self.name}, as in {self.example!r}")
+            raise SpaceError(f"{text!r} does not have the form {form!r} of {self.name}, as in {self.example!r}")
         return list(found.groups())
 
     @cached_property

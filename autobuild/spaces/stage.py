@@ -303,7 +303,7 @@ class Stage:
             pattern = pattern.replace(re.escape("{" + feature.name + "}"), f"(?P<{feature.name}>.+?)", 1)
         match = re.fullmatch(pattern, token)
         if match is None:
-            return f"{token!r} does not read as {self.template!r} ({accepted})"
+            return f"{token!r} does not have the form {self.template!r} ({accepted})"
         wrong = [
             f"{name}={given}"
             for name, given in match.groupdict().items()
@@ -331,12 +331,16 @@ def tied_of(unit: str, given: object) -> tuple[bool, tuple[str, ...]]:
 def _fields(unit: str, template: str) -> list[str]:
     """Names in braces in a layer's text. Only ``{name}`` is accepted, no format such as ``{name:03d}``."""
     if not isinstance(template, str):
-        raise SpaceError(f"unit {unit!r}: the layer text is a text such as 'e{{expand}}k{{kernel}}', not {template!r}")
+        raise SpaceError(
+            f"unit {unit!r}: the layer text must be a text such as 'e{{expand}}k{{kernel}}', not {template!r}"
+        )
     try:
         parts = [(name, form, conversion) for _, name, form, conversion in string.Formatter().parse(template)]
     except ValueError as error:
         raise SpaceError(f"unit {unit!r}: the layer text {template!r} cannot be read: {error}") from None
     for name, form, conversion in parts:
         if name is not None and (form or conversion or not name.isidentifier()):
-            raise SpaceError(f"unit {unit!r}: the layer text {template!r}: between braces stands a feature's name only")
+            raise SpaceError(
+                f"unit {unit!r}: the layer text {template!r}: only the name of a feature is accepted between braces"
+            )
     return [name for name, _, _ in parts if name is not None]

@@ -110,8 +110,8 @@ def detect(path: Path) -> str:
     if path.is_dir():
         if next(path.rglob("*.json"), None) is None:
             raise LabelError(
-                f"labels {str(path)!r}: this is a folder, and there is no JSON file in it as Accel-NASBench's has; "
-                f"give such a folder, or a file ending in {', '.join(READERS)}"
+                f"labels {str(path)!r}: this is a folder, and there is no JSON file in it; "
+                f"give a folder of Accel-NASBench, or a file ending in {', '.join(READERS)}"
             )
         return "accel_nasbench"
     try:
@@ -139,5 +139,6 @@ def _refuse_unnamed(path: Path, head: bytes) -> None:
         return
     if begin and begin[_TAR_MAGIC] != b"ustar" and b"\0" not in begin:
         raise LabelError(
-            f"{path}: packed, and no tar archive as Accel-NASBench's; a packed table says its form: labels.csv.gz"
+            f"{path}: compressed, but not a tar archive like Accel-NASBench; the name of a compressed "
+            "table must include its format, as in labels.csv.gz"
         )

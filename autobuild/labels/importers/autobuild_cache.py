@@ -113,7 +113,7 @@ def _architecture(given: Any) -> tuple[float | None, str]:
         for layer in stage if isinstance(stage, list | tuple) else [stage]:
             found = _LAYER.fullmatch(layer) if isinstance(layer, str) else None
             if found is None:
-                raise ValueError(f"stage {number}: {str(layer)[:40]!r} is no layer such as 'mbconv3_e6_k5'")
+                raise ValueError(f"stage {number}: {str(layer)[:40]!r} is not a layer such as 'mbconv3_e6_k5'")
             generations.add(found[1])
             layers.append(f"e{found[2]}k{found[3]}")
         stages.append("-".join(layers))

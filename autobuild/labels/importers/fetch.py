@@ -119,11 +119,11 @@ def _download(entry: Published, address: str, wanted: str | None, place: Path, p
         raise LabelError(f"{address}: cannot be downloaded ({_reason(error)}). {_by_hand(entry)}") from error
     except LabelError as error:
         raise LabelError(
-            f"{address}: what arrived is not the data set {entry.name}: {error}. {_by_hand(entry)}"
+            f"{address}: the downloaded file is not the data set {entry.name}: {error}. {_by_hand(entry)}"
         ) from error
     except ValueError as error:  # raised by pooch if the checksum differs
         raise LabelError(
-            f"{address}: what arrived has another SHA-256 than {wanted}: it was changed on the way or since; "
+            f"{address}: the downloaded file has another SHA-256 than {wanted}: it has been changed; "
             f"sha256={ANY} accepts it. {_by_hand(entry)}"
         ) from error
     except OSError as error:

@@ -97,7 +97,7 @@ class _Scalar(metaclass=_Fixed):
         if isinstance(data, str):  # old pickles store bytes as text
             data = data.encode("latin-1")
         if not isinstance(dtype, _DType) or not isinstance(data, bytes):
-            raise pickle.UnpicklingError("a numpy scalar that is no number is not admitted")
+            raise pickle.UnpicklingError("a numpy scalar that is not a number is not admitted")
         return dtype.decode(data, 1)[0].item()
 
 
