@@ -222,8 +222,11 @@ def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> Spac
     architecture once; NaN where the hardware cannot run it. There are none where the space builds no networks.
 
     Args:
-        space: The space.
+        space: The search space.
         hardware: The name of a preset, the path of a YAML file, or a :class:`~autobuild.cost.Hardware`.
+
+    Returns:
+        Mapping of cost name -> function from ``n`` architectures to values of shape ``(n,)``.
 
     Raises:
         ConfigError: The hardware is unknown or badly described.

@@ -1,4 +1,4 @@
-"""FE-MLP: every named feature of a node becomes one non-negative scalar (AutoBuild, CVPR 2024, sec. 3)."""
+"""FE-MLP: maps every named feature of a node to one non-negative scalar (AutoBuild, CVPR 2024, sec. 3)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 class FeatureEmbedding(nn.Module):
     """One embedding and one small MLP per feature, each giving ``|MLP_f(E_f[value])|``.
 
-    A value's scalar does not depend on the node it sits in, so all values are computed once and gathered.
+    The scalar of a value does not depend on the node, so the scalars of all values are computed once and gathered.
 
     Args:
         vocabulary: Number of values of each feature, length F.
-        width: Width of embeddings and hidden layers.
+        width: Width of the embeddings and of the hidden layers.
 
     Shapes:
         ``(N, F)`` int64 value indices -> ``(N, F)`` non-negative scalars, the hop-0 embedding.
@@ -38,10 +38,10 @@ class FeatureEmbedding(nn.Module):
         self.starts: Tensor
 
     def scalars(self) -> Tensor:
-        """The scalar of every value of every feature, laid end to end. Shape ``(sum(vocabulary),)``."""
+        """The scalars of all values of all features, one feature after another. Shape ``(sum(vocabulary),)``."""
         hidden = torch.einsum("vi,vij->vj", self.embedding, self.hidden[self.owner]) + self.hidden_bias[self.owner]
         return ((torch.relu(hidden) * self.out[self.owner]).sum(dim=1) + self.out_bias[self.owner]).abs()
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Scalars of the given value indices. Shapes: ``(N, F)`` -> ``(N, F)``."""
         return nn.functional.embedding(x + self.starts, self.scalars()[:, None]).squeeze(-1)

@@ -1,4 +1,4 @@
-"""GATv2 over neighbour tables: dense gathers instead of scatters, since in-degrees in architectures are small."""
+"""GATv2 on tables of neighbours: dense gathers instead of scatters, because architectures have small in-degrees."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ class GATv2(nn.Module):
     r"""Attention layer of Brody et al., "How Attentive are Graph Attention Networks?" (ICLR 2022), eq. 7.
 
     .. math::
-        h_i' = \\sum_{j \\in N(i) \\cup \\{i\\}} \\alpha_{ij} W_s h_j + b, \\quad
-        \\alpha_{ij} = softmax_j(a^T LeakyReLU(W_s h_j + W_t h_i))
+        h_i' = \sum_{j \in N(i) \cup \{i\}} \alpha_{ij} W_s h_j + b, \quad
+        \alpha_{ij} = \mathrm{softmax}_j(a^T \mathrm{LeakyReLU}(W_s h_j + W_t h_i))
 
     Args:
-        width_in: Width of the node embeddings given.
-        width_out: Width of those returned; a multiple of ``heads``.
-        heads: Attention heads, concatenated.
+        width_in: Width of the input node embeddings.
+        width_out: Width of the output node embeddings, a multiple of ``heads``.
+        heads: Number of attention heads, whose outputs are concatenated.
         slope: Negative slope of the leaky ReLU.
 
     Shapes:
-        ``h (N, width_in)``, ``neighbours (N, K)`` (the node itself first, -1 = none) -> ``(N, width_out)``.
+        ``h (N, width_in)`` and ``neighbours (N, K)`` -> ``(N, width_out)``. A row of ``neighbours`` lists the node
+        itself, then its neighbours, padded with -1.
     """
 
     def __init__(self, width_in: int, width_out: int, heads: int = 1, slope: float = 0.2) -> None:
@@ -36,12 +37,12 @@ class GATv2(nn.Module):
         nn.init.zeros_(self.target.bias)
 
     def forward(self, h: Tensor, neighbours: Tensor) -> Tensor:
-        """See the class."""
-        own = self.source(h).view(len(h), self.heads, -1)
-        wanted = self.target(h).view(len(h), self.heads, -1)
-        # the first slot is the node itself, which needs no gather; the others are few
-        sent = [own, *(own.index_select(0, slot.clamp(min=0)) for slot in neighbours[:, 1:].unbind(1))]
-        logits = [(nn.functional.leaky_relu(message + wanted, self.slope) * self.attention).sum(-1) for message in sent]
+        """New node embeddings; the shapes are those of the class."""
+        source = self.source(h).view(len(h), self.heads, -1)
+        target = self.target(h).view(len(h), self.heads, -1)
+        # the first column is the node itself, which needs no gather; there are few others
+        sent = [source, *(source.index_select(0, slot.clamp(min=0)) for slot in neighbours[:, 1:].unbind(1))]
+        logits = [(nn.functional.leaky_relu(message + target, self.slope) * self.attention).sum(-1) for message in sent]
         absent = (neighbours < 0)[:, None, :]
         share = torch.stack(logits, dim=-1).masked_fill(absent, -torch.inf).softmax(dim=-1)
         out = torch.stack([part[..., None] * message for part, message in zip(share.unbind(-1), sent, strict=True)])

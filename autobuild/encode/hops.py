@@ -1,4 +1,4 @@
-"""The hop encoder: FE-MLP, then message passing; hop m of a node stands for the m-hop subgraph rooted in it."""
+"""The hop encoder: FE-MLP, then message passing. The hop-m embedding of a node describes its m-hop subgraph."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ NORMS = ("l1", "l2")
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What to build.
+    """Settings of the graph encoder (:class:`HopEncoder`; AutoBuild, CVPR 2024, sec. 3).
 
     Args:
-        layer: Message passing: ``gatv2`` (this project's, fast), or ``gat``, ``gcn``, ``sage``, ``gin`` (PyG's).
+        layer: Message-passing layer: ``gatv2`` (an implementation of this package, fast), or ``gat``, ``gcn``, ``sage``
+            or ``gin`` of PyTorch Geometric.
         hops: Number of message-passing layers.
         width: Width of the node embeddings.
-        heads: Attention heads of ``gatv2`` and ``gat``; divides ``width``.
-        readout: From nodes to graph: ``mean``, ``sum`` or ``max``.
-        norm: Which norm of an embedding is ranked and scored: ``l1`` (as in the paper) or ``l2``.
-        feature_width: Width inside the FE-MLP.
-        dropout: Probability, behind each message-passing layer.
-        feature_gradient: How much of the gradient of deeper hops and of the head reaches the FE-MLP. At 1, plain
-            joint training, it drowns the gradient of the hop-0 ranking loss and the feature scores may end in an order
-            that the labels do not support; at 0.02 they are as good as those of an FE-MLP fitted alone, and
-            predictions do not suffer (``benchmarks.features`` prints both).
+        heads: Number of attention heads of ``gatv2`` and ``gat``; must divide ``width``.
+        readout: How node embeddings become a graph embedding: ``mean``, ``sum`` or ``max``.
+        norm: Norm of embeddings that is ranked and scored: ``l1`` (as in the paper) or ``l2``.
+        feature_width: Width of embeddings and hidden layers in the FE-MLP.
+        dropout: Dropout probability after each message-passing layer.
+        feature_gradient: Factor, from 0 to 1, on the gradient that reaches the FE-MLP from deeper hops and from the
+            head. At 1 (plain joint training) this gradient dominates that of the hop-0 ranking loss, and the order of
+            the feature scores may disagree with the labels. At 0.02 the feature scores are as good as those of an
+            FE-MLP fitted alone, and predictions are no worse (``benchmarks.features`` prints both).
+
+    Raises:
+        ConfigError: A setting is unknown or out of range.
     """
 
     layer: str = "gatv2"
@@ -67,18 +71,18 @@ class EncoderConfig:
             raise ConfigError(f"encoder.feature_gradient={self.feature_gradient!r}: a number from 0 to 1 is accepted")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready data."""
+        """The settings as JSON-ready data: field name -> value."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the encoder gives for a batch of G graphs with N nodes.
+    """Output of the encoder for a batch of G graphs with N nodes in all.
 
     Attributes:
-        nodes: Node embeddings of every hop: ``(N, F)`` at hop 0, ``(N, D)`` from hop 1 on.
-        graphs: Graph embeddings of every hop: ``(G, F)``, then ``(G, D)``.
-        norm: Which norm of an embedding is ranked and scored: ``l1`` or ``l2``.
+        nodes: Node embeddings of every hop. Shapes ``(N, F)`` at hop 0, ``(N, D)`` from hop 1 on.
+        graphs: Graph embeddings of every hop. Shapes ``(G, F)`` at hop 0, ``(G, D)`` from hop 1 on.
+        norm: Norm of embeddings that is ranked and scored: ``l1`` or ``l2``.
     """
 
     nodes: tuple[Tensor, ...]
@@ -98,11 +102,11 @@ class Encoding:
 
 
 class HopEncoder(nn.Module):
-    """FE-MLP and ``hops`` message-passing layers with batch norm, ReLU and residuals (AutoBuild, sec. 3).
+    """FE-MLP, then message-passing layers with batch norm, ReLU and residuals (AutoBuild, CVPR 2024, sec. 3).
 
     Args:
         vocabulary: Number of values of each node feature, length F.
-        config: See :class:`EncoderConfig`.
+        config: Settings of the encoder.
 
     Shapes:
         :class:`~autobuild.graphs.PackedGraphs` of G graphs -> :class:`Encoding`.
@@ -119,7 +123,7 @@ class HopEncoder(nn.Module):
         self.widen = nn.Linear(widths[0], widths[1], bias=False)
 
     def forward(self, graphs: PackedGraphs) -> Encoding:
-        """Encode a batch."""
+        """Encode a batch of graphs; the shapes are those of the class."""
         h = self.features(graphs.x)
         nodes = [h]
         h = scale_gradient(h, self.config.feature_gradient)
@@ -135,12 +139,12 @@ class HopEncoder(nn.Module):
 
 
 def scale_gradient(x: Tensor, share: float) -> Tensor:
-    """The same values, with only ``share`` of the gradient going back."""
+    """Return ``x`` unchanged, but multiply its gradient by ``share`` in the backward pass."""
     return x if share == 1 else share * x + (1 - share) * x.detach()
 
 
 def read_out(nodes: Tensor, graphs: PackedGraphs, how: str) -> Tensor:
-    """From node to graph embeddings. Shapes: ``(N, D)`` -> ``(G, D)``."""
+    """Reduce node embeddings to graph embeddings; ``how`` is one of READOUTS. Shapes: ``(N, D)`` -> ``(G, D)``."""
     owner = graphs.graph_of_node
     empty = nodes.new_zeros(len(graphs), nodes.shape[1])
     if how == "max":

@@ -1,4 +1,4 @@
-"""Architecture graphs as packed tensors, and any network as a graph of operations."""
+"""Graphs of operations of any network, and graphs of architectures packed into tensors."""
 
 from autobuild.graphs.operations import Operation, OperationGraph
 from autobuild.graphs.pack import pack_architectures, pack_candidates

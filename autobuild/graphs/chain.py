@@ -1,4 +1,4 @@
-"""Drafts of operations one behind the other: what declarations of networks are written with."""
+"""A builder for sequences of operations, used to write graphs of declared networks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from autobuild.graphs.operations import Shape
 
 
 class Chain:
-    """Drafts one behind the other.
+    """Builds a sequence of operations; each method appends one.
 
     Args:
-        shape: Of the input, the batch included.
+        shape: Shape of the input, including the batch.
 
     Attributes:
-        drafts: All so far, the input first.
-        value: The output so far.
+        drafts: All operations so far, the input first.
+        value: Output of the last operation, which is the input of the next one.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -23,7 +23,7 @@ class Chain:
 
     def conv(self, width: int, kernel: int, stride: int, place: str, groups: int = 1, activation: str = "",
              bias: bool = False, norm: bool = True) -> None:  # fmt: skip
-        """A convolution with an odd kernel, padded by half of it, and a batch norm that is folded into it."""
+        """Append a convolution with an odd kernel and "same" padding; a batch norm (``norm``) is folded into it."""
         _, inputs, height, across = self.value.shape
         out = [(size - 1) // stride + 1 for size in (height, across)]
         draft = Draft("conv", "", [self.value], [(1, width, *out)], module=place, groups=groups)
@@ -39,13 +39,13 @@ class Chain:
             self.same(activation, place, [self.value])
 
     def pool(self, place: str) -> None:
-        """The mean over all positions."""
+        """Append a global average pool."""
         shape = self.value.shape
         pooled = Draft("global_avg_pool", "", [self.value], [(*shape[:2], 1, 1)], module=place, kernel=shape[2:])
         self.value = self.add(pooled)
 
     def rows(self, width: int, bias: bool, place: str) -> None:
-        """A linear layer; a map of one position is flattened before."""
+        """Append a linear layer; a feature map of one position is flattened before it."""
         if len(self.value.shape) > 2:
             self.value = self.add(Draft("alias", "", [self.value], [self.value.shape[:2]], module=place))
         features = self.value.shape[1]
@@ -55,10 +55,10 @@ class Chain:
         self.value = self.add(draft)
 
     def same(self, kind: str, place: str, inputs: list[Value]) -> None:
-        """An operation that keeps the shape of the value so far."""
+        """Append an operation whose output has the shape of :attr:`value`."""
         self.value = self.add(Draft(kind, "", inputs, [self.value.shape], module=place))
 
     def add(self, draft: Draft) -> Value:
-        """Append a draft; its output, which ``value`` does not become by itself."""
+        """Append an operation and return its output, without changing :attr:`value`."""
         self.drafts.append(draft)
         return Value(draft)

@@ -1,8 +1,8 @@
-"""Operation graphs in the making: what both readers fill, and the rules that bring them to the same form.
+"""Drafts of operation graphs, which the readers of PyTorch and ONNX fill, and rules that bring them to the same form.
 
-Exporters rewrite networks: batch norms are folded into convolutions, SiLU becomes ``x * sigmoid(x)``, a linear layer on
-rows becomes a matrix product and an addition. The rules here undo or do the same on every graph, so that a network
-gives the same operations whether PyTorch or an ONNX file tells it.
+Exporters rewrite networks: batch norms are folded into convolutions, SiLU becomes ``x * sigmoid(x)``, a linear layer
+becomes a matrix product and an addition. The rules here undo or repeat such changes on every graph, so that a network
+gives the same operations whether it is read from PyTorch or from an ONNX file.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor that does not depend on the network's inputs, as an operation reads it.
+    """A tensor that does not depend on the inputs of the network, as an operation reads it.
 
-    It is stored, or computed from stored ones (a slice, a normalised kernel, a folded batch norm). What computes it
-    runs once, ahead of inference, so it has no MACs.
+    It is stored, or computed from stored tensors (a slice, a normalised kernel, a folded batch norm). The computation
+    runs once before inference, so its MACs are not counted.
 
     Attributes:
-        key: Equal for weights that hold the same numbers.
-        shape: Its shape.
-        itemsize: Bytes of one number; a half for numbers of four bits.
-        learnt: Whether it counts as parameters; buffers do not.
-        held: Its shape in memory, where it is repeated along some dimensions.
-        computed_from: The stored weights that it is computed from; none of a stored one.
+        key: Identifies the content; weights with equal keys hold the same numbers.
+        shape: Shape of the tensor.
+        itemsize: Bytes per element; 0.5 for elements of four bits.
+        learnt: Whether its elements count as parameters; those of buffers do not.
+        held: Shape in memory, if it is smaller because the tensor is repeated along some dimensions.
+        computed_from: The stored weights that it is computed from; empty for a stored weight.
     """
 
     key: str
@@ -43,34 +43,34 @@ class Weight:
 
     @property
     def numel(self) -> int:
-        """How many numbers are read."""
+        """Number of elements that are read."""
         return math.prod(self.in_memory)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all of them."""
+        """Bytes of all elements that are read."""
         return math.ceil(self.numel * self.itemsize)
 
     @property
     def in_memory(self) -> Shape:
-        """Its shape without repetitions."""
+        """Shape in memory, without repetitions."""
         few = self.held is not None and math.prod(self.held) < math.prod(self.shape)
         return self.held if few and self.held is not None else self.shape
 
     @property
     def stored(self) -> tuple[Weight, ...]:
-        """What the network keeps of it."""
+        """The weights that the network stores: this one, or those that it is computed from."""
         return self.computed_from or (self,)
 
     def within(self, place: str) -> Weight:
-        """The same weight of a module at another place."""
+        """The same weight, of a module at the path ``place``."""
         parts = tuple(weight.within(place) for weight in self.computed_from)
         return replace(self, key=f"{place}.{self.key}", computed_from=parts)
 
 
 @dataclass(eq=False)
 class Draft:
-    """An operation before the rules; see :class:`~autobuild.graphs.operations.Operation` for the fields."""
+    """An operation before the rules are applied; see :class:`~autobuild.graphs.operations.Operation` for the fields."""
 
     type: str
     op: str
@@ -94,25 +94,29 @@ class Draft:
 
 @dataclass(frozen=True)
 class Value:
-    """Output ``place`` of an operation; equal where it is the same tensor."""
+    """Output number ``place`` of an operation; equal values are the same tensor."""
 
     draft: Draft
     place: int = 0
 
     @property
     def shape(self) -> Shape:
-        """Its shape."""
+        """Shape of the tensor."""
         return self.draft.outputs[self.place]
 
 
 def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = False, taken: Shape = ()) -> None:
-    """Fill in what a convolution's weight tells.
+    """Set the fields of a convolution from the shape of its weight.
 
-    Shapes: ``weight (out, in / groups, *kernel)``; transposed ``(in, out / groups, *kernel)``. ``taken``: of the input,
-    where it is not the draft's first one.
+    Args:
+        draft: The operation.
+        weight: Shape ``(out, in / groups, *kernel)``; if transposed, ``(in, out / groups, *kernel)``.
+        bias: Whether it adds a bias.
+        transposed: Whether it is a transposed convolution.
+        taken: Shape of its input, if that is not the draft's first one.
 
     Raises:
-        GraphError: If nothing comes out, because the kernel is larger than the padded input.
+        GraphError: The output is empty, because the kernel is larger than the padded input.
     """
     draft.type = "conv_transpose" if transposed else "conv"
     draft.kernel, draft.bias = weight[2:], bias
@@ -125,19 +129,19 @@ def convolution(draft: Draft, weight: Shape, bias: bool, *, transposed: bool = F
 
 
 def linear(draft: Draft, features_in: int, bias: bool) -> None:
-    """Fill in what a linear layer does with every row."""
+    """Set the fields of a linear layer, which is applied to every row of its input."""
     draft.type, draft.bias = "linear", bias
     draft.macs = math.prod(draft.outputs[0]) * features_in
 
 
 def matmul(draft: Draft) -> None:
-    """Fill in the product of two maps."""
+    """Set the fields of a matrix product of two inputs."""
     draft.type = "matmul"
     draft.macs = math.prod(draft.outputs[0]) * draft.inputs[0].shape[-1]
 
 
 def weight_times(draft: Draft, contracted: int) -> None:
-    """Fill in the product of a weight and a map, in this order: it works along the map's last dimension but one.
+    """Set the fields of a matrix product weight x input, which sums over the input's last dimension but one.
 
     Args:
         draft: The operation.
@@ -149,13 +153,13 @@ def weight_times(draft: Draft, contracted: int) -> None:
 
 
 def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
-    """Multiply-accumulates of an Einstein sum, its operands multiplied from left to right.
+    """Multiply-accumulates of an Einstein sum whose operands are multiplied from left to right.
 
-    A product costs as many as there are combinations of the indices of both operands; where nothing is summed and both
-    have the same indices it is elementwise, and costs none, as a multiplication.
+    Each product costs the number of combinations of the indices of both operands. An elementwise product (equal
+    indices, nothing is summed) costs 0, like every elementwise multiplication.
 
     Raises:
-        ValueError: The equation does not fit the shapes.
+        ValueError: The equation does not match the shapes.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
@@ -168,7 +172,7 @@ def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
         more = len(shape) - len(before) - len(after)
         if more < 0 or (more and not dots):
             raise ValueError(f"equation {equation!r}: operand {term!r} has the shape {shape}")
-        # dimensions behind the dots are aligned at their ends; digits are no letters of equations
+        # dimensions of "..." are aligned at their ends and named by digits, which equations do not use
         letters = [*before, *(str(place) for place in range(more, 0, -1)), *after]
         for letter, size in zip(letters, shape, strict=True):
             sizes[letter] = max(sizes.get(letter, 1), size)
@@ -188,7 +192,7 @@ def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
 
 
 def fold_norm(draft: Draft, norm: list[Weight], name: str) -> None:
-    """Scale the weights of a convolution or linear layer by a batch norm, and give it a bias if it has none."""
+    """Fold a batch norm into a convolution or linear layer, which gets a bias if it has none."""
     draft.weights = [
         replace(weight, key=f"{weight.key} by {name}", computed_from=(*weight.stored, *norm))
         for weight in draft.weights
@@ -200,18 +204,21 @@ def fold_norm(draft: Draft, norm: list[Weight], name: str) -> None:
 
 
 def clipping(low: float | None, high: float | None) -> str:
-    """Type of a clip between two bounds, None where there is none or it is not known."""
+    """Operation type of a clip between two bounds; None stands for a bound that does not exist or is not known."""
     return {(0, 6): "relu6", (0, None): "relu"}.get((low, high), "clip")  # type: ignore[arg-type]
 
 
 def finish(drafts: list[Draft], outputs: list[Value], name: str, *, fold: bool) -> OperationGraph:
-    """Apply the rules, leave out what no output depends on, and number what stays.
+    """Apply the rules, remove operations that no output depends on, and number the others.
 
     Args:
-        drafts: In an order in which they can be computed.
-        outputs: The network's outputs.
-        name: The graph's name.
+        drafts: The operations, in an order in which they can be computed.
+        outputs: The outputs of the network.
+        name: Name of the graph.
         fold: Fold batch norms into the convolution or linear layer before them.
+
+    Returns:
+        The operation graph.
     """
     tidy = _Tidy(drafts, outputs)
     for draft in drafts:
@@ -224,7 +231,7 @@ def finish(drafts: list[Draft], outputs: list[Value], name: str, *, fold: bool) 
 
 
 def _pool(draft: Draft) -> None:
-    """A pool over the whole map is a global one, however it was written."""
+    """Change a pool whose window is the whole feature map into a global pool."""
     if draft.type in ("avg_pool", "max_pool") and draft.inputs:
         spatial = draft.inputs[0].shape[2:]
         whole = draft.kernel == spatial and not any(map(sum, draft.padding or ()))
@@ -234,7 +241,7 @@ def _pool(draft: Draft) -> None:
 
 
 class _Tidy:
-    """The graph under the rules; a value that was replaced is looked up through ``instead``."""
+    """A graph to which rules are applied; ``instead`` maps replaced values to their replacements."""
 
     def __init__(self, drafts: list[Draft], outputs: list[Value]) -> None:
         self.drafts, self.outputs = drafts, outputs
@@ -242,7 +249,7 @@ class _Tidy:
         self.instead: dict[Value, Value] = {}
 
     def linear_bias(self, draft: Draft) -> None:
-        """An addition of one weight a feature right behind a linear layer without bias is its bias."""
+        """Make the addition of a weight vector after a linear layer without bias the bias of that layer."""
         self._relink(draft)
         if draft.type != "add" or len(draft.inputs) != 1 or len(draft.weights) != 1:
             return
@@ -254,7 +261,7 @@ class _Tidy:
             self._replace(draft, draft.inputs[0])
 
     def gate(self, draft: Draft) -> None:
-        """``x * sigmoid(x)`` is SiLU; with the hard sigmoid it is hard swish."""
+        """Change ``x * sigmoid(x)`` into SiLU, and the same with hard sigmoid into hard swish."""
         if draft.type != "mul" or len(draft.inputs) != 2 or draft.weights:
             return
         for x, gated in (draft.inputs, draft.inputs[::-1]):
@@ -264,21 +271,21 @@ class _Tidy:
                 return
 
     def batch_norm(self, draft: Draft) -> None:
-        """A batch norm behind a convolution or linear layer scales its weights and moves its bias."""
+        """Fold a batch norm into the convolution or linear layer before it."""
         if draft.type != "batch_norm" or not draft.inputs:
             return
         before = draft.inputs[0].draft
         if before.type not in ("conv", "conv_transpose", "linear") or self.uses[draft.inputs[0]] != 1:
             return
         if before.outputs[0][1 : 2 if before.type != "linear" else None] != draft.outputs[0][1:2]:
-            return  # a batch norm over another dimension than the features of a linear layer
+            return  # it normalises another dimension than the features of the linear layer
         if len(before.inputs) > 1 or not before.weights:
-            return  # what it multiplies by is computed from the input
+            return  # the weights of the layer are computed from the input
         fold_norm(before, draft.weights, draft.weights[0].key if draft.weights else f"norm {id(draft)}")
         self._replace(draft, draft.inputs[0])
 
     def reached(self) -> list[Draft]:
-        """Inputs, and what the outputs depend on."""
+        """The inputs, and all operations that an output depends on."""
         self.outputs = [self.instead.get(value, value) for value in self.outputs]
         for draft in self.drafts:
             self._relink(draft)
@@ -299,7 +306,7 @@ class _Tidy:
         draft.inputs = [self.instead.get(value, value) for value in draft.inputs]
 
     def _replace(self, draft: Draft, value: Value) -> None:
-        # readers come later in the order, so what they find in `instead` is final
+        # operations that read the value come later, so that they find the final replacement in `instead`
         gone = Value(draft)
         self.instead[gone] = value
         self.uses[value] = self.uses.pop(gone, 0)
@@ -315,7 +322,7 @@ def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGr
     for draft in drafts:
         operands.append(tuple((number[id(value.draft)], value.place) for value in draft.inputs))
         edges |= {(source, number[id(draft)]) for source, _ in operands[-1]}
-        weights = {weight.key: weight for weight in draft.weights}  # each is read once
+        weights = {weight.key: weight for weight in draft.weights}  # each weight is counted once
         params = _count((part for weight in weights.values() for part in weight.stored), stored)
         folded = _count(weights.values(), read)
         shared = tuple((key, weight.in_memory) for key, weight in weights.items() if readers[key] > 1)
@@ -332,7 +339,7 @@ def _number(drafts: list[Draft], outputs: list[Value], name: str) -> OperationGr
 
 
 def _count(weights: Iterable[Weight], counted: set[str]) -> int:
-    """Learnt numbers that were not counted before."""
+    """Number of parameters that are not in ``counted`` yet; adds their keys to it."""
     own = {weight.key: weight.numel for weight in weights if weight.learnt and weight.key not in counted}
     counted |= set(own)
     return sum(own.values())

@@ -1,7 +1,7 @@
-"""Operation graphs of networks that are declared as blocks: in a millisecond, equal to the traced ones.
+"""Operation graphs of networks that are declared as blocks, within a millisecond and equal to the traced graphs.
 
-Every block of :mod:`autobuild.spaces.blocks` has a rule here. A block that a space's file brings itself has none: its
-module is traced once for each input shape, and spliced in.
+Every block of :mod:`autobuild.spaces.blocks` has a rule here. For blocks defined by the file of a space, which have no
+rule, the module is traced once per input shape and its operations are inserted.
 """
 
 from __future__ import annotations
@@ -38,15 +38,18 @@ ACTIVATIONS = {
 
 
 def graph_of_plan(plan: Plan, shape: Shape, name: str = "") -> OperationGraph:
-    """The operations of a whole network; the batch is one, batch norms are folded.
+    """Operation graph of a network, for a batch of one and with folded batch norms.
 
     Args:
-        plan: The network's parts.
-        shape: Channels, height and width of an input.
-        name: Of the graph.
+        plan: The blocks of the network.
+        shape: Shape ``(channels, height, width)`` of an input.
+        name: Name of the graph.
+
+    Returns:
+        The operation graph.
 
     Raises:
-        GraphError: A block without a rule whose module cannot be traced on what it is given.
+        GraphError: The module of a block without a rule cannot be traced.
     """
     named = [
         (f"{part}.{place}" + (f".{number}" if len(blocks) > 1 else ""), block)
@@ -58,12 +61,12 @@ def graph_of_plan(plan: Plan, shape: Shape, name: str = "") -> OperationGraph:
 
 
 def graph_of_blocks(blocks: Sequence[Block], shape: Shape, name: str = "") -> OperationGraph:
-    """The operations of blocks one behind the other, as :func:`graph_of_plan`."""
+    """Operation graph of a sequence of blocks, as by :func:`graph_of_plan`."""
     return _graph([(str(number), block) for number, block in enumerate(blocks)], shape, name)
 
 
 def shape_behind(blocks: Iterable[Block], shape: Shape) -> Shape:
-    """Shape of what blocks one behind the other make of an input ``(channels, height, width)``."""
+    """Output shape of a sequence of blocks for an input of shape ``(channels, height, width)``."""
     for block in blocks:
         shape = _shape_behind(block, shape)
     return shape
@@ -85,7 +88,7 @@ def _graph(named: Iterable[tuple[str, Block]], shape: Shape, name: str) -> Opera
 
 @singledispatch
 def write(block: Block, chain: Chain, place: str) -> None:
-    """Append a block's operations to a chain; one without a rule is traced."""
+    """Append the operations of a block to a chain; a block without a rule is traced."""
     drafts, (output,) = _traced(block, chain.value.shape)
     known: dict[Value, Value] = {}
     copies: dict[int, Draft] = {}
@@ -167,7 +170,7 @@ def _cell(block: Cell, chain: Chain, place: str) -> None:
 
 
 def _residual(parts: Sequence[Block], shortcut: Sequence[Block] | None, chain: Chain, place: str) -> None:
-    """A path, and the other one added to it; None: no other."""
+    """Append a path and the addition of a shortcut; None stands for a path without a shortcut."""
     start = chain.value
     for number, part in enumerate(parts):
         write(part, chain, f"{place}.{number}")
@@ -182,7 +185,7 @@ def _residual(parts: Sequence[Block], shortcut: Sequence[Block] | None, chain: C
 @write.register
 def _average(block: AvgPool, chain: Chain, place: str) -> None:
     if not block.stride:
-        if chain.value.shape[2:] != (1, 1):  # the mean of one position is nothing
+        if chain.value.shape[2:] != (1, 1):  # a mean over one position does nothing
             chain.pool(place)
         return
     _windows("avg_pool", block.stride, block.stride, 0, block, chain, place)

@@ -1,6 +1,6 @@
-"""An ONNX file as an operation graph: shapes by ONNX's own inference, node by node, operators by tables.
+"""Read ONNX files as operation graphs: shapes from the shape inference of ONNX, operators from tables.
 
-Weights are not read, only their shapes are, so that files with external data need not have it beside them.
+Only the shapes of weights are read, not their values, so that external data files may be missing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ IDENTITIES = ("Identity", "Dropout", "BitCast", "QuantizeLinear", "DequantizeLin
 SHAPE_ONLY = ("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
 CONTROL = ("Loop", "Scan", "SequenceMap")
 MASKING = ("Add", "Where", "Attention", "MultiHeadAttention", "Expand", "Slice", "Unsqueeze")
-# Which give the same numbers of a weight at other places: what is stored is read once by all.
+# Operators that only rearrange the elements of a weight: the stored weight is the one that is read.
 REARRANGED = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast",
               "BitCast", "QuantizeLinear", "DequantizeLinear")  # fmt: skip
-FLOAT, STRING = 1, 8  # ONNX's element types
+FLOAT, STRING = 1, 8  # element types of ONNX
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -41,19 +41,22 @@ def from_onnx(path: str | Path, *, shapes: Shapes | None = None, name: str = "",
     """Read an ONNX file.
 
     Args:
-        path: The file. Functions that it defines itself are read through.
-        shapes: Shapes of inputs, or of any tensor inside, that the file leaves open or that cannot be inferred, e.g.
-            ``{"x": (1, 3, 224, 224)}``.
-        name: Of the graph; the file's name by default.
-        fold: Fold batch norms into the convolutions before them.
+        path: The file. Functions that it defines are inlined.
+        shapes: Name -> shape of inputs or other tensors whose shape the file leaves open or that cannot be inferred,
+            e.g. ``{"x": (1, 3, 224, 224)}``.
+        name: Name of the graph (default: the name of the file).
+        fold: Fold batch norms into the convolution or linear layer before them.
 
-    Parameters are floating-point weights; a file does not say which of them were learnt, so that constant maps of
-    more than one number count too.
+    Floating-point weights count as parameters. A file does not say which of them were trained, so constant feature maps
+    of more than one element count, too.
+
+    Returns:
+        The operation graph.
 
     Raises:
-        ConfigError: If the package onnx is missing, or ``shapes`` names a tensor that the file does not have.
-        GraphError: For a file that is no ONNX, unknown shapes, custom operators without given shapes (which node, and
-            how to give them), or control flow.
+        ConfigError: The package onnx is missing, or ``shapes`` names a tensor that the file does not have.
+        GraphError: The file is not ONNX, or it has unknown shapes, custom operators without given shapes (the message
+            names the node and says how to give them), or control flow.
     """
     path = Path(path)
     model = _load(path)
@@ -62,13 +65,13 @@ def from_onnx(path: str | Path, *, shapes: Shapes | None = None, name: str = "",
         outputs = reader.run()
     except (ConfigError, GraphError):
         raise
-    except Exception as error:  # protobuf reads much that is no model
+    except Exception as error:  # protobuf accepts many files that are not models
         raise GraphError(f"{path}: a damaged file ({type(error).__name__}: {error})") from error
     return finish(reader.drafts, outputs, name or path.stem, fold=fold)
 
 
 def _checked(shapes: Shapes | None, path: Path) -> dict[str, Shape]:
-    """The shapes given, if they are some. Raises ConfigError."""
+    """Check the form of ``shapes``. Raises ConfigError."""
     if not isinstance(shapes, Mapping | None):
         raise ConfigError(f"{path}: shapes={shapes!r}: accepted is such as {{'x': (1, 3, 224, 224)}}")
     for name, shape in (shapes or {}).items():
@@ -100,29 +103,29 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 class _Reader:
-    """Walks the nodes: a tensor is a value that depends on the inputs, or a weight that does not."""
+    """Reads the nodes in order. Tensors that depend on the inputs are values, all others are weights."""
 
     def __init__(self, model: onnx.ModelProto, given: dict[str, Shape], path: Path) -> None:
         self.graph, self.given, self.path = model.graph, given, path
         self.tensors = Tensors(model.opset_import, model.ir_version, path.parent)
         self.drafts: list[Draft] = []
         self.known: dict[str, Value | Weight | None] = {"": None}
-        self.measured: set[str] = set()  # made of the shapes of values: no weights of the file
+        self.measured: set[str] = set()  # tensors computed from shapes of values, which are not weights of the file
         self.nodes = list(_all_nodes(model.graph))
         self.reads = Counter(name for node in self.nodes for name in node.input if name)
         self.reads.update(value.name for graph in _all_graphs(model.graph) for value in graph.output)
         self.added = {name for node in self.nodes if node.op_type in MASKING for name in node.input}
-        self.said: dict[str, onnx.TypeProto] = {}  # what the file says of tensors inside
+        self.declared: dict[str, onnx.TypeProto] = {}  # types that the file declares for inner tensors
 
     def run(self) -> list[Value]:
-        """Read all; returns the outputs."""
+        """Read all nodes and return the outputs of the network."""
         self._check_given()
         self._stored(self.graph)
         inputs = [value for value in self.graph.input if value.name not in self.known]
         for value in inputs:
             self._input(value)
-        if not any(value.name in self.given for value in inputs):  # else they may be of other sizes
-            self.said |= {value.name: value.type for value in (*self.graph.value_info, *self.graph.output)}
+        if not any(value.name in self.given for value in inputs):  # otherwise declared shapes may not hold
+            self.declared |= {value.name: value.type for value in (*self.graph.value_info, *self.graph.output)}
         self._walk(self.graph)
         if lacking := [value.name for value in self.graph.output if value.name not in self.known]:
             raise GraphError(f"{self.path}: its output {lacking[0]!r} is written by no node")
@@ -135,18 +138,18 @@ class _Reader:
         for name in self.given:
             if name not in accepted:
                 raise ConfigError(
-                    f"{self.path}: shapes= names {name!r}, which is no tensor of it: {nearest(name, accepted)}"
+                    f"{self.path}: shapes= names {name!r}, which is not a tensor of the file: {nearest(name, accepted)}"
                 )
 
     def _stored(self, graph: onnx.GraphProto) -> None:
-        """Remember the weights of a graph."""
+        """Store the weights of a graph."""
         for tensor in graph.initializer:
             self._weight(tensor.name, tensor)
         for sparse in graph.sparse_initializer:
             self._sparse(sparse.values.name, sparse)
 
     def _input(self, value: onnx.ValueInfoProto) -> None:
-        """Remember an input of the network, whose batch may be open."""
+        """Store an input of the network; an open batch size is set to one."""
         name, given = value.name, self.given.get(value.name)
         if (kind := value.type.WhichOneof("value")) not in ("tensor_type", None):
             raise GraphError(f"{self.path}: input {name!r} is of the kind {str(kind).removesuffix('_type')}; accepted: "
@@ -154,8 +157,8 @@ class _Reader:
         said = _said(value)
         shape: Sequence[int | str] | None = given or said
         if given and said is not None and len(said) != len(given):
-            raise ConfigError(f"{self.path}: shapes={{{name!r}: {given}}}: the file says {_words(said)}: {len(said)} "
-                              "sizes are accepted")  # fmt: skip
+            raise ConfigError(f"{self.path}: shapes={{{name!r}: {given}}}: the file declares {_words(said)}: "
+                              f"{len(said)} sizes are accepted")  # fmt: skip
         if shape is not None and not given and shape and (isinstance(shape[0], str) or shape[0] < 0):
             batched = (1, *shape[1:])
             if all(isinstance(size, int) and size > 0 for size in batched):
@@ -180,7 +183,7 @@ class _Reader:
             except GraphError as error:
                 said = str(error)
                 raise GraphError(said if said.startswith(str(self.path)) else f"{self.path}: {said}") from None
-            except Exception as error:  # attributes or inputs that the operator does not have: anything may be raised
+            except Exception as error:  # wrong attributes or inputs may raise any exception
                 raise GraphError(f"{self.path}: node {name!r} ({node.op_type}) is damaged or of a form that is not "
                                  f"known: {type(error).__name__}: {error}") from error  # fmt: skip
 
@@ -197,7 +200,7 @@ class _Reader:
         if not custom and node.op_type == "Constant":
             self._constant(node)
             return
-        if not custom and node.op_type == "CastLike":  # of the second input only the type matters
+        if not custom and node.op_type == "CastLike":  # only the type of the second input matters
             kind = self.tensors.kind(node.input[1])
             node = helper.make_node("Cast", list(node.input[:1]), list(node.output), to=kind)
         inputs = [self._known(source, name) for source in node.input]
@@ -230,7 +233,7 @@ class _Reader:
         keep_weights(draft)
 
     def _call(self, node: onnx.NodeProto, inputs: list[Value | Weight | None], custom: bool) -> tuple[Call, bool]:
-        """The node as the ONNX operator that it is, and whether it is one of ONNX Runtime's."""
+        """The node as a call of an ONNX operator, and whether it is an operator of ONNX Runtime."""
         kind, places = node.op_type, tuple(range(len(inputs)))
         contrib = custom and is_contrib(kind, node.domain)
         plain = same_as(kind, len(inputs)) if contrib else None if custom else QUANTISED.get(kind)
@@ -248,7 +251,7 @@ class _Reader:
         return call, contrib
 
     def _infer(self, node: onnx.NodeProto, call: Call, custom: bool) -> str:
-        """Find what a node writes: from ONNX, from a rule, from the file, and what was given goes before all."""
+        """Find the shapes of a node's outputs. Given shapes come first, then ONNX inference, rules, and the file."""
         why = ""
         if not custom:
             why = self.tensors.infer(node)
@@ -261,11 +264,11 @@ class _Reader:
             why = self.tensors.infer(_plain(node, call))
         for output in node.output:
             if output in self.given:
-                kind = self.tensors.kind(output) or _kind(self.said.get(output))
+                kind = self.tensors.kind(output) or _kind(self.declared.get(output))
                 self.tensors.set(output, self.given[output], kind)
-            elif self.tensors.shape(output) is None and output in self.said:
+            elif self.tensors.shape(output) is None and output in self.declared:
                 inferred = self.tensors.types.pop(output, None)
-                self.tensors.types[output] = self.said[output]
+                self.tensors.types[output] = self.declared[output]
                 if self.tensors.shape(output) is None and inferred is not None:
                     self.tensors.types[output] = inferred
         return why
@@ -286,7 +289,7 @@ class _Reader:
         self.known |= {name: Value(draft, place) for place, name in enumerate(written)}
 
     def _identity(self, node: onnx.NodeProto, value: Value) -> None:
-        """The same numbers; behind a quantiser that alone reads them they are written as it says."""
+        """Pass a value on unchanged; if only a quantiser reads it, it gets the quantiser's element type."""
         narrow = node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") and value.draft.type != "input"
         if narrow and self.reads[node.input[0]] == 1 and len(value.draft.outputs) == 1:
             value.draft.itemsize = self.tensors.itemsize(node.output[0])
@@ -295,7 +298,7 @@ class _Reader:
             self.known[output] = Weight(output, self.tensors.shape(output) or (), 4, learnt=False)
 
     def _branch(self, node: onnx.NodeProto, name: str) -> None:
-        """Read the branch of an ``If`` whose condition is a constant."""
+        """Read the taken branch of an ``If`` whose condition is a constant."""
         condition = self.tensors.values.get(node.input[0])
         if condition is None:
             raise GraphError(f"node {name!r} (If): control flow that depends on data has no operation graph; export "
@@ -312,7 +315,7 @@ class _Reader:
                 self.tensors.values[output] = self.tensors.values[value.name]
 
     def _weight(self, name: str, tensor: onnx.TensorProto) -> None:
-        """Remember a tensor of the file."""
+        """Store a weight of the file."""
         if wrong := damage_of(tensor):
             raise GraphError(f"{self.path}: the weight {name!r} {wrong}")
         if isinstance(self.known.get(name), Weight):
@@ -322,7 +325,7 @@ class _Reader:
         self.known[name] = Weight(name, tuple(tensor.dims), self.tensors.itemsize(name), learnt)
 
     def _sparse(self, name: str, sparse: onnx.SparseTensorProto) -> None:
-        """Remember a tensor of which only some numbers are stored."""
+        """Store a sparse weight of the file."""
         for part in (sparse.values, sparse.indices):
             if wrong := damage_of(part) or (any(size < 0 for size in sparse.dims) and "has a negative size"):
                 raise GraphError(f"{self.path}: the sparse weight {name!r} {wrong}")
@@ -331,7 +334,7 @@ class _Reader:
         self.known[name] = Weight(name, tuple(sparse.dims), bits_of(kind) / 8, is_floating(kind), (held,))
 
     def _constant(self, node: onnx.NodeProto) -> None:
-        """Remember the value of a Constant node, of whichever form."""
+        """Store the value of a Constant node, in any of its forms."""
         import numpy as np
 
         (key, held), *_ = _attributes(node).items()
@@ -350,7 +353,7 @@ class _Reader:
             self.known[name] = Weight(name, value.shape, self.tensors.itemsize(name), floats)
 
     def _constants(self, node: onnx.NodeProto, call: Call) -> None:
-        """What is computed from weights alone, or from shapes."""
+        """Store the outputs of a node that reads only weights or shapes."""
         weights = [value for value in call.inputs if isinstance(value, Weight)]
         measured = node.op_type in SHAPE_ONLY and any(isinstance(value, Value) for value in call.inputs)
         measured = measured or any(name in self.measured for name in node.input)
@@ -371,9 +374,9 @@ class _Reader:
         learnt = [weight for weight in weights if weight.learnt and weight.numel > 1]
         floating = is_floating(self.tensors.kind(output))
         if kind == "Cast" and floating and weights and weights[0].itemsize <= 1 and weights[0].numel > 1:
-            learnt = [replace(weights[0], learnt=True)]  # whole numbers of eight bits: a quantised weight
+            learnt = [replace(weights[0], learnt=True)]  # integers of eight bits are quantised weights
         first = learnt[0] if learnt else weights[0] if weights else None
-        # exporters write equal biases as copies of one
+        # exporters write equal biases as copies of one weight
         copied = kind == "Identity" and first is not None and len(first.shape) < 2
         if first is not None and len(learnt) < 2 and kind in REARRANGED and not copied:
             narrow = min(size, first.itemsize) if kind not in ("Transpose", "Reshape") else first.itemsize
@@ -390,7 +393,7 @@ class _Reader:
         held = self.tensors.types.get(output)
         of = held.WhichOneof("value") if held is not None else None
         if of not in ("tensor_type", None):
-            raise GraphError(f"node {name!r} ({what}): its output {output!r} is no tensor but of the kind "
+            raise GraphError(f"node {name!r} ({what}): its output {output!r} is not a tensor but of the kind "
                              f"{str(of).removesuffix('_type')}; export the network without it")  # fmt: skip
         reader = next((reader for reader in self.nodes if output in reader.input), None)
         example = "(1, 64)" if reader is not None and reader.op_type in ("Gemm", "MatMul") else "(1, 64, 56, 56)"
@@ -400,7 +403,7 @@ class _Reader:
 
 
 def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside its nodes."""
+    """A graph and all graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -413,7 +416,7 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _plain(node: onnx.NodeProto, call: Call) -> onnx.NodeProto:
-    """A node of ONNX Runtime as the ONNX operator that it is, without attributes of its own."""
+    """Convert a node of ONNX Runtime into the equivalent ONNX operator, without the attributes that ONNX lacks."""
     import onnx
 
     known = onnx.defs.get_schema(call.kind).attributes
@@ -432,7 +435,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _said(value: onnx.ValueInfoProto) -> tuple[int | str, ...] | None:
-    """The shape that a file says, its open sizes as names; None where it does not even say the rank."""
+    """The shape that a file declares, open sizes as names; None if it declares no rank."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
@@ -448,7 +451,7 @@ def _kind(said: onnx.TypeProto | None) -> int:
 
 
 def _module(node: onnx.NodeProto) -> str:
-    """The module's path where PyTorch's exporter wrote it down."""
+    """Path of the module, if the exporter of PyTorch recorded it."""
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
             try:

@@ -1,4 +1,4 @@
-"""A PyTorch network as an operation graph: its exported program, read node by node."""
+"""Read PyTorch networks as operation graphs, from their exported programs."""
 
 from __future__ import annotations
 
@@ -36,42 +36,45 @@ Operand = Value | Weight
 
 
 def from_torch(model: nn.Module, example_input: Example, *, name: str = "", fold: bool = True) -> OperationGraph:
-    """Trace a network.
+    """Trace a PyTorch network.
 
-    What does not depend on the input (slices of weights, weight norm, a merged kernel, gates of a parameter) is
-    computed once, ahead: it is no node and has no MACs, and what reads it reads the result's bytes.
+    Values that do not depend on the input (slices of weights, weight norm, merged kernels) are computed once before
+    inference: they are not nodes and have no MACs, and operations that read them read the bytes of the result.
 
     Args:
-        model: It is traced in evaluation mode and left as it was.
+        model: The network. It is traced in evaluation mode and not changed.
         example_input: One tensor, a tuple of tensors, a dict of keyword arguments, or a shape such as
-            ``(1, 3, 224, 224)``, also in place of the tensors of a tuple or dict. Only shapes and types matter.
-        name: Of the graph; the class's name by default.
-        fold: Fold batch norms into the convolutions before them, as exporters and compilers do.
+            ``(1, 3, 224, 224)``, which may also replace the tensors of a tuple or dict. Only shapes and types matter.
+        name: Name of the graph (default: the name of the class).
+        fold: Fold batch norms into the convolution or linear layer before them, as exporters and compilers do.
+
+    Returns:
+        The operation graph.
 
     Raises:
-        GraphError: If the network does not run on the example, or cannot be traced: the message names the line of its
-            code and the operator.
+        GraphError: The network does not run on the example, or cannot be traced. The message names the line of code and
+            the operator.
     """
     drafts, outputs = traced(model, example_input)
     return finish(drafts, outputs, name or type(model).__name__, fold=fold)
 
 
 def traced(model: nn.Module, example_input: Example) -> tuple[list[Draft], list[Value]]:
-    """The operations of a network before any rule is applied, and its outputs; as :func:`from_torch`."""
+    """The operations of a network before the rules of :mod:`autobuild.graphs.drafts` are applied, and its outputs."""
     reader = _Reader(program_of(model, example_input), type(model).__name__)
     outputs = reader.run()
     return reader.drafts, outputs
 
 
 class _Reader:
-    """Walks an exported program. What a node of it is: a value, a weight, several of these, or a plain constant."""
+    """Reads an exported program. Each of its nodes is a value, a weight, several of these, or a constant."""
 
     def __init__(self, program: torch.export.ExportedProgram, name: str) -> None:
         self.program, self.name = program, name
         self.drafts: list[Draft] = []
         self.known: dict[Any, Any] = {}
-        self.same: dict[Any, Any] = {}  # what an in-place operator returns -> the tensor that it wrote into
-        self.computed: dict[Any, str] = {}  # how a weight is computed -> what it is called
+        self.same: dict[Any, Any] = {}  # result of an in-place operator -> the tensor that it changed
+        self.computed: dict[Any, str] = {}  # how a weight is computed -> its name
 
     def run(self) -> list[Value]:
         signature = self.program.graph_signature
@@ -88,7 +91,7 @@ class _Reader:
                 key = shared.setdefault(id(tensor), target)
                 self.known[node] = Weight(key, tuple(tensor.shape), tensor.element_size(), node.name in learnt)
             elif 0 in getattr(node.meta.get("val"), "shape", (0,)):
-                self.known[node] = self._computed(node, "constant", [])  # there is nothing to read
+                self.known[node] = self._computed(node, "constant", [])  # an empty input
             else:
                 self.known[node] = self._add(Draft("input", "input", name=node.name), node)
         if not self.drafts:
@@ -101,7 +104,7 @@ class _Reader:
         return self._outputs()
 
     def _outputs(self) -> list[Value]:
-        """What the network returns, then what it writes into its buffers."""
+        """The results of the network, then the values that it writes into its buffers."""
         node = next(node for node in self.program.graph.nodes if node.op == "output")
         signature = self.program.graph_signature
         written = {*signature.buffers_to_mutate, *signature.user_inputs_to_mutate}
@@ -115,24 +118,24 @@ class _Reader:
         return [value for value in _flat([self._resolve(given), self._resolve(kept)]) if isinstance(value, Value)]
 
     def _read(self, node: torch.fx.Node) -> None:
-        """Read one call; whatever goes wrong names it."""
+        """Read one call; every error names its place in the network."""
         try:
             found = self._call(node)
         except GraphError as error:
             raise GraphError(f"{self.name}{_at(node)}: {error}") from error
-        except Exception as error:  # an argument of a form that the tables do not foresee
+        except Exception as error:  # an argument whose form the tables do not cover
             raise GraphError(
                 f"{self.name}{_at(node)}: {node.target} could not be read ({type(error).__name__}: {error})"
             ) from error
         self.known[node] = found
-        if found is not None and writes(node):  # later readers of the argument read what was written
+        if found is not None and writes(node):  # later operations read the changed argument
             self.same[node] = self.same.get(node.args[0], node.args[0])
             self.known[self.same[node]] = found
             if isinstance(found, Weight):
                 self._constant_written(node)
 
     def _constant_written(self, node: torch.fx.Node) -> None:
-        """What a constant looks at that is written by a constant is another constant from then on."""
+        """Mark a constant as changed if a constant is written into it or into a view of it."""
         place: Any = node.args[0]
         while getattr(place, "op", "") == "call_function" and is_view(place):
             place = self.same.get(place.args[0], place.args[0])
@@ -198,9 +201,9 @@ class _Reader:
                              f"would be empty, {shapes[0]}")  # fmt: skip
 
     def _product(self, node: torch.fx.Node, base: str, named: dict[str, Any], args: list[Any]) -> Any:
-        """A product, and what is added to it."""
+        """Read a matrix product and the addition that is part of it."""
         left, right = (args[place] for place in PRODUCTS.get(base, (0, 1)))
-        if base == "linear":  # a layer whose weight is data
+        if base == "linear":  # a linear layer whose weight depends on the input
             right = self._moved(node, right, (1, 0), right.shape[::-1])
         factors = [left, right]
         draft = self._draft("matmul", node, [v for v in factors if isinstance(v, Value)],
@@ -220,7 +223,7 @@ class _Reader:
         return self._add(added, node)
 
     def _written(self, node: torch.fx.Node, base: str, named: dict[str, Any]) -> Any:
-        """A tensor of which a part is written: what is left before it, the part, and what is left behind it."""
+        """Read a write into a part of a tensor as a concat: the rest before the part, the part, the rest after it."""
         whole, part = (named[key] for key in (("input", "src") if "input" in named else ("self", "src")))
         axis = int(named.get("dim", 0)) % len(whole.shape)
         size = whole.shape[axis]
@@ -247,7 +250,7 @@ class _Reader:
         return self._add(draft, node)
 
     def _cut(self, node: torch.fx.Node, whole: Operand, axis: int, start: int, stop: int) -> Operand | None:
-        """A part of a tensor; None of nothing."""
+        """A slice of a tensor along one axis; None if it is empty."""
         if start >= stop:
             return None
         shape = (*whole.shape[:axis], stop - start, *whole.shape[axis + 1 :])
@@ -264,7 +267,7 @@ class _Reader:
         return self._append(draft, shape, node)
 
     def _copied(self, node: torch.fx.Node, source: Any, shape: Shape) -> Any:
-        """What a copy leaves of its target: shape and type."""
+        """Read a copy: the source, in the shape and type of the target."""
         if isinstance(source, Weight):
             return self._computed(node, "expand", [source])
         if not isinstance(source, Value) or (source.shape == shape and source.draft.itemsize == _itemsize(node)):
@@ -289,7 +292,7 @@ class _Reader:
         return tuple(Value(draft, i) for i in range(len(draft.outputs))) if many else Value(draft)
 
     def _computed(self, node: torch.fx.Node, base: str, weights: list[Weight]) -> Any:
-        """What does not depend on the input: computed ahead from weights, or a constant."""
+        """A result that does not depend on the input: a weight computed ahead from others, or a constant."""
         shapes = _shapes(node)
         many = isinstance(node.meta.get("val"), tuple | list)
         if not shapes:
@@ -298,7 +301,7 @@ class _Reader:
         moved = base in ORDERS or TYPES.get(base) in ("alias", "slice") or base in IDENTITIES | COPIES
         if only and base in REPEATS:
             return replace(only, shape=shapes[0], held=only.in_memory)
-        if only and moved and math.prod(shapes[0]) == math.prod(only.shape):  # the same numbers
+        if only and moved and math.prod(shapes[0]) == math.prod(only.shape):  # the elements are only rearranged
             return replace(only, shape=shapes[0])
         unique = node.name if base in RANDOM or node.op == "get_attr" else ""
         how = (str(node.target), repr(_keyed([self._resolve(a) for a in node.args])),
@@ -311,13 +314,13 @@ class _Reader:
 
     def _named_weight(self, how: tuple[Any, ...], base: str, weights: list[Weight], shape: Shape,
                       itemsize: float) -> Weight:  # fmt: skip
-        """A weight that is computed in some way; the same for the same way."""
+        """A computed weight; weights that are computed in the same way have the same key."""
         stored = {part.key: part for weight in weights for part in weight.stored}
         key = self.computed.setdefault(how, f"{base} {len(self.computed) + 1} of {next(iter(stored), 'constants')}")
         learnt = any(part.learnt for part in stored.values())
         sources = tuple(stored.values())
         if base in FILLS or (base in ("full", "zeros", "ones", "empty") and not weights):
-            return Weight(key, shape, itemsize, False, (1,), sources)  # one number, wherever it is read
+            return Weight(key, shape, itemsize, False, (1,), sources)  # the same number at every position
         return Weight(key, shape, itemsize, learnt, None, sources)
 
     def _resolve(self, arg: Any) -> Any:
@@ -331,13 +334,13 @@ class _Reader:
 
 
 def _repeated(part: Weight, whole: Weight) -> Weight:
-    """A part of a weight that is held as fewer numbers than the part has."""
+    """A part of a weight that is stored with fewer elements than the part has, because they repeat."""
     few = whole.held is not None and math.prod(whole.held) < part.numel
     return replace(part, held=whole.held) if few else part
 
 
 def _named(node: torch.fx.Node, args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by the names of the operator's schema, and by their place."""
+    """Arguments of a call by the names of the operator's schema, and by position."""
     schema = getattr(node.target, "_schema", None)
     names = [argument.name for argument in schema.arguments] if schema else []
     named = dict(zip(names, args, strict=False)) | keywords
@@ -347,7 +350,7 @@ def _named(node: torch.fx.Node, args: list[Any], keywords: dict[str, Any]) -> di
 
 
 def _keyed(value: Any) -> Any:
-    """Arguments with weights by what they are called."""
+    """Arguments in which weights are replaced by their keys."""
     if isinstance(value, Weight):
         return ("weight", value.key, value.shape)
     if isinstance(value, Value):
@@ -368,7 +371,7 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _shapes(node: torch.fx.Node) -> list[Shape]:
-    """Shapes of the tensors that come out."""
+    """Shapes of the output tensors."""
     import torch
 
     tensors = [value for value in _flat(node.meta.get("val")) if isinstance(value, torch.Tensor)]
@@ -393,13 +396,13 @@ def _module(node: torch.fx.Node) -> str:
 
 
 def _at(node: torch.fx.Node) -> str:
-    """Which line and module a node comes from, for messages."""
+    """Line of code and module of a node, for error messages."""
     line, module = line_of(node), _module(node)
     return (f", {line}" if line else "") + (f", module {module!r}" if module else "")
 
 
 def _has_regions(node: torch.fx.Node) -> bool:
-    """Whether an operator runs other graphs: a branch, a loop."""
+    """Whether an operator contains other graphs, such as a branch or a loop."""
     import torch
 
     if not isinstance(node.target, torch._ops.HigherOrderOperator):

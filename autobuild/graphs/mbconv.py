@@ -1,10 +1,9 @@
-"""Operation graphs of inverted-bottleneck networks, written down directly: no module is built, nothing is traced.
+"""Operation graphs of inverted-bottleneck networks, computed without building or tracing modules.
 
-A plan says what all networks of a family share (stem, widths, strides, head); the layers of an architecture
-(:meth:`autobuild.spaces.SearchSpace.layers`) say the rest. A layer is an expansion of 1 x 1 (absent where expand = 1),
-a depthwise convolution, where asked squeeze-and-excitation, a projection of 1 x 1, and an addition where the shape
-stays the same. Batch norms count as folded. For a network that exists, :func:`autobuild.graphs.graph_of` gives the same
-graph.
+A plan describes what all networks of a family share (stem, widths, strides, head). The rest follows from the layers of
+an architecture (:meth:`autobuild.spaces.SearchSpace.layers`). A layer consists of a 1 x 1 expansion (unless expand is
+1), a depthwise convolution, optionally squeeze-excite, a 1 x 1 projection, and an addition if the shape does not
+change. Batch norms are folded. :func:`autobuild.graphs.graph_of` of the built network gives the same graph.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ Layers = Sequence[Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class MBConvStage:
-    """What a stage's layers share.
+    """Properties that the layers of a stage share.
 
     Attributes:
         width: Output channels of every layer.
-        stride: Of the first layer; the others have stride 1.
+        stride: Stride of the first layer; the others have stride 1.
         activation: A type of :data:`~autobuild.graphs.operations.ACTIVATIONS`.
-        squeeze: Whether its layers squeeze and excite; None where the layer's own feature ``se`` says so.
+        squeeze: Whether its layers have squeeze-excite; None if the feature ``se`` of each layer decides.
     """
 
     width: int
@@ -40,19 +39,19 @@ class MBConvStage:
 
 @dataclass(frozen=True)
 class MBConvPlan:
-    """What the networks of a family share.
+    """Properties that the networks of a family share.
 
     Attributes:
-        name: Of the family.
-        stem: Channels of the 3 x 3 convolution of stride 2 at the start.
-        stem_activation: Behind it.
-        stages: One for each stage of ``layers``.
-        tail: What follows, in order: ``("conv", channels, batch norm)`` of 1 x 1, ``("linear", features, True)``,
-            ``("global_avg_pool", 0, False)``, or an activation.
-        first: A layer of expand 1 and kernel 3 that every network has before the stages, or None.
-        gate: The gate's activation.
-        squeezed: From (input channels, expanded channels) to the channels between the two convolutions of the gate.
-        in_channels: Channels of the picture.
+        name: Name of the family.
+        stem: Output channels of the first convolution, 3 x 3 with stride 2.
+        stem_activation: Activation after the first convolution.
+        stages: One entry per stage of ``layers``.
+        tail: The operations after the stages, in order: ``("conv", channels, batch norm)`` of 1 x 1, ``("linear",
+            features, True)``, ``("global_avg_pool", 0, False)``, or an activation.
+        first: A layer with expand 1 and kernel 3 that every network has before the stages, or None.
+        gate: Activation of the squeeze-excite gate.
+        squeezed: Function from (input channels, expanded channels) to the channels within the squeeze-excite.
+        in_channels: Channels of the input images.
     """
 
     name: str
@@ -67,22 +66,25 @@ class MBConvPlan:
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The nearest multiple, never below 90 % of the value (the rule of MobileNet and Once-for-All)."""
+    """Round to a multiple of ``divisor``, at least 90 % of ``value`` (the rule of MobileNet and Once-for-All)."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 def mbconv_graph(plan: MBConvPlan, layers: Layers, resolution: int = 224, name: str = "") -> OperationGraph:
-    """The operation graph of one architecture.
+    """Operation graph of one architecture.
 
     Args:
-        plan: Of its family.
-        layers: For each stage its layers, with ``expand`` and ``kernel``, and ``se`` where the plan leaves it open.
-        resolution: Height and width of the picture.
-        name: Of the graph.
+        plan: Plan of the family.
+        layers: For each stage its layers, with ``expand`` and ``kernel``, and ``se`` if the plan leaves it open.
+        resolution: Height and width of the input images, in pixels.
+        name: Name of the graph.
+
+    Returns:
+        The operation graph, for a batch of one.
 
     Raises:
-        GraphError: If the layers have another number of stages than the plan.
+        GraphError: The number of stages differs from that of the plan.
     """
     if len(layers) != len(plan.stages):
         raise GraphError(f"{plan.name}: given layers of {len(layers)} stages, accepted: {len(plan.stages)}")
@@ -98,7 +100,7 @@ def mbconv_graph(plan: MBConvPlan, layers: Layers, resolution: int = 224, name: 
 
 
 class _Chain(Chain):
-    """A chain that knows the layers of a plan."""
+    """A chain with methods for the layers of a plan."""
 
     def __init__(self, plan: MBConvPlan, resolution: int) -> None:
         super().__init__((1, plan.in_channels, resolution, resolution))
@@ -169,7 +171,7 @@ def _ofa_proxyless(width: float) -> MBConvPlan:
 PLANS = {
     "ofa_mbv3": _ofa_mbv3(1.2),
     "ofa_proxyless": _ofa_proxyless(1.3),
-    # The space of Accel-NASBench (Ahmad et al., DAC 2024): the gate is a quarter of the block's input.
+    # The space of Accel-NASBench (Ahmad et al., DAC 2024): the gate has a quarter of the block's input channels.
     "mnasnet": MBConvPlan(
         "mnasnet", 32, "relu",
         tuple(MBConvStage(w, stride, "relu", None) for w, stride in

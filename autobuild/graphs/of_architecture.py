@@ -11,30 +11,33 @@ from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.blocks import Plan
 from autobuild.spaces.registry import declared_by, network_arguments, realiser
 
-INPUT = "input"  # the stage that chooses the size of inputs, where a space has one
+INPUT = "input"  # name of the stage that chooses the input size, in spaces that have one
 
 
 def graph_of_architecture(
     space: SearchSpace, arch: Architecture | str, num_classes: int | None = None, input_shape: Shape | None = None
 ) -> OperationGraph:
-    """The operations of an architecture's network, batch norms folded, for a batch of one.
+    """Operation graph of an architecture's network, with folded batch norms, for a batch of one.
 
-    A space that declares its blocks (``plan``) needs no network: its graph takes a millisecond, and equals the traced
-    one. Otherwise the network is built and traced, which takes seconds.
+    If the space declares its blocks (``plan``), the graph is computed from them within a millisecond and equals the
+    traced graph. Otherwise the network is built and traced, which takes seconds.
 
     Args:
-        space: The space.
-        arch: One of its architectures, or its text.
-        num_classes: Classes of the classifier (default: those that the space is made for).
-        input_shape: Channels, height and width of an input (default: what the space is made for; the size that the
-            architecture chooses where the space leaves it open).
+        space: The search space.
+        arch: An architecture of the space, or its text.
+        num_classes: Number of outputs of the classifier (default: the number that the space declares).
+        input_shape: Shape ``(channels, height, width)`` of an input (default: the shape that the space declares, with
+            the input size that the architecture chooses if the space has that choice).
+
+    Returns:
+        The operation graph.
 
     Raises:
-        SpaceError: If the space builds no networks.
-        GraphError: If no input shape is known, or the network cannot be traced.
+        SpaceError: The space builds no networks.
+        GraphError: The input shape is not known, or the network cannot be traced.
     """
     parsed = space.parse(arch) if isinstance(arch, str) else arch
-    realiser(space)  # refuses by name where nothing can be built
+    realiser(space)  # raises if the space builds no networks
     shape = shape_of_input(space, parsed, input_shape)
     plan = plan_of(space, parsed, num_classes, shape[0])
     if plan is not None:
@@ -46,18 +49,18 @@ def graph_of_architecture(
 
 
 def shape_of_input(space: SearchSpace, arch: Architecture, input_shape: Shape | None = None) -> Shape:
-    """Channels, height and width of an architecture's input. Raises GraphError where nobody says, or one is not all."""
+    """Input shape ``(channels, height, width)``. Raises GraphError if it is unknown or there are several inputs."""
     inputs: tuple[str, ...] = getattr(declared_by(space), "INPUTS", ())
     if len(inputs) > 1:
         named = ", ".join(f"{name!r}: ..." for name in inputs)
         raise GraphError(
-            f"networks of space {space.name!r} take {len(inputs)} inputs ({', '.join(inputs)}), so one shape does not "
-            f"make a graph of them: trace a network, autobuild.graph_of(space.realise(arch), {{{named}}})"
+            f"networks of space {space.name!r} take {len(inputs)} inputs ({', '.join(inputs)}), so one input shape "
+            f"is not enough: trace a network, autobuild.graph_of(space.realise(arch), {{{named}}})"
         )
     shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
     if shape is None:
         raise GraphError(
-            f"space {space.name!r} does not say how large its inputs are: give input_shape (in jobs "
+            f"space {space.name!r} does not declare the size of its inputs: give input_shape (in jobs "
             "shape=[channels,height,width]), or declare INPUT_SHAPE beside its SPACE"
         )
     chosen = next((place for place, stage in enumerate(space.stages) if stage.name == INPUT), None)
@@ -67,7 +70,7 @@ def shape_of_input(space: SearchSpace, arch: Architecture, input_shape: Shape | 
 
 
 def plan_of(space: SearchSpace, arch: Architecture, num_classes: int | None, in_channels: int) -> Plan | None:
-    """The blocks of an architecture; None where the space declares none."""
+    """The blocks of an architecture; None if the space declares none."""
     file: Any = declared_by(space)
     if not hasattr(file, "plan"):
         return None

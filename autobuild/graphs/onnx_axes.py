@@ -1,4 +1,4 @@
-"""Which dimensions an ONNX operator works along: what the reader of files tells beside type and sizes."""
+"""Find the dimensions that an ONNX operator works along (``axes``, ``spans`` and ``mode`` of an operation)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ RESIZES = {"nearest": "nearest", "linear": "linear", "cubic": "cubic"}
 
 @dataclass(frozen=True)
 class Call:
-    """A node as the reader knows it.
+    """A node with everything that is known about its inputs.
 
     Attributes:
-        kind: The operator.
-        names: Of its inputs.
-        inputs: What they are: values, weights, or None where one is left out.
-        shapes: Their shapes; ``()`` of one that is left out.
-        attributes: By name.
-        scalars: Numbers of small constants, by name.
-        opset: Version of the operators.
+        kind: Name of the operator.
+        names: Names of its inputs.
+        inputs: Its inputs: values, weights, or None for an omitted input.
+        shapes: Shapes of the inputs; ``()`` for an omitted input.
+        attributes: Attribute name -> value.
+        scalars: Name of a small constant -> its elements.
+        opset: Version of the operator set.
     """
 
     kind: str
@@ -36,11 +36,11 @@ class Call:
     opset: int = 17
 
     def shape(self, place: int) -> Shape | None:
-        """Shape of an input; None where it is left out."""
+        """Shape of an input; None if it is omitted."""
         return self.shapes[place] if place < len(self.inputs) and self.inputs[place] is not None else None
 
     def given(self, key: str, place: int) -> list[int] | None:
-        """Whole numbers that are an attribute or, in newer files, a constant input; None where neither is known."""
+        """Integers given as an attribute or, in newer files, as a constant input; None if neither is known."""
         if key in self.attributes:
             value = self.attributes[key]
             return [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
@@ -49,7 +49,7 @@ class Call:
 
 
 def fill_axes(draft: Draft, call: Call) -> None:
-    """Fill in ``axes``, ``spans`` and ``mode``; what is not known stays None."""
+    """Set ``axes``, ``spans`` and ``mode`` of a draft; unknown fields stay None."""
     reader = READERS.get(call.kind)
     if reader is not None and draft.inputs:
         reader(draft, call)
@@ -70,7 +70,7 @@ def _slice(draft: Draft, call: Call) -> None:
     axes = call.given("axes", 3) or list(range(len(starts)))
     steps = call.given("steps", 4) or [1] * len(starts)
     if min(steps) < 1:
-        return  # backwards: no view of what is there
+        return  # reversed, so not a plain slice
     draft.axes = tuple(axis % len(x) for axis in axes)
     spans = (slice(*bounds).indices(x[axis]) for *bounds, axis in zip(starts, stops, steps, draft.axes, strict=True))
     draft.spans = (tuple(spans),)
@@ -88,14 +88,14 @@ def _order(draft: Draft, call: Call) -> None:
 
 
 def _shuffled(draft: Draft, call: Call) -> None:
-    """Whichever channel goes to which place, rows come from the same row."""
+    """Set the mode: channels become positions, and every output row depends on one input row only."""
     draft.mode = "pixel_shuffle"
 
 
 def _softmax(draft: Draft, call: Call) -> None:
     rank = len(draft.inputs[0].shape)
     axis = int(call.attributes.get("axis", 1 if call.opset < 13 else -1)) % rank
-    draft.axes = tuple(range(axis, rank)) if call.opset < 13 else (axis,)  # it used to flatten what follows
+    draft.axes = tuple(range(axis, rank)) if call.opset < 13 else (axis,)  # older versions flatten them
 
 
 def _along(draft: Draft, call: Call) -> None:
@@ -117,7 +117,7 @@ def _reduced(draft: Draft, call: Call) -> None:
 
 def _picked(draft: Draft, call: Call) -> None:
     if draft.type != "gather":
-        return  # rows of a table of weights
+        return  # it reads rows of a table of weights
     axis = int(call.attributes.get("axis", 0)) % len(draft.inputs[0].shape)
     draft.axes = (axis,)
     found = call.given("", 1)
@@ -137,7 +137,7 @@ def _resized(draft: Draft, call: Call) -> None:
     if call.kind == "Upsample" or (mode == "nearest" and floor):
         draft.mode = mode
     elif mode == "nearest":
-        draft.mode = "linear"  # whichever of two neighbours it rounds to
+        draft.mode = "linear"  # an interpolation between two neighbours
     elif mode is not None and how in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         draft.mode = mode + ("-corners" if how == "align_corners" else "")
 

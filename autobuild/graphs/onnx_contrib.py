@@ -1,7 +1,7 @@
 """Operators that ONNX Runtime writes into optimised and quantised files (domain ``com.microsoft``).
 
-ONNX does not describe them, so that the shapes of what they write are worked out here. Most are an ONNX operator with
-quantised numbers, an activation or a bias of its own, and are read as that. Source: ONNX Runtime's ContribOperators.md.
+ONNX does not define them, so their output shapes are computed here. Most are an ONNX operator with quantised numbers,
+an activation or a bias, and are read as that operator. Source: ContribOperators.md of ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from autobuild.graphs.drafts import Draft, Weight, linear
 from autobuild.graphs.onnx_axes import Call
 from autobuild.graphs.operations import Shape
 
-DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "", "ai.onnx")  # some are written without a domain
-# The ONNX operator, and which inputs are its own.
+DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "", "ai.onnx")  # some files omit the domain
+# Operator of ONNX Runtime -> the equivalent ONNX operator, and the positions of its inputs.
 SAME_AS: dict[str, tuple[str, tuple[int, ...]]] = {
     "FusedConv": ("Conv", (0, 1, 2, 3)), "FusedGemm": ("Gemm", (0, 1, 2)), "FusedMatMul": ("MatMul", (0, 1)),
     "TransposeMatMul": ("MatMul", (0, 1)), "QGemm": ("Gemm", (0, 3, 6)), "MatMulIntegerToFloat": ("MatMul", (0, 1, 6)),
@@ -30,26 +30,26 @@ SAME_AS: dict[str, tuple[str, tuple[int, ...]]] = {
     "RotaryEmbedding": ("RotaryEmbedding", (0, 2, 3)), "QuantizeLinear": ("QuantizeLinear", (0, 1, 2)),
     "DequantizeLinear": ("DequantizeLinear", (0, 1, 2)), "Trilu": ("Trilu", (0, 1)),
 }  # fmt: skip
-FLOATS = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DequantizeLinear")  # which write floats whatever they read
+FLOATS = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DequantizeLinear")  # always write floating point
 LIKE_FIRST = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization",
               "RotaryEmbedding", "FastGelu", "BiasGelu", "QuickGelu", "Gelu", "BiasSoftmax", "QLinearSoftmax",
               "QLinearSigmoid", "QLinearLeakyRelu", "QuantizeLinear", "DequantizeLinear", "Trilu")  # fmt: skip
 
 
 def is_contrib(kind: str, domain: str) -> bool:
-    """Whether this is one of ONNX Runtime's operators that are known here."""
+    """Whether this is a known operator of ONNX Runtime."""
     return domain in DOMAINS and (kind in SAME_AS or kind in FILL)
 
 
 def same_as(kind: str, inputs: int) -> tuple[str, tuple[int, ...]] | None:
-    """The ONNX operator that one of these is, and which inputs are its own; None where there is none."""
-    if kind == "QLinearConcat":  # a scale and a zero point, then three for each part
+    """The equivalent ONNX operator and the positions of its inputs; None if there is none."""
+    if kind == "QLinearConcat":  # a scale and a zero point, then three inputs per part
         return "Concat", tuple(range(2, inputs, 3))
     return SAME_AS.get(kind)
 
 
 def written_shapes(kind: str, call: Call) -> list[Shape | None]:
-    """Shapes of the outputs of an operator of ONNX Runtime as far as its inputs tell; empty where there is no rule."""
+    """Output shapes of an operator of ONNX Runtime, None where unknown; empty if there is no rule."""
     if kind in LIKE_FIRST:
         return [call.shapes[0], None, None, call.shapes[0]][: 4 if kind.startswith("Skip") else 1]  # the sum is last
     rule = SHAPES.get(kind)
@@ -57,7 +57,7 @@ def written_shapes(kind: str, call: Call) -> list[Shape | None]:
 
 
 def fill_contrib(kind: str, draft: Draft, call: Call) -> bool:
-    """Say what an operator of ONNX Runtime is that ONNX has no counterpart of; False where it is not known."""
+    """Set the fields of a draft for an operator without ONNX equivalent; False if the operator is not known."""
     rule = FILL.get(kind)
     if rule is not None:
         rule(draft, call)
@@ -82,7 +82,7 @@ def _attention(call: Call) -> list[Shape | None]:
 
 
 def _widths(call: Call) -> tuple[int, int, int]:
-    """Columns of queries, keys and values in the one weight that makes them."""
+    """Numbers of columns for queries, keys and values in the weight that computes all three."""
     total = call.shapes[1][1]
     sizes = call.attributes.get("qkv_hidden_sizes") or (total // 3,) * 3
     return int(sizes[0]), int(sizes[1]), int(sizes[2])
@@ -90,7 +90,7 @@ def _widths(call: Call) -> tuple[int, int, int]:
 
 def _multi_head(call: Call) -> list[Shape | None]:
     q, heads = call.shapes[0], int(call.attributes["num_heads"])
-    if len(q) == 5:  # queries, keys and values in one: batch, length, heads, 3, width
+    if len(q) == 5:  # packed queries, keys and values: batch, length, heads, 3, width
         return [(*q[:2], q[2] * q[4])]
     v = call.shape(2)
     width = q[2] if v is None else v[2] if len(v) == 3 else heads * v[3]
@@ -120,7 +120,7 @@ def _embedded(call: Call) -> list[Shape | None]:
 
 
 def _fill_projected(draft: Draft, call: Call, past_place: int) -> None:
-    """Projections, scores and sums of ``Attention`` and ``QAttention``."""
+    """Set the fields of ``Attention`` and ``QAttention``, including their projections."""
     batch, length, width = call.shapes[0]
     q, k, v = _widths(call)
     past = call.shape(past_place)
@@ -159,7 +159,7 @@ def _fill_grouped(draft: Draft, call: Call) -> None:
 
 
 def _fill_bits_product(draft: Draft, call: Call) -> None:
-    """A linear layer of packed weights."""
+    """Set the fields of a linear layer with packed weights."""
     n, k = int(call.attributes["N"]), int(call.attributes["K"])
     bias = call.inputs[5] if len(call.inputs) > 5 else None
     linear(draft, k, isinstance(bias, Weight))

@@ -1,4 +1,4 @@
-"""What ONNX's operators are in the vocabulary of operation graphs, and what they multiply."""
+"""Map ONNX operators to the vocabulary of operation graphs, and count their multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TYPES = {
                      "Shrink", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "SwiGLU", "Tan", "ThresholdedRelu", "Trilu",
                      "Where", "Xor"), "elementwise"),
 }  # fmt: skip
-# Of no type in the vocabulary, but nothing in them multiplies by weights or another map.
+# Operators of type "other" that do not multiply by weights or by another feature map, so that their MACs are 0.
 FREE = frozenset((
     "RoiAlign", "MaxRoiPool", "NonMaxSuppression", "NonZero", "Unique", "Col2Im", "Multinomial", "Range",
     "TfIdfVectorizer", "StringNormalizer", "StringSplit", "StringConcat", "RegexFullMatch", "ImageDecoder",
@@ -58,23 +58,24 @@ FREE = frozenset((
     "TreeEnsembleRegressor", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix", "Adagrad", "Adam",
     "Momentum",
 ))  # fmt: skip
-# The same operator on quantised numbers: which of its inputs are tensors, the others being scales and zero points.
+# Quantised operators: positions of the inputs that are tensors; the others are scales and zero points.
 QUANTISED: dict[str, tuple[str, tuple[int, ...]]] = {
     "ConvInteger": ("Conv", (0, 1)), "MatMulInteger": ("MatMul", (0, 1)),
     "QLinearConv": ("Conv", (0, 3, 8)), "QLinearMatMul": ("MatMul", (0, 3)),
 }  # fmt: skip
-# Whose inputs after the first are learnt whatever their size.
+# Operators whose inputs after the first are parameters, whatever their size.
 WEIGHTED = ("conv", "conv_transpose", "linear", "batch_norm", "layer_norm", "group_norm", "prelu", "rnn")
-# Which may take a constant map; one number is a factor, as in x * 0.5. The others' constants say what to do.
+# Operators whose constant inputs may be parameters (a single number is a factor, as in x * 0.5). Constants of other
+# operators are settings.
 MAPS = ("add", "sub", "mul", "div", "matmul", "attention", "concat", "gather", "embedding", "elementwise", "other")
-STATES = {"LSTM": (4, 5, 6), "GRU": (4, 5), "RNN": (4, 5)}  # inputs of recurrent layers that are no weights
+STATES = {"LSTM": (4, 5, 6), "GRU": (4, 5), "RNN": (4, 5)}  # positions of inputs that are states, not weights
 
 
 def fill(draft: Draft, call: Call) -> bool:
-    """Say what a node is, and its numbers; False where it does nothing to its input.
+    """Set the type and the other fields of a draft; False if the node does not change its input.
 
     Raises:
-        GraphError: Weights of a convolution that do not fit its input.
+        GraphError: The weights of a convolution do not match its input.
     """
     draft.type = TYPES.get(call.kind, "other")
     draft.macs = None if draft.type == "other" and call.kind not in FREE else 0
@@ -84,7 +85,7 @@ def fill(draft: Draft, call: Call) -> bool:
 
 
 def keep_weights(draft: Draft) -> None:
-    """Leave out constants that are no weights: axes, sizes, bounds and factors are settings."""
+    """Remove constants that are settings (axes, sizes, bounds, factors) from the weights of a draft."""
     if draft.type not in WEIGHTED:
         draft.weights = [w for w in draft.weights if draft.type in MAPS and w.numel > (1 if w.learnt else 8)]
 
@@ -102,20 +103,20 @@ def _convolution(draft: Draft, call: Call) -> None:
     window(draft, call, weight[2:])
     draft.groups = groups
     if call.kind == "DeformConv":
-        draft.type = "other"  # where it reads depends on data
+        draft.type = "other"  # the positions that it reads depend on data
 
 
 def _causal(draft: Draft, call: Call) -> None:
-    """A convolution of every channel over what came before."""
+    """Set the fields of a causal depthwise convolution."""
     weight = call.shapes[1]
     convolution(draft, weight, len(call.inputs) > 2 and call.inputs[2] is not None)
     draft.stride, draft.dilation, draft.padding, draft.groups = (1,), (1,), ((weight[2] - 1, 0),), weight[0]
     if len(draft.inputs) > 1:
-        draft.type = "other"  # also over a state from before
+        draft.type = "other"  # it also reads a state of earlier calls
 
 
 def window(draft: Draft, call: Call, kernel: Shape) -> None:
-    """Fill in kernel, stride, dilation and padding."""
+    """Set kernel, stride, dilation and padding of a draft."""
     dims, attributes, transposed = len(kernel), call.attributes, draft.type == "conv_transpose"
     draft.kernel = kernel
     draft.stride = tuple(attributes.get("strides") or (1,) * dims)
@@ -146,7 +147,7 @@ def _global_pool(draft: Draft, call: Call) -> None:
 
 
 def _product(draft: Draft, call: Call) -> None:
-    """Any product of two matrices, either of which may be a weight, as it is or transposed."""
+    """Set the fields of a matrix product; either factor may be a weight, transposed or not."""
     left, right = call.inputs[:2]
     turned = [bool(call.attributes.get(key)) for key in ("transA", "transB")]
     axis = max(len(call.shapes[0]) - (2 if turned[0] else 1), 0)
@@ -157,7 +158,7 @@ def _product(draft: Draft, call: Call) -> None:
     elif isinstance(right, Weight) and len(call.shapes[1]) == 2:
         bias = call.inputs[2] if len(call.inputs) > 2 else None
         linear(draft, contracted, bias is not None)
-        if turned[0]:  # rows of the map are summed over
+        if turned[0]:  # the input is transposed: it is summed over its rows
             draft.type, draft.bias, draft.axes = "matmul", None, (axis,)
     else:
         matmul(draft)
@@ -165,24 +166,24 @@ def _product(draft: Draft, call: Call) -> None:
 
 
 def _einsum(draft: Draft, call: Call) -> None:
-    """A sum of products: a linear layer or a product of matrices where it is written as one, with more freedom else."""
+    """Set the fields of an Einstein sum; it becomes a linear layer or a matrix product if it has that form."""
     equation = str(call.attributes["equation"]).replace(" ", "")
     draft.type = "matmul"
     draft.macs = einsum_macs(equation, call.shapes)
     if len(call.shapes) == 1:
-        draft.type = "transpose"  # or a sum, or a diagonal
+        draft.type = "transpose"  # or a sum or diagonal, which also has no MACs
     elif not draft.macs:
         draft.type = "mul"
     elif len(call.shapes) > 2:
         draft.type = "other"
     elif not _is_product(equation, call):
-        draft.axes = tuple(range(len(draft.inputs[0].shape)))  # how it reads its rows is not worked out
+        draft.axes = tuple(range(len(draft.inputs[0].shape)))  # not analysed: assume all dimensions
     elif isinstance(call.inputs[1], Weight):
         linear(draft, call.shapes[0][-1], False)
 
 
 def _is_product(equation: str, call: Call) -> bool:
-    """Whether rows of a first map are multiplied by a second one, or by a weight, and stay in their order."""
+    """Whether the equation multiplies the rows of the first operand by a matrix and keeps their order."""
     left, _, out = equation.partition("->")
     first, _, second = left.partition(",")
     summed = first[-1:]
@@ -195,7 +196,7 @@ def _is_product(equation: str, call: Call) -> bool:
 
 
 def _attention(draft: Draft, call: Call) -> None:
-    """Scores of every query for every key, and the sum of values by them, causal or not."""
+    """Count the MACs of attention: queries times keys, and scores times values; a causal mask is ignored."""
     q, k, v = call.shapes[:3]
     heads = int(call.attributes.get("q_num_heads", 0)) if len(q) == 3 else q[1]
     key_heads = int(call.attributes.get("kv_num_heads", heads)) if len(k) == 3 else k[1]
@@ -206,7 +207,7 @@ def _attention(draft: Draft, call: Call) -> None:
 
 
 def _linear_attention(draft: Draft, call: Call) -> None:
-    """A state of every head to which keys times values are added, and which queries read; a delta reads it first."""
+    """Count the MACs of linear attention: the update of each head's state, and reading it for queries and deltas."""
     q, _, v = call.shapes[:3]
     heads, key_heads = (int(call.attributes[key]) for key in ("q_num_heads", "kv_num_heads"))
     steps = 2 if "delta" in str(call.attributes.get("update_rule", "gated_delta")) else 1
@@ -214,15 +215,15 @@ def _linear_attention(draft: Draft, call: Call) -> None:
 
 
 def _recurrent(draft: Draft, call: Call) -> None:
-    """Every step multiplies the input and the state by all weights of all directions."""
-    steps = math.prod(call.shapes[0][:2])  # steps and batch, in the order that the layout says
+    """Count the MACs of a recurrent layer: every step multiplies input and state by the weights of all directions."""
+    steps = math.prod(call.shapes[0][:2])  # steps times batch, in either layout
     draft.macs = steps * sum(math.prod(call.shapes[place]) for place in (1, 2))
     states = [call.inputs[place] for place in STATES[call.kind] if place < len(call.inputs)]
     draft.weights = [weight for weight in draft.weights if weight not in states]
 
 
 def _reduction(draft: Draft, call: Call) -> None:
-    """A mean or maximum over all positions of a map is a global pool."""
+    """Change a mean or maximum over all positions of a feature map into a global pool."""
     x = draft.inputs[0].shape
     over = {axis % len(x) for axis in call.given("axes", 1) or ()} if x else set()
     if call.kind in ("ReduceMean", "ReduceMax") and len(x) >= 3 and over == set(range(2, len(x))):
@@ -236,7 +237,7 @@ def _clip(draft: Draft, call: Call) -> None:
         name = call.names[place] if len(call.names) > place else ""
         value = call.scalars.get(name) if name else call.attributes.get(key)
         found.append(None if value is None else float(value))
-    # files of old opsets say "no bound" with the largest number there is
+    # files of old opsets write the largest number instead of no bound
     draft.type = clipping(found[0], None if found[1] is not None and found[1] > 3e38 else found[1])
 
 
@@ -250,7 +251,7 @@ def _batch_norm(draft: Draft, call: Call) -> None:
 
 
 def _instance_norm(draft: Draft, call: Call) -> None:
-    """Exporters write a group norm as one of instances that scales by ones and adds zeros, between two reshapes."""
+    """Recognise a group norm, which exporters write as instance norm with scale one and bias zero between reshapes."""
     scale, added = (call.scalars.get(name) for name in call.names[1:3])
     if scale is not None and added is not None and draft.inputs[0].draft.type == "alias":
         plain = bool((scale == 1).all()) and not added.any()
@@ -258,13 +259,13 @@ def _instance_norm(draft: Draft, call: Call) -> None:
 
 
 def _grid(draft: Draft, call: Call) -> None:
-    """Every position times a small matrix: two by three, or three by four."""
+    """Count the MACs of an affine grid: every position times a 2 x 3 or 3 x 4 matrix."""
     dims = len(draft.outputs[0]) - 2
     draft.macs = math.prod(draft.outputs[0][:-1]) * dims * (dims + 1)
 
 
 def _linear_model(draft: Draft, call: Call) -> None:
-    """A linear model of ``ai.onnx.ml``, its coefficients attributes."""
+    """Set the fields of a linear model of ``ai.onnx.ml``, whose coefficients are attributes."""
     coefficients = call.attributes.get("coefficients", ())
     features = draft.inputs[0].shape[-1] if draft.inputs[0].shape else 1
     rows = math.prod(draft.inputs[0].shape[:-1])

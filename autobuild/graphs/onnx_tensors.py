@@ -1,8 +1,8 @@
-"""What is known of an ONNX file's tensors: types, shapes and small values, found node by node.
+"""Types, shapes and small values of the tensors of an ONNX file, found node by node.
 
-ONNX's inference is asked about one node at a time, with the values that its constant inputs have. Every shape is known,
-so that numbers computed from shapes (``Shape``, ``Gather``, ``Concat``) are constants here, and what is reshaped or
-resized by them has a shape as well.
+The shape inference of ONNX runs on one node at a time, with the values of its constant inputs. Because every shape is
+known, numbers computed from shapes (``Shape``, ``Gather``, ``Concat``) are constants, so that the shapes of tensors
+which are reshaped or resized by them are known, too.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-SMALL = 4096  # numbers of a constant that is read or computed
-LARGEST_MASK = 2**24  # numbers
-LOW = -100.0  # what a mask adds to scores, or less
-INFERRED_FROM = 6  # the first version of the operators whose shapes ONNX infers
+SMALL = 4096  # largest number of elements of a constant whose value is kept
+LARGEST_MASK = 2**24  # largest number of elements of a mask
+LOW = -100.0  # masks add this or less to scores
+INFERRED_FROM = 6  # first operator set version for which ONNX infers shapes
 BITS = {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8, "STRING": 64, "UNDEFINED": 32}
 RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 
 
 def bits_of(kind: int) -> int:
-    """Bits of a number of an ONNX element type."""
+    """Bits per element of an ONNX element type."""
     name = _name_of(kind)
     found = re.search(r"\d+", name)  # FLOAT8E4M3FN, INT4
     return int(found[0]) if found else BITS[name]
 
 
 def is_floating(kind: int) -> bool:
-    """Whether an element type is one of floating-point numbers."""
+    """Whether an ONNX element type is floating point."""
     return _name_of(kind).startswith(("FLOAT", "BFLOAT", "DOUBLE", "COMPLEX"))
 
 
@@ -47,7 +47,7 @@ def _name_of(kind: int) -> str:
 
 
 def damage_of(tensor: onnx.TensorProto) -> str:
-    """What is wrong with a stored tensor in plain words; empty where nothing is. Files without weights are fine."""
+    """What is wrong with a stored tensor, as text; empty if nothing is. A tensor without data is not an error."""
     import onnx
 
     if tensor.data_type not in onnx.TensorProto.DataType.values():
@@ -69,7 +69,7 @@ def damage_of(tensor: onnx.TensorProto) -> str:
 
 
 def _held(tensor: onnx.TensorProto) -> int:
-    """How many numbers stand in the fields of their types."""
+    """Number of elements in the typed data fields of a tensor."""
     fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data,
               tensor.string_data)  # fmt: skip
     return sum(map(len, fields))
@@ -79,28 +79,28 @@ class Tensors:
     """Types of tensors, and values of small constants, by name.
 
     Args:
-        opsets: Versions of the operators, as the file says them.
-        ir_version: Of the file.
-        folder: Where it lies, and weights beside it.
+        opsets: Versions of the operator sets that the file declares.
+        ir_version: IR version of the file.
+        folder: Folder of the file and of its external data.
     """
 
     def __init__(self, opsets: Iterable[onnx.OperatorSetIdProto], ir_version: int, folder: Path) -> None:
         import onnx
 
         self.opsets, self.folder = list(opsets), folder
-        self.ir_version = max(ir_version, 4)  # constants need not be inputs from 4 on
+        self.ir_version = max(ir_version, 4)  # from version 4 on, constants need not be inputs
         if self.version("") is None:
             self.opsets.append(onnx.helper.make_opsetid("", 17))
         self.types: dict[str, onnx.TypeProto] = {}
         self.values: dict[str, np.ndarray[Any, Any]] = {}
 
     def version(self, domain: str) -> int | None:
-        """Version of a domain's operators; None where the file does not use it."""
+        """Version of the operator set of a domain; None if the file does not use it."""
         names = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
         return next((entry.version for entry in self.opsets if entry.domain in names), None)
 
     def is_declared(self, kind: str, domain: str) -> bool:
-        """Whether ONNX itself describes an operator."""
+        """Whether ONNX defines an operator."""
         import onnx
 
         version = self.version(domain)
@@ -111,7 +111,7 @@ class Tensors:
         return True
 
     def shape(self, name: str) -> Shape | None:
-        """Shape of a tensor; None where it is not fully known."""
+        """Shape of a tensor; None if it is not fully known."""
         held = self.types.get(name)
         if held is None or held.WhichOneof("value") not in ("tensor_type", "sparse_tensor_type"):
             return None
@@ -122,29 +122,29 @@ class Tensors:
         return sizes if all(size >= 0 for size in sizes) else None
 
     def kind(self, name: str) -> int:
-        """Element type of a tensor; 0 where it is not known."""
+        """Element type of a tensor; 0 if it is not known."""
         held = self.types.get(name)
         return held.tensor_type.elem_type if held is not None else 0
 
     def itemsize(self, name: str) -> float:
-        """Bytes of one number of a tensor."""
+        """Bytes per element of a tensor."""
         return bits_of(self.kind(name)) / 8
 
     def set(self, name: str, shape: Sequence[int], kind: int) -> None:
-        """Remember a tensor."""
+        """Store shape and type of a tensor."""
         import onnx
 
         self.types[name] = onnx.helper.make_tensor_type_proto(kind or 1, shape)
 
     def set_value(self, name: str, value: np.ndarray[Any, Any]) -> None:
-        """Remember a constant."""
+        """Store the value of a constant."""
         import onnx
 
         self.set(name, value.shape, onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
         self.values[name] = value
 
     def store(self, name: str, tensor: onnx.TensorProto) -> None:
-        """Remember a tensor of the file, and its numbers where they are few."""
+        """Store a tensor of the file, and its value if it is small."""
         import onnx
 
         self.set(name, tuple(tensor.dims), tensor.data_type)
@@ -155,7 +155,7 @@ class Tensors:
                 self.values[name] = onnx.numpy_helper.to_array(tensor)
 
     def is_mask(self, tensor: onnx.TensorProto) -> bool:
-        """Whether a map shuts out positions of an attention: zeros and very low numbers, as no parameter holds."""
+        """Whether a tensor is an attention mask: zeros and very low numbers, which parameters do not contain."""
         import onnx
 
         if not 1 < math.prod(tensor.dims) <= LARGEST_MASK or len(tensor.dims) < 2 or not is_floating(tensor.data_type):
@@ -168,18 +168,18 @@ class Tensors:
         return bool(low.any()) and bool((low | (numbers == 0)).all())
 
     def fetch(self, tensor: onnx.TensorProto) -> None:
-        """Read the numbers of a tensor that lie beside the file; where they do not, only its shape is known."""
+        """Read the external data of a tensor; if it is missing, only the shape of the tensor is known."""
         import onnx
 
         if tensor.data_location == onnx.TensorProto.EXTERNAL and not tensor.raw_data:
-            with contextlib.suppress(Exception):  # missing, shorter than it says, or outside of the folder
+            with contextlib.suppress(Exception):  # missing, too short, or outside the folder
                 onnx.external_data_helper.load_external_data_for_tensor(tensor, str(self.folder))
                 tensor.data_location = onnx.TensorProto.DEFAULT
             if damage_of(tensor):
                 tensor.ClearField("raw_data")
 
     def infer(self, node: onnx.NodeProto) -> str:
-        """Find types and values of what a node writes; returns ONNX's words where its inference fails."""
+        """Infer types and values of the outputs of a node; returns the message of ONNX if its inference fails."""
         import onnx
 
         if node.op_type in ("Shape", "Size") and (shape := self.shape(node.input[0])) is not None:
@@ -188,7 +188,7 @@ class Tensors:
         alone = self._alone(node)
         try:
             inferred = onnx.shape_inference.infer_shapes(alone, strict_mode=True, data_prop=True)
-        except Exception as error:  # of several types; what it says is about this node
+        except Exception as error:  # of several types; the message describes this node
             said = str(error).split("] ")[-1].split("): ")[-1]
             return " ".join(said.split())[:300]
         for value in inferred.graph.output:
@@ -211,12 +211,12 @@ class Tensors:
         self.values[node.output[0]] = value
 
     def _alone(self, node: onnx.NodeProto) -> onnx.ModelProto:
-        """The node as a model of its own, its constants inside."""
+        """A model that consists of this node and its constants."""
         import onnx
 
         read = [name for name in dict.fromkeys(node.input) if name]
         graph = onnx.GraphProto(name="g", node=[node])
-        if node.op_type == "Reshape" and len(read) == 1:  # the shape was an attribute
+        if node.op_type == "Reshape" and len(read) == 1:  # in old versions the shape is an attribute
             shape = next(attribute.ints for attribute in node.attribute if attribute.name == "shape")
             graph.initializer.append(onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [len(shape)], shape))
             graph.node[0].CopyFrom(onnx.NodeProto(op_type="Reshape", input=[*read, "shape"], output=node.output))
@@ -238,7 +238,7 @@ class Tensors:
 
         try:
             results = onnx.reference.ReferenceEvaluator(alone).run(None, {})
-        except Exception:  # an operator without a reference, or old attributes: its shape is known all the same
+        except Exception:  # no reference implementation, or old attributes: the value stays unknown
             return
         for name, value in zip([name for name in node.output if name], results, strict=False):
             if isinstance(value, np.ndarray | np.generic) and value.size <= SMALL:

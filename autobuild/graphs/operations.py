@@ -1,4 +1,4 @@
-"""Any network as a graph of operations: what a tracer, an ONNX file or a declaration says, in one vocabulary."""
+"""The graph of operations of any network, in one vocabulary for PyTorch modules, ONNX files and search spaces."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Span = tuple[int, int, int]  # start, stop and step along one dimension
 
-# The vocabulary: fixed, so that graphs of any family of networks fit one another. Order is part of the packed format:
-# new types are appended before "other".
+# A fixed vocabulary, so that graphs of all kinds of networks can be packed together. The order is part of the packed
+# format: append new types before "other".
 OPERATIONS = (
     "input", "conv", "conv_transpose", "linear", "matmul", "attention", "rnn", "embedding",
     "batch_norm", "layer_norm", "group_norm", "local_response_norm",
@@ -37,36 +37,37 @@ class Operation:
         name: Unique in its graph: the module's path and the type, ``"features.0.0/conv"``, or the ONNX node's name.
         type: One of :data:`OPERATIONS`. ``alias`` is a reshape, view or squeeze: another shape for the same bytes.
         input_shapes: Shapes of the tensors that flow in, weights excluded, the batch included.
-        output_shapes: Shapes of the tensors that flow out; one, but for splits and the like.
-        module: Path of the module that called it, ``""`` where there is none.
-        op: What it was called where it came from, e.g. ``"aten.conv2d.default"`` or ``"Conv"``.
-        kernel: Positions per spatial dimension of convolutions and pools.
+        output_shapes: Shapes of the tensors that flow out; more than one for a split, for example.
+        module: Path of the module that called it; ``""`` if there is none.
+        op: Name of the operator in its source, e.g. ``"aten.conv2d.default"`` or ``"Conv"``.
+        kernel: Kernel size per spatial dimension of convolutions and pools.
         stride: Step per spatial dimension.
         dilation: Dilation per spatial dimension.
-        padding: ``(before, after)`` per spatial dimension; of a pad per dimension.
+        padding: ``(before, after)`` per spatial dimension; for a pad, per dimension.
         groups: Groups of a convolution.
-        bias: Whether a convolution or linear layer adds one; None where the question makes no sense.
-        axes: Dimensions along which it works: of the output for a concat, of the input for a slice, softmax, reduction,
-            norm or gather; of the first map that a product sums over, where these are not the last; for a transposition
-            the input's dimension behind each of the output's. None: not known.
-        spans: What a slice takes: for each output ``(start, stop, step)`` along each of its axes. Where the inputs of a
-            concat lie: the same for each input. None: not known.
-        mode: How a resize or pad fills: ``nearest``, ``nearest-exact``, ``linear``, ``cubic`` (``-corners`` behind it
-            where the corners are aligned), ``constant``; ``pixel_shuffle`` of such a transposition.
-        params: Learnt numbers that the network stores for it, those of a batch norm folded into it included; a
-            parameter of which it reads a part, or something computed from it, counts whole. Those shared by several
-            nodes count at the first.
-        folded_params: Learnt numbers as it reads them: batch norms folded, slices cut, computed weights computed ahead.
-            Shared ones count at the first. None: as many as ``params``.
-        weight_bytes: Bytes of all weights and buffers that the node reads, each once: of a slice its own, of a weight
-            that is computed from others those of the result.
-        weight_elements: How many numbers these are.
-        shared: Those of them that another node reads as well: what they are called, equal for both, and their shapes.
-            None where there are none.
-        output_bytes: Bytes that it writes: 0 for an alias.
-        macs: Multiply-accumulates for the shapes given; 0 for what multiplies nothing by weights or another map
-            (see :func:`autobuild.cost.count_macs`), and for what computes weights from weights, which is done once and
-            ahead; None for operators without a rule.
+        bias: Whether a convolution or linear layer adds a bias; None for other operations.
+        axes: Dimensions along which the operation works. Concat: dimensions of the output. Slice, softmax, reduction,
+            norm, gather: dimensions of the input. Matrix product: dimensions of the first input that are summed over,
+            unless that is the last one. Transpose: for each output dimension, the input dimension it comes from. None:
+            not known.
+        spans: Slice: for each output the ``(start, stop, step)`` taken along each of its axes. Concat: for each input
+            the position that it takes in the output. None: not known.
+        mode: How a resize or pad computes values: ``nearest``, ``nearest-exact``, ``linear``, ``cubic`` (with the
+            suffix ``-corners`` if corners are aligned) or ``constant``; ``pixel_shuffle`` for a transpose that is one.
+        params: Trained parameters that the network stores for the operation, including those of a batch norm folded
+            into it. A parameter counts in full even if the operation reads only a part of it or a value computed from
+            it. A parameter shared by several nodes counts at the first one.
+        folded_params: Parameters that the operation reads in a deployed network: batch norms folded, only the slices
+            read, computed weights computed ahead. Shared ones count at the first node. None: equal to ``params``.
+        weight_bytes: Bytes of all weights and buffers that the node reads, each once. A sliced weight counts with its
+            slice, a weight computed from others with the result.
+        weight_elements: Number of elements in those weights and buffers.
+        shared: Name and shape of each weight that another node reads as well (the name is the same at both); None if
+            there are none.
+        output_bytes: Bytes that the operation writes; 0 for an alias.
+        macs: Multiply-accumulates for the shapes given. 0 for operations that do not multiply by weights or by another
+            feature map (see :func:`autobuild.cost.count_macs`), and for those that compute weights from weights,
+            because that is done once, ahead. None for operators without a rule.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Operation:
 
     @property
     def in_channels(self) -> int | None:
-        """Channels of the first input: dimension 1 of pictures, the last dimension of rows; None without inputs."""
+        """Channels of the first input (see :func:`channels`); None without inputs."""
         return channels(self.input_shapes[0]) if self.input_shapes else None
 
     @property
@@ -131,15 +132,28 @@ class Operation:
 
 @dataclass(frozen=True)
 class OperationGraph:
-    """A directed acyclic graph of operations.
+    """A directed acyclic graph of operations: a whole network, with shapes, MACs and bytes of every operation.
+
+    Made by :func:`autobuild.graph_of`, or from its nodes:
+
+    >>> x = Operation("x", "input", (), ((1, 3, 8, 8),))
+    >>> conv = Operation("conv", "conv", ((1, 3, 8, 8),), ((1, 16, 8, 8),), kernel=(3, 3), params=432, macs=27648)
+    >>> graph = ab.OperationGraph((x, conv), edges=((0, 1),), outputs=(1,), name="tiny")
+    >>> graph
+    OperationGraph('tiny': 2 operations, 0.0 M MACs, 0.00 M parameters)
+    >>> graph.macs, graph.params, graph.sources()
+    (27648, 432, [[], [0]])
 
     Attributes:
-        nodes: In an order in which they can be computed.
-        edges: Pairs ``(source, target)`` of node numbers, source < target, sorted, each once.
-        outputs: Numbers of the nodes whose output is the network's.
-        name: What the network is called.
-        operands: For each node the ``(source, output of the source)`` behind each of its ``input_shapes``, in order;
-            empty where the graph does not say (see :meth:`operand_table`).
+        nodes: The operations, in an order in which they can be computed.
+        edges: Pairs ``(source, target)`` of node numbers; source < target, sorted, each once.
+        outputs: Numbers of the nodes whose output is an output of the network.
+        name: Name of the network.
+        operands: For each node one pair ``(source node, number of its output)`` per entry of ``input_shapes``, in
+            order; empty if not known (see :meth:`operand_table`).
+
+    Raises:
+        GraphError: An edge, output or operand does not fit the nodes.
     """
 
     nodes: tuple[Operation, ...]
@@ -153,7 +167,7 @@ class OperationGraph:
         if bad := [edge for edge in self.edges if not 0 <= edge[0] < edge[1] < n]:
             raise GraphError(f"graph {self.name!r}: edge {bad[0]} does not run forward between its {n} nodes")
         if bad_outputs := [node for node in self.outputs if not 0 <= node < n]:
-            raise GraphError(f"graph {self.name!r}: output {bad_outputs[0]} is none of its {n} nodes")
+            raise GraphError(f"graph {self.name!r}: output {bad_outputs[0]} is not one of its {n} nodes")
         if self.operands:
             self._check_operands()
 
@@ -172,43 +186,47 @@ class OperationGraph:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all nodes that have a rule; :attr:`uncounted` says what is left out."""
+        """Multiply-accumulates, summed over all nodes whose MACs are known; :attr:`uncounted` lists the others."""
         return sum(node.macs or 0 for node in self.nodes)
 
     @property
     def params(self) -> int:
-        """Learnt numbers that the network stores and the graph reaches, shared ones once; folded or not."""
+        """Number of trained parameters that the network stores and the graph uses, shared ones counted once."""
         return sum(node.params for node in self.nodes)
 
     @property
     def folded_params(self) -> int:
-        """Learnt numbers that are left when batch norms are folded and weights computed ahead, shared ones once.
+        """Number of parameters that a deployed network holds, shared ones counted once.
 
-        What a deployed network holds; equal to ``params`` where nothing is folded or computed.
+        Batch norms are folded, and weights that are computed from other weights are computed ahead. Equal to
+        :attr:`params` if the network has neither.
         """
         return sum(node.params if node.folded_params is None else node.folded_params for node in self.nodes)
 
     @property
     def uncounted(self) -> dict[str, int]:
-        """Operators whose MACs are not known, so that ``macs`` leaves them out, and how often each occurs."""
+        """Operators whose MACs are not known and which :attr:`macs` leaves out -> how often each occurs."""
         return dict(Counter(node.op or node.type for node in self.nodes if node.macs is None))
 
     def types(self) -> Counter[str]:
-        """How often each type occurs."""
+        """Operation type -> how often it occurs."""
         return Counter(node.type for node in self.nodes)
 
     def sources(self) -> list[list[int]]:
-        """For each node the nodes that feed it."""
+        """For each node, the numbers of the nodes that feed it, ascending. Length ``(len(nodes),)``."""
         found: list[list[int]] = [[] for _ in self.nodes]
         for source, target in self.edges:
             found[target].append(source)
         return found
 
     def operand_table(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """``operands``, or where the graph does not say them what its edges and shapes allow to conclude.
+        """:attr:`operands`; if the graph has none, they are inferred from its edges and shapes.
+
+        Returns:
+            For each node one pair ``(source node, number of its output)`` per entry of ``input_shapes``.
 
         Raises:
-            GraphError: If a node's input shapes are not those of the nodes that feed it.
+            GraphError: A node has an input shape that no node feeding it produces.
         """
         if self.operands:
             return self.operands
@@ -227,12 +245,22 @@ class OperationGraph:
         return tuple(found)
 
     def without(self, types: Iterable[str]) -> OperationGraph:
-        """The graph with nodes of these types taken out and their neighbours joined; weights go with them."""
+        """Copy the graph without the nodes of some types; their neighbours are connected to each other.
+
+        Args:
+            types: Operation types to remove, such as ``["relu", "alias"]``. Their parameters and MACs go with them.
+
+        Returns:
+            The smaller graph, without :attr:`operands`.
+
+        Raises:
+            GraphError: A type is not one of :data:`OPERATIONS`.
+        """
         dropped = set(types)
         if unknown := sorted(dropped - set(OPERATIONS)):
             raise GraphError(f"unknown type {unknown[0]!r} (accepted: {', '.join(OPERATIONS)})")
         sources = self.sources()
-        stands_for: list[tuple[int, ...]] = []  # for each node the kept nodes whose outputs it hands on
+        stands_for: list[tuple[int, ...]] = []  # for each node, the kept nodes whose outputs it passes on
         number: dict[int, int] = {}
         edges = set()
         for i, node in enumerate(self.nodes):
@@ -248,7 +276,11 @@ class OperationGraph:
                        outputs=tuple(outputs), operands=())  # fmt: skip
 
     def describe(self) -> pd.DataFrame:
-        """One row a node, for reading: shapes as text, sizes as numbers."""
+        """A table for reading, one row per node.
+
+        Columns: ``name, type, input, output, kernel, stride, groups`` (text), ``macs, params, weight_bytes,
+        output_bytes`` (numbers; ``macs`` is missing if not known).
+        """
         import pandas as pd
 
         rows = [
@@ -270,7 +302,7 @@ class OperationGraph:
         return pd.DataFrame(rows).astype({"macs": "Int64"}) if rows else pd.DataFrame()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready data."""
+        """The graph as JSON-ready data; :meth:`from_dict` reads it back."""
         return {
             "name": self.name,
             "nodes": [node.to_dict() for node in self.nodes],
@@ -283,8 +315,11 @@ class OperationGraph:
     def from_dict(data: Mapping[str, Any]) -> OperationGraph:
         """Read what :meth:`to_dict` wrote.
 
+        Args:
+            data: The keys ``nodes``, ``edges`` and ``outputs``, and optionally ``name`` and ``operands``.
+
         Raises:
-            GraphError: For data of another form.
+            GraphError: A key is missing, or an operation or edge is not valid.
         """
         missing = [key for key in ("nodes", "edges", "outputs") if not isinstance(data.get(key), list)]
         if missing:
@@ -304,13 +339,16 @@ class OperationGraph:
     def from_json(text: str) -> OperationGraph:
         """Read what :meth:`to_json` wrote.
 
+        Args:
+            text: JSON text.
+
         Raises:
-            GraphError: For text that is no such graph.
+            GraphError: It is not JSON, or not an operation graph.
         """
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise GraphError(f"operation graph: no JSON ({error})") from error
+            raise GraphError(f"operation graph: not JSON ({error})") from error
         if not isinstance(data, dict):
             raise GraphError(f"operation graph: given a JSON {type(data).__name__}, accepted: an object")
         return OperationGraph.from_dict(data)
@@ -332,7 +370,7 @@ class OperationGraph:
 
 
 def channels(shape: Shape) -> int:
-    """Channels of a tensor: dimension 1 where there are spatial dimensions behind it, otherwise the last one."""
+    """Channels of a tensor: dimension 1 if it has four or more dimensions, otherwise the last dimension."""
     return 1 if not shape else shape[1] if len(shape) >= 4 else shape[-1]
 
 

@@ -1,4 +1,4 @@
-"""From architectures and candidates to packed tensors, vectorised over graphs."""
+"""Pack architectures and candidates into tensors, vectorised over graphs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ def pack_architectures(space: SearchSpace, archs: Sequence[Architecture]) -> Pac
     """Pack whole architectures.
 
     Args:
-        space: Their space; its :attr:`~autobuild.spaces.SearchSpace.node_features` are the schema.
-        archs: G architectures.
+        space: The search space; its :attr:`~autobuild.spaces.SearchSpace.node_features` are the columns of ``x``.
+        archs: The architectures. Length ``(G,)``.
+
+    Returns:
+        G packed graphs, in the same order.
 
     Raises:
-        SpaceError: If an architecture belongs to another family of spaces.
+        SpaceError: An architecture belongs to another family of spaces.
     """
     for arch in archs:
         if arch.family != space.family:
@@ -37,9 +40,9 @@ def pack_architectures(space: SearchSpace, archs: Sequence[Architecture]) -> Pac
 
 
 def pack_candidates(space: SearchSpace, unit: str | int, indices: IntArray) -> PackedGraphs:
-    """Pack candidates of one unit, each alone, its nodes keeping their place in the space.
+    """Pack candidates of one unit, one graph per candidate; nodes have the same ``unit`` and ``layer`` as in the space.
 
-    Shapes: ``indices (G,)`` -> G graphs, in that order.
+    Shapes: ``indices (G,)`` -> G graphs, in the same order.
     """
     number = space.unit_number(unit)
     start = sum(len(u.stages) for u in space.units[:number])
@@ -48,7 +51,7 @@ def pack_candidates(space: SearchSpace, unit: str | int, indices: IntArray) -> P
 
 
 def _pack(space: SearchSpace, stages: range, runs: list[IntArray]) -> PackedGraphs:
-    """Lay graphs end to end; node order is graph, stage, layer. Shapes: ``runs[s] (G, depth_s)``, -1 = no layer."""
+    """Concatenate graphs; nodes are ordered by graph, stage, layer. Shapes: ``runs[s] (G, depth_s)``, -1 = no layer."""
     depths = [run.shape[1] for run in runs]
     columns = np.concatenate(([0], np.cumsum(depths)))
     present = np.concatenate(runs, axis=1) >= 0
@@ -97,7 +100,7 @@ def _codes(space: SearchSpace, number: int, run: IntArray) -> IntArray:
 
 
 def neighbour_table(sources: IntArray, targets: IntArray, n_nodes: int) -> IntArray:
-    """For each node itself and its sources, padded with -1. Shape ``(N, 1 + largest in-degree)``."""
+    """Table with each node itself and its sources, padded with -1. Shape ``(N, 1 + largest in-degree)``."""
     order = np.lexsort((sources, targets))
     sources, targets = sources[order], targets[order]
     first = np.searchsorted(targets, targets, side="left")

@@ -1,7 +1,7 @@
-"""Operation graphs of any family as packed tensors, in one vocabulary that never grows.
+"""Pack operation graphs of any family of networks into tensors, with a fixed vocabulary of feature values.
 
-Numbers become steps of a logarithmic scale: a step is a quarter or a half of an octave, so that 96 and 104 channels, of
-two families, fall into the same step or neighbouring ones. The vocabulary is fixed here, for every network there is:
+Numbers are mapped to steps of a logarithmic scale. A step is a quarter or half octave (a factor of 2^(1/4) or 2^(1/2)),
+so that for example 96 and 104 channels fall into the same step or neighbouring ones. The vocabulary is:
 
 | feature | values |
 | --- | --- |
@@ -12,7 +12,7 @@ two families, fall into the same step or neighbouring ones. The vocabulary is fi
 | ``ratio`` | out / in channels: none, then quarter octaves from 1/16 to 16 |
 | ``positions`` | positions of the output map: half octaves from 1 to 2^20 |
 | ``macs``, ``weights`` | MACs and weight bytes of one input: none, then half octaves from 1 to 2^40 and 2^32 |
-| ``depth`` | how far from the input, as a share of the longest path: tenths |
+| ``depth`` | distance from the input, in tenths of the longest path |
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from autobuild.graphs.packed import PackedGraphs
 
 IntArray = NDArray[np.int64]
 GROUPINGS = ("none", "dense", "grouped", "depthwise")
-_SIZES = 8  # kernel and stride sizes told apart; larger ones share one value
-_CHANNELS, _RATIO, _POSITIONS, _MACS, _WEIGHTS, _DEPTH = 13, 4, 20, 40, 32, 10  # octaves, and tenths
+_SIZES = 8  # kernel and stride sizes with a value of their own; larger ones share one value
+_CHANNELS, _RATIO, _POSITIONS, _MACS, _WEIGHTS, _DEPTH = 13, 4, 20, 40, 32, 10  # octaves; for the depth, tenths
 
 OPERATION_FEATURES: dict[str, int] = {
     "type": len(OPERATIONS),
@@ -51,14 +51,14 @@ OPERATION_FEATURES: dict[str, int] = {
 }
 """Feature name -> number of values: the ``vocabulary`` of an encoder for operation graphs is ``.values()``."""
 
-ORDERED = ("in_channels", "out_channels", "ratio", "positions", "macs", "weights")  # whose values are steps of a scale
+ORDERED = ("in_channels", "out_channels", "ratio", "positions", "macs", "weights")  # values are steps of a scale
 
 
 def pack_operations(graphs: Sequence[OperationGraph]) -> PackedGraphs:
-    """Pack operation graphs of any families; the root of a graph is its (first) output.
+    """Pack operation graphs of any families; the root of a graph is its first output.
 
     Raises:
-        GraphError: For a graph without nodes or outputs.
+        GraphError: A graph has no nodes or no outputs.
     """
     blocks, sources, targets, roots = [], [], [], []
     start = 0
@@ -87,27 +87,27 @@ def pack_operations(graphs: Sequence[OperationGraph]) -> PackedGraphs:
 
 
 def seen_values(graphs: PackedGraphs) -> tuple[tuple[int, ...], ...]:
-    """For each feature the values that occur, ascending: what a fit on these graphs has seen."""
+    """For each feature the values that occur in the graphs, ascending."""
     return tuple(tuple(torch.unique(column).tolist()) for column in graphs.x.unbind(1))
 
 
 def snap_to_seen(graphs: PackedGraphs, seen: Sequence[Sequence[int]]) -> PackedGraphs:
-    """Replace steps of a scale that a fit has not seen by the nearest one that it has.
+    """Replace steps of a scale that do not occur in training data by the nearest one that does.
 
-    An embedding that no fit has touched is noise; the nearest step that was fitted is a better guess.
+    The embedding of a value that does not occur in training is random; that of the nearest trained step is better.
     """
     x = graphs.x.clone()
     for column, (name, size) in enumerate(OPERATION_FEATURES.items()):
         scale = torch.tensor([value for value in seen[column] if value > 0])
         if name in ORDERED and len(scale):
             nearest = scale[(torch.arange(size)[:, None] - scale[None]).abs().argmin(dim=1)]
-            nearest[0] = 0  # "none" is no step of the scale
+            nearest[0] = 0  # 0 ("none") is not a step of the scale
             x[:, column] = nearest[x[:, column]]
     return replace(graphs, x=x)
 
 
 def _nameless(node: Operation) -> tuple[object, ...]:
-    """What the features depend on; equal for the same operation in many networks, so that it is coded once."""
+    """The fields on which the features depend, as a cache key: the same operation occurs in many networks."""
     return (node.type, node.kernel, node.stride, node.groups, node.input_shapes[:1], node.output_shapes[:1],
             node.macs, node.weight_bytes)  # fmt: skip
 
@@ -135,7 +135,7 @@ def _codes(key: tuple[object, ...]) -> tuple[int, ...]:
 
 
 def _step(value: float, per_octave: int, last: int) -> int:
-    """0 for none, otherwise 1 + steps above one, at most ``1 + last``."""
+    """Step of a scale: 0 for 0, otherwise 1 + the number of steps above one, at most ``1 + last``."""
     return 0 if value < 1 else 1 + min(round(per_octave * math.log2(value)), last)
 
 
@@ -148,7 +148,7 @@ def _grouping(groups: object, before: int | None) -> int:
 
 
 def _depths(graph: OperationGraph) -> IntArray:
-    """Longest path from an input to each node, in tenths of the longest path of all."""
+    """Length of the longest path to each node, in tenths of the longest path of the graph."""
     steps = np.zeros(len(graph), dtype=np.int64)
     for source, target in graph.edges:  # sorted by source, and every edge runs forward
         steps[target] = max(steps[target], steps[source] + 1)

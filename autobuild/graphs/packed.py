@@ -1,4 +1,4 @@
-"""Many architecture graphs as a few tensors, so that nothing in training runs per graph."""
+"""Many graphs in a few tensors, so that training needs no loop over graphs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PackedGraphs:
-    """Graphs laid end to end; a batch is a slice.
+    """Concatenated graphs; a batch is a slice.
 
     Attributes:
-        x: Node features, value indices into the schema's vocabularies. Shape ``(N, F)``, int64.
-        neighbours: For each node, itself and then the nodes that feed it, padded with -1. Shape ``(N, K)``, int64;
-            numbers count from the first node of the whole pack.
-        ptr: Graph g owns the nodes ``ptr[g]:ptr[g + 1]``. Shape ``(G + 1,)``, int64.
+        x: Node features, as indices into the values of each feature. Shape ``(N, F)``, int64.
+        neighbours: For each node, the node itself and then the nodes that feed it, padded with -1. Shape ``(N, K)``,
+            int64; nodes are numbered over the whole pack.
+        ptr: Graph g has the nodes ``ptr[g]:ptr[g + 1]``. Shape ``(G + 1,)``, int64.
         roots: The root (last node) of every graph. Shape ``(G,)``, int64.
         context: Numbers that describe whole graphs, or None. Shape ``(G, C)``, float32.
     """
@@ -32,12 +32,12 @@ class PackedGraphs:
 
     @property
     def sizes(self) -> Tensor:
-        """Nodes of every graph. Shape ``(G,)``."""
+        """Number of nodes of every graph. Shape ``(G,)``."""
         return self.ptr.diff()
 
     @property
     def graph_of_node(self) -> Tensor:
-        """Number of the graph that owns each node. Shape ``(N,)``."""
+        """Number of the graph of each node. Shape ``(N,)``."""
         return torch.repeat_interleave(torch.arange(len(self), device=self.ptr.device), self.sizes)
 
     @property
@@ -59,7 +59,7 @@ class PackedGraphs:
         )
 
     def take(self, graphs: Tensor) -> PackedGraphs:
-        """Graphs in another order or a subset. Shape ``graphs (B,)``, int64."""
+        """Select graphs by number, in the order given. Shape ``graphs (B,)``, int64."""
         sizes = self.sizes[graphs]
         ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
         shift = torch.repeat_interleave(self.ptr[graphs] - ptr[:-1], sizes)

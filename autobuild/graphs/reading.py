@@ -1,4 +1,4 @@
-"""``graph_of``: one verb for PyTorch networks, ONNX files and architectures of search spaces."""
+"""``graph_of``: operation graphs of PyTorch networks, ONNX files and architectures of search spaces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def graph_of(
     name: str = "",
     fold: bool = True,
 ) -> OperationGraph:
-    """Any network as a graph of operations: a PyTorch module, an ONNX file, or an architecture of a search space.
+    """Read a network as a graph of operations: a PyTorch module, an ONNX file, or an architecture of a search space.
 
     >>> graph_of(network, (1, 3, 224, 224))
     >>> graph_of(space, arch)
@@ -31,22 +31,22 @@ def graph_of(
 
     Args:
         model: A module, the path of an ONNX file, or a search space.
-        example_input: For a module: a tensor, a tuple of tensors, a dict of keyword arguments, or a shape. For a space:
-            one of its architectures, or its text (:func:`autobuild.graphs.of_architecture.graph_of_architecture`).
-        shapes: For a file: shapes of inputs or tensors that it leaves open.
-        name: Of the graph.
-        fold: Fold batch norms into the convolution or linear layer before them, as exporters do, so that a network
-            and its export give the same operations, MACs and parameters. With ``fold=False`` they stay nodes, and
-            ``params`` of a module's graph equal :func:`autobuild.cost.count_params`.
+        example_input: For a module: a tensor, a tuple of tensors, a dict of keyword arguments, or the shape of one
+            tensor. For a space: one of its architectures, or its text. Not used for an ONNX file.
+        shapes: For an ONNX file: name -> shape of inputs or tensors whose shape the file leaves open.
+        name: Name of the graph.
+        fold: Fold each batch norm into the convolution or linear layer before it, as exporters do, so that a network
+            and its ONNX export give the same operations, MACs and parameters. With ``fold=False`` batch norms stay
+            nodes, and ``params`` of a module's graph equals :func:`autobuild.cost.count_params`.
 
     Returns:
         The graph. MACs and bytes are those of the example's batch.
 
     Raises:
-        GraphError: What was given cannot be read as a graph: a network that cannot be traced, a damaged file, unknown
-            shapes, custom operators. The message names the node and says how to give shapes.
-        SpaceError: A space that builds no networks, or a text that is no architecture of it.
-        ConfigError: A missing package, or ``shapes`` with a name that the file does not have.
+        GraphError: The network cannot be traced, or the file is damaged or has unknown shapes or custom operators. The
+            message names the node and says how to give shapes.
+        SpaceError: The space builds no networks, or the text is not an architecture of it.
+        ConfigError: A package is missing, or ``shapes`` has a name that the file does not have.
     """
     from torch import nn
 
@@ -77,6 +77,6 @@ def _of_space(space: SearchSpace, arch: Any, name: str, fold: bool) -> Operation
     from autobuild.spaces import Architecture
 
     if not isinstance(arch, Architecture | str) or not fold:
-        raise GraphError(f"graph_of({space.name}, ...): a space takes one of its architectures, folded")
+        raise GraphError(f"graph_of({space.name}, ...): for a space, give one of its architectures, with fold=True")
     graph = graph_of_architecture(space, arch)
     return replace(graph, name=name) if name else graph

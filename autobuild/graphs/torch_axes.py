@@ -1,4 +1,4 @@
-"""Which dimensions an ATen operator works along: what the reader of PyTorch networks tells beside type and sizes."""
+"""Find the dimensions that an ATen operator works along (``axes``, ``spans`` and ``mode`` of an operation)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ RESIZES = {"nearest": "nearest", "nearest_exact": "nearest-exact", "linear": "li
 
 
 def fill_axes(draft: Draft, base: str, named: dict[str, Any]) -> None:
-    """Fill in ``axes``, ``spans`` and ``mode``; what is not known stays None.
+    """Set ``axes``, ``spans`` and ``mode`` of a draft; unknown fields stay None.
 
     Args:
-        draft: With type, inputs and outputs.
-        base: The operator without overload, ``"cat"``.
+        draft: The operation, with type, inputs and outputs.
+        base: Name of the operator without overload, e.g. ``"cat"``.
         named: Its arguments by name.
     """
     reader = READERS.get(base) or READERS.get(draft.type)
@@ -37,7 +37,7 @@ def _concat(draft: Draft, base: str, named: dict[str, Any]) -> None:
 def joined(
     output: Shape, axis: int, sizes: Sequence[int | None], data: Sequence[bool]
 ) -> tuple[Shape, tuple[tuple[Span, ...], ...] | None]:
-    """Axes and spans of a concat of parts of these sizes, of which one may be open; spans of those that are data."""
+    """Axes and spans of a concat, from the sizes of its parts (one may be None); only parts that are data get spans."""
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes) - 1:
         return (axis,), None
@@ -52,7 +52,7 @@ def joined(
 
 
 def _size(part: Any, axis: int) -> int | None:
-    """Of one part along an axis; weights that were computed from several have none that is known."""
+    """Size of one part along an axis; None if it is not known, as for weights computed from several others."""
     if isinstance(part, Value):
         return part.shape[axis]
     single = isinstance(part, tuple) and len(part) == 1 and isinstance(part[0], Weight)
@@ -80,7 +80,7 @@ def _slice(draft: Draft, base: str, named: dict[str, Any]) -> None:
 
 
 def split(sizes: Sequence[int]) -> list[Span]:
-    """Spans of parts that lie one behind the other."""
+    """Spans of consecutive parts of these sizes."""
     return [(sum(sizes[:i]), sum(sizes[: i + 1]), 1) for i in range(len(sizes))]
 
 
@@ -109,7 +109,7 @@ def _order(draft: Draft, base: str, named: dict[str, Any]) -> None:
 
 def _reduced(draft: Draft, base: str, named: dict[str, Any]) -> None:
     rank = len(draft.inputs[0].shape)
-    last = (-1,) if rank and base in ("topk", "sort", "argsort", "kthvalue", "mode") else ()  # where none is said
+    last = (-1,) if rank and base in ("topk", "sort", "argsort", "kthvalue", "mode") else ()  # default dimension
     over = _listed(named.get("dim")) or last or (() if "softmax" in base else tuple(range(rank)))
     draft.axes = tuple(sorted(int(dim) % rank for dim in over)) or None
 

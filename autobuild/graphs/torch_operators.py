@@ -1,4 +1,4 @@
-"""What ATen operators are in the vocabulary of operation graphs, and how many multiply-accumulates they are."""
+"""Map ATen operators to the vocabulary of operation graphs, and count their multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from autobuild.graphs.drafts import Draft, Value, Weight, clipping, convolution,
 from autobuild.graphs.operations import Shape
 from autobuild.graphs.torch_axes import fill_axes
 
-# ATen names without overload; a trailing underscore (in place) is cut off. Operators that PyTorch itself calls
-# pointwise are elementwise without standing here.
+# ATen names without overload and without a trailing underscore (in place). Operators that PyTorch tags as pointwise
+# are elementwise and need not be listed.
 TYPES = {
     **{name: name for name in (
         "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "silu", "gelu", "mish", "tanh", "softplus", "softmax",
@@ -63,50 +63,50 @@ TYPES = {
 IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "detach",
               "clone", "contiguous", "alias", "lift_fresh", "lift_fresh_copy", "identity", "item",
               "_local_scalar_dense", "positive", "resolve_conj", "resolve_neg"}  # fmt: skip
-# What has the shape of its argument and none of its numbers.
+# Operators whose result has the shape of the argument, but does not depend on its values.
 FILLS = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
          "new_empty_strided", "zero", "fill"}  # fmt: skip
 RANDOM = {"rand_like", "randn_like", "randint_like", "bernoulli", "rand", "randn", "randint", "randperm", "normal",
           "uniform", "exponential", "multinomial"}  # fmt: skip
-COPIES = {"copy"}  # the second argument in the shape and type of the first
+COPIES = {"copy"}  # result: the second argument, in the shape and type of the first
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
-# The two factors of a product, by their places; what is added to it by its place.
+# Positions of the two factors of a product, and of the summand that is added to it.
 PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "vdot": (0, 1),
             "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2), "addmv": (1, 2)}  # fmt: skip
 REPEATS = {"expand", "repeat", "repeat_interleave"}
-ORDERS = {"transpose", "permute", "t", "numpy_T", "movedim", "moveaxis", "swapaxes", "swapdims"}  # same numbers
+ORDERS = {"transpose", "permute", "t", "numpy_T", "movedim", "moveaxis", "swapaxes", "swapdims"}  # rearrange elements
 COUNTED = {"linear", "scaled_dot_product_attention", "bilinear", "deform_conv2d", "conv_tbc"}
-FIRST_ONLY = {"batch_norm", "layer_norm", "group_norm", "embedding"}  # further outputs are for a backward pass
+FIRST_ONLY = {"batch_norm", "layer_norm", "group_norm", "embedding"}  # other outputs are used by backward passes only
 KNOWN = {*TYPES, *IDENTITIES, *FILLS, *RANDOM, *COPIES, *CONVOLUTIONS, *PRODUCTS, *COUNTED}
 
 
 def operator_name(operator: Any) -> str:
-    """``aten.add_.Tensor`` -> ``add``."""
+    """Name of an operator without namespace, overload and underscore: ``aten.add_.Tensor`` -> ``add``."""
     parts = str(operator).split(".")
     name = parts[1] if len(parts) > 1 else parts[0]
     return name if name.startswith("__") else name.rstrip("_")
 
 
 def is_known(operator: Any) -> bool:
-    """Whether an operator is read as it stands; others are read as what PyTorch says they are made of."""
+    """Whether an operator is read directly; others are decomposed by PyTorch first."""
     return operator_name(operator) in KNOWN or is_pointwise(operator)
 
 
 def is_pointwise(operator: Any) -> bool:
-    """Whether PyTorch says that every number of the result depends on those at its place."""
+    """Whether PyTorch tags an operator as pointwise: each element of the result depends on one position."""
     import torch
 
     return torch.Tag.pointwise in getattr(operator, "tags", ())
 
 
 def fill(draft: Draft, base: str, named: dict[str, Any], pointwise: bool) -> bool:
-    """Say what an operator is, and its numbers; False where it does nothing to its input.
+    """Set the type and the other fields of a draft; False if the operator does not change its input.
 
     Args:
-        draft: With inputs, weights and outputs.
-        base: The operator without overload.
-        named: Its arguments, by the names of its schema and by their place as text; tensors as values or weights.
-        pointwise: See :func:`is_pointwise`.
+        draft: The operation, with inputs, weights and outputs.
+        base: Name of the operator without overload.
+        named: Its arguments by the names of its schema, and by position as text; tensors are values or weights.
+        pointwise: Whether the operator is pointwise, see :func:`is_pointwise`.
     """
     x = draft.inputs[0].shape
     if base in CONVOLUTIONS:
@@ -119,7 +119,7 @@ def fill(draft: Draft, base: str, named: dict[str, Any], pointwise: bool) -> boo
         # x1 W x2 for every row and output: first W x2, then the product with x1
         draft.type, (outputs, left, right) = "matmul", named["weight"].shape
         draft.macs = math.prod(draft.outputs[0][:-1]) * outputs * left * (right + 1)
-    elif base in ("deform_conv2d", "conv_tbc"):  # which rows they read depends on data, or on another layout
+    elif base in ("deform_conv2d", "conv_tbc"):  # the positions read depend on data, or the layout differs
         per_output = named["weight"].shape[1:] if base == "deform_conv2d" else named["weight"].shape[:2]
         draft.macs = math.prod(draft.outputs[0]) * math.prod(per_output)
     elif base.lstrip("_").startswith("adaptive_"):
@@ -136,7 +136,7 @@ def _of_type(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> bool:
     if draft.type == "rnn":
         _recurrent(draft, named)
     elif draft.type == "batch_norm" and named.get("training"):
-        draft.type = "group_norm"  # of the batch's own mean and variance
+        draft.type = "group_norm"  # instance norm without stored mean and variance
     elif draft.type in ("max_pool", "avg_pool"):
         _window(draft, named, len(x) - 2 if len(x) > 2 else 1)
     elif draft.type == "reduce":
@@ -149,13 +149,13 @@ def _of_type(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> bool:
 
 
 def product(draft: Draft, base: str, left: Value | Weight, right: Value | Weight) -> None:
-    """Fill in the product of two tensors, of which one may be a weight.
+    """Set the fields of a product of two tensors, one of which may be a weight.
 
-    ``axes`` of a product with a weight is the input's dimension that is summed over.
+    For a product with a weight, ``axes`` is the dimension of the input that is summed over.
     """
     draft.type = "matmul"
     draft.macs = math.prod(draft.outputs[0]) * left.shape[-1]
-    if base == "addbmm":  # summed over the batch as well
+    if base == "addbmm":  # also sums over the batch
         draft.type, draft.macs = "other", draft.macs * left.shape[0]
     elif isinstance(left, Weight):
         rank = len(right.shape)
@@ -182,12 +182,12 @@ def _convolution(draft: Draft, base: str, named: dict[str, Any]) -> None:
         draft.padding = tuple((t // 2, t - t // 2) for t in total)
     else:
         draft.padding = tuple((p, p) for p in _per_dim(0 if padding == "valid" else padding, dims))
-    if not isinstance(named["input"], Value):  # a kernel from data moves over a constant picture
+    if not isinstance(named["input"], Value):  # the kernel depends on the input, and the image is constant
         draft.type = "other"
 
 
 def _attention(draft: Draft, named: dict[str, Any]) -> None:
-    """Products of queries and keys, and of their scores and the values; masked ones, too."""
+    """Count the MACs of attention: queries times keys, and scores times values; masks are ignored."""
     query, key, value = (named[name] for name in ("query", "key", "value"))
     draft.type = "attention"
     draft.macs = math.prod(draft.outputs[0][:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
@@ -196,7 +196,7 @@ def _attention(draft: Draft, named: dict[str, Any]) -> None:
 
 
 def _recurrent(draft: Draft, named: dict[str, Any]) -> None:
-    """Every matrix of every layer and direction multiplies one vector for each step of each sequence."""
+    """Count the MACs of recurrent layers: each weight matrix times one vector per step of each sequence."""
     data = named.get("input", named.get("data"))
     steps = math.prod(data.shape[:-1])  # type: ignore[union-attr]
     matrices = [weight for weight in named["params"] if len(weight.shape) == 2]
@@ -211,7 +211,7 @@ def _window(draft: Draft, named: dict[str, Any], dims: int) -> None:
 
 
 def _adaptive(draft: Draft, base: str, x: Shape) -> bool:
-    """An adaptive pool is one of fixed windows where the sizes divide; over windows of one position it is nothing."""
+    """Change an adaptive pool into one with fixed windows if the sizes divide; False if each window is one position."""
     draft.type, draft.macs = TYPES[base], 0
     wanted = draft.outputs[0][2:]
     if wanted == x[2:]:
@@ -224,7 +224,7 @@ def _adaptive(draft: Draft, base: str, x: Shape) -> bool:
 
 
 def _reduction(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> None:
-    """A mean or maximum over all positions of a map is a global pool."""
+    """Change a mean or maximum over all positions of a feature map into a global pool."""
     if base in ("max", "min") and isinstance(named.get("other"), Value | Weight):
         draft.type = "elementwise"
         return
@@ -237,7 +237,7 @@ def _reduction(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> None
 
 
 def _number(named: dict[str, Any], place: int) -> Any:
-    """A bound of clamp or hardtanh, which have them at the same place; None where it is open or a tensor."""
+    """A bound of clamp or hardtanh, by its position; None if there is none or it is a tensor."""
     value = named.get(str(place))
     return value if isinstance(value, int | float) else None
 

@@ -1,9 +1,9 @@
-"""A PyTorch network as an exported program of operators without side effects.
+"""Export a PyTorch network as a program of operators without side effects.
 
-``torch.export`` traces it. What the tables here know stays as it is written: core ATen has ``silu`` as sigmoid and
-product and ``linear`` as a transposition and a product, which says less than the network does. Only a program that
-writes into views, or has an operator that is not known, is rewritten: in-place operations as plain ones, and what is
-not known by the operators that it is made of. Nothing is computed, only shapes are.
+``torch.export`` traces the network. Known operators are kept as they are, because decompositions lose information: core
+ATen writes ``silu`` as sigmoid and product, and ``linear`` as transposition and product. The program is rewritten only
+if it writes into views or has unknown operators: in-place operations become functional ones, and unknown operators are
+decomposed. Only shapes are computed, no values.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Example = Any  # a tensor, a tuple of tensors, a dict of keyword arguments, or t
 
 
 def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
-    """Trace a network; it is left as it was.
+    """Trace a network without changing it.
 
     Raises:
-        GraphError: If the network does not run on the example, or cannot be traced.
+        GraphError: The network does not run on the example, or cannot be traced.
     """
     import torch
 
@@ -48,7 +48,7 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
             return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
         except GraphError as error:
             raise GraphError(f"{type(model).__name__}: {error}") from error
-        except Exception as error:  # tracing runs the user's own code: anything may be raised, and all of it is theirs
+        except Exception as error:  # tracing runs the code of the network, which may raise any exception
             raise GraphError(_told(model, error)) from error
 
 
@@ -66,7 +66,7 @@ def check_fixed_shapes(node: torch.fx.Node) -> None:
 
 
 def line_of(node: torch.fx.Node) -> str:
-    """Where the network's code calls an operator: ``"net.py:12 (y = x[x > 0])"``; empty where nobody says."""
+    """Line of the network's code that calls an operator: ``"net.py:12 (y = x[x > 0])"``; empty if unknown."""
     lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
     places = [i for i, line in enumerate(lines) if line.startswith('File "') and not line.startswith('File "<')]
     if not places:
@@ -84,7 +84,7 @@ def writes(node: torch.fx.Node) -> bool:
 
 
 def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of the call; shapes become tensors where the network lies and of its type."""
+    """Arguments of the call. Shapes become tensors with the device and type of the network."""
     import torch
 
     first = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), torch.zeros(()))
@@ -107,7 +107,7 @@ def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dic
 
 @contextlib.contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, and attention told as its parts; all is put back."""
+    """Evaluation mode without gradients and without fused attention kernels; the previous state is restored."""
     import torch
 
     modes = {module: module.training for module in model.modules()}
@@ -125,7 +125,7 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What PyTorch logs and prints of a network that it cannot trace is left out; the error says it."""
+    """Suppress what PyTorch logs and prints about a failure; the exception describes it."""
     loggers = [logging.getLogger(f"torch.{name}") for name in
                ("_subclasses.fake_tensor", "fx.experimental.symbolic_shapes")]  # fmt: skip
     before = [logger.disabled for logger in loggers]
@@ -143,7 +143,7 @@ def _quiet() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _decompositions() -> dict[Any, Any]:
-    """PyTorch's own decompositions of all operators that are not known as they stand."""
+    """Decompositions by PyTorch of all operators that are not known here."""
     import torch
 
     table = dict(torch.export.default_decompositions())
@@ -151,14 +151,14 @@ def _decompositions() -> dict[Any, Any]:
 
 
 def _has_to_be_rewritten(program: torch.export.ExportedProgram) -> bool:
-    """Whether a program has unknown operators, regions, or writes into what another tensor is a view of.
+    """Whether a program has unknown operators or regions, or writes into a tensor of which a view exists.
 
-    A write into a tensor that nothing else looks at, as of ``nn.ReLU(inplace=True)``, is one value after another. What
-    does not depend on the input, as a mask that is filled in, is a constant however it is computed.
+    A write into a tensor without views, as by ``nn.ReLU(inplace=True)``, simply gives a new value. Tensors that do not
+    depend on the input, such as a mask that is filled in, are constants however they are computed.
     """
     inputs = set(program.graph_signature.user_inputs)
-    data: set[Any] = set()  # what depends on the input
-    seen: set[Any] = set()  # views, what they look at, and what comes from outside
+    data: set[Any] = set()  # nodes that depend on the input
+    seen: set[Any] = set()  # views, the tensors that they view, and inputs
     for node in program.graph.nodes:
         if node.op == "placeholder":
             seen.add(node)
@@ -184,13 +184,13 @@ def _has_to_be_rewritten(program: torch.export.ExportedProgram) -> bool:
 
 
 def is_view(node: torch.fx.Node) -> bool:
-    """Whether what an operator returns looks at its argument."""
+    """Whether the result of an operator is a view of its argument."""
     if _takes_item(node):
         return True
     schema = getattr(node.target, "_schema", None)
     looks_at = schema and any(arg.alias_info and not arg.alias_info.is_write for arg in schema.arguments)
     base = operator_name(node.target)
-    return bool(looks_at or "dropout" in base or base == "type_as")  # which may hand on their input, and do not say so
+    return bool(looks_at or "dropout" in base or base == "type_as")  # these may return their input
 
 
 def _takes_item(node: torch.fx.Node) -> bool:
@@ -198,7 +198,7 @@ def _takes_item(node: torch.fx.Node) -> bool:
 
 
 def _told(model: nn.Module, error: Exception) -> str:
-    """What went wrong, in which line of the network's code, at which operator."""
+    """Error message: what went wrong, in which line of the network's code, at which operator."""
     name = type(model).__name__
     place, operator = _origin(error)
     where = (f" at {place}" if place else "") + (f", in {operator}" if operator else "")
@@ -215,7 +215,7 @@ def _told(model: nn.Module, error: Exception) -> str:
 
 
 def _origin(error: BaseException) -> tuple[str, str]:
-    """The innermost line of code outside PyTorch that an error came through, and the operator that was called."""
+    """The innermost line of code outside PyTorch in the traceback, and the operator that was called."""
     import torch
 
     inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")

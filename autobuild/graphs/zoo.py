@@ -1,4 +1,4 @@
-"""Architectures of torchvision and timm, without weights; the one place that imports them."""
+"""Build networks of torchvision and timm without trained weights; only this module imports these libraries."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ if TYPE_CHECKING:
     from torch import nn
 
 LIBRARIES = ("torchvision", "timm")
-# torchvision checks these at import; its architectures call none of them. qnms came with 0.28.
+# torchvision checks for these operators at import; its architectures do not call them. qnms was added in 0.28.
 SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _log = logging.getLogger(__name__)
-_defined: list[torch.library.Library] = []  # schemas live as long as their library object
+_defined: list[torch.library.Library] = []  # schemas exist as long as their library object
 
 
 def load_zoo(name: str, **options: Any) -> nn.Module:
-    """Build an architecture of torchvision or timm with fresh weights; nothing is downloaded.
+    """Build a network of torchvision or timm with random weights; nothing is downloaded.
 
     >>> load_zoo("efficientnet_b3")
     >>> load_zoo("timm/mobilenetv3_large_100", num_classes=10)  # or "timm:mobilenetv3_large_100"
 
     Args:
-        name: The library's own name of the model. Without ``torchvision/`` or ``timm/`` (or ``torchvision:``,
-            ``timm:``) before it, torchvision is asked first, then timm.
-        options: Passed on to the model's function.
+        name: Name of the model in its library. Without the prefix ``torchvision/`` or ``timm/`` (or ``torchvision:``,
+            ``timm:``), the name is looked up in torchvision first, then in timm.
+        **options: Arguments of the library's model function, e.g. ``num_classes=10``.
+
+    Returns:
+        The network, with weights drawn from torch's generator.
 
     Raises:
-        ConfigError: If neither library is installed, or none has a model of this name.
+        ConfigError: Neither library is installed, or none has a model of this name.
     """
     library, _, model = name.replace(":", "/", 1).rpartition("/")
     if library and library not in LIBRARIES:
@@ -61,13 +64,13 @@ def load_zoo(name: str, **options: Any) -> nn.Module:
 
 
 def _zoo(library: str) -> tuple[list[str], Callable[..., Any]] | None:
-    """Names and builder of a library; None where it is not installed."""
+    """Model names and builder of a library; None if it is not installed."""
     try:
         if library == "torchvision":
             models = import_torchvision().models
 
             def build(model: str, **options: Any) -> nn.Module:
-                # Segmentation and detection would fetch trained weights for the network inside.
+                # Segmentation and detection models would otherwise download trained weights for their backbone.
                 inside = "weights_backbone" in inspect.signature(models.get_model_builder(model)).parameters
                 weights = {"weights": None, **({"weights_backbone": None} if inside else {})}
                 network: nn.Module = models.get_model(model, **{**weights, **options})
@@ -84,13 +87,14 @@ def _zoo(library: str) -> tuple[list[str], Callable[..., Any]] | None:
 
 
 def import_torchvision(required: bool = True) -> ModuleType:
-    """Import torchvision, also where it lacks compiled operators for this torch.
+    """Import torchvision, even if its compiled operators do not match the installed torch.
 
-    Without them its import fails, although its architectures need none: then the schemas of the operators that it looks
-    for are defined, the import is tried again, and a warning says so. Non-maximum suppression still cannot be *run*.
+    In that case its import fails, although its architectures do not use these operators. The schemas of the operators
+    that it checks for are then defined, the import is repeated, and a warning is issued. Non-maximum suppression cannot
+    be run.
 
     Raises:
-        ModuleNotFoundError: If it is not installed and ``required``.
+        ModuleNotFoundError: torchvision is not installed and ``required`` is true.
     """
     try:
         return importlib.import_module("torchvision")

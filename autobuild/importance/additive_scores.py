@@ -1,4 +1,4 @@
-"""What matters, as shares of the prediction: every score is what a choice adds, in units of the target."""
+"""Additive scores: every score is what a choice adds to the prediction, in units of the target."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from autobuild.spaces import Architecture
 
 @dataclass(repr=False)
 class AdditiveScores(Scores):
-    """Scores that add up: prediction = base + sum of the candidates' scores + a remainder, which is reported.
+    """Scores that add up: prediction = base + sum of the candidates' scores + remainder. The remainder is reported.
 
     Attributes:
-        projection: The decomposition behind them.
+        projection: The additive decomposition from which all scores are computed.
     """
 
     projection: Projection
@@ -34,7 +34,7 @@ class AdditiveScores(Scores):
 
     @property
     def base(self) -> float:
-        """What an average architecture is predicted to reach, in units of the target."""
+        """Mean prediction over architectures drawn with every depth equally likely, in units of the target."""
         return self.projection.base
 
     @cached_property
@@ -43,40 +43,41 @@ class AdditiveScores(Scores):
 
     @cached_property
     def places(self) -> pd.DataFrame:
-        """``unit, layer, feature, value, effect, lower, upper, n_seen``: every choice at every place.
+        """Every choice at every place. Columns ``unit, layer, feature, value, effect, lower, upper, n_seen``.
 
-        ``effect`` is the mean over the networks that make the choice, less the mean over those that have it to make:
-        all networks for a depth (``layer`` 0, the whole unit), those that have the layer for a feature of it. All other
-        choices are drawn as :meth:`~autobuild.spaces.SearchSpace.sample` does with ``design="depth"``. NaN where the
-        space has no such network, as a narrowed one. ``n_seen`` counts training labels. See
-        :mod:`autobuild.importance.effects`.
+        ``effect`` is the mean prediction over the networks that make the choice, minus the mean over all networks in
+        which the choice exists: all networks for a depth (``layer`` 0 stands for the whole unit), the networks that
+        have the layer for a feature of that layer. All other choices are drawn as by
+        :meth:`~autobuild.spaces.SearchSpace.sample` with ``design="depth"``. ``effect`` is NaN if no network of the
+        (narrowed) space makes the choice. ``n_seen`` counts training labels. See :mod:`autobuild.importance.effects`.
         """
         return self._effects.places
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """``feature, value, score, effect, lower, upper, n_seen``: the effects of :attr:`places`, averaged over places.
+        """Effects of :attr:`places`, averaged over places.
 
-        What one layer that takes the value gains over the average layer there (``depth``: what one unit does).
+        Columns ``feature, value, score, effect, lower, upper, n_seen``. ``effect`` is the gain of a layer with this
+        value over the average layer at its place (for ``depth``, the gain of a unit). ``score`` equals ``effect``.
         """
         return self._effects.features
 
     @cached_property
     def operations(self) -> pd.DataFrame:
-        """``unit, layer, <features>, score, lower, upper, n_seen``: every operation where the labels show it.
+        """Every operation at every place where the labels show it.
 
-        ``score`` is the mean over the networks that have the operation in this layer, less that of all which have this
-        layer.
+        Columns ``unit, layer, <features>, score, lower, upper, n_seen``. ``score`` is the mean prediction over the
+        networks that have the operation in this layer, minus the mean over all networks that have this layer.
         """
         return self._effects.operations
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """``unit, layer, score, lower, upper, absent, spread, best, n_seen``: what each layer is worth.
+        """Effect of having each layer. Columns ``unit, layer, score, lower, upper, absent, spread, best, n_seen``.
 
-        ``score`` is the mean over the networks that have the layer, less that of all; ``absent`` the same of those that
-        lack it, NaN where none does. ``spread`` is the best operation there less the worst, ``best`` the best one's
-        text.
+        ``score`` is the mean prediction over the networks that have the layer, minus the mean over all networks.
+        ``absent`` is the same for the networks without the layer, NaN if there are none. ``spread`` is the score of the
+        best operation in this layer minus that of the worst, ``best`` the best operation as text.
         """
         frame = operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
         frame = frame.drop(columns="score").merge(self._effects.layers, on=["unit", "layer"], how="left")
@@ -84,34 +85,44 @@ class AdditiveScores(Scores):
 
     @cached_property
     def choices(self) -> pd.DataFrame:
-        """Can the labels tell the best choice from the second, at every place where something is chosen?
+        """For every choice, whether the labels can tell the best value from the second best.
 
-        ``unit, layer, feature, best, second, difference, lower, upper, told_apart``, the largest differences first.
-        ``difference`` is the best value's effect less the second's, with its 90 % interval; they are told apart where
-        that lies above zero.
+        Columns ``unit, layer, feature, best, second, difference, lower, upper, told_apart``, largest difference first.
+        ``difference`` is the effect of the best value minus that of the second, with its 90 % interval ``lower,
+        upper``. ``told_apart`` is true if ``lower`` is above 0.
         """
         return self._effects.choices
 
     @property
     def warnings(self) -> list[str]:
-        """What these labels cannot say, in plain words, the model's own warnings first; empty where all is well."""
-        frame, said = self.choices, list(self.model.report.get("warnings", ()))
+        """Limits of what these labels can show, as text: the model's warnings, then those about the scores."""
+        frame, texts = self.choices, list(self.model.report.get("warnings", ()))
         if len(frame) and not frame["lower"].isna().all():
             apart = int(frame["told_apart"].sum())
             if apart < len(frame) / 2:
-                said.append(
+                texts.append(
                     f"the labels tell the best value from the second in {apart} of {len(frame)} choices; "
                     "the others cannot be told apart (table `choices`): label more architectures before trusting them"
                 )
         if self.projection.share < 0.9:
-            said.append(
-                f"sums of scores explain {self.projection.share:.0%} of the prediction's variance: units act on each "
-                "other, so read the predicted column of built networks, not their scores"
+            texts.append(
+                f"sums of scores explain {self.projection.share:.0%} of the prediction's variance: units interact, "
+                "so use the predicted column of built networks, not their scores"
             )
-        return said
+        return texts
 
     def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
-        """``unit, layer, op, effect``: what every layer of one architecture gains over the average layer there."""
+        """Effect of every layer of one architecture, compared with the average layer at its place.
+
+        Args:
+            arch: An architecture of the space, or its text.
+
+        Returns:
+            One row per layer. Columns ``unit, layer, op, effect``, in units of the target.
+
+        Raises:
+            SpaceError: The text is not an architecture of the space.
+        """
         parsed = self.space.parse(arch) if isinstance(arch, str) else arch
         rows = []
         for number, (stage, run) in enumerate(zip(self.model.space.stages, parsed.runs, strict=True)):

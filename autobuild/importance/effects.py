@@ -1,15 +1,15 @@
-"""What every choice is worth, in units of the target: differences of mean scores of the candidates that make it.
+"""Effects of all choices, in units of the target, as differences of mean scores.
 
-One meaning for all of them: the mean score of the networks that make a choice, less the mean of the networks that have
-the choice to make, all else drawn with every depth equally likely (:mod:`autobuild.importance.marginals`).
+The effect of a choice is the mean score of the networks that make it, minus the mean score of all networks in which the
+choice exists; all other choices are drawn with every depth equally likely (:mod:`autobuild.importance.marginals`):
 
-- A depth: networks whose unit has this depth, less all networks.
-- A layer: networks that have it, less all networks.
-- A feature's value, or an operation: networks that have it in this layer, less all networks that have this layer.
+- Depth: networks whose unit has this depth, minus all networks.
+- Layer: networks that have the layer, minus all networks.
+- Feature value or operation: networks that have it in this layer, minus all networks that have this layer.
 
-So the effects of a depth hold what its further layers bring on average, and those of a feature compare like with like:
-layers that are there. Both are marginal means (partial dependence, Friedman, 2001, over the space rather than the
-labels), computed from the scores of all candidates, so that averages of the table of candidates give every other one.
+The effect of a depth therefore includes the average effect of its additional layers, and the effect of a feature value
+compares only layers that exist. Both are marginal means (partial dependence, Friedman, 2001, over the space instead of
+the labels). They are computed from the scores of all candidates, so all tables are averages of the table of candidates.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Effects:
 
     Args:
         projection: Candidate scores and their means.
-        model: The model explained; its training rows are counted.
+        model: The explained model; its training rows are counted for ``n_seen``.
     """
 
     def __init__(self, projection: Projection, model: FittedModel) -> None:
@@ -47,10 +47,10 @@ class Effects:
         runs = [arch.runs for arch in model.training_archs]
         self._rows: Rows = []
         effects: list[FloatArray] = []
-        # For each stage: effects of its operations (layers, choices, columns), of its layers (layers, columns), and how
-        # many training labels have the operation.
+        # For each stage: effects of its operations (layers, choices, columns), effects of its layers (layers, columns),
+        # and the number of training labels with each operation (layers, choices).
         self._stages: list[tuple[StageMeans, FloatArray, FloatArray, Counts]] = []
-        self._once: list[FloatArray] = []  # for each stage, the effect of what each operation has that is chosen once
+        self._once: list[FloatArray] = []  # for each stage, the part of the effects due to features chosen once
         for number, means in enumerate(projection.means):
             stage, there = means.stage, means.there
             of_depth, of_layer = _seen(means, [own[number] for own in runs])
@@ -68,7 +68,7 @@ class Effects:
             once = np.array([name in stage.once for name, _ in values])
             self._once.append(members[:, once] @ by_value[0, once, 0])
             for layer in range(len(there)):
-                chosen = np.flatnonzero(~once | (layer == 0))  # what is chosen once stands in layer 0, the whole unit
+                chosen = np.flatnonzero(~once | (layer == 0))  # shared features get layer 0
                 self._rows += [
                     (stage.name, 0 if once[row] else layer + 1, *values[row], int(seen[layer, row])) for row in chosen
                 ]
@@ -113,12 +113,12 @@ class Effects:
 
     @property
     def layers(self) -> pd.DataFrame:
-        """``unit, layer, score, lower, upper, absent``: what it is worth to have a layer, and to lack it."""
+        """Effect of having each layer and of not having it. Columns ``unit, layer, score, lower, upper, absent``."""
         rows: Rows = []
         for means, _, there, _ in self._stages:
             share = means.shares.sum(axis=1)
             optional = share < 1 - 1e-9
-            there = np.where(optional[:, None], there, 0.0)  # what all networks have is worth nothing more
+            there = np.where(optional[:, None], there, 0.0)  # a layer that all networks have has no effect
             half = self._half(there)
             absent = np.where(optional, -there[:, 0] * share / np.where(optional, 1 - share, 1), np.nan)
             for layer, (score, own) in enumerate(zip(there[:, 0], half, strict=True)):
@@ -143,7 +143,7 @@ class Effects:
         return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
     def of_run(self, number: int, run: Digits) -> FloatArray:
-        """Effects of a run's operations in stage ``number``; layers share what is chosen once. Shape ``(layers,)``."""
+        """Effects of the layers of a run in stage ``number``; shared features are split evenly. Shape ``(layers,)``."""
         means, effects, _, _ = self._stages[number]
         if means.stage.tied:
             return np.full(len(run), effects[0, run[0], 0] / len(run))
@@ -152,14 +152,14 @@ class Effects:
         return out
 
     def _half(self, effects: FloatArray) -> FloatArray:
-        """Half-widths of 90 % intervals. Shapes: ``(n, 1 + draws) -> (n,)``; NaN without draws."""
+        """Half-widths of 90 % intervals, NaN without draws. Shapes: ``(n, 1 + draws) -> (n,)``."""
         if effects.shape[1] < 2:
             return np.full(len(effects), np.nan)
         out: FloatArray = LEVEL_SD * effects[:, 1:].std(axis=1)
         return out
 
     def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], Counts]]:
-        """Rows whose choice the space has, by equal keys, in the order in which these first occur."""
+        """Group the rows whose effect is known by equal keys, in the order in which the keys first occur."""
         found: dict[tuple[Any, ...], list[int]] = {}
         for row, own in enumerate(self._rows):
             if np.isfinite(self._effects[row, 0]):
@@ -168,7 +168,7 @@ class Effects:
 
 
 def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[Counts, Counts]:
-    """How many training labels have each depth, and each choice in each layer."""
+    """Numbers of training labels with each depth, and with each choice in each layer."""
     of_depth = np.zeros(len(means.stage.depths), dtype=np.int64)
     of_layer = np.zeros(means.shares.shape, dtype=np.int64)
     for run in runs:

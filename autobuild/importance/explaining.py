@@ -1,4 +1,4 @@
-"""One verb for all scorers."""
+"""``explain``: compute the importance scores of a fitted model with any scorer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ DEFAULT = "additive"
 
 
 def explain(model: FittedModel, space: SearchSpace | None = None, scorer: str | Scorer = "auto") -> Scores:
-    """Score what a fitted model has learned.
+    """Compute importance scores of features, operations, layers and candidates from a fitted model.
 
     Args:
-        model: The model.
-        space: Whose candidates to score; the model's space by default, or one narrowed or joined from it.
-        scorer: ``"additive"`` (what ``"auto"`` means): scores that add up to the prediction, for every family of
-            models. ``"hopnorm"``: the AutoBuild paper's, for ``model="graph"``. Or another registered name, or a
-            callable of that protocol.
+        model: The fitted model.
+        space: The space whose candidates are scored: the model's space (default), or one narrowed or joined from it.
+        scorer: ``"additive"`` (the same as ``"auto"``): scores that add up to the prediction, for every family of
+            models. ``"hopnorm"``: the scores of the AutoBuild paper (CVPR 2024), for ``model="graph"``. Or another
+            registered name, or a callable :class:`~autobuild.importance.Scorer`.
+
+    Returns:
+        The scores. Their tables (``features``, ``operations``, ``layers``, ``candidates``) are pandas frames, in units
+        of the target.
 
     Raises:
-        ConfigError: For an unknown scorer, one that cannot read this model, or a space of another family.
+        ConfigError: The scorer is unknown or cannot read this model, or the space is of another family.
     """
     chosen = space if space is not None else model.space
     if not isinstance(chosen, SearchSpace):
-        raise ConfigError(f"space={chosen!r}: a search space is accepted, such as autobuild.space gives")
+        raise ConfigError(f"space={chosen!r}: a search space is accepted, such as the result of autobuild.space(...)")
     if chosen.family != model.space.family or chosen.node_features != model.space.node_features:
         raise ConfigError(f"the model was fitted on {model.space.family!r}; {chosen.name!r} is of {chosen.family!r}")
     scorer = DEFAULT if scorer == "auto" else scorer

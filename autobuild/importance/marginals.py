@@ -1,4 +1,4 @@
-"""Marginal means: what candidates score on average among those that make one choice."""
+"""Marginal means: the mean score of all candidates that make a given choice."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FloatArray = NDArray[np.float64]
 
 
 def design_weights(unit: Unit) -> FloatArray:
-    """How probable each candidate is where every depth of every stage is equally likely, then every run of that depth.
+    """Probability of each candidate if every depth of every stage is equally likely, then every run of that depth.
 
-    The design ``"depth"`` of :func:`autobuild.spaces.sampling.sample`. Shape ``(unit.size,)``, in all 1.
+    This is the design ``"depth"`` of :func:`autobuild.spaces.sampling.sample`. Shape ``(unit.size,)``; the sum is 1.
     """
     depths = np.stack([(run >= 0).sum(axis=1) for run in unit.runs(np.arange(unit.size))], axis=1)
     _, group, counts = np.unique(depths, axis=0, return_inverse=True, return_counts=True)
@@ -26,15 +26,15 @@ def design_weights(unit: Unit) -> FloatArray:
 
 @dataclass(frozen=True)
 class StageMeans:
-    """Mean scores of the candidates of a unit by what they choose in one stage, from which every effect is read.
+    """Mean scores of the candidates of a unit, by their choices in one stage.
 
-    A row of zero probability has the mean NaN: no candidate makes the choice.
+    A mean is NaN if no candidate makes the choice. Columns are the scores and, if available, draws of them.
 
     Attributes:
         stage: The stage.
         depths: Mean by number of layers, as in ``stage.depths``. Shape ``(depths, columns)``.
-        shares: How probable it is that a candidate has layer k, and choice c in it. Shape ``(layers, choices)``.
-        layers: Mean of those candidates. Shape ``(layers, choices, columns)``. A tied stage has one layer for all.
+        shares: Probability that a candidate has layer k with choice c. Shape ``(layers, choices)``.
+        layers: Mean over those candidates. Shape ``(layers, choices, columns)``. A tied stage has one layer for all.
     """
 
     stage: Stage
@@ -44,29 +44,32 @@ class StageMeans:
 
     @property
     def there(self) -> FloatArray:
-        """Mean of the candidates that have layer k at all. Shape ``(layers, columns)``."""
+        """Mean over the candidates that have layer k. Shape ``(layers, columns)``."""
         return self.by_choice(np.ones((self.shares.shape[1], 1)))[:, 0]
 
     def by_choice(self, members: FloatArray) -> FloatArray:
-        """Mean of the candidates whose choice in layer k belongs to a group.
+        """Mean over the candidates whose choice in layer k belongs to a group.
 
-        Shapes: ``members (choices, groups)``, 1 where it belongs -> ``(layers, groups, columns)``.
+        Shapes: ``members (choices, groups)``, 1 if the choice is in the group -> ``(layers, groups, columns)``.
         """
         sums = np.einsum("cg,lcm->lgm", members, np.nan_to_num(self.layers) * self.shares[..., None])
         return _divided(sums, self.shares @ members)
 
     def plus(self, other: StageMeans) -> StageMeans:
-        """Means of a sum of scores; ``other`` has one column, added to all."""
+        """Means of the sum of two scores; ``other`` has one column, which is added to all columns."""
         return StageMeans(self.stage, self.depths + other.depths, other.shares, self.layers + other.layers)
 
 
 def stage_means(unit: Unit, weights: FloatArray, table: FloatArray) -> list[StageMeans]:
-    """Means of scores, for every stage of a unit.
+    """Compute mean scores for every stage of a unit.
 
     Args:
         unit: The unit.
-        weights: How probable each candidate is, shape ``(unit.size,)``.
-        table: Scores of its candidates, shape ``(unit.size, columns)``.
+        weights: Probability of each candidate. Shape ``(unit.size,)``.
+        table: Scores of the candidates. Shape ``(unit.size, columns)``.
+
+    Returns:
+        One entry per stage, in order.
     """
     out, weighted = [], table * weights[:, None]
     for stage, digits in zip(unit.stages, unit.runs(np.arange(unit.size)), strict=True):

@@ -1,4 +1,4 @@
-"""What the labels say of each depth of each unit, and what the model's norms look like: the parts of a calibration."""
+"""Moments of labels by depth and of the model's norms, from which norms are calibrated to units of the target."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class DepthMoments:
     """Mean and standard deviation of the target over the training labels with depth l in unit u.
 
     Attributes:
-        mean: ``mean[u][l]`` in units of the target.
-        sd: ``sd[u][l]``.
-        seen: ``seen[u][l]``: number of labels. A depth seen fewer than twice takes the moments of all labels.
+        mean: Means ``mean[u][l]`` in units of the target.
+        sd: Standard deviations ``sd[u][l]`` in units of the target.
+        seen: Numbers of labels ``seen[u][l]``. With fewer than two, the moments are those of all labels.
     """
 
     mean: tuple[dict[int, float], ...]
@@ -31,7 +31,7 @@ class DepthMoments:
 
 
 def depth_moments(model: FittedModel, space: SearchSpace) -> DepthMoments:
-    """Moments of the training labels for every unit of ``space`` and every depth that its candidates have."""
+    """Moments of the training labels for every unit of ``space`` and every depth of its candidates."""
     target = model.training["target"].to_numpy(dtype=float)
     means, sds, seens = [], [], []
     runs = [arch.runs for arch in model.training_archs]
@@ -54,7 +54,7 @@ def depth_moments(model: FittedModel, space: SearchSpace) -> DepthMoments:
 
 @dataclass(frozen=True)
 class NormMoments:
-    """Mean and standard deviation of the L1 norms over all nodes of all training graphs, per hop.
+    """Mean and standard deviation of the norms over all nodes of all training graphs, per hop.
 
     Attributes:
         mean: Shape ``(hops + 1,)``.
@@ -65,13 +65,13 @@ class NormMoments:
     sd: FloatArray
 
     def standardise(self, norms: FloatArray) -> FloatArray:
-        """Shapes: ``(hops + 1, N) -> (hops + 1, N)``."""
+        """Standardise norms per hop. Shapes: ``(hops + 1, N) -> (hops + 1, N)``."""
         out: FloatArray = (norms - self.mean[:, None]) / self.sd[:, None]
         return out
 
 
 def training_norms(model: GraphModel) -> tuple[PackedGraphs, FloatArray]:
-    """The packed training graphs and the L1 norms of their nodes, shape ``(hops + 1, N)``."""
+    """The packed training graphs and the norms of their nodes, shape ``(hops + 1, N)``; cached."""
     if "norms" not in model._cache:
         graphs = pack_architectures(model.space, model.training_archs)
         model._cache["norms"] = (graphs, node_norms(model, graphs))
@@ -80,7 +80,7 @@ def training_norms(model: GraphModel) -> tuple[PackedGraphs, FloatArray]:
 
 
 def node_norms(model: GraphModel, graphs: PackedGraphs) -> FloatArray:
-    """L1 norms of all node embeddings, computed in chunks of graphs. Shape ``(hops + 1, N)``."""
+    """Norms of all node embeddings, computed in chunks of graphs. Shape ``(hops + 1, N)``."""
     parts = []
     for first in range(0, len(graphs), CHUNK):
         part = graphs.slice(first, first + CHUNK)
@@ -89,7 +89,7 @@ def node_norms(model: GraphModel, graphs: PackedGraphs) -> FloatArray:
 
 
 def norm_moments(model: GraphModel) -> NormMoments:
-    """Norm moments of a fitted model (AutoBuild, CVPR 2024, sec. 3.3)."""
+    """Moments of the norms of a fitted model on its training graphs (AutoBuild, CVPR 2024, sec. 3.3)."""
     norms = training_norms(model)[1]
     sd = norms.std(axis=1)
     return NormMoments(norms.mean(axis=1), np.where(sd > 0, sd, 1.0))

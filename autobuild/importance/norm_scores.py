@@ -1,4 +1,4 @@
-"""What matters, read from the norms of a graph encoder's embeddings (AutoBuild, CVPR 2024, sec. 3.3)."""
+"""Scores computed from the norms of a graph encoder's embeddings (AutoBuild, CVPR 2024, sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from autobuild.spaces import Architecture
 
 
 def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """How far each hop is to be believed, from how well its norms rank rows that were held out.
+    """Weights of the hops, from how well the norms of each hop rank held-out rows.
 
-    A hop weighs the product of its held-out SRCC and NDCG@10, nothing where its SRCC is not positive; all hops weigh
-    the same where nothing was held out, or none ranks better than chance.
+    The weight of a hop is proportional to its held-out SRCC times its NDCG@10, and 0 if its SRCC is not positive. All
+    hops get equal weights if no rows were held out or if no hop has a positive SRCC.
 
     Args:
         report: ``FittedModel.report`` of a graph encoder, with ``hop_srcc`` and ``hop_ndcg``.
@@ -41,7 +41,7 @@ def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtyp
 
 @dataclass(repr=False)
 class NormScores(Scores):
-    """Scores whose tables of features, operations and layers are calibrated hop norms.
+    """Scores whose tables of features, operations and layers are computed from calibrated hop norms.
 
     Attributes:
         model: A graph encoder.
@@ -51,10 +51,10 @@ class NormScores(Scores):
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """``feature, value, score, effect, n_seen``: every value of every feature.
+        """Every value of every feature. Columns ``feature, value, score, effect, n_seen``.
 
-        ``score`` is the FE-MLP's scalar; ``effect`` the same in units of the target, as the difference from the mean
-        over the training nodes: ``(score - mean) / sigma_0 * sd_y``. ``n_seen`` counts training nodes.
+        ``score`` is the scalar of the FE-MLP. ``effect`` is its difference from the mean over the training nodes, in
+        units of the target: ``(score - mean) / sigma_0 * sd_y``. ``n_seen`` counts training nodes.
         """
         model = self.model
         with torch.inference_mode():
@@ -75,11 +75,11 @@ class NormScores(Scores):
 
     @cached_property
     def operations(self) -> pd.DataFrame:
-        """``unit, layer, <features>, score, hop0, ..., n_seen``: every operation at every place that the labels show.
+        """Every operation at every place where the labels show it, best first within a unit and layer.
 
-        ``hopM`` is the calibrated norm at hop M, averaged over the training nodes with this operation in this place
-        (units of the target); ``score`` is their mean over hops, weighted by :func:`hop_weights`. Best first within a
-        unit and layer.
+        Columns ``unit, layer, <features>, score, hop0, ..., n_seen``. ``hopM`` is the calibrated norm at hop M,
+        averaged over the training nodes with this operation at this place, in units of the target. ``score`` is the
+        mean over hops, weighted by :func:`hop_weights`.
         """
         graphs, norms = training_norms(self.model)
         z = self.calibrate(norms)
@@ -100,11 +100,21 @@ class NormScores(Scores):
         return table.drop(columns="_unit").reset_index(drop=True)
 
     def calibrate(self, norms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """L1 norms of nodes as scores in units of the target. Shapes: ``(hops + 1, N) -> (hops + 1, N)``."""
+        """Convert norms of nodes to scores in units of the target. Shapes: ``(hops + 1, N) -> (hops + 1, N)``."""
         return self.model.mean + self.model.sd * norm_moments(self.model).standardise(norms)
 
     def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
-        """Calibrated score of every node of one architecture at every hop: ``unit, layer, op, hop0, ...``."""
+        """Calibrated norm of every node of one architecture at every hop.
+
+        Args:
+            arch: An architecture of the space, or its text.
+
+        Returns:
+            One row per layer. Columns ``unit, layer, op, hop0, hop1, ...``, in units of the target.
+
+        Raises:
+            SpaceError: The text is not an architecture of the space.
+        """
         parsed = self.space.parse(arch) if isinstance(arch, str) else arch
         graphs = pack_architectures(self.model.space, [parsed])
         z = self.calibrate(node_norms(self.model, graphs))

@@ -1,4 +1,4 @@
-"""A model's predictions as a sum over units: what each candidate adds, in units of the target, and what is left."""
+"""Decompose a model's predictions into a sum over units and a remainder, in units of the target."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from autobuild.spaces.stage import IntArray
 
 FloatArray = NDArray[np.float64]
 
-BACKGROUND = 1200  # architectures over which the model's predictions are decomposed
-CHECKED = 400  # others, on which the sum is compared with the prediction
-DRAWS = 48
-LENGTHSCALE = 2.5  # in root-mean-square standard deviations of a unit's columns
+BACKGROUND = 1200  # number of architectures to which the sum is fitted
+CHECKED = 400  # number of other architectures on which the sum is compared with the prediction
+DRAWS = 48  # draws of the model, for intervals
+LENGTHSCALE = 2.5  # relative to the root mean square of the standardised columns of a unit
 RIDGES = np.logspace(-6, 0, 13)
 LEVEL_SD = 1.6449  # half-width of a 90 % interval in standard deviations
 CHUNK = 4096
@@ -31,21 +31,21 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Projection:
-    """The additive part of a model on one space.
+    """The additive part of a model on one space: ``prediction = base + sum over units of score + remainder``.
 
-    ``prediction = base + sum over units of score + remainder``, the sum chosen to leave the least squared remainder
-    over architectures drawn with every depth equally likely (a first-order functional ANOVA, Hooker, 2004).
+    The sum minimises the squared remainder over architectures drawn with every depth equally likely (a first-order
+    functional ANOVA, Hooker, 2004).
 
     Attributes:
-        space: Whose candidates are scored.
-        base: Mean prediction of a network drawn so, in units of the target.
-        units: For every unit, its candidates' scores with 90 % intervals. Their mean is 0 over candidates drawn so.
-        means: For every stage of the space, mean scores of the candidates that make each of its choices; the first
-            column is the prediction's, the others are those of draws of the model (none where the model has none).
-        background: The architectures decomposed.
-        predicted: The model's predictions of them, shape ``(n,)``.
-        share: Share of the predictions' variance that the sum explains on architectures it was not fitted to.
-        remainder_sd: Standard deviation of the remainder there, in units of the target.
+        space: The space whose candidates are scored.
+        base: Mean prediction over architectures drawn in this way, in units of the target.
+        units: For every unit, the scores of its candidates with 90 % intervals; their mean under this draw is 0.
+        means: For every stage of the space, mean scores by choice. The first column belongs to the prediction, the
+            others to draws of the model, if it gives draws.
+        background: The architectures to which the sum was fitted. Length ``(n,)``.
+        predicted: Predictions for them. Shape ``(n,)``.
+        share: Share of the variance of predictions that the sum explains on other architectures.
+        remainder_sd: Standard deviation of the remainder on these, in units of the target.
     """
 
     space: SearchSpace
@@ -58,7 +58,7 @@ class Projection:
     remainder_sd: float
 
     def sums(self, archs: Sequence[Architecture]) -> FloatArray:
-        """``base`` and the scores of the candidates of each architecture, summed. Shape ``(len(archs),)``."""
+        """``base`` plus the scores of the candidates of each architecture. Shape ``(len(archs),)``."""
         indices = np.array([self.space.indices(arch) for arch in archs], dtype=np.int64).reshape(len(archs), -1)
         scores = [unit.score[indices[:, place]] for place, unit in enumerate(self.units)]
         out: FloatArray = self.base + np.sum(scores, axis=0)
@@ -73,12 +73,21 @@ def project(
     background: int = BACKGROUND,
     draws: int = DRAWS,
 ) -> Projection:
-    """Decompose a model's predictions over ``space`` (the model's own by default).
+    """Decompose a model's predictions into a sum over units.
 
-    The sum is a kernel ridge regression with one squared-exponential kernel a unit; its ridge is picked by
-    leave-one-out error. Draws of the model pass through the same map, which gives the intervals. Fewer architectures
-    in the ``background``, and no ``draws``, give scores in a moment, for those who only propose by them. Cost terms of
-    a target are not decomposed so, but by the sums over units that they have.
+    The sum is fitted by kernel ridge regression with one squared-exponential kernel per unit; the ridge minimises the
+    leave-one-out error. Draws of the model are decomposed by the same linear map, which gives the intervals. Cost terms
+    of a target are not fitted: their own sums over units are used.
+
+    Args:
+        model: The fitted model.
+        space: The space whose candidates are scored (default: the model's space).
+        seed: Seed of the sampled architectures and draws.
+        background: Number of architectures to which the sum is fitted. Fewer are faster, with less accurate scores.
+        draws: Number of draws of the model; 0 gives no intervals and is faster.
+
+    Returns:
+        The decomposition.
     """
     space = space or model.space
     if isinstance(model, CostedModel):
@@ -115,7 +124,7 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
         means += stage_means(unit, design, table)
         kernel = _kernel(columns.of_archs(checked, place), rows[place]) if checked else kernels[place]
         fitted += kernel @ weights[:, 0] - centre[0]
-    left = predicted[known:] if checked else predicted  # a space so small that all of it was decomposed has no others
+    left = predicted[known:] if checked else predicted  # if the whole space was used for the fit, there are no others
     left = left - base - fitted
     of_left = None if checked else share
     variance = float(np.average((predicted[:known] - middle[0]) ** 2, weights=share)) or 1.0
@@ -133,9 +142,9 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
 
 
 def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architecture], FloatArray, list[Architecture]]:
-    """Architectures to decompose, how much each of them counts (in all 1), and others to check the sum on.
+    """Architectures for the fit, their weights (which sum to 1), and other architectures for the check.
 
-    A small space is decomposed as a whole, each architecture as probable as the design draws it.
+    A small space is used as a whole, each architecture weighted by its probability under the design.
     """
     if space.size <= size:
         weights = [design_weights(unit) for unit in space.units]
@@ -149,7 +158,7 @@ def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architec
 
 
 def _with_costs(learned: Projection, model: CostedModel) -> Projection:
-    """The projection of what is learned, and the sums over units of what is computed; without those, it is left out."""
+    """Add the cost terms, as sums over units, to the projection of the learned terms; without sums, omit them."""
     found = model.likely(learned.space)
     if found is None:
         return learned
@@ -159,7 +168,7 @@ def _with_costs(learned: Projection, model: CostedModel) -> Projection:
     parts = iter(learned.means)
     for place, (unit, own) in enumerate(zip(learned.units, table.tables, strict=True)):
         slot = learned.space.units[place]
-        # a candidate that no hardware runs counts as more than anything: it must not move a mean
+        # a candidate that the hardware cannot run has a huge cost, which must not affect the mean
         sizes = np.abs(own)
         usual = 1e3 * np.median(sizes[sizes > 0]) if sizes.any() else 0.0
         weights = design_weights(slot) * (sizes <= usual)
@@ -188,7 +197,7 @@ def _moved(unit: UnitScores, by: FloatArray) -> UnitScores:
 
 
 def additive(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
-    """The scorer of that name: see :class:`Projection`. Scores are differences from an average architecture."""
+    """The scorer ``additive``, see :class:`Projection`. Scores are differences from an average architecture."""
     return project(model, space).units
 
 
@@ -202,7 +211,7 @@ def _unit_scores(table: FloatArray, depth: IntArray) -> UnitScores:
 
 
 class _Columns:
-    """What tells the candidates of a unit apart: their choices and amounts, costs left out, standardised."""
+    """Standardised descriptions of candidates of single units: choices and amounts, without costs."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space, self.describer = space, Describer(space, costs=False)
@@ -210,7 +219,7 @@ class _Columns:
         self._moments: dict[int, tuple[FloatArray, FloatArray]] = {}
 
     def of_archs(self, archs: Sequence[Architecture], place: int) -> FloatArray:
-        """Shape ``(len(archs), columns)``."""
+        """Descriptions of one unit of architectures. Shape ``(len(archs), columns)``."""
         stages = range(self.starts[place], self.starts[place + 1])
         runs = []
         for stage in stages:
@@ -221,7 +230,7 @@ class _Columns:
         return self._scaled(place, runs)
 
     def of_candidates(self, place: int, indices: IntArray) -> FloatArray:
-        """Shape ``(len(indices), columns)``."""
+        """Descriptions of candidates of one unit. Shape ``(len(indices), columns)``."""
         return self._scaled(place, self.space.units[place].runs(indices))
 
     def _scaled(self, place: int, runs: Sequence[IntArray]) -> FloatArray:
@@ -244,10 +253,10 @@ def _kernel(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _solve(kernel: FloatArray, wanted: FloatArray, share: FloatArray, noise: FloatArray | None) -> FloatArray:
-    """Ridge weights where row i counts ``share[i]``; the ridge is the one of least leave-one-out error of column 0.
+    """Weights of a kernel ridge regression in which row i has the weight ``share[i]``.
 
-    That error, times ``noise``, is added to the other columns, the draws: what no sum explains acts as noise, since
-    other rows might have been drawn.
+    The ridge minimises the leave-one-out error of column 0, the prediction. ``noise`` times this error is added to the
+    other columns, the draws: the part that no sum explains acts like noise, because other rows could have been sampled.
     """
     root = np.sqrt(share * len(share))[:, None]
     values, vectors = np.linalg.eigh(kernel * root * root.T)

@@ -1,4 +1,4 @@
-"""Scorers: from a fitted model to a score for every candidate of every unit. Pluggable by name."""
+"""Scorers: functions from a fitted model to a score for every candidate of every unit, registered by name."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class UnitScores:
     """Scores of all candidates of one unit.
 
     Attributes:
-        score: In units of the target, higher is better. Shape ``(unit.size,)``.
-        hops: Hop whose embedding the score was read from. Shape ``(unit.size,)``.
-        unseen_depth: True where no calibration exists for the candidate's depth. Shape ``(unit.size,)``.
-        lower, upper: Bounds of a 90 % interval; None or NaN where the scorer has none. Shapes ``(unit.size,)``.
+        score: Score in units of the target; higher is better. Shape ``(unit.size,)``.
+        hops: Hop of the embedding from which the score was computed. Shape ``(unit.size,)``.
+        unseen_depth: True if too few labels have the candidate's depth to calibrate its score. Shape ``(unit.size,)``.
+        lower, upper: Bounds of a 90 % interval; None or NaN if the scorer gives none. Shapes ``(unit.size,)``.
     """
 
     score: FloatArray
@@ -41,23 +41,35 @@ class Scorer(Protocol):
     """Scores every candidate of every unit of a space by what a model has learned."""
 
     def __call__(self, model: FittedModel, space: SearchSpace) -> list[UnitScores]:
-        """One :class:`UnitScores` a unit, in order."""
+        """Return one :class:`UnitScores` per unit of ``space``, in order."""
         ...
 
 
 def hopnorm(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
-    r"""Calibrated hop norms (AutoBuild, CVPR 2024, sec. 3.3): the faithful baseline.
+    r"""Score candidates by calibrated hop norms, as in the paper (AutoBuild, CVPR 2024, sec. 3.3).
 
-    A candidate of depth l in unit u is embedded alone, with its unit index. With m = l - 1, so that the m-hop subgraph
-    rooted in its last layer is the whole candidate,
+    A candidate of depth l in unit u is embedded alone, with its unit index. With m = l - 1, the m-hop subgraph rooted
+    in its last layer is the whole candidate, and
 
-    .. math:: score = mean_y(u, l) + sd_y(u, l) \\, (\\|h_{root}^m\\|_1 - \\mu_m) / \\sigma_m
+    .. math::
+        \mathrm{score} = \mathrm{mean}_y(u, l)
+            + \mathrm{sd}_y(u, l) \, (\|h_{\mathrm{root}}^m\|_1 - \mu_m) / \sigma_m
 
-    mu_m and sigma_m are over all nodes of all training graphs at hop m; mean_y and sd_y over the training labels of
-    architectures with depth l in unit u (all labels where that depth was seen fewer than twice; flagged).
+    where :math:`\mu_m` and :math:`\sigma_m` are the mean and standard deviation of the norms at hop m over all nodes of
+    all training graphs, and :math:`\mathrm{mean}_y` and :math:`\mathrm{sd}_y` those of the training labels of
+    architectures with depth l in unit u. If fewer than two labels have that depth, all labels are used and
+    ``unseen_depth`` is set.
+
+    Args:
+        model: A graph encoder, ``ab.fit(..., model="graph")``.
+        space: The space whose candidates are scored.
+
+    Returns:
+        One :class:`UnitScores` per unit, in order.
 
     Raises:
-        ConfigError: If the model is no graph encoder, or a candidate is deeper than it has hops.
+        ConfigError: The model is not a graph encoder, or a candidate has more layers than the encoder can see (one more
+            than its hops).
     """
     if not isinstance(model, GraphModel):
         raise ConfigError(f"scorer=hopnorm reads a graph encoder, and this model is {model.family!r}: fit model=graph")
@@ -123,7 +135,7 @@ SCORERS: dict[str, Scorer] = {"additive": _additive, "hopnorm": hopnorm}
 
 
 def register_scorer(name: str) -> Callable[[Scorer], Scorer]:
-    """Decorator that makes a scorer available by name, e.g. for ``scorer=...`` on the command line."""
+    """Decorator that registers a scorer under a name, e.g. for ``scorer=...`` on the command line."""
 
     def register(scorer: Scorer) -> Scorer:
         SCORERS[name] = scorer
@@ -133,7 +145,11 @@ def register_scorer(name: str) -> Callable[[Scorer], Scorer]:
 
 
 def find_scorer(scorer: str | Scorer) -> Scorer:
-    """A scorer by name, or a callable as it is."""
+    """Look up a scorer by name; a callable is returned unchanged.
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
     if callable(scorer):
         return scorer
     if scorer not in SCORERS:

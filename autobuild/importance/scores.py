@@ -1,4 +1,4 @@
-"""What matters: scores of features, operations, layers and candidates, as frames a person can read."""
+"""Importance scores of features, operations, layers and candidates, as pandas frames."""
 
 from __future__ import annotations
 
@@ -26,11 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scores:
-    """Scores of one fitted model on one space.
+    """Importance scores of one fitted model on one space; :func:`autobuild.explain` returns them.
+
+    >>> labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=60)
+    >>> scores = ab.fit(labels, "acc", model="linear").explain()
+    >>> list(scores.features)
+    ['feature', 'value', 'score', 'effect', 'lower', 'upper', 'n_seen']
+    >>> len(scores.build(top=3))
+    3
+    >>> scores.narrow(top=5)
+    SearchSpace('tiny_mbconv', 3 units, 125 architectures)
 
     Attributes:
-        model: The model.
-        space: Whose candidates are scored: the model's space, or one narrowed or joined from it.
+        model: The model that the scores explain.
+        space: The space whose candidates are scored: the model's space, or one narrowed or joined from it.
         scorer: Name of the scorer.
         units: For each unit, the scores of its candidates by index.
     """
@@ -51,20 +60,25 @@ class Scores:
         time_limit: float = 10.0,
         hardware: str | Path | Hardware | None = None,
     ) -> Built:
-        """Build the ``top`` best networks; :func:`autobuild.build` of these scores.
+        """Build the ``top`` best networks; the same as :func:`autobuild.build`.
 
         Args:
-            top: How many.
-            where: Limits over label columns and costs, such as ``"latency_gpu <= 8 and params < 6e6"``.
-            labels: Where limited label columns come from; those that the model was fitted on by default.
-            by: ``"predicted"``; ``"lower"`` or ``"upper"`` for that bound of the 80 % interval.
-            apart: In at least how many layers any two built networks differ.
+            top: Number of networks.
+            where: Limits on label columns and costs, such as ``"latency_gpu <= 8 and params < 6e6"``.
+            labels: Labelled set with the limited label columns (default: the one that the model was fitted on).
+            by: What is maximised: ``"predicted"``, or ``"lower"`` or ``"upper"`` for that bound of the 80 % interval.
+            apart: Minimum number of layers in which any two of the networks differ.
             time_limit: Seconds for each search under limits.
-            hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
+            hardware: Hardware for limited costs: the name of a preset, a YAML file or a description (default: the
+                hardware of the target's costs, otherwise ``edge_npu``).
+
+        Returns:
+            The networks, best first: a sequence of architectures, whose ``frame`` has the columns ``rank, arch, score,
+            predicted, lower, upper`` and the limited metrics.
 
         Raises:
-            ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
-            NoNetworkError: If no network satisfies the limits.
+            ConfigError: An argument is not usable, a limit cannot be read, or it names something unknown.
+            NoNetworkError: No network satisfies the limits.
         """
         from autobuild.construct.from_scores import build
 
@@ -83,20 +97,26 @@ class Scores:
         labels: LabelledSet | None = None,
         hardware: str | Path | Hardware | None = None,
     ) -> SearchSpace:
-        """Keep only the best candidates of every unit; :func:`autobuild.narrow` of these scores.
+        """Keep only the best candidates of every unit; the same as :func:`autobuild.narrow`.
+
+        Exactly one of ``top``, ``threshold``, ``mass`` and ``share`` must be given; with ``where``, none is needed.
 
         Args:
-            top: Keep this many of each unit.
-            threshold: Keep candidates scored at least this much (at least one a unit stays).
-            mass: The smallest space found that holds the best network with this probability, e.g. 0.9.
-            share: At most this share of the space, e.g. 0.02, as probable to hold the best network as can be found.
-            where: Limits: candidates go that no network within them can have.
-            labels: Where limited label columns come from, as in :meth:`build`.
-            hardware: What limited costs are computed for, as in :meth:`build`.
+            top: Number of candidates to keep in each unit.
+            threshold: Least score to keep, in units of the target; the best candidate of a unit is always kept.
+            mass: Probability that the best network is kept, e.g. 0.9; the smallest such space found is returned.
+            share: Largest share of the architectures to keep, e.g. 0.02; the space found that most probably holds the
+                best network is returned.
+            where: Limits, as in :meth:`build`. Candidates that no network within the limits can have are removed.
+            labels: Labelled set with the limited label columns, as in :meth:`build`.
+            hardware: Hardware for limited costs, as in :meth:`build`.
+
+        Returns:
+            The narrowed space; its ``note`` gives the sizes before and after.
 
         Raises:
-            ConfigError: Unless exactly one of the first four is given (none, with ``where``).
-            NoNetworkError: If no network satisfies the limits.
+            ConfigError: None or several of the first four arguments are given, or one is not usable.
+            NoNetworkError: No network satisfies the limits.
         """
         from autobuild.construct.from_scores import narrow
 
@@ -110,7 +130,7 @@ class Scores:
         return "".join(parts)
 
     def _about(self) -> list[str]:
-        """What is said above the tables, a line each."""
+        """Lines of text above the tables."""
         return [f"warning: {text}" for text in self.model.report.get("warnings", ())]
 
     def _shown(self) -> list[tuple[str, pd.DataFrame]]:
@@ -127,7 +147,7 @@ class Scores:
 
     @property
     def n_candidates(self) -> int:
-        """Number of candidates scored, over all units."""
+        """Number of candidates scored, summed over all units."""
         return sum(unit.size for unit in self.space.units)
 
     @property
@@ -137,35 +157,51 @@ class Scores:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """``feature, value, score, effect, ..., n_seen``: every value of every feature; ``effect`` in target units."""
+        """Every value of every feature. Columns ``feature, value, score, effect, ..., n_seen``.
+
+        ``effect`` is in units of the target; ``n_seen`` says how often the training data show the value.
+        """
         raise NotImplementedError
 
     @cached_property
     def operations(self) -> pd.DataFrame:
-        """``unit, layer, <features>, score, ..., n_seen``: every operation at every place that the labels show."""
+        """Every operation at every place where the labels show it.
+
+        Columns ``unit, layer, <features>, score, ..., n_seen``; ``score`` is in units of the target.
+        """
         raise NotImplementedError
 
     def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
-        """``unit, layer, op`` and one or more columns of scores: every layer of one architecture."""
+        """Scores of every layer of one architecture.
+
+        Args:
+            arch: An architecture of the space, or its text.
+
+        Returns:
+            One row per layer. Columns ``unit, layer, op`` and one or more columns of scores, in units of the target.
+
+        Raises:
+            SpaceError: The text is not an architecture of the space.
+        """
         raise NotImplementedError
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """``unit, layer, score, spread, best, n_seen``: how much the choice at each place matters.
+        """How much the choice at each place matters. Columns ``unit, layer, score, spread, best, n_seen``.
 
-        ``score`` is the mean over the operations seen there, ``spread`` the best less the worst (units of the target),
-        ``best`` the best operation's text.
+        ``score`` is the mean over the operations seen there, ``spread`` the best score minus the worst (both in units
+        of the target), ``best`` the best operation as text.
         """
         return operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
 
     @cached_property
     def candidates(self) -> pd.DataFrame:
-        """``unit, candidate, hops, score, lower, upper, n_seen, n_seen_rarest, unseen_depth``: best first in each unit.
+        """Every candidate of every unit, best first in each unit.
 
-        ``lower`` and ``upper`` bound a 90 % interval where the scorer gives one.
-
-        ``n_seen`` counts the training labels that hold the candidate, ``n_seen_rarest`` those that hold its rarest
-        feature value in that unit; ``unseen_depth`` marks calibrations borrowed from other depths.
+        Columns ``unit, candidate, hops, score, lower, upper, n_seen, n_seen_rarest, unseen_depth``. ``score`` and its
+        90 % interval ``lower, upper`` (if the scorer gives one) are in units of the target. ``n_seen`` counts the
+        training labels that hold the candidate, ``n_seen_rarest`` those that hold its rarest feature value in that
+        unit. ``unseen_depth`` is true if the score was calibrated with labels of other depths.
         """
         frames = []
         for unit, scored, (exact, rarest) in zip(
@@ -196,7 +232,7 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
 
 
 def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """``unit, layer, score, spread, best, n_seen`` of a table of operations; see :attr:`Scores.layers`."""
+    """Summarise a table of operations by layer; the columns are those of :attr:`Scores.layers`."""
     rows = []
     for (unit, layer), group in operations.groupby(["unit", "layer"], sort=False):
         weights = group["n_seen"].to_numpy(dtype=float)
@@ -216,9 +252,9 @@ def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd
 
 
 def table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
-    """A table whose columns ``values`` hold feature values as they are.
+    """Make a table whose columns named in ``values`` hold feature values unchanged (dtype object).
 
-    Whole numbers stay whole beside fractions, and None stands for a feature that an operation lacks.
+    Integers stay integers in a column with fractions, and None marks a feature that an operation lacks.
     """
     parts = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
     series = {name: pd.Series(cells, dtype=object if name in values else None) for name, cells in parts.items()}

@@ -1,4 +1,4 @@
-"""How often the labels show a thing: extrapolation should be visible."""
+"""Count how often the labels show each candidate, so that extrapolation is visible."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ Counts = NDArray[np.int64]
 
 
 def candidates_seen(model: FittedModel, space: SearchSpace) -> list[tuple[Counts, Counts]]:
-    """For each unit: how many training labels hold each candidate, and how many hold its rarest feature value there.
+    """Count the training labels that hold each candidate, and those that hold its rarest feature value in the unit.
 
-    Shapes: a pair of ``(unit.size,)`` a unit.
+    Returns:
+        For each unit a pair of arrays, each of shape ``(unit.size,)``.
     """
     runs = [arch.runs for arch in model.training_archs]
     out, start = [], 0
@@ -26,7 +27,7 @@ def candidates_seen(model: FittedModel, space: SearchSpace) -> list[tuple[Counts
         for own in runs:
             try:
                 exact[unit.index_of_runs(own[part])] += 1
-            except SpaceError:  # a label outside a narrowed space holds none of its candidates
+            except SpaceError:  # the label is outside the narrowed space
                 continue
         rarest = np.full(unit.size, len(runs), dtype=np.int64)
         digits = unit.runs(np.arange(unit.size))

@@ -1,4 +1,4 @@
-"""Can scores be trusted? Their stability over refits, and whether what they praise is missed when it is taken away."""
+"""Tests of scores: their stability over refits, and the loss when the best-scored candidate is replaced."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ MAX_COMPARED = 5_000  # candidates of a unit
 
 
 def stability(scores: Sequence[Scores]) -> pd.DataFrame:
-    """Rank correlation of candidate scores between refits: other seeds, other folds, other labels.
+    """Rank correlation of candidate scores between fits with different seeds, folds or labels.
 
     Args:
-        scores: Two or more scores of the same space, from models fitted apart.
+        scores: Two or more scores of the same space, from separately fitted models.
 
     Returns:
-        ``unit, candidates, srcc, worst``: mean and worst Spearman correlation over all pairs; in large units of every
-        k-th candidate.
+        One row per unit. Columns ``unit, candidates, srcc, worst``: ``srcc`` is the mean and ``worst`` the lowest
+        Spearman correlation over all pairs. In large units only every k-th candidate is compared.
 
     Raises:
-        ConfigError: For fewer than two scores, or different spaces.
+        ConfigError: Fewer than two scores are given, or they are of different spaces.
     """
     if len(scores) < 2:
         raise ConfigError(f"stability compares scores of several fits: given {len(scores)}")
@@ -48,18 +48,18 @@ def stability(scores: Sequence[Scores]) -> pd.DataFrame:
 def deletion(
     scores: Scores, truth: Callable[[Sequence[Architecture]], FloatArray], n: int = 200, seed: int = 0
 ) -> pd.DataFrame:
-    """Take the best-scored candidate away, put the median one in its place, and measure what is lost in truth.
+    """Replace the best-scored candidate of each unit by the median one, and measure the true loss.
 
     Args:
         scores: Candidate scores.
-        truth: Architectures -> true values, shape ``(n,)``; NaN where a network is not known.
-        n: How many architectures are changed, drawn with every depth equally likely.
+        truth: Function from ``n`` architectures to their true values, shape ``(n,)``; NaN if not known.
+        n: Number of architectures that are changed; they are drawn with every depth equally likely.
         seed: Seed of the draw.
 
     Returns:
-        A row a unit: ``unit, best, median, said, lost, lost_sd, random, n``: the difference of the two scores, the mean
-        true loss over the architectures and its standard error, the mean loss where two random candidates are
-        exchanged instead (about 0), and how many pairs are known.
+        One row per unit. Columns ``unit, best, median, said, lost, lost_sd, random, n``: the two candidates, the
+        difference of their scores (``said``), the mean true loss and its standard error, the mean loss if one random
+        candidate is replaced by another (about 0), and the number of pairs whose true values are known.
     """
     archs = scores.space.sample(n, seed, "depth")
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Raw tables into checked rows: architectures parsed, metrics as float64, bad rows in one error, twins averaged."""
+"""Check raw tables: parse architectures, convert metrics to float64, report all bad rows, average repeated rows."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ FloatArray = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 SHOWN = 20
-PROBED = 50  # cells of a column that are parsed to see whether it holds architectures
+PROBED = 50  # number of cells that are parsed to find out whether a column holds architectures
 
 
 class _Unusable(ValueError):
-    """A cell that is no architecture; the text is the reason."""
+    """The cell is not an architecture; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows of a file before those of equal architectures are averaged.
+    """The rows of a file, before rows of equal architectures are averaged.
 
     Attributes:
-        numbers: Number (or name) of each row in the file, ``m`` in all.
-        word: What a row is called: line, row, key...
-        row: The row of the labelled set that it belongs to, shape ``(m,)``.
-        metrics: Metric -> its values, shape ``(m,)``.
+        numbers: Number (or name) of each row in the file. Length ``(m,)``.
+        word: Word for a row in messages: line, row, key...
+        row: For each row of the file, its row in the labelled set. Shape ``(m,)``.
+        metrics: Metric -> its values. Shape ``(m,)``.
     """
 
     numbers: tuple[int | str, ...]
@@ -43,19 +43,19 @@ class Measured:
     metrics: dict[str, FloatArray]
 
     def take(self, places: Rows, row: Rows) -> Measured:
-        """Some of the rows, ``row`` being where they belong now."""
+        """Select rows of the file by position; ``row`` gives their rows in the new labelled set."""
         metrics = {name: values[places] for name, values in self.metrics.items()}
         return Measured(tuple(self.numbers[place] for place in places), self.word, row, metrics)
 
     def of(self, rows: Rows) -> Measured:
-        """What belongs to some rows of the labelled set, which become rows 0, 1, ..."""
+        """Select the measurements of some rows of the labelled set, which are renumbered 0, 1, ..."""
         new = np.full(int(self.row.max(initial=-1)) + 1, -1)
         new[rows] = np.arange(len(rows))
         places = np.flatnonzero(new[self.row] >= 0)
         return self.take(places, new[self.row[places]])
 
     def averaged(self) -> dict[str, FloatArray]:
-        """Every metric of every row of the set: the mean, without missing and infinite values where others are left."""
+        """Mean of each metric for each row of the set; missing and infinite values are left out if others remain."""
         first = np.unique(self.row, return_index=True)[1]
         size = np.bincount(self.row)
         merged = {}
@@ -67,7 +67,7 @@ class Measured:
         return merged
 
     def note(self) -> list[str]:
-        """Say how many rows were averaged; empty where all architectures differ."""
+        """A note on how many rows were averaged; empty if all architectures differ."""
         size = np.bincount(self.row)
         repeated = int((size > 1).sum())
         if not repeated:
@@ -75,11 +75,11 @@ class Measured:
         what = "architecture occurs" if repeated == 1 else "architectures occur"
         copies = sum(self._alike(np.flatnonzero(self.row == row)) for row in np.flatnonzero(size > 1)[:1000])
         exact = f" ({copies:,} with equal values throughout)" if copies else ""
-        told = f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once{exact}"
-        return [told + self._differences(np.flatnonzero(size > 1))]
+        text = f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once{exact}"
+        return [text + self._differences(np.flatnonzero(size > 1))]
 
     def _differences(self, rows: Rows) -> str:
-        """By how much the rows of one architecture differ, in metrics where that is a tenth of what the rows span."""
+        """Metrics in which rows of one architecture differ by more than a tenth of the metric's 5 % to 95 % range."""
         found = []
         order = np.argsort(self.row, kind="stable")
         begin = np.searchsorted(self.row[order], np.arange(int(self.row.max()) + 2))
@@ -102,13 +102,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a table holds.
+    """The checked content of a table.
 
     Attributes:
-        archs: Architectures, each once, in the order of their first row.
-        measured: The rows.
-        notes: What the user should know.
-        ignored: Column that is no metric -> why.
+        archs: The architectures, each once, in the order of their first row.
+        measured: The rows with their metrics.
+        notes: What was changed or left out, for the user.
+        ignored: Column that is not a metric -> the reason.
     """
 
     archs: list[Architecture]
@@ -118,9 +118,9 @@ class Checked:
 
 
 def check_table(table: RawTable, space: SearchSpace, n: int | None) -> Checked:
-    """Parse the first ``n`` rows (all by default).
+    """Check the first ``n`` rows of a table; None checks all.
 
-    Columns that hold no numbers are left out, and cells of a metric that are none are missing; ``notes`` says so.
+    Columns without numbers are left out, and cells of a metric that are not numbers count as missing; see ``notes``.
 
     Raises:
         LabelError: ``n`` is out of range, no column holds architectures, none holds numbers, or rows are unusable: one
@@ -129,8 +129,8 @@ def check_table(table: RawTable, space: SearchSpace, n: int | None) -> Checked:
     rows = row_count(n, len(table.numbers), table.source)
     table = _find_architectures(table, space, rows)
     if rows > 1 and _holds_units(table, space):
-        told = ", ".join(str(next(iter(cells))) for name, cells in table.columns.items() if name != "arch")
-        note = f"{table.named([0])} holds units ({told}), no architecture: no row"
+        units = ", ".join(str(next(iter(cells))) for name, cells in table.columns.items() if name != "arch")
+        note = f"{table.named([0])} holds units ({units}), no architecture: no row"
         table, rows = replace(table.without(0), notes=[*table.notes, note]), rows - 1
     bad: dict[int, list[str]] = {row: [reason] for row, reason in table.bad.items() if row < rows}
     archs = _architectures(table, space, rows, bad)
@@ -146,7 +146,7 @@ def check_table(table: RawTable, space: SearchSpace, n: int | None) -> Checked:
 
 
 def row_count(n: int | None, rows: int, source: str) -> int:
-    """Check a requested number of rows; None asks for all."""
+    """Check a requested number of rows; None stands for all. Raises LabelError if it is out of range."""
     if n is None:
         return rows
     if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not 1 <= n <= rows:
@@ -155,7 +155,7 @@ def row_count(n: int | None, rows: int, source: str) -> int:
 
 
 def _find_architectures(table: RawTable, space: SearchSpace, rows: int) -> RawTable:
-    """The table whose column ``arch`` holds architectures: the one of that name, else the one whose texts parse."""
+    """Make the column of architectures the column ``arch``: it has that name, or its texts parse in the space."""
     usual = [name for name in ("arch", *ARCH_ALIASES) if name in table.columns]
     shares = {name: _share(table.columns[name], space, rows) for name in usual}
     found = next((name for name in usual if shares[name]), None)
@@ -165,7 +165,7 @@ def _find_architectures(table: RawTable, space: SearchSpace, rows: int) -> RawTa
         likely = [name for name, share in others.items() if share == best]
         if best >= 0.5 and len(likely) == 1:
             found = likely[0]
-        elif usual:  # the rows say what is wrong with them
+        elif usual:  # the errors of its rows will explain the problem
             found = usual[0]
         elif best >= 0.5:
             raise no_architectures(table, f", and several that hold architectures ({', '.join(likely)}): rename one")
@@ -175,7 +175,7 @@ def _find_architectures(table: RawTable, space: SearchSpace, rows: int) -> RawTa
 
 
 def _share(cells: Sequence[Any], space: SearchSpace, rows: int) -> float:
-    """The share of a column's cells that are architectures, by a look at some of them all over the table."""
+    """The share of a column's cells that are architectures, estimated from cells spread over the whole table."""
     places = np.unique(np.linspace(0, rows - 1, min(rows, PROBED)).astype(int))
     at = cells.iloc if hasattr(cells, "iloc") else cells
     known: dict[str, Architecture | str] = {}
@@ -190,7 +190,7 @@ def _share(cells: Sequence[Any], space: SearchSpace, rows: int) -> float:
 
 
 def _holds_units(table: RawTable, space: SearchSpace) -> bool:
-    """Whether the first row is a second header: no architecture and no number, and some text in a metric's place."""
+    """Whether the first row holds units: no architecture, no number, and some text in a metric column."""
     first = {name: next(iter(cells)) for name, cells in table.columns.items()}
     texts = [cell for name, cell in first.items() if name != "arch"]
     if not all(isinstance(cell, str) and text_number(cell) is None for cell in texts) or not any(map(_filled, texts)):
@@ -248,7 +248,7 @@ def _architecture(cell: object, space: SearchSpace, known: dict[str, Architectur
 
 
 def _metrics(table: RawTable, rows: int) -> tuple[dict[str, FloatArray], list[str], dict[str, str]]:
-    """Metric -> values, what to tell, and why the other columns are none."""
+    """Metric -> values; notes for the user; other columns -> why they are not metrics."""
     metrics: dict[str, FloatArray] = {}
     notes: list[str] = []
     ignored: dict[str, str] = {}
@@ -272,11 +272,11 @@ def _metrics(table: RawTable, rows: int) -> tuple[dict[str, FloatArray], list[st
         if column.unit:
             notes.append(f"{name}: the unit {column.unit!r} behind every number is left out")
         if column.texts:
-            told = [f"{text!r} ({table.named(places)})" for text, places in list(column.texts.items())[:4]]
+            shown = [f"{text!r} ({table.named(places)})" for text, places in list(column.texts.items())[:4]]
             more = f" and {len(column.texts) - 4} other texts" if len(column.texts) > 4 else ""
             count = sum(map(len, column.texts.values()))
             is_none = "cell is no number and counts" if count == 1 else "cells are no numbers and count"
-            notes.append(f"{name}: {count:,} {is_none} as missing: {', '.join(told)}{more}")
+            notes.append(f"{name}: {count:,} {is_none} as missing: {', '.join(shown)}{more}")
     if used_commas:
         notes.append("decimal commas are read as points: 0,75 is 0.75")
     if ignored and not metrics:
@@ -300,12 +300,12 @@ def _listing(table: RawTable, rows: int, bad: dict[int, list[str]], space: Searc
     shown = [f"  {table.word} {table.numbers[row]}: {'; '.join(bad[row])}" for row in sorted(bad)[:SHOWN]]
     more = [f"  ... and {len(bad) - SHOWN:,} more"] if len(bad) > SHOWN else []
     head = f"{table.source}: {len(bad):,} of {rows:,} rows cannot be used ({table.counted})"
-    told = [_of_another_space(table.columns["arch"][:rows], space)] if len(bad) == rows and not table.bad else []
-    return "\n".join([head, *shown, *more, *filter(None, told)])
+    hint = [_of_another_space(table.columns["arch"][:rows], space)] if len(bad) == rows and not table.bad else []
+    return "\n".join([head, *shown, *more, *filter(None, hint)])
 
 
 def _of_another_space(cells: Iterable[Any], space: SearchSpace) -> str:
-    """Which space that ships has such architectures, where no row is one of the space given."""
+    """A hint which bundled space the architectures belong to, if no row belongs to the space given."""
     text = next((cell.strip() for cell in cells if isinstance(cell, str) and cell.strip()), "")
     if not text:
         return ""
@@ -335,7 +335,7 @@ def row_indices(values: Sequence[int] | npt.NDArray[Any], rows: int) -> npt.NDAr
     """Check row indices, or a boolean mask over all rows, and return them as indices.
 
     Raises:
-        LabelError: An index is not an integer from 0 to ``rows - 1``, occurs twice, or a mask has another length.
+        LabelError: An index is not an integer from 0 to ``rows - 1`` or occurs twice, or a mask has the wrong length.
     """
     given = np.asarray(values)
     if given.dtype == np.bool_ and given.ndim == 1:
@@ -350,5 +350,5 @@ def row_indices(values: Sequence[int] | npt.NDArray[Any], rows: int) -> npt.NDAr
         wrong = given[(given < 0) | (given >= rows)]
         raise LabelError(f"row {int(wrong[0])} does not exist: accepted are 0 to {rows - 1:,}")
     if len(np.unique(given)) != len(given):
-        raise LabelError("a row is asked for twice; a labelled set holds each architecture once")
+        raise LabelError("a row is given twice; a labelled set holds each architecture once")
     return given.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a column of cells is: numbers, numbers with some cells missing, numbers with a unit, or no metric."""
+"""Classify columns: numbers, numbers with missing cells, numbers with a unit, or not a metric."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class NumberColumn:
     """A column as numbers.
 
     Attributes:
-        values: Shape ``(n,)``, NaN where missing; None where the column is no metric.
-        problem: Why it is none.
-        unit: What stands behind every number.
-        texts: Text that is no number and counts as missing -> the rows that have it.
+        values: The numbers, NaN if missing; None if the column is not a metric. Shape ``(n,)``.
+        problem: Why the column is not a metric.
+        unit: The unit written after every number.
+        texts: Text that is not a number and counts as missing -> the rows that have it.
         commas: Whether decimal commas were read.
     """
 
@@ -43,11 +43,11 @@ class NumberColumn:
 
 
 def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> NumberColumn:
-    """Read a column.
+    """Convert a column of cells to numbers.
 
-    It is a metric where at least half of what it holds is numbers, or the rest are one or two texts. A unit is read
-    where every cell has the same one; thousands separators, and units of some cells only, leave a number open to
-    guessing, so such a column is none.
+    The column is a metric if at least half of its cells are numbers, or if the others consist of one or two distinct
+    texts. A unit is removed if every cell has the same one. A column with thousands separators, or with units in some
+    cells only, is not a metric, because its numbers would have to be guessed.
     """
     if isinstance(cells, pd.Series) and pd.api.types.is_numeric_dtype(cells) and cells.dtype.kind != "c":
         return NumberColumn(np.asarray(cells.to_numpy(dtype=np.float64, na_value=np.nan)))
@@ -86,7 +86,7 @@ def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> Numb
 
 
 def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int]], commas: bool) -> NumberColumn:
-    """A column of which some cells are texts."""
+    """Classify a column in which some cells are texts."""
     count = sum(map(len, texts.values()))
     units = {text: found for text in texts if (found := _UNIT.fullmatch(text))}
     behind = {found[2] for found in units.values()}
@@ -105,7 +105,7 @@ def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int
             None,
             f"{grouped!r} may have thousands separators or a decimal comma; write plain numbers such as 1234.5",
         )
-    # One or two marks of a failure do not make a column of numbers one of texts, however many trainings failed.
+    # A column of numbers in which failures are marked by one or two texts stays a metric, even after many failures.
     if numbers_read >= count or (len(texts) <= 2 and numbers_read > max(4, 0.1 * count)):
         return NumberColumn(values, texts=texts, commas=commas)
     some = f"; {numbers_read:,} cells are numbers, {count:,} are not" if numbers_read else ""
@@ -113,15 +113,15 @@ def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int
 
 
 def text_number(cell: str) -> float | None:
-    """The number that a text is: NaN where it stands for a missing one, None where it is none."""
+    """Convert a text to a number: NaN if it marks a missing value, None if it is not a number."""
     try:
         value = float(cell)
     except ValueError:
         text = cell.strip().lower()
         return math.nan if text in _MISSING else _BOOLEANS.get(text)
-    return None if "_" in cell else value  # Python reads 1_000 as a number, no other program does
+    return None if "_" in cell else value  # Python reads 1_000 as a number, other programs do not
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell of a frame stands for a missing value."""
+    """Whether a cell of a frame is a missing value."""
     return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))

@@ -1,4 +1,4 @@
-"""Tables as text, a row a line: CSV and TSV as programs and spreadsheets write them."""
+"""Read CSV and TSV tables as programs and spreadsheets write them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from autobuild.labels.raw_table import (
 )
 
 SEPARATORS = (",", "\t", ";")
-_SAID = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons"}
 
 
 def read_delimited(path: Path, data: bytes) -> RawTable:
-    """Read lines of cells; the separator is the one that the header has.
+    """Read a table with one row per line; the separator is detected from the header.
 
-    Blank lines, lines that begin with ``#`` and repeated headers are no rows. A first line ``sep=;`` is Excel's.
+    Blank lines, lines that begin with ``#`` and repeated headers are skipped. A first line ``sep=;``, as Excel writes
+    it, sets the separator.
     """
     usual = "\t" if ".tsv" in path.name.lower() else ","
     text = decode(path, data)
     first, _, rest = text.partition("\n")
-    told = first.strip().strip('"').lower()
+    start = first.strip().strip('"').lower()
     lead = 0
-    if told.startswith("sep=") and len(told) == 5:
+    if start.startswith("sep=") and len(start) == 5:
         usual, text, lead = first.strip().strip('"')[4:], rest, 1
-    elif told == "sep=":  # a tab, stripped
+    elif start == "sep=":  # a tab, stripped
         usual, text, lead = "\t", rest, 1
     header = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     commented = _commented_header(text)
@@ -45,7 +46,7 @@ def read_delimited(path: Path, data: bytes) -> RawTable:
         comments = comments[1:]
     if not rows:
         raise LabelError(f"{path}: every line is blank or begins with '#'; a header with a column 'arch' is expected")
-    notes = [] if separator == usual and lead == 0 else [f"cells are separated by {_SAID.get(separator, separator)}"]
+    notes = [] if separator == usual and lead == 0 else [f"cells are separated by {_NAMES.get(separator, separator)}"]
     if comments:
         count = "line begins" if len(comments) == 1 else "lines begin"
         notes.append(f"{len(comments):,} {count} with '#': no rows ({name_rows('line', comments)})")
@@ -53,7 +54,7 @@ def read_delimited(path: Path, data: bytes) -> RawTable:
 
 
 def _commented_header(text: str) -> str:
-    """The last line of a leading comment, where that is the header (``# arch,acc``); else empty."""
+    """The last line of a leading comment if it is the header (``# arch,acc``), otherwise empty."""
     lead = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
@@ -68,7 +69,7 @@ def _commented_header(text: str) -> str:
 
 
 def _separator(header: str, usual: str, path: Path) -> str:
-    """The separator that parts the header best: one that leaves a column ``arch``, then one that gives more columns."""
+    """The best separator of the header: one that gives a column ``arch``, then the one that gives most columns."""
 
     def merit(separator: str) -> tuple[bool, int, bool]:
         try:
@@ -82,7 +83,7 @@ def _separator(header: str, usual: str, path: Path) -> str:
 
 
 def _cells(path: Path, text: str, separator: str, lead: int) -> tuple[list[list[str]], list[int], list[int]]:
-    """Rows, the number of the line where each begins, and the numbers of comments."""
+    """Rows, the line number at which each row begins, and the line numbers of comments."""
     rows: list[list[str]] = []
     numbers: list[int] = []
     comments: list[int] = []
@@ -92,7 +93,7 @@ def _cells(path: Path, text: str, separator: str, lead: int) -> tuple[list[list[
         for row in reader:
             if row and row[0].lstrip().startswith("#") and _is_comment(row, rows):
                 comments.append(line)
-            elif any(cell.strip() for cell in row):  # a blank line is no row
+            elif any(cell.strip() for cell in row):  # skip blank lines
                 rows.append(row)
                 numbers.append(line)
                 cells += len(row)
@@ -105,7 +106,7 @@ def _cells(path: Path, text: str, separator: str, lead: int) -> tuple[list[list[
 
 
 def _is_comment(row: list[str], rows: list[list[str]]) -> bool:
-    """Whether a line that begins with ``#`` is none of the rows: a first column may hold names such as ``#12``."""
+    """Whether a line that begins with ``#`` is a comment; it is a row if the first column holds names like ``#1``."""
     return not rows or len(row) != len(rows[0]) or rows[0][0].strip() in ("arch", *ARCH_ALIASES)
 
 
@@ -125,7 +126,7 @@ def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str
     for head, begin, end in zip(heads, headers, [*headers[1:], len(rows)], strict=True):
         for place in range(begin + 1, end):
             row = rows[place]
-            if len(row) == len(head) + 1 and not row[-1].strip():  # a separator behind the last cell
+            if len(row) == len(head) + 1 and not row[-1].strip():  # a separator after the last cell
                 row = row[:-1]
             if len(row) != len(head):
                 more = "a header names every column" if len(row) > len(head) else "truncated?"
@@ -144,9 +145,9 @@ def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str
 
 
 def _headers(rows: list[list[str]]) -> list[int]:
-    """The rows that are headers: the first, and each that has its name of the architectures in a cell.
+    """Positions of headers: the first row, and each row with a cell that is the name of the architecture column.
 
-    So begins what another run has appended, with the same columns or with more.
+    A later header occurs if another run has appended its rows, with the same or with more columns.
     """
     names = {cell.strip() for cell in rows[0]} & {"arch", *ARCH_ALIASES}
     return [0, *(place for place, row in enumerate(rows) if place and any(cell.strip() in names for cell in row))]

@@ -1,4 +1,4 @@
-"""Sampling designs: which distinct networks to train elsewhere, so that the labels say something about every choice."""
+"""Sampling designs: choose distinct networks to label, so that the labels show every choice of the space."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from autobuild.spaces.sampling import DEFAULT
 
 DESIGNS = ("depth", "uniform", "cover")
 
-_ENUMERABLE = 200_000  # candidates of a unit, or architectures of a space, that are listed rather than drawn
-_POOL = 2_000  # candidates drawn of a unit that is too large to list
-_DIRECTED = 8  # candidates built for each depth and feature value of such a unit
+_ENUMERABLE = 200_000  # up to this many candidates or architectures are enumerated instead of drawn
+_POOL = 2_000  # candidates drawn from a unit that is too large to enumerate
+_DIRECTED = 8  # further candidates made for each depth and feature value of such a unit
 _TRIES = 4
 _REPAIRS = 500
 
@@ -29,13 +29,16 @@ def sample_design(
     """Choose ``n`` networks to label; no two are the same network (by ``space.key``).
 
     Args:
-        space: Where to choose.
-        n: How many.
-        design: ``"depth"`` and ``"uniform"``: as :func:`autobuild.spaces.sampling.sample` draws. ``"cover"``: every
-            depth of every unit, and every value of every feature that occurs in a unit, is in at least ``cover`` of the
-            networks. The networks that do the covering come first, the rest are drawn as ``"depth"`` draws.
+        space: The space from which networks are chosen.
+        n: Number of networks.
+        design: ``"depth"`` and ``"uniform"``: drawn as by :func:`autobuild.spaces.sampling.sample`. ``"cover"``: every
+            depth of every unit, and every feature value that occurs in a unit, is in at least ``cover`` of the
+            networks. The networks that achieve this come first; the rest are drawn as for ``"depth"``.
         seed: Seed or generator; the same seed gives the same networks.
-        cover: How many networks must show each value (``"cover"`` only).
+        cover: Number of networks that must show each value (only for ``"cover"``).
+
+    Returns:
+        The architectures. Length ``(n,)``.
 
     Raises:
         ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, the space holds fewer than ``n``
@@ -55,13 +58,13 @@ def sample_design(
 
 
 def _fill(space: SearchSpace, n: int, design: str, rng: np.random.Generator, chosen: dict[str, Architecture]) -> None:
-    """Add drawn architectures to ``chosen`` (by key) until there are ``n``; twins of what is there are left out."""
+    """Add drawn architectures to ``chosen`` (by key) until there are ``n``; equal networks are added once."""
     draws = 0
     while len(chosen) < n and draws < 20 * n + 1_000:
         batch = max(n - len(chosen), 64)
         _add(space, space.sample(batch, rng, design), n, chosen)
         draws += batch
-    if len(chosen) < n and space.size <= _ENUMERABLE:  # what is left is rare, so go through everything
+    if len(chosen) < n and space.size <= _ENUMERABLE:  # the remaining networks are rare, so enumerate the whole space
         sizes = [unit.size for unit in space.units]
         for number in rng.permutation(space.size):
             _add(space, [space.assemble([int(i) for i in np.unravel_index(number, sizes)])], n, chosen)
@@ -82,7 +85,7 @@ def _add(space: SearchSpace, archs: list[Architecture], n: int, chosen: dict[str
 
 
 def _cover(space: SearchSpace, n: int, k: int, rng: np.random.Generator) -> dict[str, Architecture]:
-    """Choose the fewest networks found that cover; units are covered one by one, then put side by side."""
+    """Choose few networks that show every value ``k`` times: cover each unit alone, then combine the candidates."""
     covers = [_cover_unit(unit, k, rng) for unit in space.units]
     enough = max(map(len, covers))
     if n < enough:
@@ -108,7 +111,7 @@ def _cover(space: SearchSpace, n: int, k: int, rng: np.random.Generator) -> dict
 
 
 def _distinct(space: SearchSpace, rows: list[list[int]], rng: np.random.Generator) -> dict[str, Architecture]:
-    """Make rows distinct by swapping candidates between them, which leaves what every unit shows as it is."""
+    """Make rows distinct by swapping candidates of a unit between rows; each unit still shows the same candidates."""
     chosen: dict[str, Architecture] = {}
     for _ in range(_REPAIRS):
         chosen = {}
@@ -136,7 +139,7 @@ def _cover_unit(unit: Unit, k: int, rng: np.random.Generator) -> list[int]:
 
 
 def _shown(unit: Unit, pool: list[Digits]) -> npt.NDArray[np.float32]:
-    """What each candidate of a pool shows. Shapes: for each stage ``(n, layers)`` -> ``(n, items)`` of 0 and 1."""
+    """Indicators of the depths and values of each candidate. Shapes: per stage ``(n, layers)`` -> ``(n, items)``."""
     columns = []
     total = np.zeros(len(pool[0]), dtype=np.int64)
     for stage, run in zip(unit.stages, pool, strict=True):
@@ -150,13 +153,13 @@ def _shown(unit: Unit, pool: list[Digits]) -> npt.NDArray[np.float32]:
     if len(unit.stages) > 1:
         columns += [total == d for d in unit.depths]
     shown = np.stack(columns, axis=1)
-    return shown[:, shown.any(axis=0)].astype(np.float32)  # a narrowed unit may have lost a value altogether
+    return shown[:, shown.any(axis=0)].astype(np.float32)  # leave out values that a narrowed unit no longer has
 
 
 def _greedy(shown: npt.NDArray[np.float32], k: int, rng: np.random.Generator) -> list[int]:
-    """Rows that cover every column at least ``k`` times; the shortest list of a few tries.
+    """Choose rows that cover every column at least ``k`` times; the shortest list of a few greedy tries is returned.
 
-    Each step takes the row that shows most of what is still needed, and a row again only when no other helps.
+    Each step takes the row that covers most of what is still needed. A row is repeated only if no other row helps.
     """
     best: list[int] = []
     for _ in range(_TRIES):
@@ -178,7 +181,7 @@ def _greedy(shown: npt.NDArray[np.float32], k: int, rng: np.random.Generator) ->
 
 
 def _draw_pool(unit: Unit, rng: np.random.Generator) -> list[Digits]:
-    """Candidates of a unit too large to list: drawn ones, and some built for each depth and value that must be seen.
+    """Draw candidates of a unit too large to enumerate, and make further ones for each depth and feature value.
 
     Returns, for each stage, digits of shape ``(n, max depth)``, padded with -1.
     """

@@ -1,4 +1,4 @@
-"""The labelled sets that ship with the package, each named as the space it belongs to."""
+"""The labelled sets that ship with the package; each has the name of its search space."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ EMBEDDED = Path(__file__).resolve().parent / "embedded"
 
 
 def embedded_sets() -> dict[str, Path]:
-    """Name of a space -> the file of its labels. Other tables in the folder (every single training) are no sets."""
+    """Name of a space -> file of its labels. Other tables in the folder hold single trainings and are not included."""
     files = {name: EMBEDDED / f"{name}.csv" for name in space_names()}
     return {name: file for name, file in files.items() if file.is_file()}

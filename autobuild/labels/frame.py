@@ -30,7 +30,7 @@ Rows = npt.NDArray[np.int64]
 Cost = Callable[[list[Architecture]], npt.ArrayLike]
 
 MIN_USABLE = 20
-TINY, HUGE = 1e-100, 1e100  # standard deviations whose squares and inverses float64 still holds
+TINY, HUGE = 1e-100, 1e100  # range of standard deviations whose squares and inverses float64 can represent
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class TargetValues:
 
     Attributes:
         labels: The labelled set without unusable rows, ``n`` rows.
-        values: The target, float64, shape ``(n,)``; all finite, not constant, to be maximised.
+        values: The target, to be maximised; float64, all finite, not constant. Shape ``(n,)``.
         dropped: Number of rows left out.
-        note: Says how many were dropped and why; empty where none were.
-        rows: Which rows of the original set are kept, ascending, shape ``(n,)``.
+        note: How many rows were left out and why; empty if none were.
+        rows: Indices in the original set of the rows kept, ascending. Shape ``(n,)``.
         expression: The parsed expression.
-        warnings: What looks wrong in the metrics that the target names.
+        warnings: Warnings about the metrics that the target names.
     """
 
     labels: LabelledSet
@@ -57,10 +57,30 @@ class TargetValues:
 
 
 class LabelledSet:
-    """Labelled architectures of one search space; each architecture occurs once. Nothing changes it after it is made.
+    """Labelled architectures of one search space; each architecture occurs once. Immutable.
 
-    Made by :meth:`read` or :meth:`from_frame`. Metrics are float64 in base units (counts; seconds or
-    milliseconds as the column's name says); a missing measurement is NaN.
+    Made by :meth:`read` or :meth:`from_frame`, which average repeated measurements of one architecture. Metrics are
+    float64, in the units of the file; a missing measurement is NaN.
+
+    >>> space = ab.space("tiny_mbconv")
+    >>> labels = ab.LabelledSet.read("tiny_mbconv", space)  # ships with the package; a path of a CSV file works, too
+    >>> labels
+    LabelledSet(tiny_mbconv.csv: 406 architectures of tiny_mbconv; acc, latency_ms, params, macs, train_seconds)
+    >>> labels.frame[["arch", "acc"]].head(1)
+                                     arch    acc
+    0  e2k5s1-e2k3s1-e1k5s0|e1k1s0|e1k1s0  76.65
+    >>> fast = labels.filter(lambda metrics: metrics["latency_ms"] < 1.0)
+    >>> values = labels.target("acc - 2*latency_ms").values
+    >>> values.shape
+    (406,)
+
+    Args:
+        archs: One architecture per row, each once. Length ``(n,)``.
+        measured: All measurements of the rows; several of one architecture are averaged.
+        space: The space that the architectures belong to.
+        notes: What was done while the rows were read, for :attr:`notes`.
+        source: The file that the rows came from, named in messages.
+        ignored: Column of the file that is not a metric -> the reason, named in errors.
     """
 
     def __init__(
@@ -84,16 +104,19 @@ class LabelledSet:
     def read(
         cls, path_or_name: str | os.PathLike[str], space: SearchSpace, n: int | None = None, format: str = "auto"
     ) -> LabelledSet:
-        """Read a table (CSV, TSV, Parquet, Feather, JSON, JSON Lines, Excel), a published form, or an embedded set.
+        """Read a table (CSV, TSV, Parquet, Feather, JSON, JSON Lines, Excel), a published data set, or a bundled one.
 
         Args:
-            path_or_name: A file with a column ``arch`` and metric columns (packed as ``.gz``, ``.bz2``, ``.xz`` or
-                ``.zip``, too), the file or folder of a published data set (:mod:`autobuild.labels.importers`), or a
-                name such as ``"tiny_mbconv"``.
-            space: Every architecture is parsed by it, and stored in its canonical text.
-            n: Read the first ``n`` rows of the file only (of an archive: members, sorted by name); rows after them are
-                not even checked.
-            format: ``"auto"`` tells a published form by its content; see ``importers.FORMATS``.
+            path_or_name: A file with a column ``arch`` and metric columns (``.gz``, ``.bz2``, ``.xz`` and ``.zip`` are
+                unpacked), the file or folder of a published data set (:mod:`autobuild.labels.importers`), or the name
+                of a set that ships with the package, such as ``"tiny_mbconv"``.
+            space: The space whose architectures the rows are; texts are stored in its canonical form.
+            n: Read only the first ``n`` rows of the file (of an archive: its first ``n`` members, sorted by name). Rows
+                after them are not checked.
+            format: Format of the file; ``"auto"`` detects it from the content. See ``importers.FORMATS``.
+
+        Returns:
+            The set: one row per architecture, repeated measurements averaged.
 
         Raises:
             LabelError: The file is missing, empty, unreadable or truncated; no column holds architectures, or none
@@ -104,10 +127,18 @@ class LabelledSet:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, space: SearchSpace, *, source: str = "labels") -> LabelledSet:
-        """Take a frame with a column ``arch`` (text or architectures) and numeric metric columns; the index is ignored.
+        """Make a labelled set from a pandas frame.
+
+        Args:
+            frame: Column ``arch`` (texts or architectures) and numeric metric columns; the index is ignored.
+            space: The space that the architectures belong to.
+            source: Name of the frame in messages.
+
+        Returns:
+            The set: one row per architecture, repeated measurements averaged.
 
         Raises:
-            LabelError: As for :meth:`read`; ``source`` is what messages call the frame.
+            LabelError: As for :meth:`read`, or ``frame`` is not a pandas frame.
         """
         if not isinstance(frame, pd.DataFrame):
             raise LabelError(f"{source}: given a {type(frame).__name__}, accepted: a pandas frame; read takes a file")
@@ -118,10 +149,18 @@ class LabelledSet:
 
     @classmethod
     def from_table(cls, table: RawTable, space: SearchSpace, n: int | None = None) -> LabelledSet:
-        """Check the first ``n`` rows of a raw table, which a reader of this room has made.
+        """Make a labelled set from an unchecked table of texts, as the readers of ``autobuild.labels`` return it.
+
+        Args:
+            table: The table.
+            space: The space that the architectures belong to.
+            n: Use only the first ``n`` rows; None uses all.
+
+        Returns:
+            The set: one row per architecture, repeated measurements averaged.
 
         Raises:
-            LabelError: As for :meth:`read`; where the table is of a form that belongs to another space, it says so.
+            LabelError: As for :meth:`read`. The message says so if the table's format belongs to another space.
         """
         check_space(space)
         try:
@@ -129,17 +168,17 @@ class LabelledSet:
         except LabelError as error:
             if table.space is None or table.space == space.family:
                 raise
-            told = f"rows of this form belong to the space {table.space}, and {space.name} was given"
-            raise LabelError(f"{error}\n{told}") from error
+            hint = f"rows of this form belong to the space {table.space}, and {space.name} was given"
+            raise LabelError(f"{error}\n{hint}") from error
         labels = cls(found.archs, found.measured, space, found.notes, table.source, found.ignored)
         warn(labels.warnings)
         return labels
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A copy of the rows: ``arch`` (canonical text) and one float64 column a metric, index 0 to ``len - 1``.
+        """A copy of the rows: ``arch`` (canonical text) and one float64 column per metric. Shape ``(n, 1 + metrics)``.
 
-        Its ``attrs`` hold ``notes`` and ``warnings``.
+        The index runs from 0; ``attrs`` holds :attr:`notes` and :attr:`warnings`.
         """
         frame = self._frame.copy()
         frame.attrs = {"notes": self.notes, "warnings": self.warnings}
@@ -152,7 +191,7 @@ class LabelledSet:
 
     @property
     def archs(self) -> list[Architecture]:
-        """The architecture of every row."""
+        """The architecture of every row. Length ``(n,)``."""
         return list(self._archs)
 
     @property
@@ -162,17 +201,17 @@ class LabelledSet:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know, e.g. ``"2 rows averaged: 1 architecture occurs more than once"``."""
+        """What was done while the rows were read, e.g. ``"2 rows averaged: 1 architecture occurs more than once"``."""
         return list(self._notes)
 
     @cached_property
     def suspects(self) -> list[Suspect]:
-        """Values that look like slips, see :mod:`autobuild.labels.suspects`; nothing is dropped because of them."""
+        """Values that look wrong, see :mod:`autobuild.labels.suspects`; they are reported, and no row is dropped."""
         return find_suspects(self._measured, lambda row: self._space.key(self._archs[row]))
 
     @property
     def warnings(self) -> list[str]:
-        """What looks wrong in the values, e.g. ``"acc: -1 (10 times) in lines 3, 8, ...: ..."``; see :meth:`drop`."""
+        """The :attr:`suspects` as text, e.g. ``"acc: -1 (10 times) in lines 3, 8, ...: ..."``; see :meth:`drop`."""
         return [suspect.text for suspect in self.suspects]
 
     @property
@@ -182,12 +221,12 @@ class LabelledSet:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """``space.key`` of every row: equal for networks that are the same once identity layers are removed."""
+        """``space.key`` of every row, length ``(n,)``: equal for architectures that differ only in identity layers."""
         return tuple(self._space.key(arch) for arch in self._archs)
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of the canonical rows in order, whatever the file's form and the order of its metrics."""
+        """SHA-256 (hex) of the rows in order; it does not depend on the file format or on the order of the metrics."""
         digest = hashlib.sha256()
         names = sorted(self.metrics)
         for text in ("\x1f".join(names), "\n".join(self._frame["arch"])):
@@ -203,8 +242,8 @@ class LabelledSet:
 
     def __repr__(self) -> str:
         name, metrics = os.path.basename(self._source), ", ".join(self.metrics)
-        told = "".join(f"\n  warning: {text}" for text in self.warnings)
-        return f"LabelledSet({name}: {len(self):,} architectures of {self._space.name}; {metrics}){told}"
+        warned = "".join(f"\n  warning: {text}" for text in self.warnings)
+        return f"LabelledSet({name}: {len(self):,} architectures of {self._space.name}; {metrics}){warned}"
 
     def _repr_html_(self) -> str:
         lines = [f"<b>{len(self):,}</b> labelled architectures of <b>{html.escape(self._space.name)}</b>"]
@@ -214,14 +253,30 @@ class LabelledSet:
         return f"<p>{'<br>'.join(lines)}</p>{''.join(tables)}"
 
     def head(self, n: int) -> LabelledSet:
-        """The first ``n`` rows. Raises LabelError unless ``1 <= n <= len``."""
+        """Keep the first rows.
+
+        Args:
+            n: Number of rows to keep, from 1 to ``len(labels)``.
+
+        Returns:
+            The smaller set, ``n`` rows.
+
+        Raises:
+            LabelError: ``n`` is out of range.
+        """
         return self.subset(np.arange(row_count(n, len(self), self._source)))
 
     def subset(self, rows: Sequence[int] | npt.NDArray[Any]) -> LabelledSet:
-        """Some of the rows, in the order given: distinct indices from 0, or a boolean mask of all rows.
+        """Keep some of the rows, in the order given.
+
+        Args:
+            rows: Distinct row indices from 0, shape ``(m,)``, or a boolean mask, shape ``(n,)``.
+
+        Returns:
+            The smaller set.
 
         Raises:
-            LabelError: A row does not exist or is asked for twice.
+            LabelError: A row does not exist or is given twice.
         """
         taken = row_indices(rows, len(self))
         part = self._part(self._measured.of(taken), [self._archs[row] for row in taken])
@@ -230,12 +285,16 @@ class LabelledSet:
         return part
 
     def drop(self, numbers: Collection[int | str]) -> LabelledSet:
-        """The set without some rows of its file, named as messages name them: lines of a CSV, rows (from 1) of a frame.
+        """Leave out some rows of the file; an architecture with other rows keeps their mean.
 
-        Where an architecture has other rows, it keeps their mean.
+        Args:
+            numbers: Row numbers as warnings give them: lines of a CSV file, rows (from 1) of a frame, or one of them.
+
+        Returns:
+            The smaller set; :attr:`notes` says how many rows were dropped.
 
         Raises:
-            LabelError: There is no such row, or none is left.
+            LabelError: There is no such row, or no row is left.
         """
         given = [numbers] if isinstance(numbers, int | str) else list(numbers)
         known = self._measured.numbers
@@ -248,16 +307,20 @@ class LabelledSet:
         return self._kept(kept, f"{len(gone):,} rows dropped by their numbers")
 
     def filter(self, keep: Callable[[Mapping[str, FloatArray]], npt.ArrayLike], note: str = "") -> LabelledSet:
-        """The set without the rows of its file that ``keep`` gives False for, before equal architectures are averaged.
+        """Keep the rows of the file for which ``keep`` is true; repeated measurements are averaged after that.
 
         >>> labels.filter(lambda metrics: metrics["acc"] > 0)
 
         Args:
-            keep: Function of the metrics, each of shape ``(m,)``, to a boolean mask of that shape.
-            note: What it does, for :attr:`notes`.
+            keep: Function from the metrics of all ``m`` rows of the file (name -> array of shape ``(m,)``) to a boolean
+                mask of shape ``(m,)``.
+            note: Description of the filter, for :attr:`notes`.
+
+        Returns:
+            The smaller set.
 
         Raises:
-            LabelError: The mask has another shape, or no row is left.
+            LabelError: The mask is not boolean or has another shape, or no row is left.
         """
         kept = np.asarray(keep({name: values.copy() for name, values in self._measured.metrics.items()}))
         if kept.dtype != np.bool_ or kept.shape != (len(self._measured.numbers),):
@@ -282,7 +345,10 @@ class LabelledSet:
         return LabelledSet(archs, measured, self._space, self._notes, self._source, self._ignored)
 
     def describe(self) -> pd.DataFrame:
-        """One row a metric: ``metric, count, missing, mean, std, min, p05, median, p95, max``, over finite values."""
+        """Statistics of the finite values, one row per metric.
+
+        Columns: ``metric, count, missing, mean, std, min, p05, median, p95, max``; ``p05`` and ``p95`` are percentiles.
+        """
         rows = []
         for name in self.metrics:
             column = self._frame[name].to_numpy()
@@ -298,10 +364,15 @@ class LabelledSet:
         return pd.DataFrame(rows, columns=columns)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the rows in the form that the name's ending says, beside and renamed; floats read back exactly.
+        """Write :attr:`frame` to a file; numbers read back exactly.
+
+        The file is written under another name and then renamed, so a failure leaves no half-written file.
+
+        Args:
+            path: The file; its suffix decides the format: ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl``.
 
         Raises:
-            LabelError: The ending is unknown, or the file cannot be written.
+            LabelError: The suffix is unknown, or the file cannot be written.
         """
         write_table(self._frame, path)
 
@@ -309,9 +380,13 @@ class LabelledSet:
         """Compute a target expression for every row, and leave out the rows where it is missing or not finite.
 
         Args:
-            expression: E.g. ``"acc - 0.01*latency_gpu"``: see :class:`TargetExpression`. A bare name is a metric of
-                this set, else a cost.
-            costs: Name -> function from ``n`` architectures to their costs, shape ``(n,)``; called only if referenced.
+            expression: Such as ``"acc - 0.01*latency_gpu"``, see :class:`TargetExpression`. A name is a metric of this
+                set, or a cost if the set has no such metric.
+            costs: Name -> function from ``n`` architectures to their costs, shape ``(n,)``. Only costs that the
+                expression names are computed.
+
+        Returns:
+            The values, shape ``(m,)``, with the ``m`` rows that have one.
 
         Raises:
             TargetError: The expression is not accepted, names something unknown or ambiguous, or is the same for all
@@ -324,7 +399,7 @@ class LabelledSet:
             parsed = TargetExpression.parse(parsed, [*self.metrics, *costs, *self._ignored])
         if not parsed.names:
             raise TargetError(f"target {parsed.text!r} names no metric, so all rows are equal; {self._known(costs)}")
-        # All names are looked up before the first cost is computed: a typing error should not wait for that.
+        # Look up all names before computing the first cost, which may take long: a misspelt name must fail at once.
         found = {name: self._find(name, costs, parsed) for name in parsed.names}
         computed: dict[str, FloatArray] = {}
 
@@ -349,22 +424,46 @@ class LabelledSet:
         kept = values[rows]
         _refuse_constant(parsed, kept)
         used = {which for kind, which in found.values() if kind == "label"}
-        told = tuple(suspect.text for suspect in self.suspects if suspect.metric in used or not suspect.metric)
-        return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, told)
+        warned = tuple(suspect.text for suspect in self.suspects if suspect.metric in used or not suspect.metric)
+        return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, warned)
 
     def _find(self, name: str, costs: Mapping[str, Cost], expression: TargetExpression) -> tuple[str, str]:
         base, bare = split_name(name)
         if base != "cost" and bare in self._ignored and bare not in costs:
             why = self._ignored[bare]
-            raise TargetError(f"target {expression.text!r}: the column {bare!r} is no metric: {why}")
+            raise TargetError(f"target {expression.text!r}: the column {bare!r} is not a metric: {why}")
         return find_name(name, self.metrics, costs, expression.text)
 
     def split(self, holdout: float | int = 0.1, seed: int = 0) -> tuple[Rows, Rows]:
-        """``(train_rows, test_rows)``: a random split that keeps equal networks together; see :func:`splits.split`."""
+        """Divide the rows at random into training and held-out rows; equal networks (:attr:`keys`) stay together.
+
+        Args:
+            holdout: Held-out part: a fraction between 0 and 1, or a number of rows from 1 to ``n - 1``.
+            seed: Seed of the split.
+
+        Returns:
+            ``(train_rows, test_rows)``: ascending row indices, shapes ``(n - m,)`` and ``(m,)``.
+
+        Raises:
+            ConfigError: ``holdout`` is out of range.
+            LabelError: There are fewer than two distinct networks.
+        """
         return splits.split(self.keys, holdout, seed)
 
     def folds(self, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
-        """``k`` pairs ``(train_rows, test_rows)`` that keep equal networks together; see :func:`splits.folds`."""
+        """Divide the rows at random into folds for cross-validation; equal networks (:attr:`keys`) stay together.
+
+        Args:
+            k: Number of folds, from 2 to the number of distinct networks.
+            seed: Seed of the folds.
+
+        Returns:
+            ``k`` pairs ``(train_rows, test_rows)`` of ascending row indices, shapes ``(n - m,)`` and ``(m,)``. Every
+            row is in exactly one ``test_rows``.
+
+        Raises:
+            ConfigError: ``k`` is out of range.
+        """
         return splits.folds(self.keys, k, seed)
 
     def _cost(self, name: str, cost: Cost) -> FloatArray:
@@ -378,7 +477,7 @@ class LabelledSet:
 
 
 def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:
-    """Refuse a target that does not tell rows apart; a few rounding errors are not a difference."""
+    """Refuse a target that is the same for all rows, up to rounding errors."""
     low, high = float(values.min()), float(values.max())
     if high / 2 - low / 2 <= 4 * np.finfo(np.float64).eps * max(abs(low), abs(high)):
         raise TargetError(
@@ -390,23 +489,23 @@ def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:
     if not TINY < spread < HUGE:
         size = "large" if spread > 1 else "small"
         raise TargetError(
-            f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} to be computed "
-            "with; multiply it by a number, or take its logarithm"
+            f"target {expression.text!r} runs from {low:.6g} to {high:.6g}: its spread is too {size} for "
+            "computations; multiply it by a number, or take its logarithm"
         )
 
 
 def warn(texts: Collection[str], stacklevel: int = 4) -> None:
-    """Show what looks wrong in labels as one Python warning."""
+    """Issue one Python warning with everything that looks wrong in labels."""
     if texts:
         warnings.warn("\n  ".join(["these labels look wrong:", *texts]), LabelWarning, stacklevel=stacklevel)
 
 
 def check_labels(given: object, key: str = "labels") -> LabelledSet:
-    """Return what was given for ``key`` if it is a labelled set.
+    """Return ``given`` if it is a labelled set; ``key`` names the argument in the error.
 
     Raises:
         ConfigError: It is something else, such as the path of a file.
     """
     if isinstance(given, LabelledSet):
         return given
-    raise ConfigError(f"{key}={given!r}: a labelled set is accepted, such as LabelledSet.read gives")
+    raise ConfigError(f"{key}={given!r}: a labelled set is accepted, such as the result of LabelledSet.read(...)")

@@ -1,4 +1,4 @@
-"""Tables as JSON: one object a line, a list of objects, columns, or architecture -> metrics."""
+"""Read tables from JSON: one object per line, a list of objects, columns, or architecture -> metrics."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FORMS = (
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, duplicated keys included."""
+    """A JSON object as a list of its pairs, including repeated keys."""
 
 
 def read_json_lines(path: Path, data: bytes) -> RawTable:
-    """Read one JSON object a line; lines that hold none are bad rows."""
+    """Read one JSON object per line; other lines are reported as bad rows."""
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     bad = {}
@@ -53,10 +53,10 @@ def read_json_lines(path: Path, data: bytes) -> RawTable:
 
 
 def read_json(path: Path, data: bytes) -> RawTable:
-    """Read a JSON document in one of the forms that programs write tables in.
+    """Read a table from a JSON document in one of the usual forms (see ``_FORMS``).
 
     Raises:
-        LabelError: It is no JSON, or of none of these forms.
+        LabelError: The data is not JSON, or has none of these forms.
     """
     try:
         given = json.loads(decode(path, data), object_pairs_hook=_Pairs)
@@ -90,7 +90,7 @@ def read_json(path: Path, data: bytes) -> RawTable:
 
 
 def _columns_table(path: Path, found: dict[str, Any]) -> RawTable | None:
-    """The table of ``{"arch": [...]}``, or of pandas' ``{"arch": {"0": ...}}`` and ``{"columns", "data"}``; or None."""
+    """Read ``{"arch": [...]}``, or ``{"arch": {"0": ...}}`` and ``{"columns", "data"}`` of pandas; else None."""
     if set(found) >= {"columns", "data"} and all(isinstance(found[key], list) for key in ("columns", "data")):
         names = [str(name) for name in found["columns"]]
         rows = [row if isinstance(row, list) else [] for row in found["data"]]
@@ -105,8 +105,8 @@ def _columns_table(path: Path, found: dict[str, Any]) -> RawTable | None:
     lists = {name: cells for name, cells in lists.items() if isinstance(cells, list)}
     sizes = {len(cells) for cells in lists.values()}
     if len(sizes) != 1:
-        told = ", ".join(f"{name} {len(cells)}" for name, cells in list(lists.items())[:8])
-        raise LabelError(f"{path}: columns of different lengths: {told}")
+        lengths = ", ".join(f"{name} {len(cells)}" for name, cells in list(lists.items())[:8])
+        raise LabelError(f"{path}: columns of different lengths: {lengths}")
     records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
     return _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
 

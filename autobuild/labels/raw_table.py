@@ -1,4 +1,4 @@
-"""RawTable: the cells of a label file as they were found, and what its columns are called."""
+"""RawTable: the unchecked cells of a label file, with column names and row numbers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import pandas as pd
 
 from autobuild.errors import LabelError, nearest
 
-ARCH_ALIASES = ("cellstr",)  # what tables of NAS-Bench-201 call the column
+ARCH_ALIASES = ("cellstr",)  # name of the column in tables of NAS-Bench-201
 LINES = "lines are counted from 1, the header included"
 JSON_LINES = "lines are counted from 1"
 ROWS = "rows are counted from 1"
-MAX_BYTES = 1 << 30  # of a file, unpacked
+MAX_BYTES = 1 << 30  # size of an unpacked file
 MAX_COLUMNS = 10_000
 MAX_CELLS = 50_000_000
 
 
 @dataclass
 class RawTable:
-    """Cells as they were found, not yet checked.
+    """A table of unchecked cells.
 
     Attributes:
-        source: What messages call the table (its path).
-        columns: Column name -> one cell a row.
+        source: Name of the table in messages (its path).
+        columns: Column name -> one cell per row.
         numbers: Number (or name) of each row in the file, as ``counted`` explains.
-        counted: How rows are numbered, in words.
+        counted: How rows are numbered, as text.
         bad: Row position -> what is wrong with the row as a whole.
-        notes: What the user should know about the reading.
-        space: Name of the search space that rows of this form belong to, where the form says so.
-        separator: What separates the cells of a line, in a text file.
+        notes: Notes about the reading, for the user.
+        space: Name of the search space that files of this format belong to; None if the format does not determine it.
+        separator: Separator of the cells in a text file.
     """
 
     source: str
@@ -49,15 +49,15 @@ class RawTable:
 
     @property
     def word(self) -> str:
-        """What a row is called: ``line``, ``row``, ``key``..."""
+        """Word for a row in messages: ``line``, ``row``, ``key``..."""
         return self.counted.split()[0].removesuffix("s")
 
     def named(self, rows: Sequence[int]) -> str:
-        """Rows by position, as messages name them: ``lines 3, 7, 9``."""
+        """Text for some rows, given by position: ``lines 3, 7, 9``."""
         return name_rows(self.word, [self.numbers[row] for row in rows])
 
     def with_arch(self, name: str) -> RawTable:
-        """The table with the architectures of another column; a column ``arch`` is left out."""
+        """Use column ``name`` as the architectures; an existing column ``arch`` is left out."""
         rest = {column: cells for column, cells in self.columns.items() if column not in (name, "arch")}
         lost = " (the column 'arch' holds none, and is left out)" if "arch" in self.columns else ""
         note = f"architectures are those of the column {name!r}{lost}"
@@ -76,16 +76,18 @@ class RawTable:
 
 
 def name_rows(word: str, numbers: Sequence[int | str], shown: int = 6) -> str:
-    """``line 3``, or ``lines 3, 7, 9``; after the first few it says how many more there are."""
+    """Text for some rows: ``line 3``, or ``lines 3, 7, 9 and 12 more``."""
     more = f" and {len(numbers) - shown:,} more" if len(numbers) > shown else ""
     return f"{word}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:shown]))}{more}"
 
 
 def check_columns(names: Sequence[object], source: str) -> list[str]:
-    """Return the column names, stripped, ``cellstr`` as ``arch`` where there is none; an unnamed column is ``""``.
+    """Return the column names without blanks around them; an unnamed column is ``""``.
+
+    ``cellstr`` becomes ``arch`` if there is no column ``arch``.
 
     Raises:
-        LabelError: Names occur twice, or there are too many.
+        LabelError: A name occurs twice, or there are too many columns.
     """
     if len(names) > MAX_COLUMNS:
         raise LabelError(
@@ -103,9 +105,9 @@ def check_columns(names: Sequence[object], source: str) -> list[str]:
 
 def no_architectures(table: RawTable, why: str) -> LabelError:
     """The error for a table without a column of architectures."""
-    told = "" if table.separator == "," else f" (separated by {table.separator!r})"
-    told += "; cells are separated by commas, tabs or semicolons" if len(table.columns) == 1 else ""
-    return LabelError(f"{table.source}: no column 'arch'{why}; {nearest('arch', table.columns)}{told}")
+    hint = "" if table.separator == "," else f" (separated by {table.separator!r})"
+    hint += "; cells are separated by commas, tabs or semicolons" if len(table.columns) == 1 else ""
+    return LabelError(f"{table.source}: no column 'arch'{why}; {nearest('arch', table.columns)}{hint}")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -113,7 +115,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
-    """Say which columns without a name are left out; one without any cell, behind a last separator, is not worth it."""
+    """A note on unnamed columns that are left out. Empty ones (a separator ends the lines) are not mentioned."""
     places = [
         str(place) for place, (name, void) in enumerate(zip(columns, empty, strict=True), 1) if not (name or void)
     ]
@@ -122,7 +124,7 @@ def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
 
 
 def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
-    """View a frame as a raw table; its index is not read."""
+    """View a pandas frame as a raw table; its index is ignored."""
     if frame.shape[0] * frame.shape[1] > MAX_CELLS:
         raise LabelError(f"{source}: {frame.shape[0]:,} x {frame.shape[1]:,} cells; at most {MAX_CELLS:,} are read")
     columns = check_columns([str(name) if isinstance(name, int | float) else name for name in frame.columns], source)
@@ -132,10 +134,10 @@ def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
 
 
 def decode(path: Path, data: bytes) -> str:
-    """Text of a file: UTF-8, or UTF-16 with its byte order mark, as spreadsheets write it.
+    """Decode the text of a file: UTF-8, or UTF-16 with a byte order mark, as spreadsheets write it.
 
     Raises:
-        LabelError: Other bytes; the line is named.
+        LabelError: The bytes are neither; the message names the line.
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
@@ -143,7 +145,7 @@ def decode(path: Path, data: bytes) -> str:
         except UnicodeDecodeError as error:
             raise LabelError(f"{path}: not whole UTF-16 text; is it truncated?") from error
     try:
-        return data.decode("utf-8-sig")  # a byte order mark is no part of the first name
+        return data.decode("utf-8-sig")  # removes a byte order mark before the first name
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise LabelError(

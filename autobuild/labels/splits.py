@@ -1,4 +1,4 @@
-"""Splits and folds that keep equal keys (the same network written twice) on one side."""
+"""Random splits and folds that keep rows with equal keys (the same network) together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def split(keys: Sequence[Hashable], holdout: float | int, seed: int = 0) -> tupl
     """Divide rows at random into training and held-out rows; rows with equal keys stay together.
 
     Args:
-        keys: One key a row, ``n`` in all.
+        keys: One key per row. Length ``(n,)``.
         holdout: The held-out part: a fraction strictly between 0 and 1, or a number of rows from 1 to ``n - 1``.
         seed: The same seed gives the same rows.
 
     Returns:
-        ``(train_rows, test_rows)``, each ascending; together every row once. ``test_rows`` has the number of rows asked
-        for (a fraction of ``n`` is rounded to the nearest), or the nearest number that whole groups can give.
+        ``(train_rows, test_rows)``: ascending row indices; every row is in one of them. ``test_rows`` has the number of
+        rows asked for (a fraction of ``n`` is rounded), or the nearest number that groups of equal keys allow.
 
     Raises:
         ConfigError: ``holdout`` is out of range.
@@ -42,7 +42,7 @@ def split(keys: Sequence[Hashable], holdout: float | int, seed: int = 0) -> tupl
         if len(group) <= free:
             test.append(group)
             free -= len(group)
-    if free:  # rows in large groups only: look for the sum of group sizes that comes nearest
+    if free:  # only large groups are left: find the groups whose sizes sum to the nearest number
         test = _nearest_sum(groups, wanted, n)
     test_rows = np.sort(np.concatenate(test))
     return np.setdiff1d(np.arange(n, dtype=np.int64), test_rows), test_rows
@@ -52,8 +52,8 @@ def folds(keys: Sequence[Hashable], k: int, seed: int = 0) -> list[tuple[Rows, R
     """Divide rows at random into ``k`` folds of nearly equal size; rows with equal keys stay together.
 
     Returns:
-        ``k`` pairs ``(train_rows, test_rows)``, ascending; every row is in exactly one ``test_rows``. The sizes of two
-        folds differ by no more than the largest group, so by at most one row where all keys differ.
+        ``k`` pairs ``(train_rows, test_rows)`` of ascending row indices; every row is in exactly one ``test_rows``. The
+        sizes of two folds differ at most by the size of the largest group, so by at most one row if all keys differ.
 
     Raises:
         ConfigError: ``k`` is not an integer from 2 to the number of distinct keys.
@@ -62,7 +62,7 @@ def folds(keys: Sequence[Hashable], k: int, seed: int = 0) -> list[tuple[Rows, R
     if isinstance(k, bool) or not isinstance(k, numbers.Integral) or not 2 <= k <= len(groups):
         raise ConfigError(f"folds={k!r}: accepted is an integer from 2 to {len(groups):,} (distinct networks)")
     n = len(keys)
-    # The largest groups first leave the least imbalance; the sort is stable, so equal sizes stay shuffled.
+    # Placing the largest groups first gives the least imbalance; the sort is stable, so equal sizes stay shuffled.
     groups.sort(key=len, reverse=True)
     heap = [(0, fold) for fold in range(int(k))]
     member = np.empty(n, dtype=np.int64)
@@ -77,7 +77,7 @@ def holdout_rows(holdout: float | int, n: int) -> int:
     """Turn a fraction or a number of rows into a number of rows from 1 to ``n - 1``.
 
     Raises:
-        ConfigError: A fraction outside (0, 1), or a number of rows outside 1 to ``n - 1``.
+        ConfigError: The fraction is not in (0, 1), or the number of rows is not from 1 to ``n - 1``.
     """
     accepted = f"accepted is a fraction between 0 and 1, or a number of rows from 1 to {max(n - 1, 0):,}"
     if isinstance(holdout, bool) or not isinstance(holdout, numbers.Real):
@@ -92,7 +92,7 @@ def holdout_rows(holdout: float | int, n: int) -> int:
 
 
 def _groups(keys: Sequence[Hashable], seed: int) -> list[Rows]:
-    """Rows by key, in an order that depends on the seed and on the rows alone."""
+    """Groups of rows with equal keys, in an order that depends only on the seed and the rows."""
     rows: defaultdict[Hashable, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         rows[key].append(row)
@@ -103,8 +103,8 @@ def _groups(keys: Sequence[Hashable], seed: int) -> list[Rows]:
 def _nearest_sum(groups: list[Rows], wanted: int, n: int) -> list[Rows]:
     """Choose groups whose sizes sum to the number nearest to ``wanted`` among 1 to n - 1 (the smaller on a tie).
 
-    A subset sum over the distinct sizes, each with its count in powers of two; bit ``s`` of an integer says whether
-    the sum ``s`` can be reached, so a step is one shift.
+    This is a subset-sum problem over the distinct sizes, with their counts split into powers of two. Bit ``s`` of an
+    integer says whether the sum ``s`` can be reached, so that adding groups is one shift.
     """
     by_size: defaultdict[int, list[Rows]] = defaultdict(list)
     for group in groups:

@@ -1,10 +1,10 @@
-"""Values that look like slips: sentinels of failed measurements, mixed scales, far outliers, copied rows.
+"""Find suspicious label values: marks of failed measurements, mixed units, far outliers, copied rows.
 
-Nothing is dropped: a finding names the rows, says why, and how to leave them out. The rules look at sorted values
-only, so the order of rows changes nothing. They are made for what metrics of networks are like: positive numbers that
-span decades (latency, params), accuracies with a long lower tail down to chance, and degenerate networks that share
-one value. Where rows stand out in a second metric as well, in a way that is no sentinel, it is the networks that
-differ.
+Nothing is dropped: a finding names the rows, gives the reason, and says how to leave them out. The rules use sorted
+values only, so the order of rows does not matter. They are designed for typical metrics of networks: positive numbers
+that span decades (latency, parameters), accuracies with a long lower tail down to chance, and degenerate networks that
+share one value. Rows that also stand out in a second metric, other than by a mark of failure, are not reported, because
+then the networks themselves differ from the others.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Key = Callable[[int], Hashable]
 
-FEWEST = 8  # values of a metric that are judged
-FEW, MANY, HALF = 0.1, 0.25, 0.5  # shares of rows that may be outliers, or failures, or failures that have a usual mark
+FEWEST = 8  # minimum number of values of a metric for the rules to apply
+FEW, MANY, HALF = 0.1, 0.25, 0.5  # largest shares of outliers, of failures, and of failures with a usual mark
 _SENTINELS = {sign * (10.0**digits - 1) for digits in range(2, 10) for sign in (1, -1)} | {-1.0}
 _SENTINELS |= {sign * 10.0**digits for digits in range(5, 31) for sign in (1, -1)}
-_SCALES = {100.0: 10, 1000.0: 8, 1e6: 250}  # -> how far apart, as a ratio, the values of one unit may lie
-_RATIO_ABOVE, _RATIO_BELOW = 8, 1e5  # gaps that make a few values outliers
+_SCALES = {100.0: 10, 1000.0: 8, 1e6: 250}  # ratio of two units -> largest ratio of values within one unit
+_RATIO_ABOVE, _RATIO_BELOW = 8, 1e5  # ratios of neighbouring values from which the outer ones are outliers
 _NEVER_NEGATIVE = re.compile(
     r"(?i)(^|[^a-z])(lat(ency)?|time|seconds|sec|ms|params?|macs?|flops|throughput|fps|energy|memory|bytes|acc(uracy)?|"
     r"top.?[15]|fid)([^a-z]|$)"
@@ -41,12 +41,12 @@ _PERCENT = re.compile(r"(?i)(^|[^a-z])(acc(uracy)?|top.?[15])([^a-z]|$)")
 
 @dataclass(frozen=True)
 class Suspect:
-    """Values of one metric (or rows, where ``metric`` is empty) that look wrong.
+    """Values of one metric, or whole rows, that look wrong.
 
     Attributes:
-        metric: The metric.
-        rows: Names of the rows in the file.
-        text: What, where, why, and what can be done.
+        metric: The metric; empty if whole rows look wrong.
+        rows: Numbers (or names) of the rows in the file.
+        text: The values, the rows, the reason, and what can be done.
     """
 
     metric: str
@@ -56,7 +56,7 @@ class Suspect:
 
 @dataclass
 class _Odd:
-    """Rows that one rule picked out, its reason, and the limit that keeps the others."""
+    """Rows that one rule selected, the reason, and a filter expression that keeps the other rows."""
 
     places: npt.NDArray[np.int64]
     why: str
@@ -64,12 +64,15 @@ class _Odd:
 
 
 def find_suspects(measured: Measured, key: Key, metrics: Collection[str] | None = None) -> list[Suspect]:
-    """Look through some metrics (by default all).
+    """Find suspicious values.
 
     Args:
-        measured: The rows.
-        key: Row of the labelled set -> what is equal for equal networks.
-        metrics: Which findings are wanted; all metrics are looked at.
+        measured: The rows of the file.
+        key: Function from a row of the labelled set to a key that is equal for equal networks.
+        metrics: Report only findings about these metrics (default: all). All metrics are used for comparison.
+
+    Returns:
+        The findings: first those of single metrics, then copied rows.
     """
     odd = {name: _odd_values(name, values) for name, values in measured.metrics.items()}
     found: list[Suspect] = []
@@ -78,7 +81,7 @@ def find_suspects(measured: Measured, key: Key, metrics: Collection[str] | None 
             continue
         for rule in rules:
             if not _degenerate(rule.places, name, measured, odd):
-                found.append(_told(name, measured, rule))
+                found.append(_suspect(name, measured, rule))
         found += _all_equal(name, measured)
     found += _unequal_twins(measured, odd, metrics)
     copies = _copies(measured, key)
@@ -88,7 +91,7 @@ def find_suspects(measured: Measured, key: Key, metrics: Collection[str] | None 
     return found + copies
 
 
-def _told(name: str, measured: Measured, rule: _Odd) -> Suspect:
+def _suspect(name: str, measured: Measured, rule: _Odd) -> Suspect:
     places = sorted(rule.places.tolist())
     numbers = tuple(measured.numbers[place] for place in places)
     values = measured.metrics[name][places]
@@ -106,7 +109,7 @@ def _told(name: str, measured: Measured, rule: _Odd) -> Suspect:
 
 
 def _odd_values(name: str, values: FloatArray) -> list[_Odd]:
-    """Infinite values, then what the rules pick out of the finite ones, each row once."""
+    """Infinite values, then the finite ones that the rules select; each row is reported once per metric."""
     found = []
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
@@ -132,7 +135,7 @@ def _next_odd(name: str, values: FloatArray) -> _Odd | None:
     if positive >= 1 - MANY:
         if found := _negative(name, values):
             return found
-        if (values < 0).any():  # it has both signs by right
+        if (values < 0).any():  # both signs are plausible for this metric
             return _far_from_both_signs(values)
         return _zero(name, values) or _mixed_scales(name, values) or _far(name, values)
     if negative >= 1 - MANY:
@@ -149,14 +152,14 @@ def _spread(values: FloatArray) -> float:
 
 
 def _negative(name: str, values: FloatArray) -> _Odd | None:
-    """A few negative values in a metric that is positive otherwise."""
+    """A few negative values in an otherwise positive metric."""
     picked = values < 0
     if not picked.any():
         return None
     rest = values[~picked]
     distinct = np.unique(values[picked])
     whole = len(distinct) <= 2 and bool(np.isin(distinct, list(_SENTINELS)).all())
-    counted = bool((rest == np.round(rest)).all()) and rest.min() - distinct.max() <= 2  # -1, 0, 1, 2...: a score
+    counted = bool((rest == np.round(rest)).all()) and rest.min() - distinct.max() <= 2  # -1, 0, 1, 2...: maybe a score
     isolated = rest.min() - distinct.max() > 3 * _spread(rest)
     if not (_NEVER_NEGATIVE.search(name) or isolated or (whole and not counted)):
         return None
@@ -171,7 +174,7 @@ def _zero(name: str, values: FloatArray) -> _Odd | None:
     if not picked.any():
         return None
     rest = values[~picked]
-    counted = bool((rest == np.round(rest)).all()) and rest.min() <= 10  # 0, 1, 2...: a count, or a yes or no
+    counted = bool((rest == np.round(rest)).all()) and rest.min() <= 10  # 0, 1, 2...: maybe a count or a flag
     if not _NEVER_ZERO.search(name) and (counted or rest.min() < np.median(rest) / 4):
         return None
     return _Odd(
@@ -182,7 +185,7 @@ def _zero(name: str, values: FloatArray) -> _Odd | None:
 
 
 def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
-    """Fractions among percent, seconds among milliseconds: a gap, and beyond it the same numbers, scaled."""
+    """Values in two units (fraction and percent, seconds and milliseconds): a gap, with scaled values beyond it."""
     logs = np.sort(np.log(values[values > 0]))
     if len(logs) < FEWEST or not len(gaps := np.diff(logs)):
         return None
@@ -212,14 +215,14 @@ def _between(low: float, high: float) -> str:
 
 
 def _far(name: str, values: FloatArray) -> _Odd | None:
-    """A few values far beyond the others, by ratio; far below them only where no measurement gets there."""
+    """A few values far above the others by ratio, or so far below them that no measurement is plausible."""
     above = values[values > 0]
     if len(above) < FEWEST:
         return None
     distinct = np.unique(above)
     if len(distinct) < 2:
         return None
-    counts = np.searchsorted(np.sort(above), distinct, side="right")  # values up to each
+    counts = np.searchsorted(np.sort(above), distinct, side="right")  # number of values up to each distinct one
     ratios = distinct[1:] / distinct[:-1]
     share = np.median(above) <= 1
     bound = 1 if share else 100 if np.median(above) <= 100 else np.inf
@@ -253,7 +256,7 @@ def _far(name: str, values: FloatArray) -> _Odd | None:
 
 
 def _lone_positive(values: FloatArray) -> _Odd | None:
-    """A few positive values in a metric that is negative otherwise, far from it."""
+    """A few positive values, far from the others, in an otherwise negative metric."""
     picked = values > 0
     rest = values[~picked]
     if not picked.any() or values[picked].min() - rest.max() <= 3 * _spread(rest):
@@ -262,7 +265,7 @@ def _lone_positive(values: FloatArray) -> _Odd | None:
 
 
 def _far_from_both_signs(values: FloatArray) -> _Odd | None:
-    """Values far from those of a metric that has both signs."""
+    """Far outliers in a metric that has both signs."""
     middle, wide = float(np.median(values)), _spread(values)
     far = np.abs(values - middle) > 20 * wide
     if wide == 0 or not far.any() or far.mean() > FEW:
@@ -273,9 +276,9 @@ def _far_from_both_signs(values: FloatArray) -> _Odd | None:
 
 
 def _degenerate(places: npt.NDArray[np.int64], name: str, measured: Measured, odd: dict[str, list[_Odd]]) -> bool:
-    """Whether the rows stand out in another metric, too: all at its lowest or highest value, which no other row has.
+    """Whether the rows also stand out in another metric: all have its lowest or highest value, and no other row has it.
 
-    So are networks without a path from input to output: chance accuracy, and a proxy of -1e8.
+    Networks without a path from input to output are like this: chance accuracy, and a zero-cost proxy of -1e8.
     """
     for other, values in measured.metrics.items():
         here = values[places]
@@ -294,7 +297,7 @@ def _degenerate(places: npt.NDArray[np.int64], name: str, measured: Measured, od
 
 
 def _all_equal(name: str, measured: Measured) -> list[Suspect]:
-    """One value in (nearly) every row."""
+    """A metric that has one value in (nearly) every row."""
     values = measured.metrics[name]
     finite = np.isfinite(values)
     if finite.sum() < FEWEST:
@@ -306,12 +309,12 @@ def _all_equal(name: str, measured: Measured) -> list[Suspect]:
     if most == finite.sum():
         return [Suspect(name, (), f"{name}: {value:.6g} in every row: nothing can be learned from it")]
     others = tuple(measured.numbers[place] for place in np.flatnonzero(finite & (values != value)))
-    told = f"{name}: {value:.6g} in {most:,} of {finite.sum():,} rows; other values only in "
-    return [Suspect(name, others, told + name_rows(measured.word, others))]
+    text = f"{name}: {value:.6g} in {most:,} of {finite.sum():,} rows; other values only in "
+    return [Suspect(name, others, text + name_rows(measured.word, others))]
 
 
 def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
-    """One value amid the others in many rows of a metric whose values hardly ever repeat."""
+    """A value that occurs in many rows although the other values of the metric hardly repeat."""
     values = measured.metrics[name]
     finite = values[np.isfinite(values)]
     if len(finite) < FEWEST:
@@ -323,7 +326,7 @@ def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
         return []
     places = np.flatnonzero(values == value)
     if value in (distinct[0], distinct[-1]) or len({key(int(measured.row[place])) for place in places}) < 5:
-        return []  # a bound that metrics reach, or one network written in several ways
+        return []  # the bound of a metric's range, or one network written in several ways
     numbers = tuple(measured.numbers[place] for place in places)
     where = name_rows(measured.word, numbers)
     text = f"{name}: {value:.6g} ({most:,} times) in {where}, and the other values hardly repeat: copied?"
@@ -331,7 +334,7 @@ def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
 
 
 def _unequal_twins(measured: Measured, odd: dict[str, list[_Odd]], metrics: Collection[str] | None) -> list[Suspect]:
-    """Rows of one architecture that differ, in half of the metrics or more, by half of what the metric spans."""
+    """Rows of one architecture that differ by over half of the metric's range, in at least half of the metrics."""
     order = np.argsort(measured.row, kind="stable")
     groups = [g for g in np.split(order, np.flatnonzero(np.diff(measured.row[order])) + 1) if len(g) > 1]
     spans = {}
@@ -364,7 +367,7 @@ def _unequal_twins(measured: Measured, odd: dict[str, list[_Odd]], metrics: Coll
 
 
 def _copies(measured: Measured, key: Key) -> list[Suspect]:
-    """Rows of different networks that agree in two metrics or more which hardly any two others agree in."""
+    """Rows of different networks with equal metrics, including two or more whose values hardly repeat elsewhere."""
     fine = []
     for name, values in measured.metrics.items():
         finite = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""Label files by the endings of their names: found, unpacked, read into raw tables, written whole or not at all."""
+"""Find, unpack, read and write label files; the suffix of the name determines the format."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _PACKED: dict[str, Opener] = {
 
 
 def locate(path_or_name: str | os.PathLike[str]) -> Path:
-    """Find a label file by the name of an embedded set or by its path.
+    """Find a label file by its path or by the name of a bundled set.
 
     Raises:
-        LabelError: There is no such file, or it is a folder, a pipe or of an unknown form.
+        LabelError: There is no such file, it is a folder or a pipe, or its suffix is unknown.
     """
     text = os.fspath(path_or_name)
     embedded = embedded_sets()
@@ -60,10 +60,10 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file.
+    """Whether the path is a regular file.
 
     Raises:
-        LabelError: There is something else that cannot be read twice: a pipe, a socket, a device.
+        LabelError: It is a pipe, a socket or a device, which cannot be read twice.
         OSError, ValueError: The path cannot be looked up.
     """
     try:
@@ -72,14 +72,12 @@ def is_file(path: Path) -> bool:
         return False
     for kind, what in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device")):
         if kind(mode):
-            raise LabelError(
-                f"labels {str(path)!r}: this is {what}, not a file; write what comes out of it into a file"
-            )
+            raise LabelError(f"labels {str(path)!r}: this is {what}, not a file; write its output into a file")
     return stat.S_ISREG(mode)
 
 
 def is_table(path: Path) -> bool:
-    """Whether a name ends as that of a table, packed (``.csv.gz``) or not."""
+    """Whether the suffix is that of a table, compressed (``.csv.gz``) or not."""
     ending = path.suffix.lower()
     return ending == ".zip" or (Path(path.stem).suffix.lower() if ending in _PACKED else ending) in READERS
 
@@ -88,8 +86,8 @@ def read_table(path: Path) -> RawTable:
     """Read a label file into raw cells.
 
     Raises:
-        LabelError: The file is empty, too large, unreadable, not UTF-8, truncated, or has duplicated columns; or a
-            package that its form needs is missing.
+        LabelError: The file is empty, too large, unreadable, truncated or not UTF-8, it has duplicated columns, or a
+            package for its format is missing.
     """
     ending = _ending(path)
     try:
@@ -108,9 +106,12 @@ def read_table(path: Path) -> RawTable:
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-    """Write a frame as CSV, TSV, Parquet or JSON Lines, by the ending of the name; beside, then renamed.
+    """Write a frame as CSV, TSV, Parquet or JSON Lines, depending on the suffix of the name.
 
-    Floats are written so that they read back as the same float64. Raises LabelError where that cannot be done.
+    The file is written under a temporary name and renamed. Floats read back as the same float64.
+
+    Raises:
+        LabelError: The suffix is unknown, or the file cannot be written.
     """
     path = Path(os.path.expanduser(path))
     writer = WRITERS.get(path.suffix.lower())
@@ -132,7 +133,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
 
 def _ending(path: Path) -> str:
-    """The ending that says how a file is read; that of what is packed follows it: ``.gz``, ``.csv.gz``."""
+    """The last suffix of a file name (``.gz`` for ``labels.csv.gz``). Raises LabelError if it is unknown."""
     ending = path.suffix.lower()
     inner = Path(path.stem).suffix.lower() if ending in _PACKED else ending
     if ending != ".zip" and inner not in READERS:
@@ -146,7 +147,7 @@ def _unknown_ending(path: Path, ending: str, known: Any) -> LabelError:
 
 
 def _unpacked(path: Path, ending: str, data: bytes) -> tuple[str, bytes]:
-    """The ending and the content of what a packed file holds."""
+    """Suffix and content of a file after decompression."""
     if ending not in _PACKED and ending != ".zip":
         return ending, data
     try:
@@ -187,7 +188,7 @@ def _bounded(path: Path, file: IO[bytes]) -> bytes:
 
 
 def _read_arrow(path: Path, data: bytes) -> RawTable:
-    """Parquet, or Feather (an Arrow file)."""
+    """Read Parquet, or Feather (an Arrow file)."""
     feather = data[:6] in (b"ARROW1", b"FEA1\0\0") or data[:4] == b"FEA1"
     form = "Feather" if feather else "Parquet"
     try:
@@ -211,18 +212,18 @@ def _read_arrow(path: Path, data: bytes) -> RawTable:
     return frame_table(frame[[name for name in frame.columns if not name.startswith("__index_level_")]], str(path))
 
 
-def _refuse_bomb(path: Path, told: Any) -> None:
-    """Refuse a file that is small only because it is packed."""
-    size = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
-    if told.num_rows * told.num_columns > MAX_CELLS or size > MAX_BYTES:
+def _refuse_bomb(path: Path, metadata: Any) -> None:
+    """Refuse a small file whose decompressed content would be too large."""
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if metadata.num_rows * metadata.num_columns > MAX_CELLS or size > MAX_BYTES:
         raise LabelError(
-            f"{path}: {told.num_rows:,} rows of {told.num_columns:,} columns, {size:,} bytes unpacked; "
+            f"{path}: {metadata.num_rows:,} rows of {metadata.num_columns:,} columns, {size:,} bytes unpacked; "
             f"at most {MAX_CELLS:,} cells and {MAX_BYTES:,} bytes are read"
         )
 
 
 def _read_excel(path: Path, data: bytes) -> RawTable:
-    """The first sheet of a workbook."""
+    """Read the first sheet of a workbook."""
     try:
         sheets = pd.read_excel(io.BytesIO(data), sheet_name=None, engine="openpyxl")
     except ImportError as error:

@@ -25,8 +25,8 @@ MAX_DEPTH = 200
 BASES = ("label", "cost")
 
 _ACCEPTED = (
-    "accepted: names, label.NAME, cost.NAME (a NAME that is no plain word in backticks: `top-1`), numbers, + - * / **, "
-    "parentheses and log log10 exp sqrt abs min max clip"
+    "accepted: names, label.NAME, cost.NAME (a NAME that is not an identifier in backticks: `top-1`), numbers, "
+    "+ - * / **, parentheses and log log10 exp sqrt abs min max clip"
 )
 _QUOTED = re.compile("`((?:[^`]|``)+)`")
 _TOO_DEEP = f"nested too deep (at most {MAX_DEPTH} levels; every term of a sum is one)"
@@ -38,7 +38,7 @@ _OPERATORS: dict[type[ast.AST], Callable[[FloatArray, FloatArray], FloatArray]] 
     ast.Pow: np.power,
 }
 # Name -> least and greatest number of arguments (None: no limit) and the function of that many arrays.
-# `minimum` and `maximum` pass a missing value on, so that a row with one is dropped rather than half-measured.
+# `np.minimum` and `np.maximum` propagate NaN, so that a row with a missing value is dropped.
 _FUNCTIONS: dict[str, tuple[int, int | None, Callable[..., FloatArray]]] = {
     "log": (1, 1, np.log),
     "log10": (1, 1, np.log10),
@@ -83,12 +83,12 @@ _WRONG_OPERATORS: dict[type[ast.AST], str] = {
 
 @dataclass(frozen=True)
 class TargetExpression:
-    """A checked arithmetic expression over named columns; it is *maximised* by everything that uses it.
+    """A checked arithmetic expression over named columns. Everything that uses a target *maximises* it.
 
-    Made by :meth:`parse`. ``+ - * / **``, unary signs, numbers, ``log log10 exp sqrt abs`` (``log`` is natural),
-    element-wise ``min`` and ``max`` of two or more arguments and ``clip(x, low, high)`` are accepted, nothing else.
-    ``**`` binds tighter than the unary minus on its left, as in Python: ``-x**2`` is ``-(x**2)``. A name that is no
-    plain word stands in backticks, as in pandas: ``100*`cifar10-test` - label.`top 1```; a backtick in it is doubled.
+    Made by :meth:`parse`. Accepted are ``+ - * / **``, unary signs, numbers, ``log`` (natural), ``log10 exp sqrt abs``,
+    element-wise ``min`` and ``max`` of two or more arguments, and ``clip(x, low, high)``; nothing else. As in Python,
+    ``**`` binds tighter than a unary minus on its left: ``-x**2`` is ``-(x**2)``. A name that is not an identifier must
+    be written in backticks, as in pandas: ``100*`cifar10-test` - label.`top 1```. A backtick in a name is doubled.
     """
 
     text: str
@@ -99,14 +99,18 @@ class TargetExpression:
     def parse(cls, text: str, columns: Collection[str] = ()) -> TargetExpression:
         """Read an expression such as ``"100*acc - 0.5*log(latency_gpu)"``.
 
-        A text that is exactly one of ``columns`` (``label.`` or ``cost.`` may stand in front) means that column,
-        whatever characters it has; ``text`` of the result then has it in backticks. ``names`` of the result are the
-        referenced names in the order of their first appearance, ``"label.acc"`` and ``"cost.params"`` for the forms
-        that say where the number comes from.
+        Args:
+            text: The expression. A text that is exactly one of ``columns``, with or without ``label.`` or ``cost.``
+                before it, means that column, whatever characters it contains.
+            columns: Names of columns and costs that such a text may be.
+
+        Returns:
+            The expression. Its ``names`` are the names that occur, in the order of their first appearance, such as
+            ``"acc"``, ``"label.acc"`` or ``"cost.params"``.
 
         Raises:
-            TargetError: Not text, empty, over 2,000 characters, nested over 200 deep, or anything outside the accepted
-                forms; the message names the expression, the position (from 1) and what is accepted.
+            TargetError: The text is empty, longer than 2,000 characters, nested more than 200 deep, or not of the
+                accepted forms. The message names the expression, the position (from 1) and what is accepted.
         """
         if not isinstance(text, str):
             raise TargetError(f"target {text!r}: an expression is text such as 'acc - 0.01*latency' ({_ACCEPTED})")
@@ -130,11 +134,11 @@ class TargetExpression:
         """Compute the expression for all rows at once, in float64.
 
         Args:
-            resolve: Gives the column of a name in ``names``, shape ``(n,)``; called once a name.
+            resolve: Function from a name in ``names`` to its column, shape ``(n,)``; called once per name.
 
         Returns:
-            Values of shape ``(n,)``, or ``()`` where the expression has no names. Undefined results (the logarithm of a
-            negative number, 0/0) are NaN, overflow and division by zero are infinite; no warning is given.
+            Values of shape ``(n,)``, or ``()`` if the expression has no names. Undefined results (the logarithm of a
+            negative number, 0/0) are NaN; overflow and division by zero give infinity. No warning is issued.
         """
         columns = {name: np.asarray(resolve(name), dtype=np.float64) for name in self.names}
         with np.errstate(all="ignore"):
@@ -145,30 +149,30 @@ class TargetExpression:
 
     @property
     def tree(self) -> ast.expr:
-        """The checked syntax tree; a name in backticks has them in its node, so that ``ast.unparse`` writes it back."""
+        """The checked syntax tree. Names keep their backticks, so that ``ast.unparse`` gives a valid expression."""
         return self._tree
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """``"label.acc"`` as ``("label", "acc")``, and ``"acc"`` or ``"top.1"``, which say no base, as ``("", name)``."""
+    """Split ``"label.acc"`` into ``("label", "acc")``; a name without a base (``"top.1"``) into ``("", name)``."""
     base, dot, rest = name.partition(".")
     return (base, rest) if dot and base in BASES else ("", name)
 
 
 def written(column: str) -> str:
-    """A column name as it stands in an expression: in backticks where it is no plain word."""
+    """A column name as it must be written in an expression: in backticks unless it is an identifier."""
     dunder = column.startswith("__") and column.endswith("__")
     plain = column.isidentifier() and not keyword.iskeyword(column) and not dunder
     return column if plain else "`" + column.replace("`", "``") + "`"
 
 
 def name_of(node: ast.Name | ast.Attribute) -> str:
-    """The name that a node of :attr:`TargetExpression.tree` stands for, as in ``names``."""
+    """The entry of ``names`` for a name or attribute node of :attr:`TargetExpression.tree`."""
     if isinstance(node, ast.Attribute):
         assert isinstance(node.value, ast.Name)
         return f"{node.value.id}.{_unquoted(node.attr)}"
     name = _unquoted(node.id)
-    return f"label.{name}" if split_name(name)[0] else name  # a column that is itself called label.x
+    return f"label.{name}" if split_name(name)[0] else name  # a column whose own name is label.x
 
 
 def _unquoted(text: str) -> str:
@@ -176,15 +180,15 @@ def _unquoted(text: str) -> str:
 
 
 def hide_quoted(text: str) -> tuple[str, dict[str, str]]:
-    """Put a word of the same length in place of every name in backticks, so that Python's parser takes the text.
+    """Replace every name in backticks by an identifier of the same length, so that Python's parser accepts the text.
 
     Returns:
-        The text, and word -> name in its backticks.
+        The new text, and a mapping identifier -> name in backticks.
 
     Raises:
-        ValueError: A backtick is not closed, or touches another name: at the position (from 0) in ``args[0]``.
+        ValueError: A backtick is not closed, or touches another name; ``args[0]`` is the position (from 0).
     """
-    # A letter that the text lacks cannot meet a name of it.
+    # An identifier that begins with a letter which the text does not contain cannot clash with a name in it.
     letter = next(chr(code) for code in range(0x4E00, 0x9FA0) if chr(code) not in text)
     words: dict[str, str] = {}
     parts: list[str] = []
@@ -205,14 +209,13 @@ def hide_quoted(text: str) -> tuple[str, dict[str, str]]:
 
 
 def find_name(name: str, labels: Collection[str], costs: Collection[str], expression: str) -> tuple[str, str]:
-    """Say where a referenced name comes from: ``("label", column)`` or ``("cost", cost)``.
+    """Find where a name comes from: ``("label", column)`` or ``("cost", cost)``.
 
-    A bare name is a label column, else a cost; ``label.x`` and ``cost.x`` say it outright.
-
-    Where there are no costs because a space has none, ``costs.lacking`` may say why, and the message repeats it.
+    A name without a base is a label column or a cost; ``label.x`` and ``cost.x`` say which. If a space has no costs,
+    the attribute ``costs.lacking`` may give the reason, which the message repeats.
 
     Raises:
-        TargetError: The name is neither (the nearest ones are offered), or a bare name is both.
+        TargetError: The name is unknown (the message offers the nearest ones), or it is both without saying which.
     """
     base, rest = split_name(name)
     found = [(kind, _same(rest, names)) for kind, names in (("label", labels), ("cost", costs)) if base in ("", kind)]
@@ -225,26 +228,26 @@ def find_name(name: str, labels: Collection[str], costs: Collection[str], expres
     if hits:
         return hits[0]
     known = [*labels, *costs] if not base else labels if base == "label" else costs
-    # Names that only backticks keep together, and that the expression has without them: acc-1 is acc less 1.
+    # Columns that need backticks and occur in the expression without them: acc-1 is read as acc minus 1.
     taken_apart = [column for column in known if written(column) != column and column in expression]
     accepted = [f"{base}.{written(column)}" if base else written(column) for column in (*taken_apart, *known)]
     accepted = list(dict.fromkeys(accepted))
     what = {"label": "label column", "cost": "cost", "": "name (neither a label column nor a cost)"}[base]
     why = getattr(costs, "lacking", "")
     lacking = f"; there are no costs: {why}" if why and base != "label" else ""
-    told = f"write {' or '.join(accepted[: len(taken_apart)])}; " if taken_apart else ""
-    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {told}{nearest(name, accepted)}{lacking}")
+    hint = f"write {' or '.join(accepted[: len(taken_apart)])}; " if taken_apart else ""
+    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {hint}{nearest(name, accepted)}{lacking}")
 
 
 def _same(name: str, columns: Collection[str]) -> str | None:
-    """Find the column of a name; Python's parser has normalised the name (NFKC), the column may not be."""
+    """Find the column of a name. Python's parser normalises names (NFKC), which the column name may not be."""
     if name in columns:
         return name
     return next((column for column in columns if unicodedata.normalize("NFKC", column) == name), None)
 
 
 class _Checker:
-    """Walks a parsed expression once, refuses whatever is not in the white list, and collects the names."""
+    """Walks a parsed expression once, refuses everything that is not explicitly accepted, and collects the names."""
 
     def __init__(self, text: str) -> None:
         self.text = self.plain = text
@@ -252,12 +255,15 @@ class _Checker:
         self.names: dict[str, None] = {}
 
     def read(self) -> ast.expr:
-        """Parse and check the text; nothing in it is ever compiled or run."""
+        """Parse and check the text; nothing in it is compiled or executed."""
         try:
             self.plain, self.words = hide_quoted(self.text)
         except ValueError as error:
-            self.refuse(error.args[0] + 1, "a name in backticks stands alone, between two of them, as in 2*`top-1`")
-        if "#" in self.plain:  # Python would take the rest for a comment and quietly forget it
+            self.refuse(
+                error.args[0] + 1,
+                "a name in backticks stands alone, not next to another name, as in 2*`top-1`",
+            )
+        if "#" in self.plain:  # Python would ignore the rest as a comment
             self.refuse(self.plain.index("#") + 1, "'#' is not accepted")
         try:
             with warnings.catch_warnings():
@@ -265,7 +271,7 @@ class _Checker:
                 tree = ast.parse(self.plain, mode="eval").body
         except SyntaxError as error:
             lines = self.plain.splitlines(keepends=True)[: max((error.lineno or 1) - 1, 0)]
-            # No offset means that the text ended where more was expected.
+            # Without an offset, the text ended where more was expected.
             position = min(sum(map(len, lines)) + error.offset, len(self.text)) if error.offset else len(self.text)
             self.refuse(position, f"not an expression ({error.msg})")
         except (RecursionError, MemoryError):
@@ -288,7 +294,7 @@ class _Checker:
         return before + len(lines[node.lineno - 1].encode()[: node.col_offset].decode(errors="ignore")) + 1
 
     def check(self, node: ast.expr, depth: int) -> None:
-        """Refuse the node or its parts, or return."""
+        """Raise TargetError if the node or one of its parts is not accepted."""
         if depth > MAX_DEPTH:
             self.refuse(node, _TOO_DEEP)
         match node:
@@ -314,10 +320,10 @@ class _Checker:
                 self.refuse(node, f"{_FORMS.get(type(node), 'this form')} is not accepted")
 
     def check_number(self, node: ast.Constant) -> None:
-        """Take finite real numbers only: True, text, ``...`` and 2j are constants to Python as well."""
+        """Accept finite real numbers only; True, text, ``...`` and 2j are constants in Python as well."""
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            hint = "; a name stands without quotes, or in backticks" if isinstance(value, str) else ""
+            hint = "; write a name without quotes, or in backticks" if isinstance(value, str) else ""
             self.refuse(node, f"{value!r} is not a real number{hint}")
         try:
             finite = bool(np.isfinite(float(value)))
@@ -333,7 +339,7 @@ class _Checker:
         self.add_name(node, name_of(node))
 
     def add_name(self, node: ast.Name | ast.Attribute, name: str) -> None:
-        """Note a name; a dunder without backticks is never a metric, so it is refused before any lookup."""
+        """Record a name. A name such as ``__class__`` without backticks is refused before any lookup."""
         last = node.id if isinstance(node, ast.Name) else node.attr
         if last.startswith("__") and last.endswith("__"):
             self.refuse(node, f"name {name!r} is not accepted")
@@ -360,7 +366,7 @@ class _Checker:
 
 
 def _evaluate(node: ast.expr, columns: dict[str, FloatArray]) -> FloatArray:
-    """Compute a checked node; arrays of shape ``(n,)``, or ``()`` for what holds numbers only."""
+    """Compute a checked node: an array of shape ``(n,)``, or ``()`` if it contains no names."""
     match node:
         case ast.Constant():
             assert isinstance(node.value, int | float)

@@ -1,4 +1,4 @@
-"""Target expressions taken apart: linear forms, and sums split by where their terms come from."""
+"""Decompose target expressions: linear forms, and sums split into exact and other terms."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from autobuild.labels.target import TargetExpression, name_of
 def split_terms(
     expression: TargetExpression, exact: Callable[[str], bool]
 ) -> tuple[TargetExpression | None, TargetExpression | None]:
-    """A sum as two: the terms whose names are all exact, last, and the others, first; None where there are none.
+    """Split a sum into two expressions, which add up to it except for rounding.
 
     >>> split_terms(TargetExpression.parse("2*(acc - log(macs)) + 1"), {"macs"}.__contains__)
     (TargetExpression(text='2*acc + 1', ...), TargetExpression(text='2*-log(macs)', ...))
 
-    Numbers multiply into sums; a term without names stays with the others, and so does one that mixes both kinds, as
-    ``acc/macs`` does. The two add up to the expression, but for rounding.
+    Numeric factors are multiplied into sums. A term is exact if it has names and all of them are exact; terms without
+    names, and terms that mix both kinds, such as ``acc/macs``, are other terms.
 
     Args:
         expression: The expression.
-        exact: Name, as in ``expression.names`` -> whether it is exact.
+        exact: Function that says whether a name, as in ``expression.names``, is exact.
+
+    Returns:
+        The sum of the other terms and the sum of the exact terms; None for a sum without terms.
     """
     parts: tuple[list[str], list[str]] = ([], [])
     for text, names in _terms(expression.tree, lambda text: text):
@@ -32,13 +35,13 @@ def split_terms(
         return expression, None
     try:
         mixed, alone = (TargetExpression.parse(" + ".join(part)) if part else None for part in parts)
-    except TargetError:  # longer, or deeper, than an expression may be
+    except TargetError:  # the split expression is too long or nested too deep
         return expression, None
     return mixed, alone
 
 
 def _terms(node: ast.expr, within: Callable[[str], str]) -> Iterator[tuple[str, list[str]]]:
-    """Terms of a checked expression, each as text, with its names."""
+    """Yield the terms of a checked expression, each as text, with its names."""
     match node:
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             yield from _terms(left, within)
@@ -63,12 +66,12 @@ def _names(node: ast.expr) -> list[str]:
 
 
 def number_of(expression: TargetExpression) -> float:
-    """Value of an expression without names; NaN where it has some."""
+    """Value of an expression without names; NaN if it has names."""
     return float(expression.evaluate(lambda name: math.nan))
 
 
 def linear_form(expression: TargetExpression) -> tuple[dict[str, float] | None, float]:
-    """Coefficients by name and the constant; None where the expression is not linear, or not finite."""
+    """Coefficients by name, and the constant; ``(None, 0.0)`` if the expression is not linear or not finite."""
     form = _form(expression.tree)
     if form is None or not all(map(math.isfinite, form.values())):
         return None, 0.0
@@ -77,7 +80,7 @@ def linear_form(expression: TargetExpression) -> tuple[dict[str, float] | None, 
 
 
 def _form(node: ast.expr) -> dict[str, float] | None:
-    """Linear form of a checked expression: name -> coefficient, and the constant under the empty name."""
+    """Linear form of a checked expression: name -> coefficient, with the constant under the empty name."""
     match node:
         case ast.Name() | ast.Attribute():
             return {name_of(node): 1.0}
@@ -97,7 +100,7 @@ def _form(node: ast.expr) -> dict[str, float] | None:
             factor = _constant(right)
             if factor is None or (factor == 0 and isinstance(node.op, ast.Div)):
                 return None
-            # dividing by a number is not the same as multiplying by its rounded inverse
+            # do not multiply by 1/factor: that would round differently
             if isinstance(node.op, ast.Div):
                 return None if left is None else {name: value / factor for name, value in left.items()}
             return _times(left, factor)

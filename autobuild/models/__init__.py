@@ -1,4 +1,4 @@
-"""Fitting predictors on labelled architectures."""
+"""Predictors: Gaussian processes, trees and graph encoders, fitted on labelled architectures."""
 
 from autobuild.models.config import FitConfig
 from autobuild.models.costed import CostedModel

@@ -1,4 +1,4 @@
-"""What a fit needs to know beside the labels: how long, how fast, and which losses."""
+"""Settings of the training of the graph encoder: duration, learning rate and losses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_SEED = 2**63 - 1
 
 
 def check_seed(seed: object) -> int:
-    """Return a seed as a plain int; numpy's integers are taken, and written to JSON, like Python's.
+    """Return a seed as a Python int; integers of numpy are accepted, too, and converted so that they fit into JSON.
 
     Raises:
-        ConfigError: It is no integer from 0 to 2**63 - 1, the seeds that torch and numpy both take.
+        ConfigError: The seed is not an integer from 0 to 2**63 - 1, the range that torch and numpy both accept.
     """
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= MAX_SEED:
         raise ConfigError(f"seed={seed!r}: an integer from 0 to {MAX_SEED} is accepted")
@@ -27,22 +27,25 @@ def check_seed(seed: object) -> int:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of one fit.
+    """Settings of the training of the graph encoder.
 
     The loss is ``regression + ranking_weight * ranking(norms of the graph embeddings, target)``, the ranking term
     averaged over hops (AutoBuild, CVPR 2024, eq. 5).
 
     Args:
-        epochs: Passes over the rows; None chooses by the number of rows.
-        batch_size: Rows a step; None chooses by the number of rows.
+        epochs: Number of passes over the rows; None chooses it by the number of rows (:meth:`epochs_for`).
+        batch_size: Rows per step; None chooses it by the number of rows (:meth:`batch_size_for`).
         lr: Peak learning rate of a one-cycle schedule (AdamW).
         weight_decay: Decoupled weight decay.
         regression: ``"mse"`` or ``"huber"``, on the standardised target.
         ranking: Name of a ranking loss (:func:`autobuild.rank.ranking_loss`), or ``"none"``.
         ranking_weight: Weight of the ranking term.
         ranking_options: Options of that loss, e.g. ``{"eps": 1.0}``.
-        threads: Threads that torch takes for fitting and for everything the model computes; None leaves torch's own
-            choice. Why one: see :func:`autobuild.models.threads.torch_threads`.
+        threads: Number of threads that torch uses for the fit and for all computations of the model; None leaves the
+            choice to torch. :func:`autobuild.models.threads.torch_threads` explains the default of one.
+
+    Raises:
+        ConfigError: A setting is unknown or out of range.
     """
 
     epochs: int | None = None
@@ -75,17 +78,25 @@ class FitConfig:
             ranking_loss(self.ranking, **self.ranking_options)
 
     def batch_size_for(self, rows: int) -> int:
-        """Rows a step: small sets take small batches, so that an epoch still has some ten steps."""
+        """Number of rows per training step. Small sets get small batches, so that an epoch has about ten steps.
+
+        Args:
+            rows: Number of training rows.
+        """
         wanted = self.batch_size or (128 if rows >= 1500 else 64 if rows >= 600 else 32)
         return min(wanted, rows)
 
     def epochs_for(self, rows: int) -> int:
-        """Epochs: about 40 for some thousands of rows, more for few rows (at least some 1,200 steps)."""
+        """Number of epochs: 40 for some thousands of rows, up to 150 for fewer (about 1,200 steps in all).
+
+        Args:
+            rows: Number of training rows.
+        """
         if self.epochs:
             return self.epochs
         steps = max(1, rows // self.batch_size_for(rows))
         return int(min(150, max(40, round(1200 / steps))))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready data."""
+        """The settings as JSON-ready data: field name -> value."""
         return {**asdict(self), "ranking_options": dict(self.ranking_options)}

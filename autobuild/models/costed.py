@@ -1,4 +1,4 @@
-"""A model of a target whose cost terms are computed: what is learned, and what is exact, side by side."""
+"""Models of targets with cost terms: the labels are learned, the cost terms are computed exactly."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from autobuild.spaces.additive import Additive
 
 @dataclass(kw_only=True, repr=False)
 class CostedModel(FittedModel):
-    """``target = learned + exact``: only the labels are learned, costs are what they are.
+    """A model ``target = learned + exact``: terms with labels are learned, terms with costs only are computed.
 
     Attributes:
-        learned: The model of the rest; its ``training`` and ``heldout`` have a column ``exact`` beside its own target.
+        learned: Model of the learned terms. Its ``training`` and ``heldout`` have a further column ``exact``.
         exact: The cost terms.
     """
 
@@ -29,7 +29,7 @@ class CostedModel(FittedModel):
 
     @classmethod
     def of(cls, learned: EnsembleModel, exact: ExactPart, target: str) -> CostedModel:
-        """Put a model and cost terms together; the model's tables must have their column ``exact``."""
+        """Combine a model with cost terms, whose values must be a column ``exact`` of the model's tables."""
         training, heldout = learned.training.copy(), learned.heldout.copy()
         training["target"] += training["exact"]
         for name in ("measured", "predicted"):
@@ -56,13 +56,14 @@ class CostedModel(FittedModel):
 
     @property
     def best_exact(self) -> float:
-        """The best value of the exact part among the architectures fitted."""
+        """Largest value of the cost terms among the training architectures."""
         return float(self.learned.training["exact"].max())
 
     def likely(self, space: SearchSpace) -> tuple[Additive, float] | None:
-        """The exact part as a sum over the units of a space, and how far off it is; None where it has no such bounds.
+        """The cost terms as a sum over the units of a space, and the standard deviation of its errors.
 
-        See :meth:`autobuild.spaces.additive.Bounds.likely`; the known values are those of the architectures fitted.
+        The sum is fitted to the training architectures, see :meth:`autobuild.spaces.additive.Bounds.likely`. None if
+        the cost terms have no bounds that are sums over units.
         """
         bounds = self.exact.on(space).bounds()
         if bounds is None:
@@ -73,12 +74,12 @@ class CostedModel(FittedModel):
         return bounds.likely(np.reshape(indices, (len(known), -1)), [value for _, value in known])
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
-        """See :meth:`FittedModel.predict_mean`; NaN where a cost has no value."""
+        """See :meth:`FittedModel.predict_mean`; NaN if a cost has no value."""
         parsed = self._parsed(archs)
         return self.learned.predict_mean(parsed) + self.exact.values(parsed)
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """See :meth:`FittedModel.intervals`: those of the learned part, moved by the exact one."""
+        """See :meth:`FittedModel.intervals`: the intervals of the learned terms, shifted by the cost terms."""
         exact = self.exact.values(archs)
         mean, lower, upper = self.learned.intervals(archs, level)
         return mean + exact, lower + exact, upper + exact

@@ -1,4 +1,4 @@
-"""The learning curve: would more labels help?"""
+"""The learning curve: how held-out accuracy grows with the number of labels."""
 
 from __future__ import annotations
 
@@ -41,24 +41,25 @@ def learning_curve(
     hardware: str | Path | Hardware = DEFAULT,
     on_point: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Fit on growing parts of the rows and judge each fit on the same held-out ones.
+    """Fit on growing parts of the rows and test every fit on the same held-out rows.
 
     Args:
-        labels: The labelled set.
-        target: Expression over its metrics.
-        model: ``"graph"`` fits the graph encoder; every other family is stood for by its Gaussian process alone, whose
-            fits take a moment.
-        fractions: Parts of the rows that are not held out; parts too small to fit are left out.
+        labels: The labelled set, ``n`` rows.
+        target: Expression over its metrics, maximised, as in :func:`autobuild.fit`.
+        model: ``"graph"`` fits the graph encoder. For every other family the curve of a Gaussian process is computed,
+            because it is fitted within seconds.
+        fractions: Fractions of the training rows, each in (0, 1]. Parts with too few rows for a fit are left out.
         seed: Seed of the split, of the parts (each contains the smaller ones) and of the fits.
-        holdout: Fraction or number of rows held out, never 0: without held-out rows there is no curve.
-        encoder: The encoder's settings.
-        config: The fits' settings.
-        costs: Cost name -> function of architectures (default: all costs of the space).
-        hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
-        on_point: Called with ``(fits done, fits in all)``.
+        holdout: Fraction or number of rows held out; must not be 0, because the curve is computed on these rows.
+        encoder: Settings of the graph encoder.
+        config: Settings of its training.
+        costs: Cost name -> function from architectures to values (default: all costs of the space).
+        hardware: Hardware for the default costs, as in :func:`autobuild.fit`.
+        on_point: Called after every fit with ``(fits done, fits in all)``.
 
     Returns:
-        ``n, test_srcc, test_mae``, one row a fit.
+        One row per fit. Columns ``n`` (training rows), ``test_srcc`` (Spearman correlation on held-out rows) and
+        ``test_mae`` (mean absolute error, in units of the target).
     """
     costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
     usable = labels.target(target, costs)

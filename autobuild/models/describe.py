@@ -1,7 +1,7 @@
-"""What is known of an architecture without training it, as named numbers: its choices, amounts, costs and hops.
+"""Numeric descriptions of architectures that need no training: choices, amounts, costs and walks.
 
-Equal networks (:meth:`~autobuild.spaces.SearchSpace.key`) are described equally as far as identities and cut edges go:
-idle layers move to the end of their stage, and what a cell's output does not depend on counts as cut.
+Architectures of the same network (:meth:`~autobuild.spaces.SearchSpace.key`) have equal descriptions: identity layers
+are moved to the end of their stage, and operations that do not affect a cell's output are set to zero operations.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Description:
     """Numbers that describe n architectures.
 
     Attributes:
-        choices: For every stage, which value each feature of each layer takes, one-hot. Shapes ``(n, C_s)``.
-        amounts: For every stage, its depth, sums of numeric features and their products over layers, and logarithms of
-            its costs. Shapes ``(n, A_s)``.
-        whole: Of the whole network: logarithms of summed costs, number of layers, sums of numeric features; in spaces
-            that are no chains, numbers of its paths. Shape ``(n, W)``.
-        walks: In spaces that are no chains, how often each walk of up to three hops runs through the graph.
+        choices: For every stage, the feature values of each layer, one-hot. Shapes ``(n, C_s)``.
+        amounts: For every stage, its depth, sums over layers of numeric features and of their pairwise products, and
+            logarithms of its costs. Shapes ``(n, A_s)``.
+        whole: For the whole network, logarithms of summed costs, number of layers and sums of numeric features; also
+            statistics of its paths, unless the stages form a chain. Shape ``(n, W)``.
+        walks: For each architecture, walk of up to three hops -> how often it occurs in the graph. Empty if the stages
+            form a chain.
     """
 
     choices: list[FloatArray]
@@ -47,7 +48,7 @@ class Description:
         return len(self.whole)
 
     def take(self, rows: NDArray[np.int64]) -> Description:
-        """Some of the architectures, in the order given."""
+        """Descriptions of some of the architectures, in the order given."""
         return Description(
             [part[rows] for part in self.choices],
             [part[rows] for part in self.amounts],
@@ -57,11 +58,11 @@ class Description:
 
 
 class Describer:
-    """Describes architectures of one space; tables are made once.
+    """Describes architectures of one space.
 
     Args:
-        space: The space, or the full one that it was narrowed from: both describe alike.
-        costs: Whether costs count, where the space has tables of them.
+        space: The search space. A narrowed space gives the same descriptions as its full space.
+        costs: Whether descriptions include costs, if the space has cost tables.
     """
 
     def __init__(self, space: SearchSpace, *, costs: bool = True) -> None:
@@ -72,7 +73,7 @@ class Describer:
         self._digits = [_digit_tables(stage) for stage in space.stages]
 
     def __call__(self, archs: Sequence[Architecture]) -> Description:
-        """Describe ``archs``, each of this space's family."""
+        """Describe ``archs``, which must be of this space's family."""
         runs = [self.simplified(arch) for arch in archs]
         costs: dict[str, FloatArray] = (
             {part: counts.astype(np.float64) for part, counts in self.tables.by_part(runs).items()}
@@ -101,7 +102,7 @@ class Describer:
         return Description(choices, amounts, whole, walks)
 
     def simplified(self, arch: Architecture) -> Runs:
-        """Runs of an equal network: idle layers last, dead edges cut."""
+        """Runs of an equal network with identity layers last and operations without effect set to zero operations."""
         identity = self.space.identity
         if identity is None:
             return arch.runs
@@ -114,9 +115,10 @@ class Describer:
             )
         fixed = 1 if identity.first_layer_counts else 0
         out = []
-        for run, own in zip(arch.runs, idle, strict=True):
+        for run, identities in zip(arch.runs, idle, strict=True):
             free = run[fixed:]
-            out.append((*run[:fixed], *(d for d in free if d not in own), *(d for d in free if d in own)))
+            kept = (d for d in free if d not in identities)
+            out.append((*run[:fixed], *kept, *(d for d in free if d in identities)))
         return tuple(out)
 
     def stage_columns(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
@@ -129,7 +131,7 @@ class Describer:
     def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
         stage, (onehot, _) = self.space.stages[number], self._digits[number]
         columns = [depth == d for d in stage.depths] if len(stage.depths) > 1 else []
-        table = np.vstack([onehot, np.zeros(onehot.shape[1])])  # the last row: no layer
+        table = np.vstack([onehot, np.zeros(onehot.shape[1])])  # the last row (digit -1) stands for no layer
         once = np.array([feature.name in stage.once for feature in stage.features for _ in feature.values], dtype=bool)
         parts = [np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns)), table[digits[:, 0]][:, once]]
         parts += [table[digits[:, place]][:, ~once] for place in range(0 if once.all() else digits.shape[1])]
@@ -149,18 +151,18 @@ class Describer:
         return np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))
 
     def _sums(self, number: int, digits: NDArray[np.int64]) -> dict[str, FloatArray]:
-        """Numeric features, summed over a stage's layers. Shapes ``(n,)``."""
+        """Numeric feature -> its sum over the layers of a stage. Shapes ``(n,)``."""
         stage, (_, values) = self.space.stages[number], self._digits[number]
         totals = np.vstack([values, np.zeros(values.shape[1])])[digits].sum(axis=1)
         return dict(zip(_numeric(stage), totals.T, strict=True))
 
 
 def stage_places(stage: Stage) -> list[Place]:
-    """What each column of a stage's choices stands for."""
+    """Meaning of each column of a stage's choices: unit, layer, feature and value."""
     depths: list[Place] = [(stage.name, 0, "depth", d) for d in stage.depths] if len(stage.depths) > 1 else []
     return depths + [
         (stage.name, layer, feature.name, value)
-        for layer in range(stage.depths[-1] + 1)  # 0: what is chosen once for all layers
+        for layer in range(stage.depths[-1] + 1)  # 0: features that are chosen once for all layers
         for feature in stage.features
         if (feature.name in stage.once) == (layer == 0)
         for value in feature.values
@@ -168,7 +170,7 @@ def stage_places(stage: Stage) -> list[Place]:
 
 
 def feature_members(stage: Stage) -> FloatArray:
-    """Which layer choices have which feature value: 1 where they do. Shape ``(choices, values of all features)``."""
+    """One-hot feature values of every layer choice. Shape ``(choices, values of all features)``."""
     onehot = [
         [float(layer[place] == value) for place, feature in enumerate(stage.features) for value in feature.values]
         for layer in stage.layers
@@ -177,7 +179,7 @@ def feature_members(stage: Stage) -> FloatArray:
 
 
 def _digit_tables(stage: Stage) -> tuple[FloatArray, FloatArray]:
-    """One-hot feature values of every layer choice, and its numeric ones. Shapes ``(choices, C)``, ``(choices, F)``."""
+    """One-hot and numeric feature values of every layer choice. Shapes ``(choices, C)``, ``(choices, F)``."""
     names = [feature.name for feature in stage.features]
     numeric = [names.index(name) for name in _numeric(stage)]
     values = [[float(layer[place]) for place in numeric] for layer in stage.layers]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The model that is the default: a Gaussian process, and beside it whatever earned a weight on held-out rows."""
+"""The default model: a Gaussian process, combined with other members that improve predictions of held-out rows."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from autobuild.spaces import Architecture
 
 @dataclass(kw_only=True, repr=False)
 class EnsembleModel(FittedModel):
-    """A weighted mean of members on the latent scale; intervals are those of its process, calibrated on held-out rows.
+    """A weighted mean of members on the latent scale.
+
+    Intervals come from one Gaussian process among the members and are calibrated on held-out rows.
 
     Attributes:
-        family: What was asked for: ``auto`` or the name of one member.
+        family: The family that was requested: ``auto`` or the name of one member.
         members: Member name -> member.
         weights: Member name -> weight; they sum to one.
-        base: The process whose uncertainty is the model's, or None where only members without one were asked for.
-        warp: From labels to latent values.
-        heldout: ``arch, measured, predicted, fold, error``; ``error`` is the latent error in standard deviations of
-            the prediction.
+        base: Name of the process that gives the uncertainty; None if no member is a process.
+        warp: Map from labels to latent values.
+        heldout: Columns ``arch, measured, predicted, fold, error``. ``error`` is the latent error in standard
+            deviations of the prediction.
     """
 
     members: dict[str, Member]
@@ -39,22 +41,22 @@ class EnsembleModel(FittedModel):
 
     @property
     def describer(self) -> Describer:
-        """Describes architectures of the model's space."""
+        """The describer of the model's space."""
         if "describer" not in self._cache:
             self._cache["describer"] = Describer(self.space)
         describer: Describer = self._cache["describer"]
         return describer
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
-        """Predicted target (the median of what it may be). Shape ``(len(archs),)``, in units of the target."""
+        """Predicted target (median of its distribution), in units of the target. Shape ``(len(archs),)``."""
         return self.warp.label(self._latent(self._inputs(archs)))
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """See :meth:`FittedModel.intervals`.
 
         The latent half-width is the predictive standard deviation times the conformal quantile of the held-out errors
-        in the same measure (normalised conformal prediction, Papadopoulos et al., 2011), so that it widens where the
-        labels say little.
+        in units of their standard deviations (normalised conformal prediction, Papadopoulos et al., 2011). Intervals
+        are therefore wider for architectures that are unlike the labelled ones.
         """
         inputs = self._inputs(archs)
         latent = self._latent(inputs)
@@ -62,7 +64,7 @@ class EnsembleModel(FittedModel):
         return self.warp.label(latent), self.warp.label(latent - half), self.warp.label(latent + half)
 
     def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
-        """See :meth:`FittedModel.draw`: draws of the process, their spread calibrated, about the ensemble's mean."""
+        """See :meth:`FittedModel.draw`: draws of the process, with calibrated spread, around the ensemble's mean."""
         if self.base is None:
             return None
         inputs = self._inputs(archs)
@@ -92,10 +94,10 @@ class EnsembleModel(FittedModel):
         return member
 
     def _quantile(self, level: float) -> float:
-        """Of the held-out errors, in standard deviations, and never less than a normal distribution's.
+        """Conformal quantile of the held-out errors, in standard deviations; at least that of a normal distribution.
 
-        Where a process's own deviations are rather too wide for the rows held out, a hundred of them say too little to
-        make intervals narrower; beyond the largest error a normal tail goes on.
+        The lower bound keeps intervals from becoming narrower than those of the process, because about a hundred
+        held-out rows are too few to justify that. Levels beyond the largest error are extrapolated by a normal tail.
         """
         errors = np.sort(np.abs(self.heldout["error"].to_numpy(dtype=float)))
         normal = NormalDist()
@@ -107,6 +109,6 @@ class EnsembleModel(FittedModel):
         return max(least, float(errors[-1]) * normal.inv_cdf(0.5 + level / 2) / normal.inv_cdf(0.5 + reached / 2))
 
     def member_table(self) -> list[dict[str, Any]]:
-        """What each member does on held-out rows, alone and for the ensemble: rows of ``report["members"]``."""
+        """Held-out results of each member, alone and within the ensemble: the rows of ``report["members"]``."""
         rows: list[dict[str, Any]] = self.report["members"]
         return rows

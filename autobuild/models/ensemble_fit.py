@@ -1,4 +1,4 @@
-"""Fitting an ensemble: members are judged by cross-validation inside the labels given, weighted, and fitted on all."""
+"""Fit an ensemble: members are cross-validated on the given labels, weighted, and then fitted on all rows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
 OnProgress = Callable[[str, int, int], None]
 Folds = Sequence[tuple[Rows, Rows]]
 
-SCREENED = ("graph",)  # members that take long: with many rows they are dropped after one fold where they add nothing
+SCREENED = ("graph",)  # slow members: with many rows they are dropped after one fold if they get no weight
 SCREEN_ROWS = 200
-FEWER_FOLDS_ROWS = 1500  # from here on three folds say as much as five
+FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
 
 
 def fit_ensemble(
@@ -42,9 +42,25 @@ def fit_ensemble(
 ) -> EnsembleModel:
     """Fit ``family`` on labelled architectures whose target is ``values``; see :func:`autobuild.fit`.
 
-    Every number in the report comes from rows that the members which predicted them had not seen. Two things are
-    learned from all rows before: how labels are bent (one number), and the parameters at which the processes of the
-    folds start; below 200 rows a fold learns its own to the end from there. The weights rest on the held-out rows.
+    Every number in the report is computed on rows that were held out from the members which predicted them. Two things
+    are learned from all rows before that: the bend of the labels (one number), and the parameters from which the
+    processes of the folds start learning (with fewer than 200 rows they learn until convergence). The weights are
+    fitted to the held-out predictions.
+
+    Args:
+        labels: The labelled set, ``n`` rows.
+        values: The target of every row. Shape ``(n,)``.
+        target: Text of the target.
+        family: ``"auto"`` or the name of one member.
+        settings: Settings of the members.
+        folds: Number of cross-validation folds; None chooses it by the number of rows.
+        on_progress: Called with ``(phase, pieces done, pieces in all)``.
+
+    Returns:
+        The fitted model with its held-out predictions and report.
+
+    Raises:
+        LabelError: All rows are the same network.
     """
     started = time.perf_counter()
     inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
@@ -59,7 +75,7 @@ def fit_ensemble(
         processes = {kind: work.process(kind) for kind in kinds if kind in PROCESS_PARTS}
         warp = next(iter(processes.values())).process.warp if processes else Warp.of(values)
         work.warp = warp
-        if not processes:  # the labels' bend is learned by a process even where none is asked for
+        if not processes:  # the bend of the labels is learned by a process even if no member is one
             work.warp = warp = work.process("linear").process.warp
         out, sds = work.cross_validate(kinds, parts, processes)
         latent = warp.latent(values)
@@ -110,14 +126,14 @@ def _kinds(family: str, inputs: Inputs) -> list[str]:
 
 
 class _Work:
-    """The fits behind one ensemble, counted and timed."""
+    """The fits of one ensemble, with their times and progress."""
 
     def __init__(self, inputs: Inputs, values: FloatArray, settings: Settings, on_progress: OnProgress | None) -> None:
         self.inputs, self.values, self.settings, self.on_progress = inputs, values, settings, on_progress
         self.warp = Warp(0.0, 1.0)
         self.seconds: dict[str, float] = {}
         self.dropped: dict[str, str] = {}
-        _ = inputs.description  # made once, cut for every fold
+        _ = inputs.description  # computed once; folds take rows of it
 
     def process(self, kind: str) -> ProcessMember:
         self._say(f"learning the {kind} kernel", 0, 1)
@@ -129,7 +145,7 @@ class _Work:
     def cross_validate(
         self, kinds: Sequence[str], folds: Folds, processes: Mapping[str, ProcessMember]
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-        """Held-out latent predictions of every kind that went through all folds, and the processes' deviations."""
+        """Held-out latent predictions of every kind not dropped, and standard deviations of the processes."""
         out: dict[str, FloatArray] = {}
         sds: dict[str, FloatArray] = {}
         for kind in sorted(kinds, key=lambda kind: kind in SCREENED):
@@ -152,7 +168,7 @@ class _Work:
         return out, sds
 
     def final(self, kind: str, processes: Mapping[str, ProcessMember]) -> Member:
-        """The member fitted on all rows."""
+        """Fit a member on all rows."""
         if kind in processes:
             return ProcessMember(replace(processes[kind].process, warp=self.warp, _state={}))
         settings = self.settings
@@ -194,7 +210,7 @@ class _Work:
 
 
 def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:
-    """Metrics of held-out rows; NDCG is at k = 10."""
+    """Metrics of held-out predictions, ``test_srcc`` and so on; NDCG is at k = 10."""
     measured, predicted = heldout["measured"].to_numpy(dtype=float), heldout["predicted"].to_numpy(dtype=float)
     metrics = {"srcc": srcc, "tau": kendall_tau, "ndcg": ndcg_at_k, "mae": mae}
     return {f"test_{name}": metric(predicted, measured) for name, metric in metrics.items()}
@@ -215,7 +231,7 @@ def _member_rows(
     seconds: Mapping[str, float],
     dropped: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """The ablation: every member alone, its weight, and the ensemble refitted without it."""
+    """Ablation table: for every member its weight, its result alone, and the result of the ensemble without it."""
     rows: list[dict[str, Any]] = []
     for kind, predicted in out.items():
         others = {name: values for name, values in out.items() if name != kind}
@@ -241,12 +257,12 @@ def _picked(
     base: str,
     dropped: Mapping[str, str],
 ) -> str:
-    """One sentence: what the model is made of, and why."""
+    """One sentence on the members with a weight, their result, and the members without one."""
     shares = " + ".join(f"{weight:.2f} {kind}" for kind, weight in sorted(weights.items(), key=lambda item: -item[1]))
     whole = srcc(combine(out, weights), latent)
-    said = f"{shares}: cross-validated SRCC {whole:.4f}"
+    text = f"{shares}: cross-validated SRCC {whole:.4f}"
     if len(weights) > 1:
-        said += f" ({base} alone {srcc(out[base], latent):.4f})"
+        text += f" ({base} alone {srcc(out[base], latent):.4f})"
     left = [kind for kind in out if kind not in weights]
     reasons = [f"{kind} earned no weight" for kind in left] + [f"{kind}: {why}" for kind, why in dropped.items()]
-    return said + ("; " + ", ".join(reasons) if reasons else "")
+    return text + ("; " + ", ".join(reasons) if reasons else "")

@@ -1,4 +1,4 @@
-"""The part of a target that is computed rather than learned: its cost terms."""
+"""The cost terms of a target, which are computed instead of learned."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ CostFunctions = Mapping[str, Callable[[Sequence[Architecture]], Any]]
 
 @dataclass(frozen=True)
 class ExactPart:
-    """The terms of a target that name costs alone.
+    """The terms of a target that contain costs only.
 
     Attributes:
-        expression: Their sum.
-        costs: Cost name -> function of architectures.
+        expression: The sum of the terms.
+        costs: Cost name -> function from ``n`` architectures to values of shape ``(n,)``.
     """
 
     expression: TargetExpression
     costs: CostFunctions
 
     def values(self, archs: Sequence[Architecture]) -> FloatArray:
-        """Value of every architecture, shape ``(n,)``; NaN where a cost has none."""
+        """Value of every architecture; NaN if a cost has no value. Shape ``(len(archs),)``."""
         listed = list(archs)
         found = self.expression.evaluate(lambda name: self.costs[self._cost(name)](listed))
         return np.broadcast_to(found, (len(listed),)).astype(np.float64)
 
     def bounds(self) -> Bounds | None:
-        """Sums over units that enclose the values; None where the terms are not linear, or a cost has no such sums."""
+        """Bounds of the values that are sums over units; None if a term is not linear or a cost has no such bounds."""
         weights, offset = linear_form(self.expression)
         terms = []
         for name, weight in (weights or {}).items():
@@ -50,11 +50,11 @@ class ExactPart:
 
     @property
     def cheap(self) -> bool:
-        """Whether thousands of architectures are computed in no time."""
+        """Whether the costs of thousands of architectures can be computed quickly."""
         return all(getattr(self.costs[self._cost(name)], "cheap", True) for name in self.expression.names)
 
     def on(self, space: SearchSpace) -> ExactPart:
-        """The same of a narrowed or joined space, whose units are others."""
+        """The same terms for a narrowed or joined space, which has other units."""
         if not isinstance(self.costs, SpaceCosts) or space is self.costs.space:
             return self
         return ExactPart(self.expression, SpaceCosts(space, self.costs.hardware))
@@ -66,12 +66,17 @@ class ExactPart:
 def taken_apart(
     expression: TargetExpression, metrics: Sequence[str], costs: CostFunctions
 ) -> tuple[TargetExpression, ExactPart | None]:
-    """What of a target is learned, and what is computed; all is learned where no term is left to learn.
+    """Split a target into the terms that are learned and the cost terms that are computed.
+
+    If no term with labels would be left, the whole target is learned.
 
     Args:
         expression: The target.
-        metrics: Label columns.
-        costs: Cost name -> function of architectures.
+        metrics: Names of the label columns.
+        costs: Cost name -> function from architectures to values.
+
+    Returns:
+        The learned terms, and the cost terms or None.
 
     Raises:
         TargetError: A name is unknown or ambiguous.

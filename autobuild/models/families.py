@@ -1,4 +1,4 @@
-"""One predictor for several families of networks, on operation graphs; it ranks families that it has not seen."""
+"""One predictor for several families of networks, on operation graphs; it can also rank unseen families."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from autobuild.models.training import OnEpoch, train
 
 Floats = NDArray[np.float64]
 RIDGES = tuple(10.0**power for power in np.arange(-3, 4, 0.5))
-CHUNK = 256  # graphs a forward pass: keeps memory small however many are predicted
+CHUNK = 256  # graphs per forward pass, which bounds the memory
 
 
 @dataclass(frozen=True)
 class FamilyModel:
-    """What :func:`fit_families` gives.
+    """A predictor for several families of networks; :func:`fit_families` returns it.
 
     Attributes:
         network: The predictor, in evaluation mode.
-        seen: For each feature the values that the fit has seen.
-        families: Names of the families fitted, each with mean and standard deviation of its target.
-        correction: Weights of few-shot adaptation over :meth:`embed`'s columns, or None; see :meth:`adapt`.
-        scale: Mean and standard deviation of the target of the family adapted to.
+        seen: For each feature the values that occur in the training graphs.
+        families: Name of each training family -> mean and standard deviation of its target.
+        correction: Weights of the columns of :meth:`embed` after few-shot adaptation; None before. See :meth:`adapt`.
+        scale: Mean and standard deviation of the target of the family that the model was adapted to.
     """
 
     network: Predictor
@@ -42,10 +42,10 @@ class FamilyModel:
     scale: tuple[float, float] = (0.0, 1.0)
 
     def embed(self, graphs: Sequence[OperationGraph]) -> Floats:
-        """Zero-shot prediction, graph embeddings of all hops, and how often each feature value occurs.
+        """Zero-shot prediction, graph embeddings of all hops, and number of nodes with each feature value.
 
-        Shape ``(G, 1 + F + hops * D + values of all features)``. The occurrences are of the graphs as they are: what
-        the encoder has never seen, a few labels can still weigh.
+        Shape ``(G, 1 + F + hops * D + values of all features)``. The numbers of nodes include feature values that the
+        encoder was not trained on, so that :meth:`adapt` can learn weights for them.
         """
         own = pack_operations(graphs)
         packed = snap_to_seen(own, self.seen)
@@ -58,10 +58,10 @@ class FamilyModel:
         return np.concatenate([encoded, _occurrences(own)], axis=1)
 
     def predict(self, graphs: Sequence[OperationGraph]) -> Floats:
-        """Predicted target, larger is better. Shape ``(G,)``.
+        """Predicted target; larger is better. Shape ``(G,)``.
 
-        Zero-shot it is standardised (mean 0, deviation 1 over the families fitted) and good for ranking within one
-        family; after :meth:`adapt` it is in units of the labels given there.
+        Without adaptation, predictions are standardised (mean 0, standard deviation 1 over each training family) and
+        useful only for ranking within one family. After :meth:`adapt` they are in units of the labels given there.
         """
         columns = self.embed(graphs)
         if self.correction is None:
@@ -72,29 +72,32 @@ class FamilyModel:
         return adapted
 
     def adapt(self, graphs: Sequence[OperationGraph], values: ArrayLike) -> FamilyModel:
-        """Few-shot: learn from some labels of a family that was not fitted, with the encoder as it is.
+        """Few-shot adaptation to a family that was not trained on, without changing the encoder.
 
-        Ridge regression over :meth:`embed`'s columns that leans on the zero-shot prediction; its strength is chosen by
-        leave-one-out error (closed form). With more than some tens of labels, a family is better given to
-        :func:`fit_families` than adapted to.
+        The columns of :meth:`embed` are combined by ridge regression, in which the zero-shot prediction is penalised
+        least; the strength of the penalty minimises the leave-one-out error (closed form). With more than some tens of
+        labels, it is better to include the family in :func:`fit_families`.
 
         Args:
             graphs: Labelled networks, at least 4.
-            values: Their target, shape ``(G,)``.
+            values: Their target. Shape ``(G,)``.
+
+        Returns:
+            The adapted model.
 
         Raises:
-            LabelError: For fewer labels, or another number of them than graphs.
+            LabelError: There are too few labels, or their number differs from that of the graphs.
         """
         y = _values("the new family", graphs, values, 4)
         mean, sd = float(y.mean()), float(y.std()) or 1.0
         columns = _with_one(self.embed(graphs))
         centre, spread = columns.mean(axis=0), columns.std(axis=0)
-        spread[spread < 1e-9] = np.inf  # a column that is constant here can say nothing
+        spread[spread < 1e-9] = np.inf  # a constant column gets no weight
         scaled = (columns - centre) / spread
         target = (y - mean) / sd
         occurrences = sum(OPERATION_FEATURES.values())
         groups = (1, columns.shape[1] - 2 - occurrences, occurrences, 1)
-        # each group of columns together weighs as much as one column; the zero-shot prediction is held back least
+        # each group of columns has the prior of one column; the zero-shot prediction is penalised least
         prior = np.concatenate([np.full(n, p / np.sqrt(n)) for n, p in zip(groups, (3.0, 1.0, 1.0, 1.0), strict=True)])
         weights = _ridge(scaled * prior, target) * prior / spread
         weights[-1] -= centre @ weights
@@ -111,18 +114,21 @@ def fit_families(
 ) -> FamilyModel:
     """Fit one predictor on labelled networks of several families.
 
-    Every family's target is standardised by itself: labels of different tasks or devices need not be comparable, and
-    what is learnt is the order within families.
+    The target of every family is standardised separately. Labels of different tasks or devices need not be comparable,
+    because the predictor learns the order within families.
 
     Args:
-        families: Name -> (operation graphs, target values, larger is better).
-        seed: Seed of everything random.
-        encoder: The encoder's settings.
-        config: The fit's settings.
+        families: Name -> (operation graphs, target values of shape ``(G,)``); larger values are better.
+        seed: Seed of everything random in the fit.
+        encoder: Settings of the encoder.
+        config: Settings of its training.
         on_epoch: Called with ``(epochs done, epochs in all)``.
 
+    Returns:
+        The fitted predictor.
+
     Raises:
-        LabelError: For no family, one with fewer than 16 labels, or values that do not fit the graphs.
+        LabelError: There is no family, a family has fewer than 16 labels, or its values do not match its graphs.
     """
     if not families:
         raise LabelError("fit_families: given no family, accepted: at least one")
@@ -151,7 +157,7 @@ def _values(name: str, graphs: Sequence[OperationGraph], values: ArrayLike, leas
 
 
 def _occurrences(graphs: PackedGraphs) -> Floats:
-    """Nodes of a graph that have a feature value. Shape ``(G, values of all features)``."""
+    """Number of nodes of each graph with each feature value. Shape ``(G, values of all features)``."""
     sizes = torch.tensor([0, *OPERATION_FEATURES.values()])
     places = graphs.x + sizes[:-1].cumsum(0)
     counts = torch.zeros(len(graphs), int(sizes.sum()), dtype=torch.float64)
@@ -166,9 +172,10 @@ def _with_one(columns: Floats) -> Floats:
 
 
 def _ridge(x: Floats, y: Floats) -> Floats:
-    """Weights that minimise leave-one-out error over the strengths tried; its residuals are ``a_i / K_ii^-1``.
+    """Ridge regression weights with the penalty of :data:`RIDGES` that minimises the leave-one-out error.
 
-    Shapes: ``(n, d)``, ``(n,)`` -> ``(d,)``.
+    The leave-one-out residual of row i is ``a_i / (K^-1)_ii``, where ``a = K^-1 y`` and K is the regularised Gram
+    matrix. Shapes: ``(n, d)``, ``(n,)`` -> ``(d,)``.
     """
     gram = x @ x.T
     best, chosen = np.inf, np.zeros(len(y))

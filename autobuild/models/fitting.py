@@ -1,4 +1,4 @@
-"""Fitting: one verb for all families of models."""
+"""``fit``: fit a predictor of any family on labelled architectures."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from autobuild.models.model import FittedModel, FloatArray
 
 OnProgress = Callable[[str, int, int], None]
 
-FEW_VALUES = 6  # fewer different labels than that are said
-LEAST_SRCC = 0.1  # or what one in twenty models without any knowledge reaches, if that is more
+FEW_VALUES = 6  # labels with fewer distinct values than this give a warning
+LEAST_SRCC = 0.1  # a held-out SRCC below this, or below the 95 % quantile of random rankings, gives a warning
 
 FAMILIES = ("auto", "gp", "linear", "trees", "graph")
 
@@ -54,37 +54,42 @@ def fit(
     """Fit a predictor of ``target`` on labelled architectures.
 
     Args:
-        labels: The labelled set; no other label is ever seen.
-        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name
-            costs alone, as in ``"acc - 1e-9*dram_bytes"``, are not learned but computed (a
-            :class:`~autobuild.models.costed.CostedModel`); ``"graph"`` learns all of it.
-        model: ``"auto"`` weighs a Gaussian process, a linear one, boosted trees and the graph encoder by
-            cross-validation inside these labels; ``report["picked"]`` says what came out, and ``report["members"]``
-            what each adds. ``"gp"``, ``"linear"`` and ``"trees"`` are those members alone, ``"graph"`` the hop encoder
-            of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
-        seed: Seed of everything random here.
-        folds: Folds of the cross-validation (default: 5, and 3 from 1,500 rows on). Equal networks stay together.
-        holdout: For ``"graph"`` alone: fraction or number of rows held out for the report and the intervals; 0 for
-            none. The other families are judged on all rows, by cross-validation.
-        refit: For ``"graph"`` alone: fit the final model on all rows, the held-out ones included; the report still is
-            that of the model which did not see them.
-        encoder: The graph encoder's settings.
-        config: Its fit's settings.
-        costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
-        hardware: What those default costs are computed for: the name of a preset, a YAML file, or a
+        labels: The labelled set. The fit uses no other labels.
+        target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name only
+            costs, as in ``"acc - 1e-9*dram_bytes"``, are computed exactly instead of learned (a
+            :class:`~autobuild.models.costed.CostedModel`), except by ``"graph"``, which learns the whole target.
+        model: ``"auto"`` combines a Gaussian process, a linear model, boosted trees and the graph encoder, with weights
+            from cross-validation on these labels; ``report["picked"]`` says which were chosen, and
+            ``report["members"]`` what each contributes. ``"gp"``, ``"linear"`` and ``"trees"`` fit one of them alone.
+            ``"graph"`` fits the hop encoder of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
+        seed: Seed of everything random in the fit.
+        folds: Number of cross-validation folds (default: 5, or 3 from 1,500 rows on). Equal networks stay in one fold.
+        holdout: Only for ``"graph"``: fraction or number of rows held out for the report and the intervals; 0 for none.
+            The other families are tested on all rows by cross-validation.
+        refit: Only for ``"graph"``: fit the final model on all rows, including the held-out ones. The report still
+            describes the model that was fitted without them.
+        encoder: Settings of the graph encoder.
+        config: Settings of its training.
+        costs: Cost name -> function from ``n`` architectures to values of shape ``(n,)``, for targets that name costs
+            (default: all costs of the space).
+        hardware: Hardware for the default costs: the name of a preset, a YAML file, or a
             :class:`~autobuild.cost.Hardware`.
-        checkpoint: Folder for checkpoints of the graph encoder; a killed fit goes on from there.
+        checkpoint: Folder for checkpoints of the graph encoder. If the fit is interrupted, the same call continues
+            from there.
         on_progress: Called with ``(phase, pieces done, pieces in all)``.
-        device: Where the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
+        device: Device on which the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The fitted model, with its held-out predictions and a report.
 
     Raises:
-        TargetError: For an unusable target.
-        LabelError: For fewer than 20 usable rows, or a holdout that leaves too few.
-        ConfigError: For an unusable family, seed, device or number of folds, or a fit that diverges.
+        TargetError: The target cannot be read, or names something unknown.
+        LabelError: Fewer than 20 rows are usable, or too few are left after the holdout.
+        ConfigError: The family, seed, device or number of folds is not usable, or the fit diverges.
 
     Warns:
-        FitWarning: Where the model ranks held-out rows no better than chance may, or most labels are one value; the
-            texts also stand in ``report["warnings"]``.
+        FitWarning: The model ranks held-out rows no better than chance could, or most labels have the same value. The
+            texts are also in ``report["warnings"]``.
     """
     if model not in FAMILIES:
         raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
@@ -96,7 +101,7 @@ def fit(
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     usable = labels.target(target, costs)
-    target = usable.expression.text  # a column's exact name is in backticks there
+    target = usable.expression.text  # with backticks around the name of a column, if it needs them
     warn(usable.warnings)
     fitted: FittedModel
     if model == "graph":
@@ -122,34 +127,34 @@ def fit(
 
 
 def doubts(values: FloatArray, srcc: float | None, judged: int) -> list[str]:
-    """Why a model should not be trusted, in plain words; empty where nothing speaks against it.
+    """Reasons not to trust a model, as text; empty if there are none.
 
     Args:
-        values: The target of the rows fitted, shape ``(n,)``.
-        srcc: Rank correlation on held-out rows; None where there were none.
-        judged: How many rows were held out.
+        values: The target of the training rows. Shape ``(n,)``.
+        srcc: Rank correlation on held-out rows; None if there were none.
+        judged: Number of held-out rows.
     """
-    said = []
+    reasons = []
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < FEW_VALUES:
         listed = ", ".join(f"{count:,} of {value:.6g}" for value, count in zip(distinct, counts, strict=True))
-        said.append(
+        reasons.append(
             f"the {len(values):,} labels have only {len(distinct)} different values ({listed}): a ranking of networks "
             "can hardly be learned from them"
         )
     elif counts.max() > len(values) / 2:
         usual = distinct[counts.argmax()]
-        said.append(
+        reasons.append(
             f"{counts.max():,} of the {len(values):,} labels are {usual:.6g}: check whether that is a measured value, "
             "or one that stands for a missing or failed measurement"
         )
     if srcc is not None and not srcc > max(LEAST_SRCC, 1.645 / max(1, judged - 1) ** 0.5):
         how = "cannot be computed, as all predictions are equal" if math.isnan(srcc) else f"is {srcc:.2f}"
-        said.append(
+        reasons.append(
             f"the rank correlation on {judged:,} held-out rows {how}, no better than chance may give: do not trust "
             "predictions, scores and built networks; look for wrong labels, or label more architectures"
         )
-    return said
+    return reasons
 
 
 def _fit_learned(
@@ -161,7 +166,7 @@ def _fit_learned(
     folds: int | None,
     on_progress: OnProgress | None,
 ) -> FittedModel:
-    """Learn the target, but for its terms that name costs alone: those are computed."""
+    """Fit a model of the target, in which terms with costs only are computed instead of learned."""
     labels = usable.labels
     learned, exact = taken_apart(usable.expression, labels.metrics, costs)
     if exact is None:

@@ -1,4 +1,4 @@
-"""Fitting one graph encoder: hold rows out to say how good it is, then fit on all of them."""
+"""Fit one graph encoder: first with held-out rows to measure its accuracy, then on all rows."""
 
 from __future__ import annotations
 
@@ -37,21 +37,25 @@ def fit_graph(
     refit: bool = True,
     on_progress: OnProgress | None = None,
 ) -> GraphModel:
-    """Fit the graph family; see :func:`autobuild.fit`, which adds to the report what all families tell.
+    """Fit the graph family; see :func:`autobuild.fit`, which adds the common entries of the report.
 
     Args:
-        usable: The labels that have a target, and its values.
-        target: The expression, as it was given.
-        settings: Of the encoder and its fit; with a checkpoint's folder, a killed fit goes on from there.
-        holdout: Fraction or number of rows held out for the report and the intervals (equal networks stay together);
-            0 for none.
-        refit: Fit the final model on all rows, the held-out ones included; the report still is that of the model
-            which did not see them.
+        usable: The labels that have a target, with its values.
+        target: Text of the target.
+        settings: Settings of the encoder and its training. With a folder for checkpoints, an interrupted fit continues
+            from there.
+        holdout: Fraction or number of rows held out for the report and the intervals; 0 for none. Equal networks stay
+            together.
+        refit: Fit the final model on all rows, including the held-out ones. The report still describes the model that
+            was fitted without them.
         on_progress: Called with ``(phase, epochs done, epochs in all)``.
 
+    Returns:
+        The fitted model.
+
     Raises:
-        LabelError: For a holdout that leaves too few rows.
-        ConfigError: For a fit that diverges.
+        LabelError: The holdout leaves too few rows.
+        ConfigError: The fit diverges.
     """
     started = time.perf_counter()
     labels, values = usable.labels, usable.values
@@ -93,7 +97,7 @@ def fit_graph(
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is unknown, or not there. Raises ConfigError."""
+    """Raise ConfigError if a device is unknown or not available."""
     if device not in DEVICES:
         raise ConfigError(f"fit.device={device}: {nearest(device, DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -104,7 +108,7 @@ def check_device(device: str) -> None:
 
 
 class GraphStep:
-    """One fit of some of the rows."""
+    """Fits and predictions on some of the rows; :meth:`run` fits once."""
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class GraphStep:
         self.graphs, self.values, self.settings, self.on_progress = graphs, values, settings, on_progress
 
     def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
-        """Fit these rows: the predictor, mean and deviation of their target, and the history."""
+        """Fit on ``rows``; returns the predictor, mean and standard deviation of the target, and the history."""
         values, settings = self.values[rows], self.settings
         mean, sd = float(values.mean()), float(values.std()) or 1.0
         file = settings.checkpoint / f"_{phase.split()[0]}.pt" if settings.checkpoint else None
@@ -137,7 +141,7 @@ class GraphStep:
         return network, mean, sd, history
 
     def heldout(self, network: Predictor, mean: float, sd: float, labels: LabelledSet, rows: Rows) -> pd.DataFrame:
-        """Predictions and norms of rows that were not fitted."""
+        """Predictions and norms of held-out rows. Columns ``arch, measured, predicted, hop0, ...``."""
         graphs = self.graphs.take(torch.from_numpy(rows))
         frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
         hops = self.settings.encoder.hops + 1
@@ -152,9 +156,9 @@ class GraphStep:
 
 
 def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:
-    """Metrics of held-out rows: of the head (``test_*``) and of every hop's norm (``hop_*``, hop 0 first).
+    """Metrics of held-out rows: of the predictions (``test_*``) and of the norms of every hop (``hop_*``, hop 0 first).
 
-    NDCG is at k = 10. For ``hop_mae`` the norms are brought to the mean and standard deviation of the measured target.
+    NDCG is at k = 10. For ``hop_mae`` the norms are scaled to the mean and standard deviation of the measured target.
     """
     names = ("srcc", "tau", "ndcg", "mae")
     if heldout.empty:

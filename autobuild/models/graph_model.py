@@ -1,4 +1,4 @@
-"""The graph family: one hop encoder with a regression head, as in the AutoBuild paper."""
+"""The graph family: one hop encoder with a regression head (AutoBuild, CVPR 2024)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class GraphModel(FittedModel):
     """A fitted graph encoder.
 
     Attributes:
-        network: The predictor, in evaluation mode, for the standardised target.
-        mean: Mean of the target over the rows fitted.
-        sd: Standard deviation of the target over the rows fitted.
-        heldout: Also holds ``hop0, ...``: the L1 norms of the graph embeddings. Empty without holdout.
-        history: ``epoch, loss, regression, ranking`` of the final fit.
-        encoder: The encoder's settings.
-        config: The fit's settings.
+        network: The predictor of the standardised target, in evaluation mode.
+        mean: Mean of the target over the training rows.
+        sd: Standard deviation of the target over the training rows.
+        heldout: Has further columns ``hop0, hop1, ...``: the norms of the graph embeddings. Empty without holdout.
+        history: Losses of the final fit. Columns ``epoch, loss, regression, ranking``.
+        encoder: Settings of the encoder.
+        config: Settings of its training.
     """
 
     family: str = "graph"
@@ -55,7 +55,7 @@ class GraphModel(FittedModel):
         return encoding
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
-        """Predicted target. Shape ``(len(archs),)``, in units of the target."""
+        """See :meth:`FittedModel.predict_mean`."""
         parsed = self._parsed(archs)
         parts = []
         for start in range(0, len(parsed), CHUNK):
@@ -66,10 +66,10 @@ class GraphModel(FittedModel):
         return standardised * self.sd + self.mean
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """See :meth:`FittedModel.intervals`: of one width, by split conformal prediction (Lei et al., 2018)."""
+        """See :meth:`FittedModel.intervals`: split conformal prediction (Lei et al., 2018), with one width for all."""
         predicted, half = self.predict_mean(archs), self.interval_half_width(level)
         return predicted, predicted - half, predicted + half
 
     def interval_half_width(self, level: float) -> float:
-        """Half-width of the ``level`` interval, in units of the target; NaN where the held-out rows are too few."""
+        """Half-width of the ``level`` interval, in units of the target; NaN if there are too few held-out rows."""
         return conformal_half_width((self.heldout["measured"] - self.heldout["predicted"]).to_numpy(float), level)

@@ -12,11 +12,11 @@ def conformal_half_width(errors: ArrayLike, level: float) -> float:
     """Half-width of an interval that holds a new value with probability ``level`` (split conformal, Lei et al., 2018).
 
     Args:
-        errors: Errors of predictions that did not see these values; their sign does not matter. Shape ``(n,)``.
+        errors: Errors of predictions of held-out rows; their sign is ignored. Shape ``(n,)``.
         level: Coverage, between 0 and 1.
 
     Returns:
-        The error of rank ``ceil((n + 1) level)``; NaN where there are too few for the level.
+        The absolute error of rank ``ceil((n + 1) level)``; NaN if there are too few errors for the level.
     """
     ordered = np.sort(np.abs(np.asarray(errors, dtype=np.float64)))
     rank = math.ceil((len(ordered) + 1) * level)

@@ -1,4 +1,4 @@
-"""The covariance of two architectures: what their choices, amounts, costs and walks have in common."""
+"""The covariance of architectures, computed from their choices, amounts, costs and walks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Parameters = dict[str, Tensor]
 
 PARTS = ("linear", "units", "joint", "whole", "walks")
 
-# Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): centre and spread of the logarithm. Lengthscales are
-# in root-mean-square standard deviations of the columns they stretch, amplitudes in those of the target.
+# Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): mean and standard deviation of the logarithm. The unit
+# of lengthscales is the root mean square standard deviation of their columns, that of amplitudes the standard deviation
+# of the target.
 PRIORS: dict[str, tuple[float, float]] = {
     "a_linear": (-0.3, 1.0),
     "a_units": (-1.5, 1.0),
@@ -47,7 +48,7 @@ PER_UNIT = ("a_units", "l_units_choices", "l_units_amounts", "l_joint_choices", 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A description in standard deviations of the training rows. Shapes as in :class:`Description`."""
+    """A description, standardised by the training rows. Shapes as in :class:`Description`; walks ``(n, V)``."""
 
     choices: list[Tensor]
     amounts: list[Tensor]
@@ -58,7 +59,7 @@ class Scaled:
         return len(self.whole)
 
     def rows(self, rows: slice | Tensor) -> Scaled:
-        """Some of the rows."""
+        """The scaled description of some of the rows."""
         return Scaled(
             [part[rows] for part in self.choices],
             [part[rows] for part in self.amounts],
@@ -68,10 +69,10 @@ class Scaled:
 
 
 class Scaling:
-    """Standardises descriptions by the rows it was made from; what does not vary there is left out.
+    """Standardises descriptions by the training rows; columns that are constant there are left out.
 
     Args:
-        description: The training rows.
+        description: Description of the training rows.
     """
 
     def __init__(self, description: Description) -> None:
@@ -83,7 +84,7 @@ class Scaling:
         self._walks = _moments(self._counts(description.walks))
 
     def __call__(self, description: Description) -> Scaled:
-        """Scale a description."""
+        """Standardise a description."""
         counts = self._counts(description.walks) if description.walks else np.zeros((len(description), 0))
         walks = _scale(counts, *self._walks) if description.walks else torch.from_numpy(counts)
         return Scaled(
@@ -99,7 +100,7 @@ class Scaling:
             for walk, count in own.items():
                 column = self._vocabulary.get(walk)
                 if column is not None:
-                    out[row, column] = count**0.5  # counts of walks grow with products of paths
+                    out[row, column] = count**0.5  # the number of walks grows multiplicatively with the number of paths
         return out
 
 
@@ -119,10 +120,11 @@ class Products:
     """Distances and inner products of two sets of n and m scaled architectures, each a mean over columns.
 
     Attributes:
-        choices: Squared distances of every unit's choices. Shape ``(units, n, m)``.
-        amounts: Those of its amounts. Shape ``(units, n, m)``.
+        choices: Squared distances between the choices of each unit. Shape ``(units, n, m)``.
+        amounts: Squared distances between the amounts of each unit. Shape ``(units, n, m)``.
         linear: Inner products of all choices. Shape ``(n, m)``.
-        whole, whole_linear, walks, walks_linear: The same of the whole network and of walks. Shapes ``(n, m)``.
+        whole, whole_linear, walks, walks_linear: Squared distances and inner products of the columns that describe the
+            whole network, and of walk counts. Shapes ``(n, m)``.
     """
 
     choices: Tensor
@@ -135,7 +137,7 @@ class Products:
 
     @classmethod
     def of(cls, a: Scaled, b: Scaled) -> Products:
-        """Compute them."""
+        """Distances and inner products of ``a`` (n architectures) and ``b`` (m architectures)."""
         columns = max(1, sum(part.shape[1] for part in a.choices))
         linear = sum((x @ y.T for x, y in zip(a.choices, b.choices, strict=True)), torch.zeros(len(a), len(b)))
         return cls(
@@ -155,16 +157,26 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def covariance(parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str]) -> Tensor:
-    r"""The covariance of latent values. Shape ``(n, m)``.
+    r"""Covariance of the latent values of two sets of n and m architectures.
 
     With :math:`k_u` a squared-exponential kernel over the choices and amounts of unit u,
 
     .. math::
-        k = 1 + a_l^2 \\langle c, c' \\rangle + \\sum_u a_u^2 k_u + a_j^2 \\prod_u k_u'
+        k = 1 + a_l^2 \langle c, c' \rangle + \sum_u a_u^2 k_u + a_j^2 \prod_u k_u'
             + a_w^2 k_{whole} + a_p^2 k_{walks}
 
-    so that a sum over units is separated from what only whole networks show (additive Gaussian processes, Duvenaud et
-    al., NIPS 2011). Whole and walks have a linear term beside the squared-exponential one.
+    The terms that add up over units are thereby separated from effects of the whole network (additive Gaussian
+    processes, Duvenaud et al., NIPS 2011). The parts ``whole`` and ``walks`` have a linear term beside the
+    squared-exponential one.
+
+    Args:
+        parameters: Logarithms of amplitudes and lengthscales, by the names of :data:`PRIORS`; shape ``(units,)`` for
+            those in :data:`PER_UNIT`, else a scalar.
+        products: Distances and inner products of the two sets.
+        parts: The parts to add up, of :data:`PARTS`.
+
+    Returns:
+        The covariance. Shape ``(n, m)``.
     """
     total = torch.ones_like(products.linear)
     squared = {name: torch.exp(2 * value) for name, value in parameters.items() if name.startswith("a_")}

@@ -1,4 +1,4 @@
-"""Members of an ensemble: each learns latent values of described architectures, each in its own way."""
+"""Members of an ensemble: different models of the latent values of architectures."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 CHUNK = 4096
-WARM_ROWS = 200  # from here on a fold starts where all rows ended, and needs few steps
-GRAPH_STEPS = 600  # of training the graph member; twice as many rank no better beside a process
+WARM_ROWS = 200  # from this many rows on, a fold starts at the parameters of all rows and needs few steps
+GRAPH_STEPS = 600  # training steps of the graph member; more steps did not improve the ensemble
 
 
 class Inputs:
-    """Architectures as members see them; each form is made when it is first asked for.
+    """Architectures as inputs of members, as descriptions and as graphs; both are computed on first use.
 
     Args:
-        space: Their space.
-        archs: n architectures.
-        describer: Describes them.
+        space: The search space.
+        archs: The architectures. Length ``(n,)``.
+        describer: Computes their descriptions.
     """
 
     def __init__(self, space: SearchSpace, archs: Sequence[Architecture], describer: Describer) -> None:
@@ -50,16 +50,16 @@ class Inputs:
 
     @cached_property
     def description(self) -> Description:
-        """As named numbers."""
+        """Descriptions of the architectures."""
         return self.describer(self.archs)
 
     @cached_property
     def graphs(self) -> PackedGraphs:
-        """As graphs, without context."""
+        """The architectures as packed graphs, without context."""
         return pack_architectures(self.space, self.archs)
 
     def take(self, rows: Rows) -> Inputs:
-        """Some of the rows; forms that exist are cut, not made again."""
+        """Inputs of some of the rows; descriptions and graphs that exist are reused."""
         part = Inputs(self.space, [self.archs[row] for row in rows], self.describer)
         if "description" in self.__dict__:
             part.__dict__["description"] = self.description.take(rows)
@@ -69,10 +69,10 @@ class Inputs:
 
 
 class Member(Protocol):
-    """What an ensemble asks of its members."""
+    """Interface of the members of an ensemble."""
 
     def predict(self, inputs: Inputs) -> FloatArray:
-        """Latent values. Shape ``(len(inputs),)``."""
+        """Predicted latent values. Shape ``(len(inputs),)``."""
         ...
 
 
@@ -101,13 +101,13 @@ class TreesMember:
 
 @dataclass
 class GraphMember:
-    """A hop encoder that also sees what is known of the whole network.
+    """A hop encoder whose head also reads the description of the whole network (the context).
 
     Attributes:
-        network: For standardised latent values.
-        mean, sd: Of the latent values it was fitted on.
-        scaling: Scales the context.
-        threads: Torch threads.
+        network: Predictor of standardised latent values.
+        mean, sd: Mean and standard deviation of the latent values of the training rows.
+        scaling: Standardises the context.
+        threads: Number of torch threads; None leaves the choice to torch.
     """
 
     network: Predictor
@@ -127,19 +127,20 @@ class GraphMember:
 
 
 def with_context(inputs: Inputs, scaling: Scaling) -> PackedGraphs:
-    """Packed graphs, with the scaled description of the whole network as their context."""
+    """Packed graphs with the standardised description of the whole network as context."""
     return replace(inputs.graphs, context=scaling(inputs.description).whole.float())
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the fit of a member needs beside its rows.
+    """Settings of the fit of a member.
 
     Attributes:
-        encoder, config: Of the graph member.
-        seed: Of everything random.
-        device: Where the graph member is trained.
-        checkpoint: Folder for its checkpoints.
+        encoder, config: Settings of the graph member and of its training.
+        seed: Seed of everything random in the fit.
+        device: Device on which the graph member is trained.
+        checkpoint: Folder for its checkpoints; None for no checkpoints.
+        on_epoch: Called with ``(epochs done, epochs in all)`` of its training.
     """
 
     encoder: EncoderConfig
@@ -159,7 +160,7 @@ KINDS = (*PROCESS_PARTS, "trees", "graph")
 
 
 def process_parts(kind: str, inputs: Inputs) -> tuple[str, ...]:
-    """The kernel's parts of a process member, for the space at hand."""
+    """Parts of the kernel of a process member; without ``walks`` if the stages of the space form a chain."""
     parts = PROCESS_PARTS[kind]
     return parts if inputs.describer.walks else tuple(part for part in parts if part != "walks")
 
@@ -177,12 +178,15 @@ def fit_member(
 
     Args:
         kind: One of :data:`KINDS`.
-        inputs: n architectures.
-        values: Their labels, shape ``(n,)``.
-        settings: See :class:`Settings`.
-        warp: From labels to the latent values that all members share.
-        start: For a process: one of more rows, from whose parameters learning starts.
-        phase: Names the checkpoint.
+        inputs: The n training architectures.
+        values: Their labels. Shape ``(n,)``.
+        settings: Settings of the fit.
+        warp: Map from labels to the latent values that all members predict.
+        start: For a process: an earlier process, fitted on more rows, from whose parameters learning starts.
+        phase: Name of the checkpoint.
+
+    Returns:
+        The fitted member.
     """
     if kind in PROCESS_PARTS:
         parts = process_parts(kind, inputs)

@@ -1,4 +1,4 @@
-"""What every fitted model can do: predict with intervals, say what it was fitted on and how well it did."""
+"""The base class of fitted models: predictions with intervals, the rows fitted, and the held-out errors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,26 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(kw_only=True)
 class FittedModel:
-    """What :func:`autobuild.fit` returns, of whatever family.
+    """A fitted predictor of a target; :func:`autobuild.fit` returns one, whatever the family of models.
+
+    >>> labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=60)
+    >>> model = ab.fit(labels, "acc", model="linear")
+    >>> frame = model.predict(labels.archs[:3], level=0.8)
+    >>> list(frame), len(frame)
+    (['arch', 'predicted', 'lower', 'upper'], 3)
+    >>> model.predict_mean(labels.archs[:3]).shape
+    (3,)
 
     Attributes:
-        space: The space the labels belong to.
+        space: The search space of the labels.
         target: The target expression, maximised.
         family: ``graph``, or the family of an :class:`~autobuild.models.ensemble.EnsembleModel`.
-        training: The rows fitted: ``arch`` and ``target``.
-        heldout: ``arch, measured, predicted, ...``: predictions by models that did not see these rows.
-        report: Numbers and notes, JSON-ready.
-        seed: The seed.
-        labels: The labelled set it was fitted on, for limits over its other columns; None for a model read from disk.
+        training: The rows fitted. Columns ``arch, target``.
+        heldout: Predictions of rows by models that were not fitted on them. Columns ``arch, measured, predicted, ...``.
+        report: Numbers and notes about the fit, JSON-ready; ``test_srcc`` is the rank correlation on held-out rows.
+        seed: Seed of the fit.
+        labels: The labelled set that the model was fitted on; limits may name its other columns. None for a model read
+            from disk.
     """
 
     space: SearchSpace
@@ -50,12 +59,16 @@ class FittedModel:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def explain(self, space: SearchSpace | None = None, scorer: str | Scorer = "auto") -> Scores:
-        """Score what the model has learned; :func:`autobuild.explain` of this model.
+        """Compute importance scores of this model; the same as :func:`autobuild.explain`.
 
         Args:
-            space: Whose candidates to score; the model's space by default, or one narrowed or joined from it.
-            scorer: ``"additive"`` (what ``"auto"`` means), ``"hopnorm"`` for ``model="graph"``, another registered
-                name, or a callable of that protocol.
+            space: The space whose candidates are scored: the model's space (default), or one narrowed or joined from
+                it.
+            scorer: ``"additive"`` (the same as ``"auto"``), ``"hopnorm"`` for ``model="graph"``, another registered
+                name, or a callable :class:`~autobuild.importance.Scorer`.
+
+        Returns:
+            Scores of features, operations, layers and candidates, in units of the target.
 
         Raises:
             ConfigError: For an unknown scorer, one that cannot read this model, or a space of another family.
@@ -65,10 +78,16 @@ class FittedModel:
         return explain(self, space, scorer)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model into ``folder``, which is made if missing; :func:`autobuild.save_model` of this model.
+        """Write the model into a folder; the same as :func:`autobuild.save_model`.
+
+        Args:
+            folder: The folder; it is made if missing.
+
+        Returns:
+            The folder.
 
         Raises:
-            RunError: If the folder cannot be written.
+            RunError: The folder cannot be written.
         """
         from autobuild.models.store import save_model
 
@@ -76,13 +95,16 @@ class FittedModel:
 
     @staticmethod
     def load(folder: str | Path) -> FittedModel:
-        """Read a model that :meth:`save` wrote; as :func:`autobuild.load_model`.
+        """Read a model that :meth:`save` wrote; the same as :func:`autobuild.load_model`.
 
         Args:
-            folder: The model's folder, or a run's folder that holds ``model/``.
+            folder: The model's folder, or the folder of a run, which contains ``model/``.
+
+        Returns:
+            The model; its :attr:`labels` are None.
 
         Raises:
-            ModelError: If there is none, or it is damaged.
+            ModelError: There is no model, or a file of it is missing or damaged.
         """
         from autobuild.models.store import load_model
 
@@ -98,51 +120,71 @@ class FittedModel:
             text += f", by hop: {', '.join(f'{value:.3f}' for value in report['hop_srcc'])}"
         if report.get("picked"):
             text += f"<br>made of {report['picked']}"
-        text += "".join(f"<br><b>warning:</b> {html.escape(told)}" for told in report.get("warnings", ()))
+        text += "".join(f"<br><b>warning:</b> {html.escape(warning)}" for warning in report.get("warnings", ()))
         return text + "</p>"
 
     def __repr__(self) -> str:
         srcc = self.report.get("test_srcc")
         held = f", held-out SRCC {srcc:.3f}" if isinstance(srcc, float) else ""
         warned = len(self.report.get("warnings", ()))
-        told = f", {warned} warning{'s' if warned > 1 else ''}" if warned else ""
-        return f"{type(self).__name__}({self.target!r} on {self.space.name}, {len(self.training):,} rows{held}{told})"
+        also = f", {warned} warning{'s' if warned > 1 else ''}" if warned else ""
+        return f"{type(self).__name__}({self.target!r} on {self.space.name}, {len(self.training):,} rows{held}{also})"
 
     @property
     def training_archs(self) -> list[Architecture]:
-        """The architectures fitted."""
+        """The architectures of :attr:`training`. Length ``(len(training),)``."""
         if "archs" not in self._cache:
             self._cache["archs"] = [self.space.parse(text) for text in self.training["arch"]]
         archs: list[Architecture] = self._cache["archs"]
         return archs
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
-        """Predicted target. Shape ``(len(archs),)``, in units of the target."""
+        """Predict the target.
+
+        Args:
+            archs: Architectures of the model's space, or their texts.
+
+        Returns:
+            Predictions in units of the target. Shape ``(len(archs),)``.
+        """
         raise NotImplementedError
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Predicted target and the bounds of an interval that holds a share ``level`` of true values.
+        """Predict the target with intervals.
 
-        Shapes: three times ``(len(archs),)``, in units of the target.
+        Args:
+            archs: Architectures of the model's space.
+            level: Share of true values that should lie in the interval, between 0 and 1.
+
+        Returns:
+            Predictions, lower bounds and upper bounds in units of the target. Each has the shape ``(len(archs),)``.
         """
         raise NotImplementedError
 
     def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
-        """Draws of what the target may be at ``archs``, jointly; None where the family knows no such thing.
+        """Draw from the joint distribution of the target at several architectures.
 
-        Shape ``(count, len(archs))``, in units of the target.
+        Args:
+            archs: Architectures of the model's space.
+            count: Number of draws.
+            seed: Seed of the draws.
+
+        Returns:
+            Draws in units of the target, shape ``(count, len(archs))``; None if this family of models has no joint
+            distribution.
         """
         return None
 
     def predict(self, archs: Sequence[Architecture | str] | Architecture | str, level: float = 0.9) -> pd.DataFrame:
-        """Predict with intervals.
+        """Predict the target with intervals, as a table.
 
         Args:
-            archs: Architectures, or their texts.
-            level: Coverage of the interval. Bounds are NaN where too few rows were held out for the level.
+            archs: Architectures of the model's space or their texts, or a single one.
+            level: Share of true values that should lie in the interval, between 0 and 1.
 
         Returns:
-            ``arch, predicted, lower, upper`` in units of the target, in the order given.
+            One row per architecture, in the order given. Columns ``arch, predicted, lower, upper``, in units of the
+            target; the bounds are NaN if too few rows were held out for this level.
 
         Raises:
             SpaceError: If an architecture is not in the model's space.

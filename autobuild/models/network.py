@@ -1,4 +1,4 @@
-"""The predictor that is fitted: hop encoder and regression head."""
+"""The predictor network: hop encoder and regression head."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Predictor(nn.Module):
 
     Args:
         vocabulary: Number of values of each node feature, length F.
-        config: The encoder's settings.
-        context: How many numbers describe a whole graph (:attr:`PackedGraphs.context`); they join the head, and its
-            output linearly.
+        config: Settings of the encoder.
+        context: Number of values that describe a whole graph (:attr:`PackedGraphs.context`). They are inputs of the
+            head, and a linear function of them is added to its output.
 
     Shapes:
         G packed graphs -> prediction ``(G,)`` of the standardised target, and the :class:`Encoding`.
@@ -32,7 +32,7 @@ class Predictor(nn.Module):
         self.straight = nn.Linear(context, 1, bias=False) if context else None
 
     def forward(self, graphs: PackedGraphs) -> tuple[Tensor, Encoding]:
-        """Predict and encode a batch."""
+        """Predict and encode a batch of graphs; the shapes are those of the class."""
         encoding: Encoding = self.encoder(graphs)
         features = scale_gradient(encoding.graphs[0], self.encoder.config.feature_gradient)
         parts = [features, *encoding.graphs[1:]]

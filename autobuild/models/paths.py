@@ -1,4 +1,4 @@
-"""Walks and paths through the graph of an architecture whose layers are no chain."""
+"""Walks and paths through graphs of architectures whose stages do not form a chain."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Runs = tuple[Digits, ...]
 Terms = list[tuple[int, int]]  # (node or CELL_INPUT, how often it is added)
 
 WALK_HOPS = 3
-MAX_LABELS = 16  # kinds of layers that paths are counted by; spaces with more tell too little of each
+MAX_LABELS = 16  # kinds of layers for which paths are counted; with more, each kind occurs too rarely
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What feeds what, dead and idle layers left out.
+    """The graph of an architecture without identity layers and layers that do not affect the output.
 
     Attributes:
-        feeders: Node -> what is summed as its input; nodes are numbered so that feeders come first.
-        labels: Node -> the text of its layer.
-        output: What is summed as the output.
+        feeders: Node -> terms that are summed as its input; a node has a larger number than those that feed it.
+        labels: Node -> text of its layer.
+        output: Terms that are summed as the output.
     """
 
     feeders: dict[int, Terms]
@@ -37,7 +37,7 @@ class Flow:
 
 
 def flow(space: SearchSpace, runs: Runs) -> Flow:
-    """The graph of an architecture, identities and cut edges simplified away where the space declares them."""
+    """The graph of an architecture, simplified by the identities and zero operations that the space declares."""
     identity = space.identity
     if identity is not None and identity.cut is not None:
         inputs, labels, output = simplified_cell(space, runs)
@@ -61,15 +61,15 @@ def flow(space: SearchSpace, runs: Runs) -> Flow:
 
 
 def _text(stage: Stage, digit: int) -> str:
-    """A layer as its feature values, whatever else the space's texts say: as simplified cells name their operations."""
+    """A layer as text of its feature values, as in :func:`autobuild.spaces.isomorphism.simplified_cell`."""
     return "_".join(str(value) for value in stage.layers[digit])
 
 
 def walks_of(graph: Flow) -> Counter[str]:
-    """How often each walk of up to three hops runs through the graph, by its layers' texts.
+    """Count the walks of up to three hops through the graph, named by the texts of their layers.
 
-    The walks of m hops that end in a node are what its m-hop embedding may tell apart; the input and the output count
-    as nodes, so that short paths are walks as a whole.
+    The walks of m hops that end in a node are what an m-hop embedding of the node can distinguish. The input and the
+    output count as nodes, so that a short path from input to output is one walk.
     """
     ends: dict[int, Counter[str]] = {CELL_INPUT: Counter({"in": 1})}
     found: Counter[str] = Counter()
@@ -88,18 +88,18 @@ def walks_of(graph: Flow) -> Counter[str]:
 
 @dataclass
 class _Paths:
-    """All paths from the input to a node: how many, how long, and how often they pass each kind of layer."""
+    """Statistics of all paths from the input to a node: number, length, and number of layers of each kind."""
 
     count: float
-    total: FloatArray  # sum over paths; the first entry counts all layers, the others one kind each
+    total: FloatArray  # sums over paths; the first entry counts all layers, every other one a kind of layer
     most: FloatArray
     least: FloatArray
 
 
 def path_numbers(space: SearchSpace, graphs: Sequence[Flow]) -> FloatArray:
-    """Numbers of paths, their lengths in layers, and how often they pass each kind of layer: mean, most and least.
+    """Number of paths from input to output; mean, maximum and minimum of their layers, in all and of each kind.
 
-    A network without any path has -1 in place of lengths. Shape ``(n, columns)``.
+    A network without any path has -1 instead of lengths. Shape ``(n, columns)``.
     """
     kinds = list(dict.fromkeys(_text(stage, digit) for stage in space.stages for digit in range(len(stage.layers))))
     places = {kind: place for place, kind in enumerate(kinds, start=1)} if len(kinds) <= MAX_LABELS else {}

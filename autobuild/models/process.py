@@ -1,4 +1,4 @@
-"""A Gaussian process over architectures, its kernel and its warp learned from the labels by marginal likelihood."""
+"""A Gaussian process over architectures; kernel and warp are learned by maximising the marginal likelihood."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from autobuild.models.warp import STRAIGHT, Warp
 
 FloatArray = NDArray[np.float64]
 
-NOISE_PRIOR = (-2.0, 1.0)  # of the logarithm of the noise's standard deviation, in those of the target
+NOISE_PRIOR = (-2.0, 1.0)  # log of the noise's standard deviation relative to the target's: mean, deviation
 BEND_PRIOR = (0.0, 0.5)
 JITTER = 1e-5
-LEARNING_BUDGET = 8_000_000  # entries of the kernel's unit matrices while it is learned: rows are drawn beyond it
-BLOCK_BUDGET = 4_000_000  # entries of one block of a prediction
+LEARNING_BUDGET = 8_000_000  # largest number of kernel entries while learning; with more, rows are subsampled
+BLOCK_BUDGET = 4_000_000  # largest number of kernel entries in one block of a prediction
 
 
 @dataclass
@@ -32,11 +32,11 @@ class Process:
 
     Attributes:
         parts: Parts of the kernel (:data:`autobuild.models.kernel.PARTS`).
-        parameters: Logarithms of amplitudes, lengthscales and ``noise``; float64.
-        warp: From labels to latent values.
-        description: The training rows.
-        values: Their labels, shape ``(n,)``.
-        evidence: Logarithm of the marginal likelihood and priors, a label, on the rows it was learned from.
+        parameters: Logarithms of amplitudes, lengthscales and the standard deviation ``noise``; float64.
+        warp: Map from labels to latent values.
+        description: Descriptions of the training rows.
+        values: Labels of the training rows. Shape ``(n,)``.
+        evidence: Logarithm of the marginal likelihood times the priors, divided by the number of rows learned from.
     """
 
     parts: tuple[str, ...]
@@ -48,7 +48,7 @@ class Process:
     _state: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def predict(self, description: Description) -> tuple[FloatArray, FloatArray]:
-        """Latent mean and standard deviation (noise included) of m architectures. Shapes ``(m,)``, ``(m,)``."""
+        """Latent mean and standard deviation (including noise) of m architectures. Shapes ``(m,)``, ``(m,)``."""
         self._prepare()
         means, sds = [], []
         noise = float(np.exp(2 * self.parameters["noise"]))
@@ -62,7 +62,7 @@ class Process:
         return torch.cat(means).numpy(), torch.cat(sds).sqrt().numpy()
 
     def predict_mean(self, description: Description) -> FloatArray:
-        """Latent mean alone, which is much cheaper. Shape ``(m,)``."""
+        """Latent mean of m architectures, much faster than :meth:`predict`. Shape ``(m,)``."""
         self._prepare()
         means = [
             self._covariance(block, self._state["rows"]) @ self._state["weights"]
@@ -71,7 +71,7 @@ class Process:
         return torch.cat(means).numpy() if means else np.zeros(0)
 
     def draw(self, description: Description, count: int, rng: np.random.Generator) -> FloatArray:
-        """Draws of the latent function (without noise) at m architectures at once. Shape ``(count, m)``."""
+        """Joint draws of the latent function (without noise) at m architectures. Shape ``(count, m)``."""
         self._prepare()
         scaled = self._state["scaling"](description)
         cross = self._covariance(scaled, self._state["rows"])
@@ -83,7 +83,7 @@ class Process:
         return out
 
     def _prepare(self) -> None:
-        """Solve for the weights of the training rows; once, and again after a model was read from disk."""
+        """Compute the weights of the training rows on first use; they are not stored on disk."""
         if self._state:
             return
         scaling = Scaling(self.description)
@@ -105,7 +105,7 @@ class Process:
         return self._blocks_of(self._state["scaling"](description), own)
 
     def _blocks_of(self, scaled: Scaled, own: bool) -> Any:
-        """Blocks of rows small enough for memory, each with its own variances."""
+        """Yield blocks of rows that fit into memory, each with its prior variances if ``own``."""
         size = max(16, BLOCK_BUDGET // max(1, len(self.values) * len(scaled.choices)))
         for start in range(0, len(scaled), size):
             block = scaled.rows(slice(start, start + size))
@@ -127,17 +127,23 @@ def fit_process(
     bend: bool = True,
     seed: int = 0,
 ) -> Process:
-    """Learn a Gaussian process: maximise the marginal likelihood of the labels and the priors of its parameters.
+    """Fit a Gaussian process: maximise the marginal likelihood of the labels times the priors of the parameters.
 
     Args:
-        description: n described architectures.
-        values: Their labels, shape ``(n,)``, not constant.
-        parts: Parts of the kernel.
-        start: A process of more rows whose parameters are where learning starts, and whose warp is kept.
-        iterations: Steps of L-BFGS.
-        bend: Whether the labels may be bent; otherwise they are only standardised.
-        seed: Chooses the rows that the kernel is learned from where there are too many; the process itself rests on
-            all rows.
+        description: Descriptions of n architectures.
+        values: Their labels, not constant. Shape ``(n,)``.
+        parts: Parts of the kernel, of :data:`autobuild.models.kernel.PARTS`.
+        start: An earlier process, fitted on more rows. Learning starts from its parameters, and its warp is kept.
+        iterations: Maximum number of L-BFGS steps.
+        bend: Whether the bend of the labels is learned; otherwise they are only standardised.
+        seed: Seed of the subsample from which the kernel is learned if there are too many rows. Predictions use all
+            rows in any case.
+
+    Returns:
+        The fitted process.
+
+    Raises:
+        ConfigError: The covariance matrix cannot be factorised.
     """
     units = len(description.choices)
     rows = np.arange(len(values))
@@ -154,7 +160,7 @@ def fit_process(
 
 
 class _Problem:
-    """The marginal likelihood as a function of the parameters."""
+    """The negative logarithm of marginal likelihood and priors, as a function of the parameters."""
 
     def __init__(
         self,
@@ -212,7 +218,7 @@ class _Problem:
         return value
 
     def _latent(self) -> tuple[Tensor, Tensor]:
-        """Bent labels, and the logarithm of the bend's slope summed over them, which belongs to their density."""
+        """Bent labels, and the sum of the log derivatives of the bend, which is part of the labels' log density."""
         if self.bend is None:
             return self.fixed, self.fixed.new_zeros(())
         bend = self.bend if abs(float(self.bend.detach())) > STRAIGHT else self.bend + STRAIGHT
@@ -220,7 +226,7 @@ class _Problem:
 
 
 def _root(matrix: Tensor, ridge: Tensor | float) -> Tensor:
-    """Cholesky factor of ``matrix + ridge I``; labels without noise may take a larger ridge for rounding."""
+    """Cholesky factor of ``matrix + ridge I``; the ridge is increased if rounding errors make it fail."""
     eye = torch.eye(len(matrix), dtype=matrix.dtype)
     extra = float(matrix.detach().diagonal().mean()) * 1e-10
     for _ in range(12):
@@ -229,4 +235,4 @@ def _root(matrix: Tensor, ridge: Tensor | float) -> Tensor:
         if not int(failed):
             return root
         extra *= 10
-    raise ConfigError("the Gaussian process cannot be solved: the labelled rows are too much alike, or not finite")
+    raise ConfigError("the Gaussian process cannot be solved: the labelled rows are too similar, or not finite")

@@ -1,4 +1,4 @@
-"""A fitted model on disk: weights as safetensors, tables as CSV, everything else as JSON."""
+"""Write fitted models to disk and read them: weights as safetensors, tables as CSV, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -30,14 +30,24 @@ from autobuild.models.store_members import members_from_disk, members_to_disk
 from autobuild.spaces import SearchSpace
 
 FORMAT = "autobuild.model/2"
-TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # of ensembles, of graph models
+TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # True: graph models
 
 
 def save_model(model: FittedModel, folder: str | Path) -> Path:
-    """Write a model into ``folder`` (made if missing); ``model.json`` comes last, so that it marks a whole model.
+    """Write a model into a folder: weights as safetensors, tables as CSV, the rest as JSON.
+
+    ``model.json`` is written last, so that its presence marks a complete model.
+
+    Args:
+        model: A model that :func:`autobuild.fit` returned.
+        folder: The folder; it is made if missing.
+
+    Returns:
+        The folder.
 
     Raises:
-        RunError: If the folder cannot be written.
+        RunError: The folder cannot be written.
+        ModelError: The model is of a type that ``fit`` does not make.
     """
     from safetensors.torch import save
 
@@ -61,11 +71,11 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
     elif isinstance(model, EnsembleModel):
         weights, header["ensemble"] = members_to_disk(model)
     else:
-        raise ModelError(f"{type(model).__name__}: only models that autobuild.fit has fitted are written")
+        raise ModelError(f"{type(model).__name__}: only models fitted by autobuild.fit can be written")
     files = {"weights.safetensors": save(weights)}
     for name in TABLES[model.family == "graph"]:
         files[f"{name}.csv"] = getattr(model, name).to_csv(index=False).encode()
-    # A table that lost its last rows still reads well, and would quietly give other scores and intervals.
+    # A truncated table is still a valid CSV file, but would silently give other scores and intervals.
     header["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -78,23 +88,23 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
 
 
 def _exact_header(model: CostedModel) -> dict[str, Any]:
-    """What is needed to compute the cost terms again."""
+    """Everything needed to compute the cost terms again after reading the model from disk."""
     costs = model.exact.costs
     hardware = asdict(costs.hardware) if isinstance(costs, SpaceCosts) else None
     return {"target": model.target, "expression": model.exact.expression.text, "hardware": hardware}
 
 
 def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
-    """The model that :func:`_exact_header` was written for. Raises ModelError where a cost of it is unknown here."""
-    told = header["exact"]
-    hardware = DEFAULT if told["hardware"] is None else Hardware(**told["hardware"])
-    part = ExactPart(TargetExpression.parse(told["expression"]), SpaceCosts(learned.space, hardware))
+    """The model whose cost terms :func:`_exact_header` wrote. Raises ModelError if a cost is unknown here."""
+    exact = header["exact"]
+    hardware = DEFAULT if exact["hardware"] is None else Hardware(**exact["hardware"])
+    part = ExactPart(TargetExpression.parse(exact["expression"]), SpaceCosts(learned.space, hardware))
     for name in part.expression.names:
         try:
-            find_name(name, (), part.costs, told["target"])
+            find_name(name, (), part.costs, exact["target"])
         except TargetError as error:
             raise ModelError(f"the model's costs are not all known here: {error}") from None
-    model = CostedModel.of(learned, part, str(told["target"]))
+    model = CostedModel.of(learned, part, str(exact["target"]))
     model.report = dict(header["whole_report"])
     return model
 
@@ -106,10 +116,16 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def load_model(folder: str | Path) -> FittedModel:
-    """Read a model that :func:`save_model` wrote; ``folder`` may also be a run folder that holds ``model/``.
+    """Read a model that :func:`save_model` wrote. Nothing is unpickled.
+
+    Args:
+        folder: The model's folder, or the folder of a run, which contains ``model/``.
+
+    Returns:
+        The model; its ``labels`` are None.
 
     Raises:
-        ModelError: If a file is missing, empty, truncated, or of another form.
+        ModelError: A file is missing, empty, truncated, or of another format.
     """
     path = Path(folder)
     if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
@@ -161,7 +177,7 @@ def _present(path: Path, files: list[str]) -> None:
     for name in files:
         if not (path / name).is_file():
             needed = ", ".join(dict.fromkeys(["model.json", *files]))
-            raise ModelError(f"{path} holds no whole model: {name} is missing (needed: {needed})")
+            raise ModelError(f"{path} holds no complete model: {name} is missing (needed: {needed})")
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Members of an ensemble as tensors and plain data, and back. What rests on the training rows is computed again."""
+"""Convert members of an ensemble to tensors and plain data, and back.
+
+Whatever can be computed from the training rows is not stored.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ ARRAYS = ("feature", "threshold", "left", "right", "value")
 
 
 def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by ``member/name``, and a JSON-ready header."""
+    """Tensors, named ``member/name``, and a JSON-ready header."""
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {
         "weights": model.weights,
@@ -58,8 +61,8 @@ def members_from_disk(
     """``members``, ``weights``, ``base`` and ``warp`` of an :class:`EnsembleModel`.
 
     Raises:
-        ModelError: Where tensors are missing or do not fit.
-        AttributeError, KeyError, OverflowError, TypeError, ValueError: Where the header lacks something.
+        ModelError: Tensors are missing or do not fit.
+        AttributeError, KeyError, OverflowError, TypeError, ValueError: The header is incomplete or damaged.
     """
     values = training["target"].to_numpy(dtype=float)
     ends = {"low": values.min(), "high": values.max()}  # not written by earlier versions
@@ -84,7 +87,7 @@ def members_from_disk(
     if set(weights) - set(members) or not np.isclose(sum(weights.values()), 1):
         raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
     if header["base"] is not None and not isinstance(members.get(header["base"]), ProcessMember):
-        raise ValueError(f"base {header['base']!r} is no process among the members {sorted(members)}")
+        raise ValueError(f"base {header['base']!r} is not a process among the members {sorted(members)}")
     return {"members": members, "weights": weights, "base": header["base"], "warp": warp}
 
 

@@ -1,4 +1,4 @@
-"""How many threads torch and numpy take."""
+"""Limit the number of threads that torch and numpy use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_limits
 def torch_threads(count: int | None) -> Iterator[None]:
     """Let torch use ``count`` threads inside the block; None leaves them as they are.
 
-    A batch of architecture graphs is small: on an idle machine with two cores a second thread saves about a tenth of
-    the time (``benchmarks.core`` prints it), and where anything else runs the threads wait for each other and a fit may
-    take twice as long. So one is the default.
+    The default is one thread, because batches of architecture graphs are small: on an idle machine with two cores, a
+    second thread saves about a tenth of the time (``benchmarks.core`` prints it). If other processes run, threads wait
+    for each other, and a fit may take twice as long.
     """
     before = torch.get_num_threads()
     if count is not None:
@@ -30,9 +30,9 @@ def torch_threads(count: int | None) -> Iterator[None]:
 def one_blas_thread() -> Iterator[None]:
     """Let the linear algebra of numpy and scipy use one thread inside the block.
 
-    Decompositions here are of about a thousand rows: alone on two cores a second thread saves nothing (0.2 s for the
-    eigenvalues of 1,200 rows with one, 0.4 s with two), and where other processes run, threads that spin until the
-    others arrive make it twenty times as long.
+    The matrices here have about a thousand rows, for which a second thread saves nothing: the eigenvalues of 1,200 rows
+    take 0.2 s with one thread and 0.4 s with two, on two idle cores. If other processes run, busy-waiting threads make
+    it twenty times as long.
     """
     with threadpool_limits(1, user_api="blas"):
         yield

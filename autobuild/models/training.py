@@ -1,4 +1,4 @@
-"""The training loop: batches are slices of packed tensors; a killed training goes on from its last checkpoint."""
+"""The training loop of the predictor. Batches are slices of packed tensors; checkpoints allow resuming."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ def train(
     on_epoch: OnEpoch | None = None,
     device: str | torch.device = "cpu",
 ) -> tuple[Predictor, list[dict[str, float]]]:
-    """Fit a predictor.
+    """Train a predictor.
 
     Args:
         graphs: G packed graphs.
-        target: Standardised target, float32, shape ``(G,)``.
+        target: Standardised target, float32. Shape ``(G,)``.
         vocabulary: Number of values of each node feature.
-        encoder: What to build.
-        config: How to fit it.
+        encoder: Settings of the encoder.
+        config: Settings of the training.
         seed: Seed of the weights and of the order of rows; the same seed gives the same weights on the same machine.
-        checkpoint: File that keeps the state every few seconds; found there, a training of the same data and settings
-            goes on from it and ends exactly where an undisturbed one would. It is removed at the end.
+        checkpoint: File in which the state is saved every few seconds. If it holds the state of a training with the
+            same data and settings, that training is continued, with the same result as without interruption. The file
+            is removed at the end.
         on_epoch: Called with ``(epochs done, epochs in all)``.
-        device: Where to train.
+        device: Device on which the network is trained.
 
     Returns:
         The predictor in evaluation mode on the CPU, and the losses of every epoch.
@@ -67,7 +68,7 @@ def train(
         context = 0 if graphs.context is None else graphs.context.shape[1]
         network = Predictor(vocabulary, encoder, context).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        total = max(6, steps * epochs + 1)  # with five, the warm-up would have a length of zero, which torch divides by
+        total = max(6, steps * epochs + 1)  # with 5 steps the warm-up has length 0, by which torch would divide
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=total, pct_start=0.2)
         state = _State(network, optimiser, schedule, checkpoint, _fingerprint(graphs, target, encoder, config, seed))
         history = state.resume()
@@ -120,7 +121,7 @@ def _loss(config: FitConfig) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 class _State:
-    """The training's state on disk: written beside and renamed, read with ``weights_only``."""
+    """The state of a training on disk: written to a second file and renamed; read with ``weights_only``."""
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class _State:
         data = {name: part.state_dict() for name, part in self.parts.items()}
         data |= {"history": history, "random": torch.get_rng_state(), "fingerprint": self.fingerprint}
         beside = self.path.with_suffix(".part")
-        try:  # torch.save says RuntimeError where a disk is full
+        try:  # torch.save raises RuntimeError if the disk is full
             torch.save(data, beside)
             os.replace(beside, self.path)
         except (OSError, RuntimeError) as error:
@@ -147,12 +148,12 @@ class _State:
         self.saved = time.monotonic()
 
     def resume(self) -> list[dict[str, float]]:
-        """Restore a checkpoint of the same training; anything else there is ignored and later overwritten."""
+        """Restore a checkpoint of the same training; any other file is ignored and overwritten later."""
         if self.path is None or not self.path.is_file():
             return []
         try:
             data = torch.load(self.path, weights_only=True)
-        except Exception:  # torch raises many types for a damaged file; a new start is right for all of them
+        except Exception:  # torch raises many types for a damaged file; start from scratch in all cases
             return []
         if not isinstance(data, dict) or data.get("fingerprint") != self.fingerprint:
             return []
@@ -168,7 +169,7 @@ class _State:
 
 
 def _fingerprint(graphs: PackedGraphs, target: Tensor, encoder: EncoderConfig, config: FitConfig, seed: int) -> str:
-    """What makes two trainings the same: data, settings, seed, library version."""
+    """Hash of everything that determines a training: data, settings, seed, torch version."""
     digest = hashlib.sha256()
     context = target[:0] if graphs.context is None else graphs.context
     for tensor in (graphs.x, graphs.neighbours, graphs.ptr, target, context):

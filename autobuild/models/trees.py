@@ -1,4 +1,4 @@
-"""Gradient-boosted trees over descriptions, kept as plain arrays so that they can be written to disk."""
+"""Gradient-boosted trees over descriptions, stored as plain arrays so that they can be written to disk."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Trees:
     """A boosted ensemble of T trees of at most N nodes.
 
     Attributes:
-        feature: Column that a node looks at, -1 in leaves. Shape ``(T, N)``.
-        threshold: A row whose number there is at most this goes left. Shape ``(T, N)``.
-        left, right: Numbers of a node's children; a leaf is its own. Shapes ``(T, N)``.
-        value: What a leaf adds, the learning rate included. Shape ``(T, N)``.
-        base: What every prediction starts from.
-        depth: Steps from a root to any leaf.
+        feature: Column that a node tests, -1 in leaves. Shape ``(T, N)``.
+        threshold: A row whose value in that column is at most this goes to the left child. Shape ``(T, N)``.
+        left, right: Numbers of a node's children; a leaf is its own child. Shapes ``(T, N)``.
+        value: Value that a leaf adds, including the learning rate. Shape ``(T, N)``.
+        base: Constant that every prediction starts from.
+        depth: Largest number of steps from a root to a leaf.
     """
 
     feature: IntArray
@@ -39,11 +39,11 @@ class Trees:
     depth: int
 
     def predict(self, columns: FloatArray) -> FloatArray:
-        """Shapes: ``(m, columns)`` -> ``(m,)``."""
+        """Predict latent values. Shapes: ``(m, columns)`` -> ``(m,)``."""
         out = np.full(len(columns), self.base)
         trees = np.arange(len(self.feature))
         for start in range(0, len(columns), BLOCK):
-            block = columns[start : start + BLOCK].astype(np.float32)  # as they were when thresholds were chosen
+            block = columns[start : start + BLOCK].astype(np.float32)  # the precision in which thresholds were chosen
             node = np.zeros((len(block), len(trees)), dtype=np.int64)
             rows = np.arange(len(block))[:, None]
             for _ in range(self.depth):
@@ -54,7 +54,7 @@ class Trees:
 
 
 def fit_trees(columns: FloatArray, latent: FloatArray, seed: int) -> Trees:
-    """Boost shallow trees (Friedman, 2001; scikit-learn's). Shapes: ``(n, columns)``, ``(n,)``."""
+    """Fit boosted shallow trees (Friedman, 2001) with scikit-learn. Shapes: ``(n, columns)``, ``(n,)``."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     settings = {**SETTINGS, "random_state": seed % 2**32}
@@ -84,7 +84,7 @@ def fit_trees(columns: FloatArray, latent: FloatArray, seed: int) -> Trees:
 
 
 def tree_columns(scaling: Scaling, description: Description) -> FloatArray:
-    """All numbers of a description side by side. Shape ``(n, columns)``."""
+    """Concatenate all columns of a standardised description. Shape ``(n, columns)``."""
     scaled: Scaled = scaling(description)
     parts = [*scaled.choices, *scaled.amounts, scaled.whole, scaled.walks]
     out: FloatArray = np.concatenate([part.numpy() for part in parts], axis=1)

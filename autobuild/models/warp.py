@@ -1,4 +1,4 @@
-"""Between labels and the scale on which a Gaussian process sees them: standardised, then bent by one number."""
+"""The map from labels to the latent scale of a Gaussian process: standardised, then bent by one parameter."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
-FLOOR = 1e-3  # how near a bent latent value may come to the end of the formula's range
-STRAIGHT = 1e-4  # bends below this are none: the formulas would cancel
+FLOOR = 1e-3  # smallest distance of a bent latent value from the end of the formula's range
+STRAIGHT = 1e-4  # smaller bends are treated as 0, because the formulas would suffer from cancellation
 
 
 @dataclass(frozen=True)
 class Warp:
     r"""A monotone map from labels to latent values: a warped Gaussian process (Snelson et al., NIPS 2003).
 
-    .. math:: z = (y - mean) / sd, \\qquad latent = (e^{bend z} - 1) / bend
+    .. math:: z = (y - \mathrm{mean}) / \mathrm{sd}, \qquad \mathrm{latent} = (e^{b z} - 1) / b
 
-    A positive bend stretches the top of the labels, as accuracies that saturate need it; a negative one the bottom; on
-    the logarithm of a time, a bend of its standard deviation gives the time back.
+    where b is the bend. A positive bend stretches the upper end of the labels, which suits accuracies that saturate; a
+    negative one stretches the lower end. If the labels are logarithms of times, a bend equal to their standard
+    deviation gives latent values that are linear in the time.
 
-    The formula holds where there are labels. Beyond the end that it squeezes (the least label for a positive bend, the
-    greatest for a negative one) its inverse soon is infinite: there the map goes on as a straight line, a standard
-    deviation of the labels a latent unit, so that what is predicted there is ordered and near the labels.
+    The formula is used within the range of the labels. Beyond the end that it compresses (the smallest label for a
+    positive bend, the largest for a negative one) its inverse diverges. There the map continues as a straight line, one
+    standard deviation of the labels per latent unit, so that predictions stay ordered and near the labels.
 
     Attributes:
-        mean: Of the labels.
+        mean: Mean of the labels.
         sd: Standard deviation of the labels, above 0.
-        bend: See above; 0 is the identity.
-        low, high: The least and the greatest label.
+        bend: The number b of the formula; 0 is the identity.
+        low, high: The smallest and the largest label.
     """
 
     mean: float
@@ -42,11 +43,11 @@ class Warp:
 
     @classmethod
     def of(cls, values: FloatArray, bend: float = 0.0) -> Warp:
-        """A warp of these labels."""
+        """The warp for these labels, shape ``(n,)``."""
         return cls(float(values.mean()), float(values.std()), bend, float(values.min()), float(values.max()))
 
     def latent(self, values: ArrayLike) -> FloatArray:
-        """Labels to latent values, any shape."""
+        """Map labels to latent values, elementwise (any shape)."""
         z: FloatArray = (np.asarray(values, dtype=np.float64) - self.mean) / self.sd
         if abs(self.bend) < STRAIGHT:
             return z
@@ -54,7 +55,7 @@ class Warp:
         return np.expm1(self.bend * inside) / self.bend + (z - inside)
 
     def label(self, latent: ArrayLike) -> FloatArray:
-        """Latent values to labels, any shape: the inverse of :meth:`latent`."""
+        """Map latent values to labels, elementwise (any shape); the inverse of :meth:`latent`."""
         w = np.asarray(latent, dtype=np.float64)
         z = w
         if abs(self.bend) >= STRAIGHT:
@@ -66,7 +67,7 @@ class Warp:
 
     @property
     def _end(self) -> float:
-        """Where the formula ends, in standardised labels."""
+        """Standardised label from which the map is a straight line."""
         last = math.log(FLOOR) / self.bend
         if self.bend > 0:
             return max((self.low - self.mean) / self.sd, last)

@@ -1,4 +1,4 @@
-"""Ranking losses: scores of any number of hops (..., n) against one target (n,); each is a mean over the hops."""
+"""Ranking losses between scores of any number of hops, shape (..., n), and a target (n,), averaged over hops."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def srcc_loss(
     against: str = "ranks",
     method: str = "auto",
 ) -> Tensor:
-    """One minus the soft Spearman correlation: Pearson's r of the soft ranks of the scores and the target's ranks.
+    """One minus the soft Spearman correlation: Pearson correlation of soft ranks of the scores and the target's ranks.
 
     Args:
-        scores: Shape (..., n); the leading dimensions are hops. Higher scores stand for higher targets.
+        scores: Shape (..., n); the leading dimensions are hops. Higher scores should go with higher targets.
         target: Shape (n,).
         eps: Smoothing of the ranks, in standard deviations of a row of scores (see ``soft_rank``).
-        against: ``"ranks"``: the average ranks of the target (ties share theirs); ``"values"``: the target itself, as
-            the reference code of AutoBuild does.
+        against: ``"ranks"``: the ranks of the target, ties having their average rank; ``"values"``: the target itself,
+            as in the reference code of AutoBuild.
         method: How the soft ranks are computed (see ``soft_rank``).
 
     Returns:
-        Scalar in [0, 2]. Constant scores or a constant target count as correlation 0 and pass no gradient.
+        Scalar in [0, 2]. Constant scores or a constant target count as correlation 0 and have zero gradient.
 
     Raises:
-        ConfigError: shapes that do not fit, or an unusable option.
+        ConfigError: The shapes do not match, or an option is not usable.
     """
     scores, target = _matched(scores, target)
     if against not in AGAINST:
@@ -58,14 +58,15 @@ def pairwise_logistic_loss(scores: Tensor, target: Tensor, *, sigma: float = 1.0
     Args:
         scores: Shape (..., n); the leading dimensions are hops.
         target: Shape (n,).
-        sigma: Steepness, > 0.
-        standardise: Give each row of scores mean 0 and standard deviation 1 first, so that ``sigma`` is free of scale.
+        sigma: Steepness of the logistic function, > 0.
+        standardise: First scale each row of scores to mean 0 and standard deviation 1, so that ``sigma`` does not
+            depend on the scale of the scores.
 
     Returns:
         Scalar; 0 without a gradient for a constant target.
 
     Raises:
-        ConfigError: shapes that do not fit, or an unusable option.
+        ConfigError: The shapes do not match, or an option is not usable.
 
     Source: C. Burges et al., "Learning to Rank using Gradient Descent", ICML 2005, equation 3.
     """
@@ -85,25 +86,27 @@ def lambdarank_loss(
     sigma: float = 1.0,
     standardise: bool = False,
 ) -> Tensor:
-    """LambdaRank for NDCG@k: each pair of the pairwise logistic loss weighted by what swapping it changes in NDCG@k.
+    """LambdaRank for NDCG@k: the pairwise logistic loss, each pair weighted by the change of NDCG@k if it is swapped.
 
     The gain of an item is 2^rel - 1 (see :func:`relevance`), its discount 1 / log2(1 + rank) within the first k ranks
-    and 0 beyond. The weights follow the ranks by the present scores (equal scores in the order of the rows) and pass no
-    gradient, so that the gradient of the loss is the lambda of the source. The sum over pairs is divided by n.
+    and 0 beyond. The weights are computed from the ranks of the current scores (ties in the order of the rows) and are
+    treated as constants, so that the gradient of the loss is the lambda of the source. The sum over pairs is divided by
+    n.
 
     Args:
         scores: Shape (..., n); the leading dimensions are hops.
         target: Shape (n,); higher is better.
-        k: How many top ranks count, >= 1.
+        k: Number of top ranks that count, >= 1.
         max_relevance: Relevance of the largest target, above 0 and up to 100.
         sigma: Steepness of the logistic cost, > 0.
-        standardise: Give each row of scores mean 0 and standard deviation 1 first, so that ``sigma`` is free of scale.
+        standardise: First scale each row of scores to mean 0 and standard deviation 1, so that ``sigma`` does not
+            depend on the scale of the scores.
 
     Returns:
         Scalar; 0 without a gradient for a constant target.
 
     Raises:
-        ConfigError: shapes that do not fit, or an unusable option.
+        ConfigError: The shapes do not match, or an option is not usable.
 
     Source: C. Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82, sections 3-4.
     """
@@ -144,17 +147,15 @@ def hybrid_loss(
     Args:
         scores: Shape (..., n); the leading dimensions are hops.
         target: Shape (n,).
-        weight: Share of the rank correlation over all items, 0 to 1; the rest looks at the top k.
-        eps: See :func:`srcc_loss`, as are ``against`` and ``method``.
-        against: See ``eps``.
-        method: See ``eps``.
-        k: See :func:`lambdarank_loss`, as are ``max_relevance``, ``sigma`` and ``standardise``.
-        max_relevance: See ``k``.
-        sigma: See ``k``.
-        standardise: See ``k``.
+        weight: Weight of the rank correlation over all items, from 0 to 1; the rest is the weight of the top k.
+        eps, against, method: Options of :func:`srcc_loss`.
+        k, max_relevance, sigma, standardise: Options of :func:`lambdarank_loss`.
+
+    Returns:
+        Scalar.
 
     Raises:
-        ConfigError: shapes that do not fit, or an unusable option.
+        ConfigError: The shapes do not match, or an option is not usable.
     """
     share("weight", weight)
     overall = srcc_loss(scores, target, eps=eps, against=against, method=method)
@@ -171,10 +172,17 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def ranking_loss(name: str, **options: object) -> RankingLoss:
-    """The ranking loss of that name with its options set: a callable (scores (..., n), target (n,)) -> scalar.
+    """Look up a ranking loss by name and set its options.
+
+    Args:
+        name: One of ``srcc``, ``lambdarank``, ``pairwise`` and ``hybrid``.
+        **options: Options of the loss; their values are checked at the first call.
+
+    Returns:
+        A callable (scores (..., n), target (n,)) -> scalar.
 
     Raises:
-        ConfigError: an unknown name, or an option that this loss does not take. Values are checked at the first call.
+        ConfigError: The name is unknown, or the loss has no such option.
     """
     if name not in LOSSES:
         raise ConfigError(f"ranking loss: given {name!r}, {nearest(name, LOSSES)}")
@@ -189,10 +197,10 @@ def ranking_loss(name: str, **options: object) -> RankingLoss:
 def relevance(target: Tensor, max_relevance: float = MAX_RELEVANCE) -> Tensor:
     """Graded relevance (n,): 0 up to the 20th percentile of the target, then linear up to ``max_relevance``.
 
-    A target whose largest value is its 20th percentile (a constant one) has relevance 0 throughout.
+    If the largest value equals the 20th percentile (for example a constant target), all relevances are 0.
 
     Raises:
-        ConfigError: ``max_relevance`` not above 0 and up to 100.
+        ConfigError: ``max_relevance`` is not above 0 and at most 100.
     """
     positive("max_relevance", max_relevance, RELEVANCE_LIMIT)
     floor, top = torch.quantile(target, FLOOR_QUANTILE), target.max()
@@ -202,7 +210,7 @@ def relevance(target: Tensor, max_relevance: float = MAX_RELEVANCE) -> Tensor:
 
 
 def average_ranks(values: Tensor) -> Tensor:
-    """Ascending ranks 1..n of ``values`` (n,), equal values sharing the mean of their ranks; no gradient."""
+    """Ascending ranks 1..n of ``values`` (n,); equal values have the mean of their ranks. Has no gradient."""
     values = values.detach().contiguous()
     ordered = values.sort().values
     below = torch.searchsorted(ordered, values, right=False)
@@ -221,7 +229,7 @@ def _matched(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             f"ranking loss: given scores of shape {tuple(scores.shape)} and a target of shape {tuple(target.shape)}, "
             "accepted: (..., n) and (n,), not empty"
         )
-    # The target keeps its own precision until it has become ranks or gains.
+    # The target keeps its precision until ranks or gains are computed from it.
     return _at_least_single(scores), _at_least_single(target.detach().to(scores.device))
 
 

@@ -1,7 +1,7 @@
-"""Ranking metrics in numpy: rank correlations, NDCG@k and absolute error, of a prediction or of the norms at each hop.
+"""Ranking metrics in numpy: rank correlations, NDCG@k and absolute error, of predictions or of the norms of each hop.
 
-One rule for undefined values: whatever cannot be said is ``nan``, never an error and never a warning. That is the case
-for any NaN among the inputs, for fewer than two items (rank correlations), and for a constant input as each says.
+Undefined values are ``nan``, without an error or a warning: if an input contains NaN, if there are fewer than two items
+(rank correlations), or if an input is constant, as each function states.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from autobuild.rank.checks import positive, whole
 
 Floats = NDArray[np.float64]
 
-# Below this quantile of the target nothing is relevant; at its maximum the relevance is MAX_RELEVANCE (a gain of 31).
+# The relevance is 0 up to this quantile of the target, and MAX_RELEVANCE (a gain of 31) at its maximum.
 FLOOR_QUANTILE = 0.2
 MAX_RELEVANCE = 5.0
-# A gain of 2^100 is still far inside single precision.
+# A gain of 2^100 is far below the largest number in single precision.
 RELEVANCE_LIMIT = 100.0
 
 
 def srcc(predicted: ArrayLike, target: ArrayLike) -> float:
-    """Spearman's rank correlation, ties at their average rank; ``nan`` where either input is constant or holds NaN.
+    """Spearman rank correlation, with average ranks for ties; ``nan`` if an input is constant or contains NaN.
 
     Args:
         predicted: Shape (n,).
         target: Shape (n,).
 
     Raises:
-        ConfigError: shapes that differ or are not (n,).
+        ConfigError: The shapes differ or are not (n,).
     """
     from scipy.stats import rankdata
 
@@ -46,10 +46,10 @@ def srcc(predicted: ArrayLike, target: ArrayLike) -> float:
 
 
 def kendall_tau(predicted: ArrayLike, target: ArrayLike) -> float:
-    """Kendall's tau-b of two inputs (n,); ``nan`` where either is constant or holds NaN.
+    """Kendall's tau-b of two inputs (n,); ``nan`` if an input is constant or contains NaN.
 
     Raises:
-        ConfigError: shapes that differ or are not (n,).
+        ConfigError: The shapes differ or are not (n,).
     """
     from scipy.stats import kendalltau
 
@@ -58,17 +58,24 @@ def kendall_tau(predicted: ArrayLike, target: ArrayLike) -> float:
 
 
 def ndcg_at_k(predicted: ArrayLike, target: ArrayLike, k: int = 10, max_relevance: float = MAX_RELEVANCE) -> float:
-    """Normalised discounted cumulative gain of the first k by prediction, in [0, 1].
+    """Normalised discounted cumulative gain (NDCG) of the k items with the highest predictions, in [0, 1].
 
-    The gain of an item is 2^rel - 1 with rel = clip((y - p20) / (max - p20), 0, 1) * max_relevance, p20 the 20th
-    percentile of the target: the relevance that the LambdaRank loss uses. Items predicted equal share the mean of their
-    gains (McSherry and Najork, 2008), so a constant prediction has the expected value of a random order.
+    The gain of an item is 2^rel - 1 with rel = clip((y - p20) / (max - p20), 0, 1) * max_relevance, where p20 is the
+    20th percentile of the target, as in the LambdaRank loss. Items with equal predictions get the mean of their gains
+    (McSherry and Najork, 2008), so a constant prediction has the expected value of a random order.
+
+    Args:
+        predicted: Shape (n,).
+        target: Shape (n,); higher is better.
+        k: Number of top ranks that count, >= 1.
+        max_relevance: Relevance of the largest target, above 0 and at most 100.
 
     Returns:
-        The value; ``nan`` for a constant target (nothing is relevant), an infinite one, an empty input or one with NaN.
+        The value; ``nan`` if the target is constant (all relevances are 0) or infinite, or if an input is empty or
+        contains NaN.
 
     Raises:
-        ConfigError: shapes that differ or are not (n,), ``k`` below 1, or ``max_relevance`` not above 0 and up to 100.
+        ConfigError: The shapes differ or are not (n,), or an option is out of range.
     """
     a, b = _pair(predicted, target)
     whole("k", k)
@@ -89,27 +96,27 @@ def ndcg_at_k(predicted: ArrayLike, target: ArrayLike, k: int = 10, max_relevanc
 
 
 def mae(predicted: ArrayLike, target: ArrayLike) -> float:
-    """Mean absolute error of two inputs (n,), in units of the target; ``nan`` for empty inputs and for NaN.
+    """Mean absolute error of two inputs (n,), in units of the target; ``nan`` if they are empty or contain NaN.
 
     Raises:
-        ConfigError: shapes that differ or are not (n,).
+        ConfigError: The shapes differ or are not (n,).
     """
     a, b = _pair(predicted, target)
-    with np.errstate(invalid="ignore"):  # infinity less infinity is one of the values that cannot be said
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN
         return float(np.abs(a - b).mean()) if len(a) else math.nan
 
 
 def per_hop(norms: ArrayLike, target: ArrayLike, metric: Callable[..., float] = srcc, **options: Any) -> list[float]:
-    """A metric of each hop's graph-embedding norms against the target, one value per hop, hop 0 first.
+    """A metric between the graph-embedding norms of each hop and the target; one value per hop, hop 0 first.
 
     Args:
         norms: Shape (hops + 1, n).
         target: Shape (n,).
-        metric: ``srcc`` by default, or another metric of this module.
-        options: Passed on to the metric.
+        metric: A metric of this module.
+        **options: Options of the metric.
 
     Raises:
-        ConfigError: shapes that do not fit.
+        ConfigError: The shapes do not match.
     """
     rows = np.asarray(norms, dtype=np.float64)
     if rows.ndim != 2:
@@ -120,10 +127,10 @@ def per_hop(norms: ArrayLike, target: ArrayLike, metric: Callable[..., float] = 
 def relevance(target: ArrayLike, max_relevance: float = MAX_RELEVANCE) -> Floats:
     """Graded relevance (n,): 0 up to the 20th percentile of the target, then linear up to ``max_relevance``.
 
-    A target whose largest value is its 20th percentile (a constant one) has relevance 0 throughout.
+    If the largest value equals the 20th percentile (for example a constant target), all relevances are 0.
 
     Raises:
-        ConfigError: ``max_relevance`` not above 0 and up to 100.
+        ConfigError: ``max_relevance`` is not above 0 and at most 100.
     """
     positive("max_relevance", max_relevance, RELEVANCE_LIMIT)
     y = np.asarray(target, dtype=np.float64)

@@ -1,4 +1,7 @@
-"""Differentiable ranks: the Euclidean projection onto the permutahedron (Blondel et al., 2020), exact both ways."""
+"""Differentiable ranks by Euclidean projection onto the permutahedron (Blondel et al., 2020).
+
+Values and gradients are exact.
+"""
 
 from __future__ import annotations
 
@@ -14,46 +17,47 @@ from autobuild.rank.checks import positive
 
 METHODS = ("auto", "pav", "minmax")
 
-# Neighbours among n standardised values are about sqrt(12) / n apart: 0.027 for a batch of 128. Well below that every
-# rank is hard and has no gradient, so that a wrongly placed value stays where it is; well above it nothing gets stuck,
-# and only the tails are still bent towards ranks.
+# Neighbours among n standardised values are about sqrt(12) / n apart: 0.027 for a batch of 128. With a much smaller eps
+# all ranks are hard and have no gradient, so that wrongly ordered values are not corrected. With a much larger eps
+# every value has a gradient, but only values in the tails are bent towards ranks.
 EPS = 0.1
 
-# The min-max method compares every pair of positions; rows are taken in turns so that it holds at most this many pairs.
+# The min-max method compares all pairs of positions; rows are processed in chunks of at most this many pairs.
 _PAIRS_AT_ONCE = 2**24
 
 
 def soft_rank(z: Tensor, eps: float = EPS, standardise: bool = True, method: str = "auto") -> Tensor:
-    """Ascending soft ranks of each row: the point of the permutahedron of (1, ..., n) nearest to ``z / eps``.
+    """Ascending soft ranks of each row: the projection of ``z / eps`` onto the permutahedron of (1, ..., n).
 
     The largest value gets the largest rank. As ``eps`` goes to 0 the ranks become the hard ranks 1..n; for a large
     ``eps`` they are ``z / eps`` shifted to the mean rank (n + 1) / 2. Every row sums to n (n + 1) / 2, equal values get
-    equal ranks, and the gradient is exact: within a block that the projection pools it is the identity minus the block
-    average, divided by ``eps``; a row that is already at hard ranks has none.
+    equal ranks, and the gradient is exact: within a block of values that the projection pools, it is the identity
+    minus the block average, divided by ``eps``. A row whose soft ranks are hard ranks has zero gradient.
 
     Args:
         z: Values, shape (..., n), any floating dtype; ranks are computed in float64 (half precision returns float32).
-        eps: Strength of the smoothing, > 0, in standard deviations of a row where ``standardise`` is set.
-        standardise: Give each row mean 0 and (population) standard deviation 1 first, differentiably, so that ``eps``
-            means the same whatever the scale of ``z``. A row that is constant up to rounding becomes zero: all its
-            ranks are (n + 1) / 2 and its gradient is zero.
-        method: ``"pav"`` pools adjacent violators on the CPU, linear in n; ``"minmax"`` is the vectorised min-max
-            formula on the device of ``z``, exact too, with O(n^2) memory; ``"auto"`` takes ``pav`` on the CPU.
+        eps: Strength of the smoothing, > 0; in standard deviations of a row if ``standardise`` is set.
+        standardise: First scale each row to mean 0 and (population) standard deviation 1, differentiably, so that the
+            effect of ``eps`` does not depend on the scale of ``z``. A row that is constant up to rounding errors gets
+            the ranks (n + 1) / 2 and zero gradient.
+        method: ``"pav"``: the pool-adjacent-violators algorithm on the CPU, linear in n. ``"minmax"``: the vectorised
+            min-max formula on the device of ``z``, also exact, with O(n^2) memory. ``"auto"``: ``pav`` on the CPU,
+            ``minmax`` on other devices.
 
     Returns:
-        Soft ranks, shape (..., n), on the device of ``z``. A row that holds NaN becomes NaN where it is standardised.
+        Soft ranks, shape (..., n), on the device of ``z``. A standardised row that contains NaN becomes NaN.
 
     Raises:
-        ConfigError: ``eps`` not a positive number, ``method`` unknown, or ``z`` without dimensions.
+        ConfigError: ``eps`` is not a positive number, ``method`` is unknown, or ``z`` has no dimensions.
 
     Source: M. Blondel, O. Teboul, Q. Berthet, J. Djolonga, "Fast Differentiable Sorting and Ranking", ICML 2020,
-    equations 5-6 and propositions 3-4, turned round so that ranks ascend.
+    equations 5-6 and propositions 3-4, with the order reversed so that ranks ascend.
     """
     return centred_soft_rank(z, eps, standardise, method) + (z.shape[-1] + 1) / 2
 
 
 def centred_soft_rank(z: Tensor, eps: float, standardise: bool, method: str) -> Tensor:
-    """:func:`soft_rank` less its mean (n + 1) / 2: precise even where a large ``eps`` flattens the ranks."""
+    """:func:`soft_rank` minus its mean (n + 1) / 2; accurate even if a large ``eps`` makes the ranks nearly equal."""
     positive("eps", eps)
     if method not in METHODS:
         raise ConfigError(f"method: given {method!r}, {nearest(method, METHODS)}")
@@ -70,17 +74,17 @@ def centred_soft_rank(z: Tensor, eps: float, standardise: bool, method: str) -> 
 
 
 def standardised(x: Tensor) -> Tensor:
-    """Rows of ``x`` (..., n) at mean 0 and population standard deviation 1; constant rows are 0 and pass no gradient.
+    """Scale rows of ``x`` (..., n) to mean 0 and population standard deviation 1; constant rows become 0.
 
-    The result does not depend on shift and scale, so both are taken out first without a gradient of their own: a
-    constant row then is exactly zero, and neither tiny nor huge values under- or overflow in the variance.
+    The result does not depend on the shift and scale of a row, so both are first removed without recording a gradient.
+    A constant row is then exactly zero with zero gradient, and the variance neither underflows nor overflows.
     """
     if x.shape[-1] == 0:
         return x
     with torch.no_grad():
         first = x[..., :1]
         spread = (x - first).abs().amax(dim=-1, keepdim=True)
-        # What rounding alone puts between equal numbers is no spread.
+        # Differences as small as rounding errors count as zero.
         constant = spread <= 4 * torch.finfo(x.dtype).eps * x.abs().amax(dim=-1, keepdim=True)
         scale = torch.where(constant, torch.ones_like(spread), spread)
     shifted = (x - first) / scale
@@ -91,7 +95,7 @@ def standardised(x: Tensor) -> Tensor:
 
 
 class _Project(torch.autograd.Function):
-    """Rows s (rows, n) -> their projection onto the centred permutahedron, i.e. soft ranks less (n + 1) / 2."""
+    """Project rows s (rows, n) onto the centred permutahedron, which gives soft ranks minus (n + 1) / 2."""
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, method: str) -> Tensor:
@@ -99,8 +103,8 @@ class _Project(torch.autograd.Function):
         exact = torch.float32 if s.device.type == "mps" else torch.float64  # MPS has no float64
         ordered, order = s.to(exact).sort(dim=-1)
         ranks = torch.arange(n, device=s.device, dtype=exact) - (n - 1) / 2
-        # With s ascending and w = 1..n the projection is s - v, v = the isotonic (increasing) regression of s - w. Only
-        # the blocks of v are needed: on a block the projection is s - mean(s) + mean(w), free of cancellation.
+        # With s ascending and w = 1..n, the projection is s - v; v is the isotonic (increasing) regression of s - w.
+        # Only the blocks of v are needed: on a block the projection is s - mean(s) + mean(w), without cancellation.
         starts = (_starts_pav if method == "pav" else _starts_minmax)(ordered - ranks)
         sorted_blocks = starts.cumsum(dim=-1) - 1 + n * torch.arange(rows, device=s.device).unsqueeze(-1)
         blocks = torch.empty_like(order).scatter_(-1, order, sorted_blocks).reshape(-1)
@@ -124,7 +128,7 @@ class _Project(torch.autograd.Function):
 
 
 def _starts_pav(y: Tensor) -> Tensor:
-    """Where the blocks of the isotonic regression of each row of y (rows, n) start, as booleans; on the CPU."""
+    """Starts of the blocks of the isotonic regression of each row of y (rows, n), as booleans; on the CPU."""
     starts = torch.zeros(y.shape, dtype=torch.bool)
     marks = starts.numpy()
     for mark, row in zip(marks, y.detach().cpu().numpy(), strict=True):
@@ -133,16 +137,16 @@ def _starts_pav(y: Tensor) -> Tensor:
 
 
 def _starts_minmax(y: Tensor) -> Tensor:
-    """The same from the min-max formula, without a loop over positions.
+    """The same as :func:`_starts_pav` by the min-max formula, without a loop over positions.
 
-    Position j starts a block exactly where the cumulative sum touches its greatest convex minorant: the largest mean of
-    a run that ends before j is below the smallest mean of a run that starts at j (Robertson, Wright and Dykstra, 1988,
-    theorem 1.4.4).
+    Position j starts a block if and only if the cumulative sum touches its greatest convex minorant there: the largest
+    mean of a run that ends before j is below the smallest mean of a run that starts at j (Robertson, Wright and
+    Dykstra, 1988, theorem 1.4.4).
     """
     rows, n = y.shape
     starts = torch.ones(rows, n, dtype=torch.bool, device=y.device)
     position = torch.arange(n, device=y.device)
-    length = position.unsqueeze(0) - position.unsqueeze(1) + 1  # of the run i..k, at [i, k]
+    length = position.unsqueeze(0) - position.unsqueeze(1) + 1  # length of the run i..k at [i, k]
     backwards = length <= 0
     length = length.clamp(min=1).to(y.dtype)
     turn = max(1, _PAIRS_AT_ONCE // (n * n))

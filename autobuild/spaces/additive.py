@@ -1,4 +1,4 @@
-"""A number of an architecture that is a sum over units: one table of candidates for each unit."""
+"""Numbers of architectures that are sums over units, stored as one table of candidate values per unit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Additive:
-    """``constant + sum over units u of tables[u][candidate of u]``: an additive score, or an additive cost.
+    """An additive score or cost: ``constant + sum over units u of tables[u][index of the candidate in u]``.
 
     Args:
-        constant: What every architecture has.
-        tables: For each unit the share of its candidates by index, shape ``(unit.size,)``; finite numbers.
+        constant: Value added for every architecture.
+        tables: For each unit the values of its candidates by index; finite numbers. Shape ``(unit.size,)``.
 
     Raises:
-        ConfigError: No unit, an empty unit, or shares that are not finite numbers; the message names both.
+        ConfigError: There is no unit, a unit is empty, or a value is not finite; the message names the unit and the
+            candidate.
     """
 
     constant: float
@@ -56,36 +57,36 @@ class Additive:
         return tuple(table.size for table in self.tables)
 
     def totals(self, indices: ArrayLike) -> FloatArray:
-        """Values of many assemblies, each sum correctly rounded (``math.fsum``). Shapes: ``(n, units) -> (n,)``."""
+        """Values of architectures from their candidate indices, correctly rounded. Shapes: ``(n, units) -> (n,)``."""
         rows = np.asarray(indices, dtype=np.int64).reshape(-1, len(self.tables))
         columns = [table[rows[:, unit]].tolist() for unit, table in enumerate(self.tables)]
         return np.array([math.fsum((self.constant, *row)) for row in zip(*columns, strict=True)], dtype=np.float64)
 
     @property
     def least(self) -> float:
-        """The least value that any assembly has."""
+        """Smallest value of any architecture."""
         return math.fsum((self.constant, *(float(table.min()) for table in self.tables)))
 
     @property
     def greatest(self) -> float:
-        """The greatest value that any assembly has."""
+        """Largest value of any architecture."""
         return math.fsum((self.constant, *(float(table.max()) for table in self.tables)))
 
     def scaled(self, factor: float) -> Additive:
-        """The same number in other units."""
+        """Multiply all values by ``factor``."""
         return Additive(factor * self.constant, tuple(factor * table for table in self.tables))
 
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """A number of an architecture that lies between two sums over units.
+    """Lower and upper bounds of a number of architectures; both bounds are sums over units.
 
     Args:
-        lower: No architecture has less.
-        upper: No architecture has more. The same object as ``lower`` where the sum is the number itself.
+        lower: Lower bound for every architecture.
+        upper: Upper bound for every architecture; the same object as ``lower`` if the sum is the exact number.
 
     Raises:
-        ConfigError: The sums are about different units.
+        ConfigError: The two sums have different units.
     """
 
     lower: Additive
@@ -96,24 +97,26 @@ class Bounds:
 
     @property
     def exact(self) -> bool:
-        """Whether the sum is the number itself."""
+        """Whether the bounds are equal, so that the sum is the exact number."""
         return self.lower is self.upper
 
     def scaled(self, factor: float) -> Bounds:
-        """The number times a factor."""
+        """Bounds of the number times ``factor``, which may be negative."""
         lower = self.lower.scaled(factor)
         upper = lower if self.exact else self.upper.scaled(factor)
         return Bounds(lower, upper) if factor >= 0 else Bounds(upper, lower)
 
     def likely(self, indices: ArrayLike, values: ArrayLike) -> tuple[Additive, float]:
-        """The sum between the two that comes nearest to known values, and the deviation of what it leaves.
+        """Fit the sum between the two bounds that is nearest to known values, by least squares.
 
-        ``lower + sum over units of share * (upper - lower)``: the constant and every unit have a share of their own, by
-        least squares within 0 and 1.
+        The sum is ``lower + share * (upper - lower)``, with one share from 0 to 1 for the constant and for each unit.
 
         Args:
-            indices: Candidate of every unit of known architectures, ``(n, units)``.
-            values: Their numbers, ``(n,)``; missing ones are left out.
+            indices: Candidate indices of the known architectures. Shape ``(n, units)``.
+            values: Their numbers; NaN is left out. Shape ``(n,)``.
+
+        Returns:
+            The sum, and the standard deviation of its errors on the known architectures.
         """
         from scipy.optimize import lsq_linear
 
@@ -139,10 +142,10 @@ class Bounds:
 
 
 def bounded_sum(terms: Sequence[tuple[float, Bounds]], constant: float = 0.0) -> Bounds:
-    """``constant + sum of weight * number``, enclosed.
+    """Bounds of ``constant + sum of weight * number``.
 
     Raises:
-        ConfigError: As :func:`weighted_sum`.
+        ConfigError: As for :func:`weighted_sum`.
     """
     scaled = [bounds.scaled(weight) for weight, bounds in terms]
     lower = weighted_sum([(1.0, bounds.lower) for bounds in scaled], constant)
@@ -152,10 +155,10 @@ def bounded_sum(terms: Sequence[tuple[float, Bounds]], constant: float = 0.0) ->
 
 
 def weighted_sum(terms: Sequence[tuple[float, Additive]], constant: float = 0.0) -> Additive:
-    """``constant + sum of weight * additive``: additive again.
+    """Compute ``constant + sum of weight * additive``, which is additive again.
 
     Raises:
-        ConfigError: No term, or terms over different units.
+        ConfigError: There is no term, or the terms have different units.
     """
     if not terms:
         raise ConfigError("a weighted sum needs at least one additive number")
@@ -169,10 +172,10 @@ def weighted_sum(terms: Sequence[tuple[float, Additive]], constant: float = 0.0)
 
 
 def same_sizes(named: Mapping[str, Additive]) -> None:
-    """Check that additive numbers are about the same units.
+    """Check that additive numbers have units of the same sizes.
 
     Raises:
-        ConfigError: They are not; the message names one that differs.
+        ConfigError: They have not; the message names one that differs.
     """
     first: tuple[str, Additive] | None = None
     for name, item in named.items():

@@ -1,7 +1,7 @@
-"""Building blocks of networks as plain data: one description from which modules are made and costs are counted.
+"""Building blocks of networks as plain data, from which both modules and costs are computed.
 
-A block knows what it turns an input size into, what it costs there, and how to make its module. Nothing here imports
-torch before :meth:`Block.module` is called, and counts never do.
+A block computes its output size, its costs for an input size, and its module. torch is imported only by
+:meth:`Block.module`, so that counting costs does not need it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class Tally(NamedTuple):
-    """What a block holds and does for one input; work is split by kind.
+    """Parameters of a block and its work for one input, by kind of operation.
 
     Attributes:
-        params: Trainable numbers: weights, biases, scales and shifts of normalisation.
-        macs: Multiply-accumulates of convolutions and linear layers, padding included, biases not.
-        normed: Numbers that pass a normalisation.
-        activated: Numbers that pass an activation.
-        gated: Numbers multiplied by a squeeze-excite gate.
-        pooled: Work of average pooling: an addition for every number read, a division for every number written.
-        added: Additions of residual connections.
-        biased: Additions of biases.
+        params: Trainable parameters: weights, biases, scales and shifts of normalisation layers.
+        macs: Multiply-accumulates of convolutions and linear layers, including those on padding, without biases.
+        normed: Number of elements that a normalisation layer processes.
+        activated: Number of elements that an activation processes.
+        gated: Number of elements multiplied by a squeeze-excite gate.
+        pooled: Work of average pooling: one addition per element read, one division per element written.
+        added: Number of additions in residual connections.
+        biased: Number of additions of biases.
     """
 
     params: int = 0
@@ -46,35 +46,35 @@ def total(tallies: Iterable[Tally]) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Base of all blocks. A block is small, immutable and hashable, so that its counts can be remembered."""
+    """Base class of all blocks. A block is immutable and hashable, so that its costs can be cached."""
 
     def size(self, size: int) -> int:
-        """Height and width of the output for an input of this height and width."""
+        """Height (= width) of the output for an input of height and width ``size``."""
         return size
 
     def tally(self, size: int) -> Tally:
-        """Costs for one input of this height and width."""
+        """Costs for one input of height and width ``size``."""
         raise NotImplementedError
 
     def module(self) -> nn.Module:
-        """A fresh module."""
+        """Build a module with new weights."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class Conv(Block):
-    """Convolution with "same" padding, then batch norm and an activation where wanted.
+    """Convolution with "same" padding, optionally followed by batch norm and an activation.
 
     Args:
         inputs: Input channels.
         outputs: Output channels.
         kernel: Kernel size, odd.
         stride: Stride.
-        groups: Groups; ``inputs`` of them make it depthwise.
-        act: ``""``, ``"relu"``, ``"relu6"``, ``"hswish"``, ``"sigmoid"`` or ``"hsigmoid"``.
+        groups: Number of groups; ``groups=inputs`` gives a depthwise convolution.
+        act: Activation: ``""`` (none), ``"relu"``, ``"relu6"``, ``"hswish"``, ``"sigmoid"`` or ``"hsigmoid"``.
         norm: Whether batch norm follows.
         bias: Whether the convolution has biases.
-        before: Whether the activation comes before the convolution instead of after the norm.
+        before: Whether the activation is applied before the convolution instead of after the norm.
     """
 
     inputs: int
@@ -130,12 +130,12 @@ class Conv(Block):
 
 @dataclass(frozen=True, slots=True)
 class SqueezeExcite(Block):
-    """Channels reweighted by a gate computed from their means (Hu et al., CVPR 2018).
+    """Squeeze-excite: channels are scaled by a gate computed from their means (Hu et al., CVPR 2018).
 
     Args:
-        width: Channels.
-        squeezed: Channels in between.
-        gate: ``"sigmoid"`` or ``"hsigmoid"``.
+        width: Number of channels.
+        squeezed: Number of channels between the two convolutions.
+        gate: Activation of the gate: ``"sigmoid"`` or ``"hsigmoid"``.
     """
 
     width: int
@@ -166,17 +166,19 @@ class SqueezeExcite(Block):
 
 @dataclass(frozen=True, slots=True)
 class MBConv(Block):
-    """Inverted bottleneck (Sandler et al., CVPR 2018): expand, filter depthwise, gate, project; residual if it fits.
+    """Inverted bottleneck (Sandler et al., CVPR 2018): expand, depthwise convolution, squeeze-excite, project.
+
+    The input is added to the output if the stride is 1 and the channels are equal.
 
     Args:
         inputs: Input channels.
         outputs: Output channels.
         kernel: Size of the depthwise kernel.
         stride: Stride of the depthwise convolution.
-        hidden: Expanded channels; no expansion where equal to ``inputs``.
-        act: Activation behind the first two convolutions.
-        squeezed: Channels of squeeze-excite in between, 0 for none.
-        gate: Its gate.
+        hidden: Expanded channels; there is no expanding convolution if equal to ``inputs``.
+        act: Activation after the first two convolutions.
+        squeezed: Channels between the convolutions of the squeeze-excite; 0 for no squeeze-excite.
+        gate: Activation of its gate.
     """
 
     inputs: int
@@ -195,7 +197,7 @@ class MBConv(Block):
 
     @property
     def parts(self) -> list[Block]:
-        """What it consists of."""
+        """The blocks it consists of, in order."""
         parts: list[Block] = []
         if self.hidden != self.inputs:
             parts.append(Conv(self.inputs, self.hidden, act=self.act))
@@ -248,7 +250,7 @@ class Bottleneck(Block):
     Args:
         inputs: Input channels.
         outputs: Output channels.
-        hidden: Channels in between.
+        hidden: Channels of the 3 x 3 convolution.
         stride: Stride of the 3 x 3 convolution, and size of the shortcut's pooling windows.
     """
 
@@ -259,7 +261,7 @@ class Bottleneck(Block):
 
     @property
     def parts(self) -> list[Block]:
-        """The main path."""
+        """Blocks of the main path, in order."""
         return [
             Conv(self.inputs, self.hidden, act="relu"),
             Conv(self.hidden, self.hidden, 3, self.stride, act="relu"),
@@ -268,7 +270,7 @@ class Bottleneck(Block):
 
     @property
     def shortcut(self) -> list[Block]:
-        """The other path; empty where it is the input itself."""
+        """Blocks of the shortcut, in order; empty if the shortcut is the input itself."""
         if self.stride == 1 and self.inputs == self.outputs:
             return []
         return [*([AvgPool(self.inputs, self.stride)] if self.stride > 1 else []), Conv(self.inputs, self.outputs)]
@@ -294,7 +296,9 @@ class Bottleneck(Block):
 
 @dataclass(frozen=True, slots=True)
 class PreActivated(Block):
-    """Residual block of two 3 x 3 convolutions, ReLU first, that halves the size; the shortcut averages and projects.
+    """Residual block of two 3 x 3 convolutions with ReLU before each; halves the size.
+
+    The shortcut is average pooling and a 1 x 1 convolution.
 
     Args:
         inputs: Input channels.
@@ -306,7 +310,7 @@ class PreActivated(Block):
 
     @property
     def parts(self) -> list[Block]:
-        """The main path."""
+        """Blocks of the main path, in order."""
         return [
             Conv(self.inputs, self.outputs, 3, 2, act="relu", before=True),
             Conv(self.outputs, self.outputs, 3, act="relu", before=True),
@@ -314,7 +318,7 @@ class PreActivated(Block):
 
     @property
     def shortcut(self) -> list[Block]:
-        """The other path."""
+        """Blocks of the shortcut, in order."""
         return [AvgPool(self.inputs, 2), Conv(self.inputs, self.outputs, norm=False)]
 
     def size(self, size: int) -> int:
@@ -338,7 +342,7 @@ class PreActivated(Block):
 
 @dataclass(frozen=True, slots=True)
 class AvgPool(Block):
-    """Average over windows of ``stride`` positions, or over all positions (``stride`` 0); a last window may be cut."""
+    """Average over windows of ``stride`` x ``stride`` positions (the last may be smaller); 0: over all positions."""
 
     width: int
     stride: int = 0
@@ -360,7 +364,7 @@ class AvgPool(Block):
 
 @dataclass(frozen=True, slots=True)
 class MaxPool(Block):
-    """Maximum over windows of 3 x 3 positions, every second one."""
+    """Maximum over windows of 3 x 3 positions with stride 2."""
 
     def size(self, size: int) -> int:
         """See :meth:`Block.size`."""
@@ -379,7 +383,7 @@ class MaxPool(Block):
 
 @dataclass(frozen=True, slots=True)
 class Classifier(Block):
-    """Flattening and a linear layer, behind pooling."""
+    """Flattening and a linear layer; its input has been pooled to one position."""
 
     inputs: int
     classes: int
@@ -397,11 +401,11 @@ class Classifier(Block):
 
 @dataclass(frozen=True, slots=True)
 class Cell(Block):
-    """A directed acyclic graph of blocks that keep the shape; a node is the sum of what its edges bring.
+    """A directed acyclic graph of blocks that keep the shape; a node is the sum of its incoming edges.
 
     Args:
-        edges: For each edge the nodes it leads from and to; node 0 is the input, the last one the output.
-        operations: What each edge applies.
+        edges: For each edge its source and target node; node 0 is the input, the last one the output.
+        operations: The block on each edge.
     """
 
     edges: tuple[tuple[int, int], ...]
@@ -409,13 +413,13 @@ class Cell(Block):
 
     @property
     def nodes(self) -> list[list[tuple[int, Block]]]:
-        """For each node behind the input, in order, its edges: the node that each leads from, and what it applies."""
+        """For each node after the input, in order, its incoming edges as pairs (source node, block)."""
         every = list(zip(self.edges, self.operations, strict=True))
         last = max(target for _, target in self.edges)
         return [[(source, block) for (source, to), block in every if to == node] for node in range(1, last + 1)]
 
     def tally(self, size: int) -> Tally:
-        """See :meth:`Block.tally`; additions at the nodes are not counted, as published counts do not."""
+        """See :meth:`Block.tally`. Additions at the nodes are not counted, because published counts omit them."""
         return total(block.tally(size) for block in self.operations)
 
     def module(self) -> nn.Module:
@@ -425,8 +429,8 @@ class Cell(Block):
         return modules.Cell(self.edges, [block.module() for block in self.operations])
 
 
-# What a space's file makes of an architecture: for each part (a stage's name, or "stem", "head"...) in order, the
-# blocks of each of its layers. Networks and costs are made from it.
+# The blocks of a network: for each part (a stage's name, or "stem", "head"...) in order, the blocks of each of its
+# layers. The file of a space computes it from an architecture; networks and costs are computed from it.
 Plan = dict[str, list[list[Block]]]
 
 
@@ -436,7 +440,7 @@ def _one(block: Block, size: int) -> tuple[Tally, int]:
 
 
 def count(blocks: Sequence[Block], size: int) -> Tally:
-    """Costs of blocks one behind another, for inputs of this height and width."""
+    """Total costs of a sequence of blocks, for an input of height and width ``size``."""
     tallies = []
     for block in blocks:
         tally, size = _one(block, size)
@@ -445,7 +449,7 @@ def count(blocks: Sequence[Block], size: int) -> Tally:
 
 
 def tallies(plan: Plan, size: int) -> dict[str, list[Tally]]:
-    """Costs of every layer of every part, the parts being one behind another, for inputs of this height and width."""
+    """Costs of every layer of every part of a network, for an input of height and width ``size``."""
     out: dict[str, list[Tally]] = {}
     for name, layers in plan.items():
         out[name] = []
@@ -457,7 +461,7 @@ def tallies(plan: Plan, size: int) -> dict[str, list[Tally]]:
 
 
 def network(plan: Plan) -> nn.Module:
-    """A plain ``nn.Sequential`` of named parts, each a ``nn.Sequential`` of its blocks' modules."""
+    """Build an ``nn.Sequential`` of named parts, each an ``nn.Sequential`` of the modules of its blocks."""
     from collections import OrderedDict
 
     from torch import nn
@@ -471,6 +475,6 @@ def network(plan: Plan) -> nn.Module:
 
 
 def divisible(width: float, by: int = 8) -> int:
-    """The multiple of ``by`` nearest to ``width``, at least ``by`` and never under 90 % of it (as MobileNets round)."""
+    """Round to a multiple of ``by``, at least ``by`` and at least 90 % of ``width`` (the rule of MobileNets)."""
     rounded = max(by, int(width + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * width else rounded

@@ -1,4 +1,4 @@
-"""Declaring sequence spaces, in a few lines of Python or in YAML. Spaces are data."""
+"""Declare sequence spaces in Python or YAML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KEYS = ("name", "about", "units", "features", "text", "layer_separator", "unit_separator", "identity", "resolution")
 UNIT_KEYS = ("depth", "features", "text", "tied")
 _TEXTS = ("name", "about", "layer_separator", "unit_separator")
-_RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # columns of tables that features stand beside
+_RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # table columns that exist already
 
 
 def sequence_space(
@@ -33,40 +33,49 @@ def sequence_space(
     resolution: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> SearchSpace:
-    """Declare a space whose units are chains of layers, one after another.
+    """Declare a search space whose units are chains of layers, one after another.
+
+    >>> space = ab.sequence_space("tiny", {"stage1": "1-2", "stage2": 3}, {"kernel": [3, 5]}, text="k{kernel}")
+    >>> space.size, space.example
+    (48, 'k3-k5|k5-k3-k3')
 
     Args:
         name: Name of the space.
-        units: Unit name -> allowed depths: an integer, a list, a range ``"2-4"``, or ``{"depth": ..., "features":
-            {...}, "text": ..., "tied": ...}`` where a unit's features (None takes a common one away) or layer text
-            differ from the common ones. With ``"tied": True`` all its layers are the same and the text, written once,
-            names ``{depth}``; ``"tied": ["width"]`` chooses these features once for all its layers, each of which names
-            them in its text.
-        features: Feature name -> values a layer may take.
-        text: One layer's text, such as ``"e{expand}k{kernel}"``; the default is ``"expand{expand}_kernel{kernel}"``.
-        about: One sentence for people.
-        layer_separator: What joins the layers of a unit in the text form.
-        unit_separator: What joins the units.
-        identity: Feature values of a layer that does nothing, e.g. ``{"op": 0}``; with ``"first_layer_counts": True``
-            a stage's first layer never is one (it changes shape).
-        resolution: Input sizes to choose from (see :func:`resolutions`); they become a unit ``input`` in front, of
-            one layer whose only feature is ``resolution``, written ``r224``.
-        options: What the space was made with, by name, where it has parameters; ``realise`` receives them.
+        units: Unit name -> allowed depths: an integer, a list, a range ``"2-4"``, or a mapping ``{"depth": ...,
+            "features": {...}, "text": ..., "tied": ...}`` if the unit's features or layer text differ from the common
+            ones. In its ``features``, None removes a common feature. ``"tied": True``: all layers of the unit are
+            equal, and the text is written once and must name ``{depth}``. ``"tied": ["width"]``: the listed features
+            are chosen once for all layers of the unit; every layer's text still names them.
+        features: Feature name -> values that a layer may take.
+        text: Template of a layer's text, such as ``"e{expand}k{kernel}"`` (default: every feature name followed by its
+            value, ``"expand{expand}_kernel{kernel}"``).
+        about: One sentence of description for readers.
+        layer_separator: Text between the layers of a unit.
+        unit_separator: Text between units.
+        identity: Feature values of a layer that does nothing, e.g. ``{"op": 0}``. With ``"first_layer_counts": True``,
+            the first layer of a stage is never an identity, because it changes the shape.
+        resolution: Input sizes to choose from, in pixels (see :func:`resolutions`). They become a first unit ``input``
+            of one layer whose only feature is ``resolution``, written ``r224``.
+        options: Parameters that the space was made with, by name; they are passed to ``realise``.
+
+    Returns:
+        The search space.
 
     Raises:
-        SpaceError: Naming the unit or key, what was given and what is accepted.
+        SpaceError: An argument is not usable. The message names the unit or key, the value given and the values
+            accepted.
     """
     for key, value in zip(_TEXTS, (name, about, layer_separator, unit_separator), strict=True):
         if not isinstance(value, str) or (key == "name" and not value.strip()):
             raise SpaceError(
-                f"search space {name!r}: {key} is a text (in quotes where YAML would misread it): {value!r}"
+                f"search space {name!r}: {key} must be a text (in quotes if YAML would misread it): {value!r}"
             )
     if not isinstance(units, Mapping) or not units:
         raise SpaceError(f"search space {name!r}: units must map names to depths, such as {{stage1: [2, 3, 4]}}")
     for unit in units:
         if isinstance(unit, bool) or not isinstance(unit, str | int):
             raise SpaceError(
-                f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes where YAML misreads it"
+                f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes if YAML misreads it"
             )
     sizes = resolutions(resolution)
     entry = {
@@ -85,12 +94,12 @@ def sequence_space(
 
 
 def _check_separators(units: Sequence[Unit], name: str, layers: str, between: str) -> None:
-    """Refuse a unit separator that also stands inside a unit: no text could then be read back."""
+    """Refuse a unit separator that also occurs inside a unit, because texts could not be parsed."""
     if not between:
         return
     if layers and between in layers:
         raise SpaceError(
-            f"search space {name!r}: the unit separator {between!r} stands in the layer separator {layers!r}"
+            f"search space {name!r}: the unit separator {between!r} occurs in the layer separator {layers!r}"
         )
     for unit in units:
         for token in unit.stages[0].tokens:
@@ -101,10 +110,10 @@ def _check_separators(units: Sequence[Unit], name: str, layers: str, between: st
 
 
 def resolutions(given: Any, accepted: range | None = None) -> tuple[int, ...]:
-    """Input sizes from ``"128-224/32"`` (first, last, step), one number or a list of them; none from None.
+    """Parse input sizes: ``"128-224/32"`` (first, last, step), one number, or a list of numbers; None gives none.
 
     Raises:
-        SpaceError: For anything else, or for a size that is not ``accepted``.
+        SpaceError: The value has another form, or a size is not in ``accepted``.
     """
     if given is None:
         return ()
@@ -129,7 +138,7 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
     for name, values in given.items():
         if not isinstance(name, str):
             raise SpaceError(
-                f"{where!r}: a feature is named {name!r}: a text is accepted, in quotes where YAML misreads it"
+                f"{where!r}: a feature is named {name!r}: a text is accepted, in quotes if YAML misreads it"
             )
         listed = list(values) if isinstance(values, list | tuple | range) else [values]
         if isinstance(values, str) and re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", values):
@@ -140,9 +149,9 @@ def _features(given: Any, where: str) -> dict[str, tuple[Value, ...]]:
             if not isinstance(value, str | int | float | bool):
                 raise SpaceError(f"{where!r}: feature {name!r} holds {value!r}; accepted: numbers, texts, booleans")
         if _RESERVED.fullmatch(str(name)):
-            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of the tables); name it otherwise")
+            raise SpaceError(f"{where!r}: {name!r} is a reserved word (a column of the tables); choose another name")
         if not str(name).isidentifier():
-            raise SpaceError(f"{where!r}: {name!r} is no usable feature name: letters, digits and _ are accepted")
+            raise SpaceError(f"{where!r}: {name!r} is not a usable feature name: letters, digits and _ are accepted")
         out[str(name)] = tuple(listed)
     return out
 
@@ -157,7 +166,7 @@ def _stage(unit: str, given: Any, features: dict[str, tuple[Value, ...]], text: 
         depth = given.get("depth", 1)
         text = given.get("text", text)
         if "text" in given:
-            _fields(unit, given["text"])  # null, too, is no text
+            _fields(unit, given["text"])  # refuses null as well
         changed = given.get("features", {})
         if isinstance(changed, Mapping):
             for name in [name for name, values in changed.items() if values is None]:
@@ -209,7 +218,10 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
 
     Args:
         text: The YAML: the arguments of :func:`sequence_space` as keys.
-        source: Where it came from, named in errors.
+        source: Name of the file, for errors.
+
+    Raises:
+        SpaceError: The text is not YAML, or not a declaration of a search space.
     """
     import yaml
 
@@ -234,7 +246,7 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
 
 
 def _loader() -> type[yaml.SafeLoader]:
-    """YAML's safe loader, refusing what it would quietly let the last one win: a key that is written twice."""
+    """The safe loader of YAML, changed to refuse repeated keys instead of silently using the last one."""
     import yaml
 
     class Loader(yaml.SafeLoader):

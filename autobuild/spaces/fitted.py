@@ -1,4 +1,4 @@
-"""A number of architectures as a sum over units where nothing says one: fitted to architectures that are known."""
+"""Approximate a number of architectures by a sum over units, fitted to architectures whose number is known."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from autobuild.spaces.additive import Additive, FloatArray
 from autobuild.spaces.space import SearchSpace
 from autobuild.spaces.unit import Unit
 
-PENALTIES = np.logspace(-6, 3, 19)  # of squared effects, against the mean square of a column
+PENALTIES = np.logspace(-6, 3, 19)  # ridge penalties, relative to the mean squared singular value per column
 
 
 def fitted_sum(space: SearchSpace, indices: ArrayLike, values: ArrayLike) -> tuple[Additive, float]:
-    """A constant, and an effect for each value of each feature of each layer, by ridge regression.
+    """Fit a constant and one effect per value of each feature of each layer, by ridge regression.
 
     Args:
-        space: The space.
-        indices: Candidate of every unit of known architectures, ``(n, units)``.
-        values: Their numbers, ``(n,)``; missing ones are left out.
+        space: The search space.
+        indices: Candidate indices of the known architectures. Shape ``(n, units)``.
+        values: Their numbers; NaN is left out. Shape ``(n,)``.
 
     Returns:
-        The sum, and the deviation (root mean square) of what it leaves of architectures that it was not fitted to, by
-        leaving out one after another; the penalty is the one for which that is least.
+        The sum, and its root mean square error by leave-one-out cross-validation. The ridge penalty minimises this
+        error.
     """
     known = np.asarray(values, dtype=np.float64)
     there = np.isfinite(known)
@@ -34,13 +34,13 @@ def fitted_sum(space: SearchSpace, indices: ArrayLike, values: ArrayLike) -> tup
     for unit in space.units:
         table = np.zeros(unit.size)
         for codes, _ in _codes(unit, np.arange(unit.size)):
-            table += np.append(next(shares), 0.0)[codes]  # the last for a layer that is not there
+            table += np.append(next(shares), 0.0)[codes]  # code -1 (no such layer) takes the appended 0
         tables.append(table)
     return Additive(constant, tuple(tables)), off
 
 
 def _codes(unit: Unit, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
-    """For each feature of each layer which value candidates have (-1: no such layer), and how many values there are."""
+    """For each feature of each layer: value index of every candidate (-1: no such layer), and number of values."""
     found = []
     for stage, runs in zip(unit.stages, unit.runs(rows), strict=True):
         sizes = [len(feature.values) for feature in stage.features]
@@ -56,7 +56,7 @@ def _indicators(codes: NDArray[np.int64], size: int) -> FloatArray:
 
 
 def _ridge(table: FloatArray, values: FloatArray) -> tuple[FloatArray, float, float]:
-    """Effects, constant, and root mean square of the errors on rows left out. Shapes: ``(n, columns), (n,)``."""
+    """Effects, constant, and root mean square leave-one-out error. Shapes: ``(n, columns), (n,)``."""
     if len(values) < 2:
         return np.zeros(table.shape[1]), float(values.sum()), 0.0
     means, mean = table.mean(axis=0), float(values.mean())

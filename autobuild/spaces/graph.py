@@ -1,4 +1,4 @@
-"""One architecture as a graph with named features: what a person, an exporter or another library reads."""
+"""One architecture as a graph with named features, for people, exporters and other libraries."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ArchitectureGraph:
 
     Attributes:
         nodes: For each node, ``{feature name: value}`` including ``unit`` and ``layer``.
-        edges: Pairs ``(source, target)`` of node numbers, running forward.
-        roots: For each stage present, the number of its last node: the root of its m-hop subgraphs.
+        edges: Pairs ``(source, target)`` of node numbers; source < target.
+        roots: For each stage of the graph, the number of its last node, the root of its m-hop subgraphs.
     """
 
     nodes: tuple[dict[str, Value | None], ...]
@@ -28,17 +28,17 @@ class ArchitectureGraph:
     roots: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready data."""
+        """The graph as JSON-ready data."""
         return {"nodes": list(self.nodes), "edges": [list(e) for e in self.edges], "roots": list(self.roots)}
 
 
 def architecture_graph(space: SearchSpace, arch: Architecture) -> ArchitectureGraph:
-    """Graph of a whole architecture: each stage a chain, stages joined as the space declares."""
+    """Graph of an architecture: each stage is a chain, and stages are joined as the space declares."""
     return _graph(space, arch.runs, range(len(space.stages)), space.joins)
 
 
 def candidate_graph(space: SearchSpace, unit: str | int, candidate: Candidate) -> ArchitectureGraph:
-    """Graph of one candidate alone; its nodes keep their place in the space (``unit`` and ``layer``)."""
+    """Graph of one candidate alone; its nodes have the same ``unit`` and ``layer`` as in a whole architecture."""
     number = space.unit_number(unit)
     part = range(*space._unit_stages[number].indices(len(space.stages)))
     place = {stage: i for i, stage in enumerate(part)}

@@ -1,8 +1,8 @@
-"""Cells that are the same network: cut edges, identities and the names of a cell's edges taken away.
+"""Find cells that are the same network, by removing zero edges, identities and the numbering of edges.
 
-A cell space has one layer (operation) a stage; the joins tell which operations feed which, and what feeds an operation
-is summed. Every operation is a learned function of its own, so an output is a sum of operations' outputs in which the
-same operation may occur several times.
+A cell space has one layer (operation) per stage. The joins say which operations feed which; the inputs of an operation
+are summed. Every operation has its own weights, so an output is a sum of outputs of operations, in which the same
+operation may occur several times.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Sum = tuple[tuple[int, int], ...]  # (operation or CELL_INPUT, how often), sorte
 
 
 def cell_key(space: SearchSpace, runs: Sequence[Digits]) -> str:
-    """A text that is equal for cells which compute the same once identities and cut edges are removed.
+    """A text that is equal for cells that compute the same function once identities and zero operations are removed.
 
-    Operations that the output does not depend on are left out, and so is everything behind a zero: an operation fed by
-    nothing counts as zero, as in NAS-Bench-201's own rule (Dong and Yang, ICLR 2020), although a normalisation layer
-    could learn to add a constant to it. Otherwise equal keys mean isomorphic cells with the same sharing of operations:
-    one operation that reaches a sum on two ways is told from two operations of the same kind.
+    Operations that do not affect the output are left out. An operation whose inputs are all zero counts as zero, as in
+    the rule of NAS-Bench-201 (Dong and Yang, ICLR 2020), although a normalisation layer could learn to add a constant.
+    Otherwise, equal keys mean isomorphic cells with the same sharing of operations: one operation that reaches a sum on
+    two paths is different from two operations of the same kind.
 
     Raises:
-        SpaceError: If a stage can have more than one layer.
+        SpaceError: A stage can have more than one layer.
     """
     inputs, labels, output = simplified_cell(space, runs)
     return _canonical(inputs, labels, output)
 
 
 def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
-    """The live operations: what feeds each, its text, and the sum that is the cell's output."""
+    """The operations that affect the output: the inputs of each, the text of each, and the cell's output as a sum."""
     feeders: list[list[int]] = [[] for _ in space.stages]
     for source, target in space.joins:
         feeders[target].append(source)
@@ -73,7 +73,7 @@ def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[in
 
 
 def live_cell(space: SearchSpace, runs: Sequence[Digits]) -> set[int]:
-    """Stages whose operation the cell's output depends on: neither cut, nor behind a cut, nor leading nowhere."""
+    """Stages whose operation affects the output: it is not zero, has a non-zero input, and leads to the output."""
     cut = space._special_digits[1]
     feeders: list[list[int]] = [[] for _ in space.stages]
     fed: list[list[int]] = [[] for _ in space.stages]
@@ -100,7 +100,7 @@ def _add(sums: Iterable[Sum]) -> Sum:
 
 
 def _canonical(inputs: dict[int, Sum], labels: dict[int, str], output: Sum) -> str:
-    """The smallest text over all numberings that refined colours leave open (colour refinement, then brute force)."""
+    """The smallest text over all numberings of operations that are consistent with colour refinement."""
     colours = {operation: labels[operation] for operation in inputs}
     while len(set(colours.values())) < len(colours):
         refined = {}

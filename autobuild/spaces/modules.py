@@ -1,4 +1,4 @@
-"""The few modules that torch lacks; imported only when a network is made."""
+"""Modules that torch does not have; imported only when a network is built."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation(name: str) -> nn.Module:
-    """A fresh activation by name.
+    """Make an activation module by name.
 
     Raises:
-        SpaceError: For an unknown name.
+        SpaceError: The name is unknown.
     """
     if name not in ACTIVATIONS:
         raise SpaceError(f"unknown activation {name!r}: {nearest(name, ACTIVATIONS)}")
@@ -42,7 +42,7 @@ class Gated(nn.Module):
 
 
 class Residual(nn.Module):
-    """``act(block(x) + shortcut(x))``; without a shortcut ``x`` itself is added, without ``act`` none is applied."""
+    """``act(block(x) + shortcut(x))``; the defaults of ``shortcut`` and ``act`` are the identity."""
 
     def __init__(self, block: nn.Module, shortcut: nn.Module | None = None, act: nn.Module | None = None) -> None:
         super().__init__()
@@ -65,11 +65,11 @@ class Zero(nn.Module):
 
 
 class Cell(nn.Module):
-    """A directed acyclic graph of operations: a node is the sum of what its edges bring, node 0 the input.
+    """A directed acyclic graph of operations: a node is the sum of its incoming edges; node 0 is the input.
 
     Args:
-        edges: For each edge the nodes it leads from and to; nodes count from 0, and the last one is the output.
-        operations: What each edge applies.
+        edges: For each edge its source and target node; nodes count from 0, and the last one is the output.
+        operations: The module on each edge.
     """
 
     def __init__(self, edges: Sequence[tuple[int, int]], operations: Sequence[nn.Module]) -> None:

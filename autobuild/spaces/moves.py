@@ -1,4 +1,4 @@
-"""Small steps through a space: neighbours and mutations. What they give is always inside the space."""
+"""Neighbours and mutations of architectures; all results are inside the space."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LEVELS = ("layer", "unit", "candidate")
 def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]:
     """Every architecture one step away, each once, in a fixed order.
 
-    A step changes one feature of one layer, or of all layers where it is chosen once, or adds or removes a stage's last
-    layer; in a tied stage it changes the depth to the next one.
+    A step changes one feature of one layer (of all layers, if the stage chooses that feature once), or adds or removes
+    the last layer of a stage. In a tied stage it may change the depth to the next smaller or larger one.
     """
     for number in range(len(space.units)):
         yield from _unit_neighbours(space, arch, number)
@@ -55,14 +55,14 @@ def _steps(stage: Stage, run: Digits) -> Iterator[Digits]:
 
 
 def _one_feature_away(stage: Stage, digit: int, once: bool) -> Iterator[int]:
-    """What is added to a layer for each other value of a feature, of those chosen once or of the others."""
+    """Differences of digits that change one feature; ``once`` selects the features that a stage chooses once."""
     stride = len(stage.layers)
     for feature in stage.features:
         count = len(feature.values)
         stride //= count
-        own = digit // stride % count
+        current = digit // stride % count
         if (feature.name in stage.once) == once:
-            yield from ((value - own) * stride for value in range(count) if value != own)
+            yield from ((value - current) * stride for value in range(count) if value != current)
 
 
 def _holds(unit: Unit, runs: tuple[Digits, ...]) -> bool:
@@ -78,16 +78,22 @@ def _holds(unit: Unit, runs: tuple[Digits, ...]) -> bool:
 def mutate(
     space: SearchSpace, arch: Architecture, seed: int | np.random.Generator = 0, level: str = "layer"
 ) -> Architecture:
-    """One random change; the result differs from ``arch`` unless the space holds nothing else.
+    """Change an architecture at random; the result differs from ``arch`` unless the space has no other.
 
     Args:
-        space: The space to stay in.
-        arch: An architecture of it.
+        space: The search space; the result is in it.
+        arch: An architecture of the space.
         seed: Seed or generator.
-        level: ``"layer"``: a random neighbour. ``"unit"``: two or more random steps inside one unit, as many as it has
-            layers at the most. ``"candidate"``: one unit takes another of its candidates, whichever. Where a narrowed
-            space leaves no single step, the first two change a whole candidate. Units are drawn among those with a
-            choice.
+        level: ``"layer"``: a random neighbour. ``"unit"``: random steps inside one unit, at least two and at most the
+            number of its layers. ``"candidate"``: one unit gets another of its candidates, each equally likely. If a
+            narrowed space allows no single step, the first two also replace a whole candidate. The unit is drawn among
+            those with more than one candidate.
+
+    Returns:
+        The changed architecture.
+
+    Raises:
+        SpaceError: The level is unknown.
     """
     if level not in LEVELS:
         raise SpaceError(f"unknown mutation level {level!r}: {nearest(level, LEVELS)}")
@@ -111,7 +117,7 @@ def mutate(
 
 
 def _wander(space: SearchSpace, arch: Architecture, number: int, rng: np.random.Generator) -> Architecture:
-    """A few random steps inside one unit."""
+    """Take a few random steps inside one unit."""
     layers = sum(len(run) for run in arch.runs[space._unit_stages[number]])
     here = arch
     for _ in range(int(rng.integers(2, max(2, layers) + 1))):

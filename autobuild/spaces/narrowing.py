@@ -1,4 +1,4 @@
-"""Spaces made from spaces: fewer candidates in a unit, or neighbouring units made one."""
+"""Make search spaces from others: keep fewer candidates per unit, or merge neighbouring units."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ def restrict(
     note: str = "",
     **values: Any,
 ) -> SearchSpace:
-    """Narrow a space; the result is a space again.
+    """Narrow a search space to some candidates; the result is a search space of the same family.
 
     Args:
         space: The space to narrow.
-        units: For a unit (name or number), the candidates to keep: indices, texts or :class:`Candidate` objects.
-        name: Name of the new space (default: the old one).
-        note: Stored with the new space.
-        **values: ``depth=(2, 3)`` keeps candidates whose total depth is listed (of units with a choice of depth);
-            ``kernel=(3, 5)`` those whose every layer has a listed value of that feature.
+        units: Unit (name or number) -> candidates to keep: indices, texts or :class:`Candidate` objects.
+        name: Name of the new space (default: the name of ``space``).
+        note: Text stored with the new space.
+        **values: ``kernel=(3, 5)`` keeps candidates whose every layer has a listed value of that feature;
+            ``depth=(2, 3)`` keeps candidates of a listed total depth, in units that have a choice of depth.
+
+    Returns:
+        The narrowed space.
 
     Raises:
-        SpaceError: Naming the unit or feature, the value given and those accepted; or the unit left empty.
+        SpaceError: A unit, candidate, feature or value is unknown, or a unit would be left empty.
     """
     new = list(space.units)
     for unit, wanted in (units or {}).items():
@@ -71,7 +74,7 @@ def _check_values(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, se
             raise SpaceError(f"search space {space.name!r} has no feature {name!r}: {nearest(name, known)}")
         wanted = {given} if isinstance(given, str | int | float | bool) else set(given)
         for value in wanted - set(known[name]):
-            raise SpaceError(f"{name} never is {value!r} in {space.name!r}: {nearest(value, known[name])}")
+            raise SpaceError(f"{name} is never {value!r} in {space.name!r}: {nearest(value, known[name])}")
         allowed[name] = wanted
     return allowed
 
@@ -95,11 +98,17 @@ def _matching(unit: Unit, allowed: Mapping[str, set[Any]]) -> IntArray:
 
 
 def join_units(space: SearchSpace, *units: str | int) -> SearchSpace:
-    """Make neighbouring units one, whose candidates are all their combinations; texts stay the same.
+    """Merge neighbouring units into one, whose candidates are all combinations. Texts stay the same.
 
     Args:
-        space: The space.
+        space: The search space.
         *units: Two or more neighbouring units, by name or number.
+
+    Returns:
+        A space of the same architectures with fewer, larger units.
+
+    Raises:
+        SpaceError: A unit is unknown, or the units are not neighbours.
     """
     numbers = sorted({space.unit_number(unit) for unit in units})
     if len(numbers) < 2 or numbers != list(range(numbers[0], numbers[-1] + 1)):

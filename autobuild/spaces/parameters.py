@@ -1,12 +1,12 @@
-"""A space as named choices, one after another: what a search engine such as Optuna tunes.
+"""A search space as a sequence of named categorical parameters, for search engines such as Optuna.
 
-Two grains. ``"layer"``: of every stage its depth, then what is chosen once for its layers, then every other feature of
-each layer that exists, so which choices there are depends on those before. ``"unit"``: one choice a unit, among its
-candidates' texts. Both only ever ask for what the space still holds, so whatever is answered is an architecture of the
-space: no answer has to be thrown away.
+There are two grains. ``"layer"``: for every stage its depth, then the features that the stage chooses once, then every
+other feature of each layer that exists; which parameters exist depends on the values of earlier ones. ``"unit"``: one
+parameter per unit, whose values are the texts of its candidates. Both offer only values that the (narrowed) space still
+holds, so every combination of answers is an architecture of the space and no trial has to be rejected.
 
-Names are stable. Where a narrowed unit leaves some of the declared values only, the name lists them, as in
-``stage1.2.kernel[3|5]``: one name always stands for one set of choices, which is what Optuna asks of a categorical.
+A name always stands for the same set of values, as Optuna requires of a categorical parameter. If a narrowed unit
+leaves only some of the declared values, the name lists them, as in ``stage1.2.kernel[3|5]``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from autobuild.spaces.space import Architecture, SearchSpace
 
 GRAINS = ("layer", "unit")
-MAX_CHOICES = 512  # of one unit-wise choice: a trial stores and scans them all
-MAX_NAME = 200  # characters of a name that lists what remains; databases index names
+MAX_CHOICES = 512  # values of one parameter at grain "unit", because a trial stores and scans them all
+MAX_NAME = 200  # characters in a list of values within a name, because databases index names
 
 Chosen = Value | None
 
 
 class Choice(NamedTuple):
-    """One question.
+    """One categorical parameter.
 
     Attributes:
-        name: Stable name; it stands for this set of values.
+        name: Name of the parameter; it always stands for this set of values.
         values: The values to choose from, at least two, in declared order.
-        place: The name without what remains: the same for every set of values at this place.
+        place: The name without the list of values, e.g. ``stage1.2.kernel``.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Choice(NamedTuple):
 
 
 class Trial(Protocol):
-    """What is asked of a trial; Optuna's trials give it."""
+    """The part of the interface of an Optuna trial that is used here."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of the choices."""
+        """Return one of ``choices``."""
         ...
 
 
@@ -60,14 +60,14 @@ Option = tuple[Chosen, int, int]  # a value, and the range [first, last) of full
 
 
 class Parameters:
-    """The choices of one space at one grain.
+    """The parameters of one search space at one grain.
 
     Args:
-        space: The space.
+        space: The search space.
         grain: ``"layer"`` or ``"unit"``.
 
     Raises:
-        SpaceError: An unknown grain, or at grain ``"unit"`` a unit with more than 512 candidates.
+        SpaceError: The grain is unknown, or at grain ``"unit"`` a unit has more than 512 candidates.
     """
 
     def __init__(self, space: SearchSpace, grain: str = "layer") -> None:
@@ -88,7 +88,7 @@ class Parameters:
             self._places = [{text: number for number, text in enumerate(texts)} for texts in self._texts]
 
     def walk(self, pick: Pick) -> Architecture:
-        """Ask ``pick`` for every choice that there is, and return the architecture that it comes to."""
+        """Ask ``pick`` for the value of every parameter, and return the resulting architecture."""
         if self.grain == "unit":
             return self._walk_units(pick)
         from autobuild.spaces.sampling import _architecture
@@ -106,16 +106,18 @@ class Parameters:
         return self.space.assemble(indices)
 
     def suggest(self, trial: Trial) -> Architecture:
-        """The architecture that a trial's suggestions come to."""
+        """The architecture that a trial suggests."""
         if not hasattr(trial, "suggest_categorical"):
-            raise SpaceError(f"trial={trial!r}: a trial of Optuna is accepted, as an objective is given and ask gives")
+            raise SpaceError(
+                f"trial={trial!r}: a trial of Optuna is accepted, such as an objective gets, or study.ask() returns"
+            )
         return self.walk(lambda choice: trial.suggest_categorical(choice.name, choice.values))
 
     def items(self, arch: Architecture | str) -> list[tuple[Choice, Chosen]]:
-        """Every choice that this architecture has, in order, and what it has there.
+        """The parameters of an architecture, in order, with its values.
 
         Raises:
-            SpaceError: It, or its text, is not in the space.
+            SpaceError: The architecture, or its text, is not in the space.
         """
         from autobuild.spaces.space import Architecture
 
@@ -126,10 +128,10 @@ class Parameters:
                 if len(texts) > 1:
                     made.append((Choice(unit.name, texts, unit.name), texts[index]))
             return made
-        own = self._values(known)
+        values = self._values(known)
 
         def pick(choice: Choice) -> Chosen:
-            value = own[choice.place]
+            value = values[choice.place]
             made.append((choice, value))
             return value
 
@@ -137,13 +139,13 @@ class Parameters:
         return made
 
     def read(self, params: Mapping[str, Any]) -> Architecture:
-        """The architecture of these parameters; names that are none of the space's are passed over.
+        """The architecture of these parameter values; unknown names are ignored.
 
         Raises:
-            SpaceError: A parameter is missing, or has a value that is none of its choices.
+            SpaceError: A parameter is missing, or its value is not one of its choices.
         """
         if not isinstance(params, Mapping):
-            raise SpaceError(f"params={params!r}: a mapping of names is accepted, such as params(arch) gives")
+            raise SpaceError(f"params={params!r}: a mapping name -> value is accepted, such as space.params(arch)")
 
         def pick(choice: Choice) -> Chosen:
             if choice.name not in params:
@@ -154,7 +156,7 @@ class Parameters:
         return self.walk(pick)
 
     def places(self) -> list[str]:
-        """Every place at which some architecture of the declared stages has a choice, each once."""
+        """Every place at which some architecture of the unrestricted space has a choice, each once."""
         if self.grain == "unit":
             return [unit.name for unit in self.space.units if unit.size > 1]
         out = []
@@ -166,7 +168,7 @@ class Parameters:
         return out
 
     def _values(self, arch: Architecture) -> dict[str, Chosen]:
-        """Place -> what this architecture has there, choices of one value included."""
+        """Place -> value of this architecture, including places with only one possible value."""
         if len(arch.runs) != len(self.space.stages) or arch.family != self.space.family:
             raise SpaceError(f"{arch.text!r} is of {arch.family!r}, not of {self.space.family!r}")
         for unit, part in zip(self.space.units, self.space._unit_stages, strict=True):
@@ -182,15 +184,17 @@ class Parameters:
 
 
 def _walk_layers(unit: Unit, labels: Sequence[str], pick: Pick) -> list[Digits]:
-    """Choose one candidate of a unit. Full candidates are numbered in the order of the choices, so those that agree
-    with the choices made so far always are a range of numbers, and what a narrowed unit keeps of it is cut out fast.
+    """Choose one candidate of a unit, one parameter after another.
+
+    Candidates of the unrestricted unit are numbered in the order of the parameters. The candidates that agree with the
+    values chosen so far are therefore a range of numbers, in which the kept candidates are found by binary search.
     """
     low, width, runs = 0, unit.full_size, []
     for stage, label in zip(unit.stages, labels, strict=True):
         width //= stage.size
         depth, low, high = _choose(unit, _depth_place(label), _depth_options(stage, low, width), pick)
         run, chosen = [], {}
-        for position in range(-1, depth):  # first what is chosen once, then what every layer chooses
+        for position in range(-1, depth):  # position -1: the features that are chosen once for all layers
             for feature in _chosen(stage, once=position < 0):
                 step = (high - low) // len(feature.values)
                 options = [(v, low + i * step, low + (i + 1) * step) for i, v in enumerate(feature.values)]
@@ -206,7 +210,7 @@ def _walk_layers(unit: Unit, labels: Sequence[str], pick: Pick) -> list[Digits]:
 
 
 def _chosen(stage: Stage, once: bool) -> list[Feature]:
-    """The features that are chosen once for all layers, or those that every layer chooses."""
+    """The features that are chosen once for all layers (``once``), or those that every layer chooses."""
     return [feature for feature in stage.features if (feature.name in stage.once) == once]
 
 
@@ -216,7 +220,7 @@ def _depth_options(stage: Stage, low: int, width: int) -> list[Option]:
 
 
 def _choose(unit: Unit, place: str, options: list[Option], pick: Pick) -> tuple[Any, int, int]:
-    """One of those options that still hold a candidate; asked for where there are two or more."""
+    """Choose among the options that still hold a kept candidate; ``pick`` is asked only if there are two or more."""
     there = options
     if unit.kept is not None:
         counts = np.searchsorted(unit.kept, [*(low for _, low, _ in options), options[-1][2]])
@@ -238,7 +242,7 @@ def _found(name: str, chosen: Any, values: tuple[Chosen, ...], places: Mapping[A
 
 @lru_cache(maxsize=4096)
 def _listed(values: tuple[Chosen, ...], declared: int) -> str:
-    """What remains, in words; no two sets of values of one feature are written alike."""
+    """The remaining values as text; different sets of values of a feature give different texts."""
     text = "|".join(_word(value) for value in values)
     if len(text) <= MAX_NAME:
         return text
@@ -251,7 +255,7 @@ def _word(value: Chosen) -> str:
 
 
 def _stage_labels(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """Names of stages as names of parameters begin; numbered where they would not be told apart."""
+    """Prefixes of parameter names: the stages' names, preceded by their numbers if the names would be ambiguous."""
     names = tuple(stage.name for stage in stages)
     if len(set(names)) == len(names) and not any("." in name for name in names):
         return names
@@ -263,14 +267,14 @@ def _depth_place(label: str) -> str:
 
 
 def _feature_place(stage: Stage, label: str, position: int, feature: str) -> str:
-    """``stage.layer.feature``, layers from 1; ``stage.feature`` where one choice is for the whole stage."""
+    """``stage.layer.feature``, with layers from 1; ``stage.feature`` if one choice holds for the whole stage."""
     if feature in stage.once or stage.depths == (1,):
         return f"{label}.{feature}"
     return f"{label}.{position + 1}.{feature}"
 
 
 def parameters(space: SearchSpace, grain: str = "layer") -> Parameters:
-    """The parameters of a space; made once for each grain. Errors as of :class:`Parameters`."""
+    """The parameters of a space, cached per grain; raises as :class:`Parameters` does."""
     made: dict[str, Parameters] = space.__dict__.setdefault("_parameters", {})
     if grain not in made:
         made[grain] = Parameters(space, grain)
@@ -278,5 +282,5 @@ def parameters(space: SearchSpace, grain: str = "layer") -> Parameters:
 
 
 def default_grain(space: SearchSpace) -> str:
-    """``"unit"`` where every unit has at most 64 candidates: so few can be learned one by one; else ``"layer"``."""
+    """``"unit"`` if every unit has at most 64 candidates, few enough to learn each one; otherwise ``"layer"``."""
     return "unit" if all(unit.size <= 64 for unit in space.units) else "layer"

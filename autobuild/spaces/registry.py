@@ -1,4 +1,4 @@
-"""Finding spaces: by the name of one that ships or was registered, or by the path of a user's own file."""
+"""Find search spaces: by the name of a bundled or registered one, or by the path of a file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from autobuild.spaces.serialise import from_json
 from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
-CLASSES = "num_classes"  # the option that every space with networks has
+CLASSES = "num_classes"  # the option of every space that builds networks
 
 Declared = TypeVar("Declared")
 _REGISTERED: dict[str, Any] = {}
-_WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # what was made with options: asked for with every graph
+_WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # spaces built with options; looked up once per graph
 
 
 def space_names() -> list[str]:
-    """Names of the spaces that ship and of those that were registered, sorted."""
+    """Names of the bundled and the registered search spaces, sorted."""
     return sorted({*_shipped(), *_REGISTERED})
 
 
@@ -40,21 +40,22 @@ def _shipped() -> list[str]:
 
 
 def register_space(declared: Declared) -> Declared:
-    """Make a space of your own known by its name, with its networks and costs; registering a name again replaces it.
+    """Register your own search space by its name, with its networks and costs. A later registration replaces it.
 
-    It is given as an object: a file that declares a space is imported by whoever trusts it, never by a path here.
+    The declaration is passed as an object, because this package does not execute Python files given by path: import the
+    file yourself if you trust it.
 
     Args:
-        declared: A module, or a class (this function then is its decorator), in the form of the files under
-            ``search_spaces``: ``SPACE``, and where it has them ``realise(layers, num_classes, in_channels,
+        declared: A module, or a class (the function then serves as a decorator), in the form of the files in
+            ``search_spaces``. It must have ``SPACE``. Optional: ``realise(layers, num_classes, in_channels,
             **options)``, ``INPUT_SHAPE``, ``NUM_CLASSES``, ``plan`` or ``tallies`` with ``COSTS`` and ``DEPENDS``
             (see :class:`autobuild.cost.CostTables`), ``INPUTS``, and ``space(**options)`` for a space with options.
 
     Returns:
-        What was given.
+        ``declared``, unchanged.
 
     Raises:
-        SpaceError: If it declares no ``SPACE``, or one that was narrowed, or has the name of a space that ships.
+        SpaceError: It has no ``SPACE``, its ``SPACE`` was narrowed, or a bundled space has the same name.
     """
     space = getattr(declared, "SPACE", None)
     if not isinstance(space, SearchSpace):
@@ -65,24 +66,28 @@ def register_space(declared: Declared) -> Declared:
             "whose name is a word of letters, digits and _"
         )
     if space.name in _shipped():
-        raise SpaceError(f"register_space: {space.name!r} is a space that ships: name yours otherwise")
+        raise SpaceError(f"register_space: {space.name!r} is a bundled space: give yours another name")
     _REGISTERED[space.name] = declared
     return declared
 
 
 def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
-    """Return a search space.
+    """Load a search space by name or from a file.
 
     Args:
-        space: A name (:func:`space_names`: spaces that ship, and registered ones), where the space has parameters also
-            with them, as in ``"ofa_mbv3(width=1.2)"``; ``"package.module:Class"``, a space of your own in Python, which
-            is imported and registered (:func:`register_space`); the path of a YAML declaration, the path of a stored
-            space (JSON, as ``narrow`` writes it), or a space, which is returned as it is.
-        **options: Parameters of a named space, e.g. ``width=1.2``. Every space with networks has ``num_classes``.
+        space: One of: a name (see :func:`space_names`), with options if the space has parameters, as in
+            ``"ofa_mbv3(width=1.2)"``; ``"package.module:Class"``, your own space in Python, which is imported and
+            registered (:func:`register_space`); the path of a YAML declaration; the path of a stored space (JSON, as
+            ``narrow`` writes it); a search space, which is returned unchanged.
+        **options: Parameters of a named space, e.g. ``width=1.2``. Every space that builds networks has
+            ``num_classes``.
+
+    Returns:
+        The search space.
 
     Raises:
-        SpaceError: For an unknown name or option (the nearest ones are offered), an unreadable file, or a module that
-            cannot be imported or has no such space.
+        SpaceError: The name or an option is unknown (the message offers the nearest ones), the file cannot be read, or
+            the module cannot be imported or has no such space.
     """
     if not isinstance(space, str | Path | SearchSpace):
         raise SpaceError(f"space {space!r}: a name, the path of a file or a space is accepted, such as 'ofa_mbv3'")
@@ -108,7 +113,7 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
 
 
 def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
-    """The space of ``package.module:object``: a declaration, a space, or a function that returns one of them."""
+    """The space of ``package.module:object``, which is a declaration, a space, or a function that returns one."""
     called = f"space={name}"
     try:
         found = imported(name, os.getcwd(), called, "space=package.module:Class")
@@ -130,7 +135,7 @@ def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
         space = found
     else:
         raise SpaceError(
-            f"{called} is {found!r}, no search space: accepted are a class or module with SPACE (see "
+            f"{called} is {found!r}, which is not a search space: accepted are a class or module with SPACE (see "
             "autobuild.register_space), a SearchSpace, or a function that returns one of them"
         )
     space.source = name
@@ -138,19 +143,19 @@ def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
 
 
 def _taken_apart(text: str) -> tuple[str, dict[str, Any]]:
-    """``"name(key=value, ...)"`` -> name and options; values are literals."""
+    """Split ``"name(key=value, ...)"`` into the name and the options; values must be literals."""
     name, bracket, _ = text.partition("(")
     if not bracket:
         return text, {}
     try:
         call = ast.parse(f"_{text.strip()[len(name.strip()) :]}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
-            raise ValueError("it is no call with named options")
+            raise ValueError("not a call with named options")
         return name.strip(), {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise SpaceError(
-            f"{text!r} does not read as a space with options: accepted is name(option=value, ...), values being "
-            "numbers, quoted texts or lists"
+            f"{text!r} cannot be read as a space with options: accepted is name(option=value, ...) with numbers, "
+            "quoted texts or lists as values"
         ) from None
 
 
@@ -169,8 +174,8 @@ def _with_options(name: str, options: dict[str, Any]) -> SearchSpace:
     if options.get(CLASSES) is not None:
         made.options[CLASSES] = _checked_classes(name, options[CLASSES])
     standard = {CLASSES: None} | {option: parameter.default for option, parameter in known.items()}
-    said = [f"{option}={value!r}" for option, value in options.items() if value != standard[option]]
-    made.name = f"{name}({', '.join(said)})" if said else name
+    shown = [f"{option}={value!r}" for option, value in options.items() if value != standard[option]]
+    made.name = f"{name}({', '.join(shown)})" if shown else name
     return made
 
 
@@ -209,10 +214,10 @@ def _bundled_yaml(name: str) -> SearchSpace:
 
 
 def declaration(name: str) -> Any:
-    """What declares the space ``name``: the Python file of one that ships, or what was registered; None for YAML.
+    """The declaration of a space: the Python module of a bundled space or the registered object; None for YAML.
 
     Raises:
-        SpaceError: For an unknown name.
+        SpaceError: The name is unknown.
     """
     if name in _REGISTERED:
         return _REGISTERED[name]
@@ -229,19 +234,19 @@ def _bundled_file(name: str) -> ModuleType | None:
     if not path.is_file() or spec is None or spec.loader is None:
         return None
     module = importlib.util.module_from_spec(spec)
-    # registered, so that its classes can be pickled to worker processes and shown in tracebacks
+    # in sys.modules, so that its classes can be pickled to worker processes and shown in tracebacks
     sys.modules[full_name] = module
     spec.loader.exec_module(module)
     return module
 
 
 def declared_by(space: SearchSpace) -> Any:
-    """What declares a space, narrowed and joined ones included; None where nothing but graphs is known of it.
+    """The declaration of a space, also of a narrowed or joined one; None if the space declares graphs only.
 
-    A name alone lends no networks: the stages and joins must be those of the family too, so that a user's space which
-    happens to be called as another is told apart from it.
+    The name alone is not enough: the stages and joins must be equal to those of the declared space, because a user's
+    space may happen to have the name of another one.
     """
-    if space.source and space.family not in _REGISTERED:  # in a process that only received the space
+    if space.source and space.family not in _REGISTERED:  # in a worker process, which only received the space
         with contextlib.suppress(SpaceError):
             _imported(space.source, {})
     try:
@@ -257,7 +262,7 @@ def declared_by(space: SearchSpace) -> Any:
         if build and own:
             key = (build, repr(sorted(own.items())))
             whole = _WHOLE[key] if key in _WHOLE else _WHOLE.setdefault(key, build(**own))
-    except (SpaceError, TypeError):  # options that are not this family's
+    except (SpaceError, TypeError):  # options of another family
         return None
     return declared if (whole.stages, whole.joins) == (space.stages, space.joins) else None
 
@@ -265,10 +270,11 @@ def declared_by(space: SearchSpace) -> Any:
 def network_arguments(
     space: SearchSpace, num_classes: int | None = None, in_channels: int | None = None
 ) -> dict[str, Any]:
-    """What networks of a space are made of beside their layers; ``plan``, ``tallies`` and ``realise`` are given it.
+    """Arguments beside the layers that ``plan``, ``tallies`` and ``realise`` of a space's declaration take.
 
-    What is not given is the same for all of them: the option ``num_classes`` of the space, what its declaration says as
-    ``NUM_CLASSES`` and ``INPUT_SHAPE``, the defaults of its ``realise``, or 10 classes and 3 channels.
+    An argument that is None gets the first of these that exists: the space's option ``num_classes``, ``NUM_CLASSES``
+    and ``INPUT_SHAPE`` of its declaration, the defaults of its ``realise``, 10 classes and 3 channels. Networks and
+    costs of a space therefore agree.
     """
     declared = declared_by(space)
     own = inspect.signature(declared.realise).parameters if hasattr(declared, "realise") else {}
@@ -285,10 +291,10 @@ def network_arguments(
 
 
 def realiser(space: SearchSpace) -> Callable[[list[Any], int | None, int | None], Any]:
-    """The function ``(layers, num_classes, in_channels)`` that builds networks of a space; None: as it is made for.
+    """The function ``(layers, num_classes, in_channels)`` that builds networks; None stands for the space's defaults.
 
     Raises:
-        SpaceError: If the space declares graphs only.
+        SpaceError: The space declares graphs only.
     """
     function = getattr(declared_by(space), "realise", None)
     if function is None:
@@ -296,7 +302,7 @@ def realiser(space: SearchSpace) -> Callable[[list[Any], int | None, int | None]
         if space.family in able:
             raise SpaceError(
                 f"space {space.name!r} has other units or joins than the {space.family!r} that is known here, so its "
-                "networks are not those: name it otherwise"
+                "networks cannot be built: give it another name"
             )
         raise SpaceError(
             f"space {space.family!r} declares graphs only and builds no networks; these do: {', '.join(able)}; "
@@ -322,7 +328,7 @@ def realiser(space: SearchSpace) -> Callable[[list[Any], int | None, int | None]
 
 
 def check_space(given: object) -> SearchSpace:
-    """Return what was given for a search space if it is one.
+    """Return ``given`` if it is a search space.
 
     Raises:
         ConfigError: It is something else, such as a name that :func:`load_space` would read.
@@ -330,14 +336,14 @@ def check_space(given: object) -> SearchSpace:
     if isinstance(given, SearchSpace):
         return given
     how = f"ab.space({str(given)!r})" if isinstance(given, str | Path) else "ab.space(...)"
-    raise ConfigError(f"space={given!r}: a search space is accepted, as {how} or scores.narrow(...) gives")
+    raise ConfigError(f"space={given!r}: a search space is accepted, as {how} or scores.narrow(...) returns it")
 
 
 def architectures(space: SearchSpace, given: object) -> list[Architecture]:
-    """One architecture or many, each itself or its text, as a list.
+    """Parse one or several architectures or texts into a list of architectures.
 
     Raises:
-        SpaceError: They are none, or not of the space's family.
+        SpaceError: A value is not an architecture, or is of another family.
     """
     listed = [given] if isinstance(given, Architecture | str) else given
     if not isinstance(listed, Iterable):

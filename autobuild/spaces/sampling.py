@@ -1,4 +1,4 @@
-"""Drawing architectures: uniformly over depth and then over layers, or uniformly over architectures."""
+"""Draw architectures at random: uniformly over depths and then over layers, or uniformly over architectures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autobuild.spaces.space import Architecture, SearchSpace
 
 DESIGNS = ("depth", "uniform")
-DEFAULT = "depth"  # of every function and job that draws architectures for people
+DEFAULT = "depth"  # default design of all functions and jobs that draw architectures
 
 
 def sample(
@@ -24,15 +24,18 @@ def sample(
     """Draw ``n`` architectures, independently and with replacement.
 
     Args:
-        space: Where to draw.
-        n: How many.
-        seed: Seed or generator.
-        design: ``"depth"``: every depth of a stage is equally likely, then every run of that depth.
-            ``"uniform"``: every architecture is equally likely, so deep stages dominate, as they do in the space: of
-            ``ofa_mbv3``, nine in ten stages have the largest depth. Labels drawn so say little about shallow networks.
+        space: The search space.
+        n: Number of architectures.
+        seed: Seed or generator; the same seed gives the same architectures.
+        design: ``"depth"``: every depth of a stage is equally likely, then every run of layers of that depth.
+            ``"uniform"``: every architecture is equally likely. Deep stages then dominate: in ``ofa_mbv3``, nine of ten
+            stages have the largest depth, so that labels drawn this way say little about shallow networks.
+
+    Returns:
+        ``n`` architectures, possibly with repetitions.
 
     Raises:
-        SpaceError: For an unknown design or a negative number.
+        SpaceError: The design is unknown, or ``n`` is not a whole number of at least 0.
     """
     if design not in DESIGNS:
         raise SpaceError(

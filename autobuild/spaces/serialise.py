@@ -1,4 +1,4 @@
-"""Spaces as JSON: the whole declaration, so that a saved model or a narrowed space needs no other file."""
+"""Search spaces as JSON: the whole declaration, so that a saved model or narrowed space needs no other file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = "autobuild.space/1"
 
 
 def to_dict(space: SearchSpace) -> dict[str, Any]:
-    """JSON-ready data of a space."""
+    """The declaration of a space as JSON-ready data."""
     identity = space.identity
     return {
         "format": FORMAT,
@@ -60,7 +60,7 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
     """Read what :func:`to_dict` wrote.
 
     Raises:
-        SpaceError: If the data is of another form, with the key that is missing or wrong.
+        SpaceError: The data has another format; the message names the key that is missing or wrong.
     """
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, Mapping) else type(data).__name__
@@ -103,12 +103,12 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
 
 
 def to_json(space: SearchSpace) -> str:
-    """A space as JSON text."""
+    """The declaration of a space as JSON text."""
     return json.dumps(to_dict(space), indent=1)
 
 
 def from_json(text: str) -> SearchSpace:
-    """Read a space from JSON text."""
+    """Read a space from JSON text. Raises SpaceError if it is not one."""
     try:
         return from_dict(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
@@ -116,7 +116,7 @@ def from_json(text: str) -> SearchSpace:
 
 
 def _to_ranges(kept: IntArray) -> list[list[int]]:
-    """Sorted indices as inclusive [first, last] pairs: a narrowed space stays readable."""
+    """Sorted indices as inclusive [first, last] pairs, so that the file of a narrowed space stays readable."""
     breaks = np.flatnonzero(np.diff(kept) != 1)
     firsts = kept[np.concatenate(([0], breaks + 1))]
     lasts = kept[np.concatenate((breaks, [len(kept) - 1]))]

@@ -1,4 +1,4 @@
-"""Sizes as people read them: of spaces, which are integers far beyond floating point, and in bytes."""
+"""Readable texts for sizes of spaces (integers too large for floating point) and for numbers of bytes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 
 def readable_count(count: int) -> str:
-    """A whole number for people: ``7,371`` below a million, from there on ``2.2e19``; exact for any size of integer."""
+    """Format an integer of any size: ``7,371`` below a million, ``2.2e19`` (correctly rounded) from there on."""
     if abs(count) < 10**6:
         return f"{count:,}"
     size = abs(count)
-    power = int(math.log10(size)) - 1  # good to one place even where the logarithm rounds; put right below
+    power = int(math.log10(size)) - 1  # may be off by one because the logarithm is rounded; corrected below
     digits = (size + 10**power // 2) // 10**power
     while digits >= 100:
         power += 1
@@ -22,7 +22,7 @@ def readable_count(count: int) -> str:
 
 
 def byte_unit(largest: float) -> tuple[float, str]:
-    """What bytes up to ``largest`` are divided by to read well, and the unit then: ``(1e6, "MB")`` for 26,570,000."""
+    """Divisor and unit in which numbers of bytes up to ``largest`` read well: ``(1e6, "MB")`` for 26,570,000."""
     for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if largest >= size:
             return size, name

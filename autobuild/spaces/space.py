@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from autobuild.spaces.graph import ArchitectureGraph
 
-MAX_DIGITS = 300  # larger counts are no floats any more, and Python refuses to print them
+MAX_DIGITS = 300  # larger counts overflow float64, and Python refuses to print them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Architecture:
-    """One candidate for every unit; immutable, hashable, equal to another of its family with the same text.
+    """One candidate for every unit. Immutable and hashable; equal if the family and the text are equal.
 
     Attributes:
         text: Canonical text form.
-        runs: For each stage of the space, the layer choices (indices into ``stage.layers``).
-        family: Name of the full space it belongs to.
+        runs: For each stage of the space, one index into ``stage.layers`` per layer.
+        family: Name of the full space that it belongs to.
     """
 
     text: str
@@ -54,13 +54,14 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Identity:
-    """Which layers do nothing, so that networks which differ only in them are equal.
+    """Which layers do nothing. Networks that differ only in such layers are the same network.
 
     Args:
         values: A layer with all these feature values is an identity.
-        first_layer_counts: True where the first layer of a stage changes shape and so never is one.
-        cut: In a cell space (one layer a stage; what feeds a layer is summed), a layer with all these values passes
-            zero on. Given, keys are those of the cells' simplified graphs: see :mod:`autobuild.spaces.isomorphism`.
+        first_layer_counts: True if the first layer of a stage is never an identity, because it changes the shape.
+        cut: For cell spaces (one layer per stage; a layer's inputs are summed): a layer with all these values outputs
+            zero. If given, ``space.key`` is computed on the simplified graph of the cell; see
+            :mod:`autobuild.spaces.isomorphism`.
     """
 
     values: Mapping[str, Value]
@@ -71,19 +72,36 @@ class Identity:
 class SearchSpace:
     """The set of architectures that fill every unit with one of its candidates.
 
+    >>> space = ab.sequence_space(
+    ...     "tiny", {"stage1": [1, 2], "stage2": 1}, {"expand": [3, 6], "kernel": [3, 5]}, text="e{expand}k{kernel}"
+    ... )
+    >>> space
+    SearchSpace('tiny', 2 units, 80 architectures)
+    >>> arch = space.parse("e3k3-e6k5|e3k5")
+    >>> space.layers(arch)
+    [[{'expand': 3, 'kernel': 3}, {'expand': 6, 'kernel': 5}], [{'expand': 3, 'kernel': 5}]]
+    >>> space.indices(arch), space.assemble((7, 1)) == arch
+    ((7, 1), True)
+    >>> space.restrict(kernel=3)
+    SearchSpace('tiny', 2 units, 12 architectures)
+
     Args:
         name: Name of this space.
         units: The units, in order.
-        joins: Edges between stages, as pairs of stage numbers; the default is a chain. The last layer of
-            the first stage feeds the first layer of the second.
-        family: Name of the full space it was narrowed or joined from (default: its own name).
-        about: One sentence for people.
-        separator: What joins units in the text form.
-        identity: Which layers do nothing.
-        note: How this space came about (``narrow`` writes the sizes before and after).
-        pattern: Text form where units are not simply joined by ``separator``: a template with one ``{}`` for each
-            stage, such as ``"|{}|+|{}|{}|"``.
-        options: What a space with parameters was made with, by name; ``realise`` receives them.
+        joins: Edges between stages, as pairs ``(source, target)`` of stage numbers; the last layer of the source feeds
+            the first layer of the target. Default: a chain of all stages.
+        family: Name of the full space that this one was narrowed or joined from (default: its own name).
+        about: One sentence of description for readers.
+        separator: Text between units in the text form.
+        identity: Which layers do nothing; None if none do.
+        note: How this space was derived (``narrow`` writes the sizes before and after).
+        pattern: Text form of spaces whose units are not simply joined by ``separator``: a template with one ``{}`` for
+            each stage, such as ``"|{}|+|{}|{}|"``.
+        options: Parameters that the space was made with, by name; they are passed to ``realise``.
+
+    Raises:
+        SpaceError: No units, two units of one name, more than 1e300 architectures, a pattern with the wrong number of
+            places, or a join that does not run forward.
     """
 
     def __init__(
@@ -119,7 +137,7 @@ class SearchSpace:
             )
         self.pattern = pattern
         self.options = dict(options or {})
-        self.source = ""  # "package.module:Class" where it was found by that name; it is not stored
+        self.source = ""  # "package.module:Class" if the space was loaded by that name; not stored on disk
         self.stages: tuple[Stage, ...] = tuple(stage for unit in units for stage in unit.stages)
         chain = tuple((i, i + 1) for i in range(len(self.stages) - 1))
         self.joins = chain if joins is None else tuple((int(a), int(b)) for a, b in joins)
@@ -136,12 +154,12 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """Number of architectures (texts), exact: a Python int."""
+        """Number of architectures (distinct texts), as an exact Python integer."""
         return math.prod(unit.size for unit in self.units)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """The declared features, each with all values that occur in some stage (None where a stage lacks it)."""
+        """The declared features with the values of all stages; None is a value if some stage lacks the feature."""
         names = list(dict.fromkeys(feature.name for stage in self.stages for feature in stage.features))
         table: dict[str, dict[Value | None, None]] = {name: {} for name in names}
         for stage in self.stages:
@@ -152,7 +170,7 @@ class SearchSpace:
 
     @cached_property
     def node_features(self) -> tuple[Feature, ...]:
-        """The features of a graph node: the declared ones, then ``unit`` (stage number) and ``layer`` (position)."""
+        """Features of a graph node: the declared ones, then ``unit`` (stage name) and ``layer`` (position from 1)."""
         depth = max(stage.depths[-1] for stage in self.stages)
         return (
             *self.features,
@@ -161,7 +179,14 @@ class SearchSpace:
         )
 
     def unit_number(self, unit: str | int) -> int:
-        """Position of a unit given by name or number."""
+        """Position of a unit in :attr:`units`.
+
+        Args:
+            unit: Name of the unit, or its number from 0.
+
+        Raises:
+            SpaceError: The space has no such unit.
+        """
         names = [u.name for u in self.units]
         if isinstance(unit, int) and not isinstance(unit, bool) and 0 <= unit < len(names):
             return unit
@@ -182,8 +207,15 @@ class SearchSpace:
     def parse(self, text: str) -> Architecture:
         """Read an architecture from its canonical text.
 
+        Args:
+            text: Text such as :attr:`example`; blanks around it are ignored.
+
+        Returns:
+            The architecture, which is in this space.
+
         Raises:
-            SpaceError: Naming the unit, the layer, what was given and what is accepted.
+            SpaceError: The text is not an architecture of this space. The message names the unit, the layer, the value
+                given and the values accepted.
         """
         if not isinstance(text, str):
             raise SpaceError(f"an architecture is a text such as {self.example!r}, not {text!r}")
@@ -205,11 +237,11 @@ class SearchSpace:
         return tuple(stage.parse(part) for stage, part in zip(self.stages, parts, strict=True))
 
     def _match(self, text: str) -> list[str]:
-        """Cut a text by the pattern."""
+        """Split a text at the fixed parts of :attr:`pattern`."""
         found = self._pattern.fullmatch(text)
         if found is None:
             form = (self.pattern or "").replace("{}", "...")
-            raise SpaceError(f"{text!r} does not read as {form!r} of {self.name}, as in {self.example!r}")
+            raise SpaceError(f"{text!r} does not have the form {form!r} of {self.name}, as in {self.example!r}")
         return list(found.groups())
 
     @cached_property
@@ -219,7 +251,7 @@ class SearchSpace:
         return re.compile(f"([^{re.escape(stops)}]+)".join(re.escape(part) for part in fixed))
 
     def _cut(self, text: str) -> list[str]:
-        """Cut a text without separators: every stage then has one depth and layers of one width."""
+        """Split a text without separators; every stage then has one depth and layer texts of one length."""
         parts, start = [], 0
         for stage in self.stages:
             width = len(stage.format(stage.run(0)))
@@ -234,7 +266,14 @@ class SearchSpace:
         return self.separator.join(texts) if self.pattern is None else self.pattern.format(*texts)
 
     def format(self, arch: Architecture | str) -> str:
-        """Canonical text of an architecture (``parse`` reads it back exactly)."""
+        """Canonical text of an architecture; :meth:`parse` reads it back exactly.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+
+        Raises:
+            SpaceError: It belongs to another family, or the text cannot be read.
+        """
         return self._format(self._own(arch).runs)
 
     @cached_property
@@ -255,19 +294,48 @@ class SearchSpace:
     # --- candidates and architectures -------------------------------------------------------------------------
 
     def candidate(self, arch: Architecture | str, unit: str | int) -> Candidate:
-        """The candidate that fills ``unit`` in ``arch``."""
+        """The candidate that fills one unit of an architecture.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+            unit: Name or number of the unit.
+
+        Raises:
+            SpaceError: The unit is unknown, or the architecture does not belong to this space.
+        """
         number = self.unit_number(unit)
         return self.units[number]._candidate(self._own(arch).runs[self._unit_stages[number]])
 
     def indices(self, arch: Architecture | str) -> tuple[int, ...]:
-        """For every unit, the index of the candidate that fills it."""
+        """Index of the candidate that fills each unit; :meth:`assemble` is the inverse.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+
+        Returns:
+            One index per unit, from 0 to ``unit.size - 1``. Length ``(len(units),)``.
+
+        Raises:
+            SpaceError: A narrowed unit no longer holds the candidate, or the architecture is of another family.
+        """
         arch = self._own(arch)
         return tuple(
             unit.index_of_runs(arch.runs[part]) for unit, part in zip(self.units, self._unit_stages, strict=True)
         )
 
     def assemble(self, indices: Sequence[int]) -> Architecture:
-        """The architecture with candidate ``indices[u]`` in unit u."""
+        """Build the architecture that has candidate ``indices[u]`` in unit ``u``; the inverse of :meth:`indices`.
+
+        Args:
+            indices: One candidate index per unit. Length ``(len(units),)``.
+
+        Returns:
+            The architecture.
+
+        Raises:
+            SpaceError: The number of indices is not the number of units.
+            IndexError: An index is negative or not below the unit's size.
+        """
         if len(indices) != len(self.units):
             raise SpaceError(f"{self.name} has {len(self.units)} units; {len(indices)} candidates were given")
         runs = tuple(run for unit, i in zip(self.units, indices, strict=True) for run in unit.candidate(int(i)).digits)
@@ -286,13 +354,32 @@ class SearchSpace:
         return True
 
     def layers(self, arch: Architecture | str) -> list[list[dict[str, Value | None]]]:
-        """For each stage, its layers as ``{feature: value}``."""
+        """Feature values of every layer.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+
+        Returns:
+            For each stage a list with one ``{feature: value}`` per layer.
+
+        Raises:
+            SpaceError: It belongs to another family, or the text cannot be read.
+        """
         return [
             [stage.layer_dict(d) for d in run] for stage, run in zip(self.stages, self._own(arch).runs, strict=True)
         ]
 
     def key(self, arch: Architecture | str) -> str:
-        """A text that is equal exactly for networks that are the same once identity layers are removed."""
+        """A text that identifies the network: equal for architectures that differ only in identity layers.
+
+        In cell spaces the key is computed on the simplified cell, see :func:`autobuild.spaces.isomorphism.cell_key`.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+
+        Raises:
+            SpaceError: It belongs to another family, or the text cannot be read.
+        """
         arch = self._own(arch)
         if self.identity is None:
             return arch.text
@@ -308,7 +395,7 @@ class SearchSpace:
 
     @cached_property
     def _special_digits(self) -> tuple[list[set[int]], list[set[int]]]:
-        """For every stage, the layers that are identities, and those that pass zero on."""
+        """For every stage: the digits of identity layers, and the digits of layers that output zero."""
         values, cut = (self.identity.values, self.identity.cut) if self.identity else ({}, None)
         idle = [self._digits_with(stage, values) for stage in self.stages]
         return idle, [self._digits_with(stage, cut) if cut else set() for stage in self.stages]
@@ -318,7 +405,17 @@ class SearchSpace:
         return {d for d in range(len(stage.layers)) if wanted.items() <= stage.layer_dict(d).items()}
 
     def graph(self, arch: Architecture | str) -> ArchitectureGraph:
-        """The architecture as a directed acyclic graph whose nodes are layers with named features."""
+        """The architecture as a directed acyclic graph whose nodes are layers with named features.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+
+        Returns:
+            The graph: one node per layer, edges along the stages and between joined stages.
+
+        Raises:
+            SpaceError: It belongs to another family, or the text cannot be read.
+        """
         from autobuild.spaces.graph import architecture_graph
 
         return architecture_graph(self, self._own(arch))
@@ -326,13 +423,39 @@ class SearchSpace:
     # --- drawing, moving, narrowing ---------------------------------------------------------------------------
 
     def sample(self, n: int, seed: int | np.random.Generator = 0, design: str = "depth") -> list[Architecture]:
-        """Draw architectures independently; see :func:`autobuild.spaces.sampling.sample`."""
+        """Draw architectures independently and with replacement.
+
+        Args:
+            n: Number of architectures.
+            seed: Seed or generator; the same seed gives the same architectures.
+            design: ``"depth"``: every depth of a stage is equally likely, then every run of layers of that depth.
+                ``"uniform"``: every architecture is equally likely, so deep ones dominate.
+
+        Returns:
+            ``n`` architectures, possibly with repetitions. Length ``(n,)``.
+
+        Raises:
+            SpaceError: The design is unknown, or ``n`` is not a whole number of at least 0.
+        """
         from autobuild.spaces.sampling import sample
 
         return sample(self, n, seed, design)
 
     def neighbours(self, arch: Architecture | str) -> Iterator[Architecture]:
-        """Every architecture one step away; see :func:`autobuild.spaces.moves.neighbours`."""
+        """Iterate over every architecture of this space that is one step away, each once, in a fixed order.
+
+        A step changes one feature of one layer (of all layers, if the feature is shared by the stage), or adds or
+        removes the last layer of a stage.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+
+        Returns:
+            A lazy iterator over the neighbours.
+
+        Raises:
+            SpaceError: It belongs to another family, or the text cannot be read.
+        """
         from autobuild.spaces.moves import neighbours
 
         return neighbours(self, self._own(arch))
@@ -340,7 +463,20 @@ class SearchSpace:
     def mutate(
         self, arch: Architecture | str, seed: int | np.random.Generator = 0, level: str = "layer"
     ) -> Architecture:
-        """One random change; see :func:`autobuild.spaces.moves.mutate`."""
+        """Change an architecture at random; the result is in this space.
+
+        Args:
+            arch: An architecture of this space's family, or its text.
+            seed: Seed or generator.
+            level: ``"layer"``: a random neighbour. ``"unit"``: two or more random steps inside one unit.
+                ``"candidate"``: another candidate in one unit. See :func:`autobuild.spaces.moves.mutate`.
+
+        Returns:
+            An architecture that differs from ``arch``, unless the space has no other.
+
+        Raises:
+            SpaceError: The level is unknown, or the architecture does not belong to this space.
+        """
         from autobuild.spaces.moves import mutate
 
         return mutate(self, self._own(arch), seed, level)
@@ -348,19 +484,55 @@ class SearchSpace:
     def restrict(
         self, units: Mapping[Any, Any] | None = None, *, name: str | None = None, note: str = "", **values: Any
     ) -> SearchSpace:
-        """A narrowed space; see :func:`autobuild.spaces.narrowing.restrict`."""
+        """Narrow the space to some candidates; the result is a search space of the same family.
+
+        Args:
+            units: Unit (name or number) -> candidates to keep: indices, texts or :class:`Candidate` objects.
+            name: Name of the new space (default: the name of this one).
+            note: Text stored with the new space.
+            **values: ``kernel=(3, 5)`` keeps candidates whose every layer has a listed value of that feature;
+                ``depth=(2, 3)`` keeps candidates of a listed total depth, in units that have a choice of depth.
+
+        Returns:
+            The narrowed space.
+
+        Raises:
+            SpaceError: A unit, candidate, feature or value is unknown, or a unit would be left empty.
+        """
         from autobuild.spaces.narrowing import restrict
 
         return restrict(self, units, name=name, note=note, **values)
 
     def join_units(self, *units: str | int) -> SearchSpace:
-        """Make neighbouring units one; see :func:`autobuild.spaces.narrowing.join_units`."""
+        """Merge neighbouring units into one, whose candidates are all combinations. Texts stay the same.
+
+        Args:
+            *units: Two or more neighbouring units, by name or number.
+
+        Returns:
+            A space of the same architectures with fewer, larger units.
+
+        Raises:
+            SpaceError: A unit is unknown, or the units are not neighbours.
+        """
         from autobuild.spaces.narrowing import join_units
 
         return join_units(self, *units)
 
     def replaced(self, units: Sequence[Unit], *, name: str | None = None, note: str = "") -> SearchSpace:
-        """A space over the same stages with other units (restricted or joined ones)."""
+        """Copy the space with other units over the same stages (restricted or joined ones).
+
+        Args:
+            units: The new units, in order; together they must have the stages of this space.
+            name: Name of the new space (default: the name of this one).
+            note: Text stored with the new space.
+
+        Returns:
+            The new space, of the same family.
+
+        Raises:
+            SpaceError: As for the constructor.
+        """
         made = SearchSpace(
             name or self.name,
             units,
@@ -379,31 +551,58 @@ class SearchSpace:
     # --- parameters of a search engine ------------------------------------------------------------------------
 
     def suggest(self, trial: Trial, grain: str = "layer") -> Architecture:
-        """The architecture that an Optuna trial suggests; always one of the space.
+        """The architecture that an Optuna trial suggests; it is always in the space.
 
         Args:
-            trial: Anything with ``suggest_categorical(name, choices)``.
-            grain: ``"layer"`` or ``"unit"``: see :mod:`autobuild.spaces.parameters`.
+            trial: An Optuna trial, or any object with ``suggest_categorical(name, choices)``.
+            grain: ``"layer"``: one parameter per depth and layer feature. ``"unit"``: one parameter per unit, whose
+                values are the texts of its candidates. See :mod:`autobuild.spaces.parameters`.
 
         Raises:
-            SpaceError: An unknown grain, or a unit of more than 512 candidates at grain ``"unit"``.
+            SpaceError: The grain is unknown, or at grain ``"unit"`` a unit has more than 512 candidates.
         """
         return parameters(self, grain).suggest(trial)
 
     def params(self, arch: Architecture | str, grain: str = "layer") -> dict[str, Value | None]:
-        """The parameters that ``suggest`` would have to be given to come to ``arch``, in its order."""
+        """The parameter values with which :meth:`suggest` returns ``arch``, in the order in which it asks for them.
+
+        Args:
+            arch: An architecture of this space, or its text.
+            grain: ``"layer"`` or ``"unit"``, as in :meth:`suggest`.
+
+        Returns:
+            Parameter name -> value. Places without a choice are left out.
+
+        Raises:
+            SpaceError: The architecture is not in the space, or as for :meth:`suggest`.
+        """
         return {choice.name: value for choice, value in parameters(self, grain).items(arch)}
 
     def from_params(self, params: Mapping[str, Any], grain: str = "layer") -> Architecture:
-        """The architecture of these parameters: the inverse of :meth:`params`. Names of others are passed over.
+        """The architecture of these parameter values; the inverse of :meth:`params`.
+
+        Args:
+            params: Parameter name -> value, such as ``params`` of a finished trial. Unknown names are ignored.
+            grain: ``"layer"`` or ``"unit"``, as in :meth:`suggest`.
 
         Raises:
-            SpaceError: A parameter is missing, or its value is none of its choices.
+            SpaceError: A parameter is missing, or its value is not one of its choices.
         """
         return parameters(self, grain).read(params)
 
     def choices(self, arch: Architecture | str, grain: str = "layer") -> dict[str, tuple[Value | None, ...]]:
-        """What each of ``params(arch)`` was chosen from."""
+        """The values from which each parameter of ``arch`` was chosen.
+
+        Args:
+            arch: An architecture of this space, or its text.
+            grain: ``"layer"`` or ``"unit"``, as in :meth:`suggest`.
+
+        Returns:
+            Parameter name -> its possible values, for the names of ``params(arch)`` in the same order.
+
+        Raises:
+            SpaceError: The architecture is not in the space, or as for :meth:`suggest`.
+        """
         return {choice.name: choice.values for choice, _ in parameters(self, grain).items(arch)}
 
     def _repr_html_(self) -> str:
@@ -428,7 +627,14 @@ class SearchSpace:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> SearchSpace:
-        """Read what :meth:`to_dict` wrote."""
+        """Read what :meth:`to_dict` wrote.
+
+        Args:
+            data: The declaration.
+
+        Raises:
+            SpaceError: A key is missing or has a wrong value, or the format is unknown.
+        """
         from autobuild.spaces.serialise import from_dict
 
         return from_dict(data)
@@ -441,7 +647,14 @@ class SearchSpace:
 
     @staticmethod
     def from_json(text: str) -> SearchSpace:
-        """Read what :meth:`to_json` wrote."""
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            text: JSON text.
+
+        Raises:
+            SpaceError: It is not JSON, or not a stored search space.
+        """
         from autobuild.spaces.serialise import from_json
 
         return from_json(text)
@@ -451,17 +664,20 @@ class SearchSpace:
     ) -> torch.nn.Module:
         """Build the network as a plain ``torch.nn.Module``, with fresh weights from torch's generator.
 
-        The function ``realise`` of the space's file, or of what :func:`~autobuild.spaces.register_space` was given,
-        receives the layers and the space's options.
+        The layers and the space's options are passed to the function ``realise`` of the file that declares the space,
+        or of the object given to :func:`~autobuild.spaces.register_space`.
 
         Args:
-            arch: One of its architectures, or its text.
-            num_classes: Outputs of the classifier. Default: those that costs of the space count as well, which are its
-                option ``num_classes``, else those that it is made for (1,000 for ImageNet's spaces).
-            in_channels: Channels of inputs. Default: those that the space is made for.
+            arch: An architecture of this space, or its text.
+            num_classes: Number of outputs of the classifier. Default: the space's option ``num_classes`` if it has one,
+                otherwise the number that the space declares (1,000 for ImageNet spaces). Costs use the same number.
+            in_channels: Channels of the input images. Default: the number that the space declares.
+
+        Returns:
+            The network; it takes images of shape ``(batch, in_channels, height, width)``.
 
         Raises:
-            SpaceError: If the space declares graphs only.
+            SpaceError: The space declares graphs only and builds no networks.
         """
         from autobuild.spaces.registry import realiser
 
@@ -470,7 +686,7 @@ class SearchSpace:
 
 
 def _in_order(values: Iterable[Value | None]) -> tuple[Value | None, ...]:
-    """Numbers ascending, everything else as declared, None last: one vocabulary however stages are ordered."""
+    """Sort values (numbers ascending, others as declared, None last), so that the order of stages is irrelevant."""
     listed = list(values)
     rest = [value for value in listed if value is not None]
     if all(isinstance(value, int | float) for value in rest):

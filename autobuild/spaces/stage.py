@@ -1,4 +1,4 @@
-"""A stage: a run of layers, each holding one value of every feature. The atom that units are made of."""
+"""A stage: a run of layers, each with one value of every feature. Units consist of stages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INT64_LIMIT = 2**62
 
 @dataclass(frozen=True)
 class Feature:
-    """A named property of an operation and the values it may take, in declared order."""
+    """A named property of an operation, and the values that it may have, in declared order."""
 
     name: str
     values: tuple[Value | None, ...]
@@ -41,24 +41,24 @@ class Feature:
 
 @dataclass(frozen=True)
 class Stage:
-    """Every run of ``depths`` layers over the product of ``features``.
+    """The set of all runs of layers whose length is in ``depths`` and whose layers combine values of ``features``.
 
-    A run is written as *digits*: one index into :attr:`layers` for each layer. Runs are numbered by depth, then by the
-    features that are chosen once, then lexicographically, so an integer below :attr:`size` names each of them.
+    A run is represented by its *digits*: one index into :attr:`layers` per layer. Runs are numbered from 0 to ``size -
+    1``, ordered by depth, then by the features that are chosen once, then lexicographically.
 
     Args:
         name: Name of the stage, unique in its space.
         depths: Allowed numbers of layers, at least 1 each.
-        features: What a layer chooses.
+        features: The features of a layer.
         template: Text of one layer, e.g. ``"e{expand}k{kernel}"``.
-        separator: What joins layers in the text form; empty where all layers are written equally long.
-        tied: All layers of a run are the same, as in MnasNet's blocks. The text then is written once for the whole
+        separator: Text between layers; may be empty if the texts of all layers have the same length.
+        tied: Whether all layers of a run are equal, as in MnasNet's blocks. The text is then written once for the whole
             run, and ``template`` may name ``{depth}``, e.g. ``"e{expand}k{kernel}l{depth}"``.
-        once: Names of the features that all layers of a run share, such as a stage's width; every layer's text still
-            names them. Where ``tied``, these are all features.
+        once: Names of the features whose value all layers of a run share, such as a stage's width. Every layer's text
+            still names them. If ``tied``, these are all features.
 
     Raises:
-        SpaceError: Naming the unit, what was given and what is accepted.
+        SpaceError: An argument is not usable. The message names the unit, the value given and the values accepted.
     """
 
     name: str
@@ -112,8 +112,10 @@ class Stage:
                 "must name {depth}"
             )
         if len(self.token_index) != len(self.tokens) or len(self._tied_index) != self._tied_count:
-            raise SpaceError(f"unit {self.name!r}: the layer text {self.template!r} writes two different layers alike")
-        for token in self.tokens:  # what surrounds an architecture's text is cut off when it is read
+            raise SpaceError(
+                f"unit {self.name!r}: the layer text {self.template!r} gives two different layers the same text"
+            )
+        for token in self.tokens:  # blanks around a text are removed when it is read
             if token != token.strip() or not token:
                 raise SpaceError(f"unit {self.name!r}: a layer is written {token!r}: empty, or with blanks at its ends")
         if self.separator and any(self.separator in token for token in self.tokens):
@@ -123,12 +125,12 @@ class Stage:
 
     @cached_property
     def layers(self) -> tuple[tuple[Value | None, ...], ...]:
-        """Every choice of one layer: the values in the order of :attr:`features`."""
+        """Every possible layer: its values in the order of :attr:`features`."""
         return tuple(itertools.product(*(feature.values for feature in self.features)))
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The text of every choice of one layer; for a tied stage, its text without the depth."""
+        """Text of every possible layer; for a tied stage, without the depth."""
         template = re.sub(r"[A-Za-z]*{depth}", "", self.template) if self.tied else self.template
         return tuple(template.format(**self.layer_dict(digit)) for digit in range(len(self.layers)))
 
@@ -138,7 +140,7 @@ class Stage:
 
     @cached_property
     def _tied_texts(self) -> tuple[str, ...]:
-        """The text of every run of a tied stage, in the order of the runs."""
+        """Text of every run of a tied stage, in the order of the runs."""
         if not self.tied:
             return ()
         return tuple(
@@ -158,18 +160,18 @@ class Stage:
 
     @cached_property
     def size(self) -> int:
-        """Number of runs, exact."""
+        """Number of runs, as an exact Python integer."""
         return self._starts[-1]
 
     @cached_property
     def _starts(self) -> list[int]:
-        """For each depth the number of its first run, and the number of all runs."""
+        """For each depth the number of its first run; the last entry is the number of all runs."""
         shared, free = self._layer_of.shape
         return list(itertools.accumulate((shared * free**depth for depth in self.depths), initial=0))
 
     @cached_property
     def _layer_of(self) -> IntArray:
-        """The layer of what is chosen once and what each layer chooses. Shape ``(choices once, choices a layer)``."""
+        """Digit of a layer, by its shared features (row) and its own features (column). Shape ``(shared, own)``."""
         digits = np.arange(len(self.layers)).reshape([len(feature.values) for feature in self.features] or [1])
         places = [place for place, feature in enumerate(self.features) if feature.name in self.once]
         others = [place for place in range(len(self.features)) if place not in places]
@@ -179,23 +181,23 @@ class Stage:
 
     @cached_property
     def _parts(self) -> tuple[list[int], list[int]]:
-        """Of every layer, its row and column in :attr:`_layer_of`."""
+        """Row and column of every digit in :attr:`_layer_of`."""
         place = np.argsort(self._layer_of, axis=None)
         shared, free = np.divmod(place, self._layer_of.shape[1])
         return shared.tolist(), free.tolist()
 
     def sharing(self, digits: IntArray, layer: int) -> IntArray:
-        """Layers as they are beside ``layer``: with its values of the features that are chosen once."""
+        """Change layers so that they have the same values as ``layer`` in the features that are chosen once."""
         shared, free = self._parts
         beside: IntArray = self._layer_of[shared[layer], np.asarray(free)[digits]]
         return beside
 
     def layer_dict(self, digit: int) -> dict[str, Value | None]:
-        """One layer as ``{feature: value}``."""
+        """The layer with this digit as ``{feature: value}``."""
         return dict(zip((feature.name for feature in self.features), self.layers[digit], strict=True))
 
     def index(self, digits: Digits) -> int:
-        """Number of the run ``digits``."""
+        """Number of a run, from its digits; the inverse of :meth:`run`."""
         if len(digits) not in self.depths:
             raise SpaceError(f"unit {self.name!r}: {len(digits)} layers; accepted depths: {list(self.depths)}")
         shared, free = self._parts
@@ -216,7 +218,7 @@ class Stage:
         raise AssertionError(f"{digits} agree")
 
     def run(self, index: int) -> Digits:
-        """Digits of run number ``index``."""
+        """Digits of a run, from its number."""
         if not 0 <= index < self.size:
             raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
         block = max(b for b, start in enumerate(self._starts[:-1]) if start <= index)
@@ -229,7 +231,7 @@ class Stage:
     def runs(self, indices: IntArray) -> IntArray:
         """Digits of many runs at once.
 
-        Shapes: ``indices (n,)`` -> ``(n, max(depths))``, padded with -1 behind the last layer.
+        Shapes: ``indices (n,)`` -> ``(n, max(depths))``, padded with -1 after the last layer.
         """
         if self.size > _INT64_LIMIT:
             raise SpaceError(f"unit {self.name!r} has {self.size:,} candidates: too many to enumerate")
@@ -260,7 +262,7 @@ class Stage:
         if len(digits) not in self.depths:
             raise SpaceError(f"unit {self.name!r}: {len(digits)} layers in {text!r}; accepted: {list(self.depths)}")
         if self.once:
-            self.index(tuple(digits))  # refuses layers that differ in what is chosen once
+            self.index(tuple(digits))  # raises if layers differ in a feature that is chosen once
         return tuple(digits)
 
     def _cut(self, text: str) -> list[str]:
@@ -268,7 +270,7 @@ class Stage:
         return [text[i : i + width] for i in range(0, len(text), width)]
 
     def format(self, digits: Digits) -> str:
-        """Text of a run."""
+        """Text of a run, from its digits."""
         if self.tied:
             return self._tied_texts[self.index(digits)]
         return self.separator.join([self.tokens[digit] for digit in digits])
@@ -287,7 +289,7 @@ class Stage:
         return text
 
     def draw(self, n: int, rng: np.random.Generator) -> IntArray:
-        """Digits of a run of ``n`` layers, drawn uniformly among the runs of this depth. Shape ``(n,)``."""
+        """Draw a run of ``n`` layers uniformly among the runs of this depth. Returns its digits, shape ``(n,)``."""
         shared, free = self._layer_of.shape
         row = rng.integers(shared) if self.once else 0
         layers: IntArray = self._layer_of[row, np.zeros(n, dtype=np.int64) if self.tied else rng.integers(free, size=n)]
@@ -301,7 +303,7 @@ class Stage:
             pattern = pattern.replace(re.escape("{" + feature.name + "}"), f"(?P<{feature.name}>.+?)", 1)
         match = re.fullmatch(pattern, token)
         if match is None:
-            return f"{token!r} does not read as {self.template!r} ({accepted})"
+            return f"{token!r} does not have the form {self.template!r} ({accepted})"
         wrong = [
             f"{name}={given}"
             for name, given in match.groupdict().items()
@@ -311,10 +313,10 @@ class Stage:
 
 
 def tied_of(unit: str, given: object) -> tuple[bool, tuple[str, ...]]:
-    """``tied`` and ``once`` of a :class:`Stage`, from true, false or a list of features.
+    """``tied`` and ``once`` of a :class:`Stage`, from true, false or a list of feature names.
 
     Raises:
-        SpaceError: For anything else.
+        SpaceError: The value has another form.
     """
     if isinstance(given, bool):
         return given, ()
@@ -327,14 +329,18 @@ def tied_of(unit: str, given: object) -> tuple[bool, tuple[str, ...]]:
 
 
 def _fields(unit: str, template: str) -> list[str]:
-    """The names between braces in a layer's text; ``{name}`` and nothing beside it, as in ``{name:03d}``."""
+    """Names in braces in a layer's text. Only ``{name}`` is accepted, no format such as ``{name:03d}``."""
     if not isinstance(template, str):
-        raise SpaceError(f"unit {unit!r}: the layer text is a text such as 'e{{expand}}k{{kernel}}', not {template!r}")
+        raise SpaceError(
+            f"unit {unit!r}: the layer text must be a text such as 'e{{expand}}k{{kernel}}', not {template!r}"
+        )
     try:
         parts = [(name, form, conversion) for _, name, form, conversion in string.Formatter().parse(template)]
     except ValueError as error:
         raise SpaceError(f"unit {unit!r}: the layer text {template!r} cannot be read: {error}") from None
     for name, form, conversion in parts:
         if name is not None and (form or conversion or not name.isidentifier()):
-            raise SpaceError(f"unit {unit!r}: the layer text {template!r}: between braces stands a feature's name only")
+            raise SpaceError(
+                f"unit {unit!r}: the layer text {template!r}: only the name of a feature is accepted between braces"
+            )
     return [name for name, _, _ in parts if name is not None]

@@ -145,7 +145,7 @@ def test_the_cases_that_onnx_ships_give_graphs_or_reasons(tmp_path):
     for graph in graphs.values():
         assert graph.macs >= 0
         assert all(node.macs is not None or node.op in graph.uncounted for node in graph.nodes)
-    said = ("has the unknown shape", "is of the kind", "is no tensor", "control flow", "is not known")
+    said = ("has the unknown shape", "is of the kind", "is not a tensor", "control flow", "is not known")
     assert all(any(words in reason for words in said) for reason in reasons.values())
     assert not [name for name, reason in reasons.items() if "damaged" in reason]
 

@@ -148,7 +148,7 @@ def test_batch_norms_kept_in_the_file_are_folded_on_request(tmp_path):
     with pytest.raises(GraphError, match=re.escape("input 'x' has the unknown shape (batch, 3, height, 32)")) as error:
         ab.graph_of(file)
     assert "shapes={'x': (1, 3, 1, 32)}" in str(error.value)
-    with pytest.raises(ConfigError, match=r"'y', which is no tensor of it: .*accepted: x"):
+    with pytest.raises(ConfigError, match=r"'y', which is not a tensor of the file: .*accepted: x"):
         ab.graph_of(file, shapes={"y": shape})
 
 
@@ -249,7 +249,7 @@ def convolution_file(path, *, inputs=(1, 3, 8, 8), weights=(8, 3, 3, 3), nodes=(
         ({"x": "1388"}, "shapes={'x': '1388'}: a tuple of positive whole sizes is accepted"),
         ({"x": None}, "shapes={'x': None}: a tuple of positive whole sizes is accepted"),
         ({"x": (1, 3, 0, 8)}, "shapes={'x': (1, 3, 0, 8)}: a tuple of positive whole sizes is accepted"),
-        ({"x": (3, 8, 8)}, "shapes={'x': (3, 8, 8)}: the file says (N, 3, H, W): 4 sizes are accepted"),
+        ({"x": (3, 8, 8)}, "shapes={'x': (3, 8, 8)}: the file declares (N, 3, H, W): 4 sizes are accepted"),
     ],
 )
 def test_shapes_that_are_none_are_told(tmp_path, shapes, said):

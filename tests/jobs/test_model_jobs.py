@@ -356,7 +356,7 @@ def test_mistakes_in_a_target_are_told_before_anything_is_fitted(
         {
             "100*top-1": "write `top-1`",
             "top_1": "did you mean `top-1`",
-            "run": "the column 'run' is no metric: text",
+            "run": "the column 'run' is not a metric: text",
             "`top-1": "position 1: a name in backticks",
             "`top-1` +": "not an expression",
         }.items()

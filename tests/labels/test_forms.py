@@ -83,7 +83,7 @@ FILES: dict[str, tuple[str, str | bytes, Read | str]] = {
     "zip of two": ("a.zip", zipped(a_csv=PLAIN, b_csv=PLAIN), "2 tables in it"),
     "cut gz": ("a.csv.gz", gzip.compress(PLAIN.encode())[:-20], "not a whole .gz file"),
     "no gz": ("a.csv.gz", PLAIN, "not a whole .gz file"),
-    "unnamed gz": ("labels.gz", gzip.compress(PLAIN.encode()), "a packed table says its form: labels.csv.gz"),
+    "unnamed gz": ("labels.gz", gzip.compress(PLAIN.encode()), "must include its format, as in labels.csv.gz"),
     "parquet": ("a.parquet", arrow("parquet", FRAME), Read()),
     "feather": ("a.feather", arrow("feather", FRAME), Read()),
     "json records": ("a.json", FRAME.to_json(orient="records"), Read()),
@@ -247,7 +247,7 @@ def test_what_is_no_metric_is_no_target_and_the_reason_is_repeated(mbv3: SearchS
     path = tmp_path / "a.csv"
     path.write_text(table(acc=ACC, lat=["12.3ms", "0.0123s"] * (N // 2)))
     labels = LabelledSet.read(path, mbv3)
-    with pytest.raises(TargetError, match=r"the column 'lat' is no metric: numbers with units such as '12\.3ms'"):
+    with pytest.raises(TargetError, match=r"the column 'lat' is not a metric: numbers with units such as '12\.3ms'"):
         labels.target("acc - lat")
     assert len(labels.target("acc").values) == N
 

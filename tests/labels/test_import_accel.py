@@ -151,7 +151,7 @@ def test_every_truncation_is_told(tmp_path: Path, packed: bool) -> None:
 
 def test_what_is_no_archive_is_refused(tmp_path: Path, mnasnet: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.gz").write_bytes(gzip.compress(b"arch,acc\n" * 200))
-    with pytest.raises(LabelError, match=r"t\.gz: packed, and no tar archive .*: labels\.csv\.gz"):
+    with pytest.raises(LabelError, match=r"t\.gz: compressed, but not a tar archive .* labels\.csv\.gz"):
         LabelledSet.read(tmp_path / "t.gz", mnasnet)
     with pytest.raises(LabelError, match=r"t\.gz: not a whole tar"):
         read_accel_nasbench(tmp_path / "t.gz")

@@ -107,7 +107,7 @@ def test_bad_entries_are_listed(tmp_path: Path, mbv3: SearchSpace) -> None:
         LabelledSet.read(pickled(tmp_path / "c.pkl", entries), mbv3)
     told = str(caught.value)
     assert "4 of 6 rows" in told
-    assert "row 2: stage 1: 'mbconv3_e3' is no layer" in told
+    assert "row 2: stage 1: 'mbconv3_e3' is not a layer" in told
     assert "row 3: layers of several kinds" in told
     assert "row 4: arch" in told
     assert "row 5: the architecture is '5'" in told

@@ -50,7 +50,10 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1}\nfeatures: {hop3: [1]}", "reserved"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: e{expand}", "must name each feature"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1-2, 3]}\ntext: '{k}'", "separator"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 11], j: [1, 11]}\ntext: '{k}{j}'", "alike"),
+        (
+            "name: mine\nunits: {a: 1}\nfeatures: {k: [1, 11], j: [1, 11]}\ntext: '{k}{j}'",
+            "two different layers the same text",
+        ),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 2]}\nidentity: {j: 1}", "unknown feature 'j'"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 2]}\nidentity: {k: 7}", "k=7"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1, 2]}\nidentity: 7", "identity maps features"),
@@ -61,11 +64,11 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [' a', a]}\ntext: '{k}'", "blanks"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: 5", "not 5"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: '{k}{'", "cannot be read"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: '{k}{}'", "feature's name only"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: '{k}{k.__class__}'", "feature's name only"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nunit_separator: 5", "unit_separator is a text"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nlayer_separator: null", "layer_separator is a text"),
-        ("name: null\nunits: {a: 1}\nfeatures: {k: [1]}", "name is a text"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: '{k}{}'", "only the name of a feature"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: '{k}{k.__class__}'", "only the name of a feature"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nunit_separator: 5", "unit_separator must be a text"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nlayer_separator: null", "layer_separator must be a text"),
+        ("name: null\nunits: {a: 1}\nfeatures: {k: [1]}", "name must be a text"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [.nan, 1]}", "finite"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\nunits: {b: 2}", "'units' is written twice"),
         ("name: mine\nunits: {a: 1, a: 2}\nfeatures: {k: [1]}", "'a' is written twice"),
@@ -136,9 +139,9 @@ def test_parse_errors_name_the_unit_the_layer_and_the_values(mbv3):
 
 def test_restrict_refuses_what_is_not_there(mbv3):
     for wrong, said in [
-        ({"kernel": 4}, "kernel never is 4"),
+        ({"kernel": 4}, "kernel is never 4"),
         ({"kernal": 3}, "did you mean 'kernel'"),
-        ({"depth": 9}, "depth never is 9"),
+        ({"depth": 9}, "depth is never 9"),
     ]:
         with pytest.raises(SpaceError, match=said):
             mbv3.restrict(**wrong)

@@ -95,7 +95,7 @@ def test_jobs_take_it(module, capsys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("{module}:NoSpace", r"NoSpace.*no search space: accepted are a class or module with SPACE"),
+        ("{module}:NoSpace", r"NoSpace.*not a search space: accepted are a class or module with SPACE"),
         ("{module}:Mie", "did you mean 'Mine'"),
         ("{module}s:Mine", r"cannot be imported .ModuleNotFoundError.*modules are looked for in"),
         ("{module}:", "write space=package.module:Class"),

@@ -275,7 +275,7 @@ def test_what_is_no_trial_no_architecture_and_no_parameters_is_told():
         with pytest.raises(SpaceError, match=str(wrong)):
             space.params(wrong)
     for wrong in (None, 3, ["e3"]):
-        with pytest.raises(SpaceError, match=r"params=.*: a mapping of names is accepted"):
+        with pytest.raises(SpaceError, match=r"params=.*: a mapping name -> value is accepted"):
             space.from_params(wrong)
     for wrong in (2.5, "3", True, -1):
         with pytest.raises(SpaceError, match=f"cannot draw {wrong!r} architectures"):

@@ -91,7 +91,7 @@ def test_options_of_a_registered_space():
     [
         (SimpleNamespace(), "has no SPACE"),
         (SimpleNamespace(SPACE="two_paths"), "has no SPACE"),
-        (SimpleNamespace(SPACE=ab.sequence_space("ofa_mbv3", {"a": 1}, {"k": [1]})), "a space that ships"),
+        (SimpleNamespace(SPACE=ab.sequence_space("ofa_mbv3", {"a": 1}, {"k": [1]})), "a bundled space"),
         (SimpleNamespace(SPACE=ab.sequence_space("my space", {"a": 1}, {"k": [1]})), "letters, digits and _"),
         (SimpleNamespace(SPACE=ab.space("mnasnet").restrict(kernel=3, name="mine")), "of the family 'mnasnet'"),
     ],

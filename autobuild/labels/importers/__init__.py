@@ -1,7 +1,7 @@
-"""Published data sets in the forms in which they are published: told by content, read into raw tables.
+"""Read published data sets in their original formats, which are detected from the content, into raw tables.
 
 ======================  ============================================================================================
-format                  what it is
+format                  content
 ======================  ============================================================================================
 ``nas_bench_macro``     NAS-Bench-Macro's JSON: keys of eight digits (Su et al., CVPR 2021)
 ``accel_nasbench``      Accel-NASBench's folder, ``.tar.gz`` or ``.tar``: one JSON each (Ahmad et al., DAC 2024)
@@ -10,7 +10,7 @@ format                  what it is
 ``table``               any other table with a column of architectures
 ======================  ============================================================================================
 
-Nothing is ever extracted to disk, and no class or function that a file names is ever called.
+Nothing is extracted to disk, and no class or function that is named in a file is called.
 """
 
 from __future__ import annotations
@@ -55,14 +55,17 @@ _TAR_MAGIC = slice(257, 262)
 
 
 def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawTable:
-    """Read a label file, a published file or folder, or an embedded set by its name.
+    """Read a label file, the file or folder of a published data set, or a bundled set.
 
     Args:
-        path_or_name: What to read.
-        format: One of :data:`FORMATS`, or ``"auto"`` to tell it by the content.
+        path_or_name: Path of the file or folder, or name of the bundled set.
+        format: One of :data:`FORMATS`, or ``"auto"`` to detect it from the content.
+
+    Returns:
+        The unchecked table.
 
     Raises:
-        LabelError: The format is unknown, there is no such file, or it cannot be read; the message names the file.
+        LabelError: The format is unknown, or the file does not exist or cannot be read; the message names the file.
     """
     if format != "auto" and format not in FORMATS:
         raise LabelError(f"format={format}: unknown format {nearest(format, ['auto', *FORMATS])}")
@@ -77,19 +80,19 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
 
 
 def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The file (or folder) that is meant, and its format.
+    """Find the file or folder of labels, and its format.
 
     Raises:
-        LabelError: There is none (the nearest names are offered), or its form is unknown.
+        LabelError: There is no such file (the message offers the nearest names), or its format is unknown.
     """
     if not isinstance(path_or_name, str | os.PathLike):
         raise LabelError(f"labels {path_or_name!r}: the path of a file or the name of an embedded set is accepted")
     path = Path(path_or_name).expanduser()
-    if os.fspath(path_or_name) in embedded_sets():  # whatever else has that name
+    if os.fspath(path_or_name) in embedded_sets():  # bundled sets take precedence over files of the same name
         return locate(path_or_name), "table"
     try:
         published = path.is_dir() or (is_file(path) and (not is_table(path) or path.suffix.lower() == ".json"))
-    except (OSError, ValueError):  # a name too long, a null character: `locate` says so
+    except (OSError, ValueError):  # a name too long, or a null character: `locate` raises the error
         published = False
     if published:
         found = detect(path)
@@ -99,16 +102,16 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def detect(path: Path) -> str:
-    """Tell the format of an existing file or folder by its content, ``"table"`` where it is of no published form.
+    """Detect the format of an existing file or folder from its content; ``"table"`` if it is no published format.
 
     Raises:
-        LabelError: It cannot be read, or is a folder without JSON files.
+        LabelError: It cannot be read, or it is a folder without JSON files.
     """
     if path.is_dir():
         if next(path.rglob("*.json"), None) is None:
             raise LabelError(
-                f"labels {str(path)!r}: this is a folder, and there is no JSON file in it as Accel-NASBench's has; "
-                f"give such a folder, or a file ending in {', '.join(READERS)}"
+                f"labels {str(path)!r}: this is a folder, and there is no JSON file in it; "
+                f"give a folder of Accel-NASBench, or a file ending in {', '.join(READERS)}"
             )
         return "accel_nasbench"
     try:
@@ -119,7 +122,7 @@ def detect(path: Path) -> str:
     if head.startswith(b"\x1f\x8b") or head[_TAR_MAGIC] == b"ustar":
         _refuse_unnamed(path, head)
         return "accel_nasbench"
-    # A binary pickle begins with its protocol; of the older text protocols only the name gives a sign.
+    # A binary pickle begins with its protocol number; the older text protocols can be recognised only by the file name.
     if re.match(rb"\x80[\x02-\x05]", head) or path.suffix.lower() in (".pkl", ".pickle"):
         return "autobuild_cache"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -129,12 +132,13 @@ def detect(path: Path) -> str:
 
 
 def _refuse_unnamed(path: Path, head: bytes) -> None:
-    """Refuse a gzip file that holds no archive: without an ending its table cannot be told from any other text."""
+    """Refuse a gzip file that is not an archive, because the format of a table is known only from the file name."""
     try:
         begin = zlib.decompressobj(31).decompress(head, 512)
-    except zlib.error:  # no gzip, or a broken one: the reader of archives says so
+    except zlib.error:  # not gzip, or damaged: the reader of archives raises the error
         return
     if begin and begin[_TAR_MAGIC] != b"ustar" and b"\0" not in begin:
         raise LabelError(
-            f"{path}: packed, and no tar archive as Accel-NASBench's; a packed table says its form: labels.csv.gz"
+            f"{path}: compressed, but not a tar archive like Accel-NASBench; the name of a compressed "
+            "table must include its format, as in labels.csv.gz"
         )

@@ -1,6 +1,6 @@
-"""Accel-NASBench as published: one JSON an architecture, in a folder or a tar archive (Ahmad et al., DAC 2024).
+"""Accel-NASBench as published: one JSON file per architecture, in a folder or tar archive (Ahmad et al., DAC 2024).
 
-Members are read in memory; nothing is extracted, so a member's path cannot lead anywhere.
+Members are read in memory and not extracted, so that their paths cannot do harm.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from autobuild.labels.raw_table import RawTable
 
 MEMBERS = "members are the JSON files, sorted by name"
 BLOCKS = 7
-MAX_ARCHIVE_BYTES = 1 << 29  # what an archive may unpack to; the published one has about 8 MB
+MAX_ARCHIVE_BYTES = 1 << 29  # largest size of an unpacked archive; the published one has about 8 MB
 MAX_MEMBER_BYTES = 1 << 20
-_MILLION = ("macs", "params")  # in millions there, counts here
+_MILLION = ("macs", "params")  # the files have millions, the table has counts
 _BLOCK_PARTS = ("e", "k", "l", "se")
 _TRUNCATED = "is it truncated? Download it again"
 
 
 def read_accel_nasbench(path: Path) -> RawTable:
-    """Read the folder, ``.tar.gz`` or ``.tar``; members in the order of their names.
+    """Read the folder, ``.tar.gz`` or ``.tar``; rows are sorted by the names of the members.
 
-    ``arch`` is the space's text: seven blocks ``e4k5l2s0`` joined by ``|`` (expand, kernel, layers, squeeze-excite).
-    Metrics: ``val_top1``, ``val_top5`` (%), ``train_time`` (s); ``macs`` and ``params`` as counts; of every device
-    ``throughput_*`` (images/s) and ``latency_*`` (ms), the means, with the deviation as ``*_std`` where one is given.
-    A metric that a member lacks is missing.
+    ``arch`` has seven blocks such as ``e4k5l2s0`` (expand, kernel, layers, squeeze-excite), joined by ``|``. Metrics:
+    ``val_top1``, ``val_top5`` (%), ``train_time`` (s), ``macs`` and ``params`` (counts), and for every device the means
+    ``throughput_*`` (images/s) and ``latency_*`` (ms), with standard deviations ``*_std`` if given. A metric that a
+    member does not have is missing in its row.
 
     Raises:
-        LabelError: The archive is truncated, too large or no tar, or there is no JSON file in it. Members that cannot
-            be used are reported with all other bad rows when they are checked.
+        LabelError: The archive is truncated, too large or not a tar archive, or it has no JSON file. Unusable members
+            are reported later, with all other bad rows.
     """
     members = _folder_members(path) if path.is_dir() else _archive_members(path)
     names: list[str] = []
@@ -64,7 +64,7 @@ def read_accel_nasbench(path: Path) -> RawTable:
 def _folder_members(path: Path) -> Iterator[tuple[str, bytes | str]]:
     for file in path.rglob("*.json"):
         name = file.relative_to(path).as_posix()
-        if file.name.startswith("._"):  # left by archivers of another system
+        if file.name.startswith("._"):  # metadata files of macOS
             continue
         try:
             if file.is_symlink() or not file.is_file():
@@ -99,7 +99,7 @@ def _archive_members(path: Path) -> list[tuple[str, bytes | str]]:
             end = archive.offset
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise LabelError(f"{path}: not a whole tar archive ({error or 'it ends too early'}); {_TRUNCATED}") from error
-    # Python takes the end of the file for the end of the archive; a whole one ends with an empty block.
+    # Python accepts the end of the file as the end of the archive, but a complete archive ends with an empty block.
     if len(data[end : end + 512].strip(b"\0")) or len(data) < end + 512:
         raise LabelError(f"{path}: not a whole tar archive (its end is missing); {_TRUNCATED}")
     return members
@@ -125,7 +125,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _row(content: bytes | str) -> dict[str, Any]:
-    """One row of a member's content, or of the reason why there is none. Raises ValueError with the reason."""
+    """Convert the content of a member to a row; a text is the reason why there is none. Raises ValueError."""
     if isinstance(content, str):
         raise ValueError(content)
     try:
@@ -166,7 +166,7 @@ def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _measured(name: str, value: Any) -> dict[str, Any]:
-    """``{"latency_zcu102": {"latency_mean": 4.9, "latency_std": null}}`` as columns: the mean takes the short name."""
+    """Columns of a measurement: ``{"latency_mean": 4.9, "latency_std": 0.1}`` gives ``name`` and ``name_std``."""
     if not isinstance(value, dict):
         return {name: value}
     columns = {}

@@ -1,4 +1,4 @@
-"""Where published data sets lie: their public addresses, checksums where one is known, and what to do without one."""
+"""Public addresses and checksums of published data sets, and instructions for those without an address."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ class Published:
     """One published data set.
 
     Attributes:
-        name: What ``autobuild fetch name=`` takes.
-        about: One line for people.
-        page: The publisher's page, for a person to read or to download by hand.
-        space: The search space of its architectures, and a target to begin with.
-        url: Direct address of the file; None where the publisher gives none.
+        name: Name of the data set, for ``autobuild fetch name=``.
+        about: One line of description.
+        page: Web page of the publisher.
+        space: The search space of its architectures, and a target as an example.
+        url: Direct address of the file; None if the publisher gives none.
         filename: Name of the file in the cache.
-        sha256: Checksum of the file; None where none is known (the content is checked either way).
-        by_hand: How to get the file where there is no direct address.
+        sha256: Checksum of the file; None if not known. The content is checked in any case.
+        by_hand: How to download the file without a direct address.
     """
 
     name: str
@@ -52,7 +52,7 @@ PUBLISHED: dict[str, Published] = {
             page="https://github.com/afzalxo/Accel-NASBench/tree/master/anb_dataset",
             space="mnasnet",
             target="val_top1",
-            # The address names the commit, so what it gives cannot change.
+            # The address names a commit, so its content cannot change.
             url="https://raw.githubusercontent.com/afzalxo/Accel-NASBench/dcd4d726b33197dd9bc3d74a20393013398600ae/"
             "anb_dataset/anb_dataset_jsons.tar.gz",
             filename="anb_dataset_jsons.tar.gz",

@@ -1,11 +1,11 @@
 """Cache pickles of the AutoBuild paper (Mills et al., CVPR 2024): Once-for-All architectures with labels.
 
-The published caches are lists with one dictionary an architecture. Its ``"original config"`` is
+The published caches are lists with one dictionary per architecture. Its ``"original config"`` is
 ``[resolution, stages]``, a stage being a list of layers such as ``"mbconv3_e6_k5"`` (``mbconv3`` in MobileNetV3,
 ``mbconv2`` in ProxylessNAS); the other entries are metrics: ``acc``, ``latency_gpu``, ``flops_pan_seg``...
 
-Also taken: a list of pairs ``(architecture, metrics)``, and a dictionary architecture -> metrics. There, an
-architecture is the text of a space, or stages as above; metrics are a dictionary, or one number, which becomes the
+Also accepted are a list of pairs ``(architecture, metrics)`` and a dictionary architecture -> metrics. There, an
+architecture is a text or a list of stages as above, and metrics are a dictionary or one number, which becomes the
 column ``label``.
 """
 
@@ -33,13 +33,14 @@ _SHAPES = (
 
 
 def read_autobuild_cache(path: Path) -> RawTable:
-    """Read a cache. ``arch`` is ``e<expand>k<kernel>``, layers joined by ``-``, stages by ``|``.
+    """Read a cache pickle without executing it.
 
-    Where entries differ in their input resolution, it stands first (``r224|e3k3...``); it is a column either way.
-    Entries that hold no number in any row (names, graphs) are left out, and ``notes`` says which.
+    Layers have the text ``e<expand>k<kernel>`` and are joined by ``-``, stages by ``|``. If input resolutions differ,
+    the text begins with the resolution (``r224|e3k3...``); the resolution also is a column. Entries without a number
+    in any row (names, graphs) are left out and listed in ``notes``.
 
     Raises:
-        LabelError: The pickle asks for a class (it is named), cannot be read, or has another shape.
+        LabelError: The pickle refers to a class (the message names it), cannot be read, or has another structure.
     """
     archs: list[str] = []
     resolutions: list[float | None] = []
@@ -77,7 +78,7 @@ def read_autobuild_cache(path: Path) -> RawTable:
 
 
 def _entries(data: Any, path: Path) -> Iterable[tuple[Any, Any]]:
-    """Every ``(architecture, metrics)`` of a cache, whatever its shape."""
+    """All pairs ``(architecture, metrics)`` of a cache of any accepted structure."""
     if isinstance(data, dict):
         return list(data.items())
     if not isinstance(data, list | tuple):
@@ -98,7 +99,7 @@ def _entries(data: Any, path: Path) -> Iterable[tuple[Any, Any]]:
 
 
 def _architecture(given: Any) -> tuple[float | None, str]:
-    """Resolution and ``"<generation>@<text>"``; the generation is empty where the text was written out."""
+    """Resolution and ``"<generation>@<text>"``; the generation is empty if the architecture is given as text."""
     if isinstance(given, str):
         return None, f"@{given}"
     resolution = None
@@ -112,7 +113,7 @@ def _architecture(given: Any) -> tuple[float | None, str]:
         for layer in stage if isinstance(stage, list | tuple) else [stage]:
             found = _LAYER.fullmatch(layer) if isinstance(layer, str) else None
             if found is None:
-                raise ValueError(f"stage {number}: {str(layer)[:40]!r} is no layer such as 'mbconv3_e6_k5'")
+                raise ValueError(f"stage {number}: {str(layer)[:40]!r} is not a layer such as 'mbconv3_e6_k5'")
             generations.add(found[1])
             layers.append(f"e{found[2]}k{found[3]}")
         stages.append("-".join(layers))
@@ -122,7 +123,7 @@ def _architecture(given: Any) -> tuple[float | None, str]:
 
 
 def _metrics(given: Any) -> dict[str, Any]:
-    """Metric -> float, None where it is missing, or the thing itself where it is no number."""
+    """Metric -> float, None if it is missing, or the original value if it is not a number."""
     if not isinstance(given, dict):
         number = _number(given)
         if number is None:
@@ -136,7 +137,7 @@ def _metrics(given: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """A real number, also one in an array of one element."""
+    """Convert a real number, or an array of one element, to float; None for other values."""
     if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "biuf":
         value = value.reshape(-1)[0].item()
     if isinstance(value, bool | int | float):

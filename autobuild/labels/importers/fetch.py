@@ -1,4 +1,4 @@
-"""Downloading published data sets into the user's cache, checked before they are used."""
+"""Download published data sets into the user's cache; files are checked before use."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from autobuild.labels.importers.addresses import PUBLISHED, Published
 from autobuild.labels.raw_table import RawTable
 
 TIMEOUT_SECONDS = 30
-ANY = "any"  # accept whatever checksum the file has
+ANY = "any"  # value of ``sha256`` that accepts every checksum
 
 
 class Progress(Protocol):
-    """What shows how far a download is; ``total`` (bytes, 0 if unknown) is set before the first update."""
+    """Interface of a progress display; ``total`` (bytes, 0 if unknown) is set before the first update."""
 
     total: int
 
     def update(self, count: int) -> None:
-        """Note ``count`` more bytes."""
+        """Report ``count`` more bytes."""
 
     def reset(self) -> None:
-        """Begin again at zero."""
+        """Start again at zero."""
 
     def close(self) -> None:
-        """The download is over."""
+        """Report the end of the download."""
 
 
 def published(name: str) -> Published:
-    """The data set of this name. Raises LabelError for an unknown one (the nearest are offered)."""
+    """Look up a data set by name. Raises LabelError if it is unknown; the message offers the nearest names."""
     if name not in PUBLISHED:
         raise LabelError(f"name={name}: unknown data set {nearest(name, PUBLISHED)}")
     return PUBLISHED[name]
 
 
 def cache_folder() -> Path:
-    """The user's cache, where fetched files lie (as pooch finds it; XDG_CACHE_HOME moves it on Linux)."""
+    """Folder of downloaded files: the user's cache as pooch defines it (XDG_CACHE_HOME changes it on Linux)."""
     import pooch
 
     return Path(pooch.os_cache("autobuild"))
@@ -57,22 +57,23 @@ def fetch(
     again: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Path, RawTable]:
-    """Download a published data set unless it is there already, and read it.
+    """Download a published data set, unless the file exists already, and read it.
 
     Args:
         name: One of :data:`PUBLISHED`.
-        folder: Where the file lies (default: :func:`cache_folder`).
+        folder: Folder of the file (default: :func:`cache_folder`).
         url: Another address of the same file, such as a mirror.
-        sha256: Its checksum (default: the known one, if any); ``"any"`` accepts every file that can be read.
-        again: Download even if it is there.
-        progress: Told about every piece that arrives.
+        sha256: Checksum of the file (default: the known one, if any); ``"any"`` accepts every readable file.
+        again: Download even if the file exists.
+        progress: Display that is told about every piece that arrives.
 
     Returns:
-        The file, and its rows. The file is complete: it is downloaded beside its place, checked and renamed.
+        The path of the file, and its table. The file is always complete, because it is downloaded under another name,
+        checked and then renamed.
 
     Raises:
-        LabelError: Unknown name, no direct address, no network, another checksum, or something else than the data set
-            arrived. The message names the address, and how to go on with a file downloaded by hand.
+        LabelError: The name is unknown, there is no direct address or no network, the checksum differs, or the content
+            is not the data set. The message names the address and says how to use a file downloaded by hand.
     """
     entry = published(name)
     address = url or entry.url
@@ -103,7 +104,7 @@ def _holds(place: Path, wanted: str | None) -> bool:
 
 
 def _download(entry: Published, address: str, wanted: str | None, place: Path, progress: Progress | None) -> None:
-    """Download beside ``place``, check sum and content there, rename. An older file stays where anything fails."""
+    """Download to a second file, check checksum and content, rename. If anything fails, an older file is kept."""
     import pooch
     import requests
 
@@ -118,22 +119,22 @@ def _download(entry: Published, address: str, wanted: str | None, place: Path, p
         raise LabelError(f"{address}: cannot be downloaded ({_reason(error)}). {_by_hand(entry)}") from error
     except LabelError as error:
         raise LabelError(
-            f"{address}: what arrived is not the data set {entry.name}: {error}. {_by_hand(entry)}"
+            f"{address}: the downloaded file is not the data set {entry.name}: {error}. {_by_hand(entry)}"
         ) from error
-    except ValueError as error:  # pooch's word for another checksum
+    except ValueError as error:  # raised by pooch if the checksum differs
         raise LabelError(
-            f"{address}: what arrived has another SHA-256 than {wanted}: it was changed on the way or since; "
+            f"{address}: the downloaded file has another SHA-256 than {wanted}: it has been changed; "
             f"sha256={ANY} accepts it. {_by_hand(entry)}"
         ) from error
     except OSError as error:
         raise LabelError(f"{place}: cannot be written ({error.strerror or error})") from error
     finally:
-        with contextlib.suppress(OSError):  # there is none, or no folder that could hold one
+        with contextlib.suppress(OSError):  # the file or the folder does not exist
             beside.unlink()
 
 
 def _reason(error: Exception) -> str:
-    """One line of what went wrong: the innermost cause, since the outer ones only wrap it."""
+    """One line about an error: its innermost cause, because the outer exceptions only wrap it."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}"

@@ -1,4 +1,4 @@
-"""Tables of NAS-Bench-201: cell strings (``cellstr`` or ``arch``) beside metrics (Dong & Yang, ICLR 2020)."""
+"""Tables of NAS-Bench-201: a column of cell strings (``cellstr`` or ``arch``) and metrics (Dong & Yang, ICLR 2020)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _EDGE = re.compile(r"[A-Za-z_]\w*~(\d+)")
 
 
 def read_nas_bench_201(path: Path) -> RawTable:
-    """Read a table in any form; every other column of numbers is a metric.
+    """Read a table in any format; every other column of numbers is a metric.
 
     Raises:
-        LabelError: As for any table. Rows whose cell lacks an edge are reported with all others when they are checked.
+        LabelError: As for any table. Rows with incomplete cells are reported later, with all other bad rows.
     """
     return as_cells(read_table(locate(path)))
 
 
 def cells_column(table: RawTable) -> str | None:
-    """The column in which some row is a whole cell: then rows that are not have lost something. ``arch`` goes first."""
+    """The column with a complete cell string in some row, ``arch`` first; None if there is no such column."""
     for name in sorted(table.columns, key=lambda name: name != "arch"):
         cells = (cell.strip() for cell in table.columns[name] if isinstance(cell, str) and "~0|" in cell)
         if any(cell_problem(cell) is None for cell in cells):
@@ -32,7 +32,7 @@ def cells_column(table: RawTable) -> str | None:
 
 
 def as_cells(table: RawTable) -> RawTable:
-    """The table with the cells as its architectures, and what is wrong with the shape of each."""
+    """Use the cell strings as architectures, and record what is wrong with the form of each."""
     name = cells_column(table)
     if name is not None and name != "arch":
         table = table.with_arch(name)
@@ -45,9 +45,9 @@ def as_cells(table: RawTable) -> RawTable:
 
 
 def cell_problem(text: str) -> str | None:
-    """Say what is wrong with the shape of a cell string (the operations are the space's to check), or None.
+    """What is wrong with the form of a cell string, or None. Names of operations are checked by the space.
 
-    A cell has nodes 1, 2 and 3, joined by ``+``; node i is ``|op~0|...|op~i-1|``: an edge from every earlier node.
+    A cell has the nodes 1, 2 and 3, joined by ``+``. Node i is ``|op~0|...|op~i-1|``, one edge per earlier node.
     """
     nodes = text.split("+")
     if len(nodes) != 3:

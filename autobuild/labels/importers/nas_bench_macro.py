@@ -15,16 +15,16 @@ DIGITS = 8
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written, duplicated keys included."""
+    """A JSON object as a list of its pairs, including repeated keys."""
 
 
 def read_nas_bench_macro(path: Path) -> RawTable:
-    """Read the JSON: key of eight digits 0 to 2 -> ``mean_acc`` (%), ``std``, ``params``, ``flops`` (counts).
+    """Read the JSON file: key of eight digits 0 to 2 -> ``mean_acc`` (%), ``std``, ``params``, ``flops`` (counts).
 
-    Other entries of a measurement (the accuracies of the three trainings) are left out; a missing one is missing.
+    Other entries (the accuracies of the three trainings) are left out; an entry that does not exist is a missing value.
 
     Raises:
-        LabelError: The file is not JSON (truncated?), or not one object with at least one key.
+        LabelError: The file is not JSON (perhaps truncated), or not one object with at least one key.
     """
     try:
         data = json.loads(path.read_bytes(), object_pairs_hook=_Pairs)

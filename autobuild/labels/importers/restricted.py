@@ -1,8 +1,7 @@
-"""A pickle reader that admits containers, numbers, strings and numpy arrays, and refuses everything else by name.
+"""A pickle reader that accepts containers, numbers, strings and numpy arrays, and refuses everything else.
 
-A pickle is a program: it names classes and functions, and calls them. Here every name is looked up in one short table,
-and what stands in the table for numpy's own constructors is written below in Python, so that no state from the file
-reaches numpy's C code.
+A pickle is a program that names classes and functions and calls them. Here every name is looked up in a short table.
+Constructors of numpy are replaced by the Python classes below, so that no state from the file reaches C code of numpy.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from autobuild.errors import LabelError
 
 ADMITTED = "containers, numbers, strings and numpy arrays"
 MAX_BYTES = 1 << 30
-_KINDS = "biufcSU"  # booleans, numbers, texts: no objects, no structures, no dates
+_KINDS = "biufcSU"  # booleans, numbers and texts; no objects, structures or dates
 
 
 class _Fixed(type):
-    """Classes whose attributes cannot be set: a pickle may try that on whatever it is handed."""
+    """Metaclass of classes whose attributes cannot be set, because a pickle may try to set them."""
 
     def __setattr__(cls, name: str, value: object) -> NoReturn:
         raise TypeError(f"{cls.__name__} cannot be changed")
 
 
 class _DType(metaclass=_Fixed):
-    """Stands for ``numpy.dtype`` while reading; only plain numbers and texts."""
+    """Replaces ``numpy.dtype`` while reading; accepts plain numbers and texts only."""
 
     __slots__ = ("_code", "_order")
 
@@ -44,12 +43,12 @@ class _DType(metaclass=_Fixed):
         self._order = state[1] if state[1] in ("<", ">", "|", "=") else "|"
 
     def decode(self, data: bytes, count: int) -> np.ndarray[Any, Any]:
-        """The first ``count`` values of raw bytes."""
+        """Decode the first ``count`` values of raw bytes."""
         return np.frombuffer(data, dtype=np.dtype(self._order + self._code), count=count)
 
 
 class _Array(metaclass=_Fixed):
-    """Stands for ``numpy.ndarray`` while reading; :func:`plain` turns it into an array."""
+    """Replaces ``numpy.ndarray`` while reading; :func:`plain` converts it to an array."""
 
     __slots__ = ("_values",)
 
@@ -61,7 +60,7 @@ class _Array(metaclass=_Fixed):
         self.fill(data, dtype, shape, "F" if fortran else "C")
 
     def fill(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
-        """Take values from raw bytes; numpy checks that there are enough of them."""
+        """Set the values from raw bytes; numpy checks that there are enough of them."""
         if not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
             raise pickle.UnpicklingError("a numpy array of objects is not admitted")
         sizes = tuple(int(size) for size in shape)
@@ -76,14 +75,14 @@ class _Array(metaclass=_Fixed):
 
 
 class _Reconstruct(metaclass=_Fixed):
-    """``numpy._core.multiarray._reconstruct(ndarray, shape, code)``: an empty array, filled by its state."""
+    """Replaces ``numpy._core.multiarray._reconstruct(ndarray, shape, code)``: an empty array, filled later."""
 
     def __new__(cls, *_: object) -> Any:
         return _Array()
 
 
 class _FromBuffer(metaclass=_Fixed):
-    """``numpy._core.numeric._frombuffer(data, dtype, shape, order)``, of protocol 5."""
+    """Replaces ``numpy._core.numeric._frombuffer(data, dtype, shape, order)`` of protocol 5."""
 
     def __new__(cls, data: Any, dtype: Any, shape: Any, order: Any, *_: object) -> Any:
         array = _Array()
@@ -92,18 +91,18 @@ class _FromBuffer(metaclass=_Fixed):
 
 
 class _Scalar(metaclass=_Fixed):
-    """``numpy._core.multiarray.scalar(dtype, data)``: a number or a text of Python's own."""
+    """Replaces ``numpy._core.multiarray.scalar(dtype, data)``; gives a Python number or text."""
 
     def __new__(cls, dtype: Any, data: Any = b"") -> Any:
-        if isinstance(data, str):  # as an old pickle has bytes
+        if isinstance(data, str):  # old pickles store bytes as text
             data = data.encode("latin-1")
         if not isinstance(dtype, _DType) or not isinstance(data, bytes):
-            raise pickle.UnpicklingError("a numpy scalar that is no number is not admitted")
+            raise pickle.UnpicklingError("a numpy scalar that is not a number is not admitted")
         return dtype.decode(data, 1)[0].item()
 
 
 class _Encode(metaclass=_Fixed):
-    """``_codecs.encode(text, "latin1")``: bytes, as protocols 0 to 2 have them. No other codec."""
+    """Replaces ``_codecs.encode(text, "latin1")``, by which protocols 0 to 2 store bytes; no other codec."""
 
     def __new__(cls, text: Any, encoding: Any = "utf-8") -> Any:
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -112,7 +111,7 @@ class _Encode(metaclass=_Fixed):
 
 
 class _Bytes(metaclass=_Fixed):
-    """``bytes`` and ``bytearray`` of what is there already: of a number they would be that many zeros."""
+    """Replaces ``bytes`` and ``bytearray``; a number, which would allocate that many bytes, is refused."""
 
     def __new__(cls, data: Any = b"", encoding: Any = None) -> Any:
         if isinstance(data, str) and encoding in ("latin1", "latin-1"):
@@ -135,7 +134,7 @@ _NUMPY_FUNCTIONS: dict[tuple[str, str], Any] = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Reads one pickle; every name that is not in its table ends the reading."""
+    """Reads one pickle; raises LabelError for every name that is not in its table."""
 
     NAMES: ClassVar[dict[tuple[str, str], Any]] = {
         **{(module, name): kind for module in ("builtins", "__builtin__") for name, kind in _BUILTINS.items()},
@@ -152,7 +151,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._source = source
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a name up in the table; nothing is ever imported."""
+        """Look up a name in the table; nothing is imported."""
         found = self.NAMES.get((module, name))
         if found is None:
             raise LabelError(
@@ -167,10 +166,11 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Read a pickle of :data:`ADMITTED`.
+    """Read a pickle that contains only :data:`ADMITTED`.
 
     Raises:
-        LabelError: The file cannot be read, is no whole pickle, or asks for anything else; what it asks for is named.
+        LabelError: The file cannot be read, is not a complete pickle, or refers to anything else, which the message
+            names.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -183,23 +183,24 @@ def read_pickle(path: Path) -> Any:
         return plain(RestrictedUnpickler(data, str(path)).load())
     except LabelError:
         raise
-    except Exception as error:  # a broken program may fail in any way
+    except Exception as error:  # a damaged pickle may raise any exception
         reason = str(error) or type(error).__name__
         raise LabelError(f"{path}: not a readable pickle ({reason}); is it truncated?") from error
 
 
 def _check_memo(data: bytes) -> None:
-    """Refuse places in the memo that no pickle of this length needs: the reader makes room for all before them."""
+    """Refuse memo indices that are too large for a pickle of this length, because they would allocate memory."""
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("PUT", "LONG_BINPUT") and (not isinstance(argument, int) or not 0 <= argument <= len(data)):
             raise pickle.UnpicklingError(f"a memo of {argument:,} places")
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Containers of Python with numpy arrays in them, in place of the stand-ins.
+    """Replace stand-ins by numpy arrays in nested Python containers.
 
     Raises:
-        pickle.UnpicklingError: Nested over 60 deep (or containing itself), or a stand-in where none belongs.
+        pickle.UnpicklingError: The data is nested more than 60 deep (or contains itself), or has a stand-in in a wrong
+            place.
     """
     if depth > 60:
         raise pickle.UnpicklingError("nested too deep")
