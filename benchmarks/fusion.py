@@ -25,10 +25,10 @@ import pandas as pd
 
 import autobuild as ab
 from autobuild.cost.fusion import FusionGraph, GroupCosts, fold
+from autobuild.cost.fusion.baselines.group_splitting import SPLITTERS
 from autobuild.cost.fusion.fusing import unfused_in
-from autobuild.cost.fusion.partition.masks import Order
-from autobuild.cost.fusion.partition.solve import SEARCHES, solve
-from autobuild.cost.fusion.partition.split import SPLITTERS
+from autobuild.cost.fusion.partition.solver import SEARCHES, solve
+from autobuild.cost.fusion.partition.topology import Order
 from benchmarks.report import RESULTS, arguments, machine, write
 from benchmarks.runs import Run, Runs
 

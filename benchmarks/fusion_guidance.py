@@ -21,12 +21,13 @@ import pandas as pd
 import torch
 
 from autobuild.cost.fusion import GroupCosts
-from autobuild.cost.fusion.explain import ExplainedSplitter, Predictor, fit_predictor, rectify_rate
+from autobuild.cost.fusion.baselines.explainers import ExplainedSplitter, Predictor, fit_predictor, rectify_rate
+from autobuild.cost.fusion.baselines.group_splitting import SPLITTERS, Splitter, cuts_at
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import group_dram
-from autobuild.cost.fusion.partition.solve import EXPLAINED, SEARCHES, SPLITS, solve
-from autobuild.cost.fusion.partition.split import SPLITTERS, Splitter, cuts_at
+from autobuild.cost.fusion.partition.solver import EXPLAINED, SEARCHES, SPLITS, solve
+from autobuild.cost.fusion.partition.topology import Order
 from benchmarks.fusion import network
 from benchmarks.report import RESULTS, arguments, machine, write
 from benchmarks.runs import Run, Runs

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from autobuild.cost.block_tables import Measured, block_bounds
 from autobuild.cost.fusion import FusionGraph, fold
 from autobuild.cost.fusion.fusing import unfused_in
+from autobuild.cost.fusion.group_cost_cache import SharedGroupCosts
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.cost.fusion.partition.partition import Partition
-from autobuild.cost.fusion.shared import SharedGroupCosts
 from autobuild.cost.hardware import Hardware
 from autobuild.errors import CostError, GraphError
 from autobuild.graphs.operations import OperationGraph

@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
-from autobuild.cost.fusion.fold import fold
-from autobuild.cost.fusion.graph import FusionGraph, bits
-from autobuild.cost.fusion.groups import GroupCost, GroupCosts
+from autobuild.cost.fusion.folding import fold
+from autobuild.cost.fusion.graph import FusionGraph
+from autobuild.cost.fusion.group_costs import GroupCost, GroupCosts
 from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
 from autobuild.cost.fusion.partition.partition import Partition, group_dram
-from autobuild.cost.fusion.partition.solve import deadline_of, load, solve
+from autobuild.cost.fusion.partition.solver import deadline_of, load, solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.errors import ConfigError, GraphError
 from autobuild.graphs.operations import OperationGraph

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from autobuild.cost.fusion.access import Access
+from autobuild.cost.fusion.bitmask import bits
+from autobuild.cost.fusion.row_access import Access
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,3 @@ class FusionGraph:
     def macs(self) -> int:
         """Multiply-accumulates of all operations that have a rule; :attr:`uncounted` says what is left out."""
         return sum(op.macs for op in self.ops)
-
-
-def bits(mask: int) -> Iterator[int]:
-    """Numbers of the bits that are set, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low

@@ -9,13 +9,13 @@ import time
 import pytest
 
 import autobuild as ab
-from autobuild.cost.fusion import FusedOperation, FusionGraph, GroupCosts, Tensor, buffer_sweep, fold, lines
-from autobuild.cost.fusion.access import POINTWISE, WINDOW, Access, rows_read
+from autobuild.cost.fusion import FusedOperation, FusionGraph, GroupCosts, Tensor, buffer_sweep, fold, line_buffer
 from autobuild.cost.fusion.deadline import Deadline, TimeUp
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.masks import Order
 from autobuild.cost.fusion.partition.partition import flaw
-from autobuild.cost.fusion.partition.solve import SEARCHES, solve
+from autobuild.cost.fusion.partition.solver import SEARCHES, solve
+from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.row_access import POINTWISE, WINDOW, Access, rows_read
 from autobuild.errors import AutobuildError, ConfigError, GraphError
 from autobuild.graphs import Operation, OperationGraph
 from tests.cost.fusion.synthetic import SyntheticCosts
@@ -126,14 +126,14 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
         for r in reversed(range(out)):
             first, last = rows_read(access, r, rows)
             oldest[r] = min(first if first <= last else rows - 1, oldest[r + 1])
-        lead, moments = lines._timing.__wrapped__(access, rows, out, den, num)
+        lead, moments = line_buffer._timing.__wrapped__(access, rows, out, den, num)
         assert lead == max(den * rows_read(access, r, rows)[1] - num * r for r in range(out))
         for lag in (lead, lead + 1, lead + 7):  # most rows that wait at once, whenever the reader begins
             waits = [min((lag + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)]
             kept = [min((lag + when) // den, rows - 1) - first + 1 for when, first in moments]
             assert max(1, *waits) == max([1, *kept])
-        shortened += len(lines.telling_rows(access, rows, out)) < out
-        bound, more = lines._timing_bound(access, rows, out, den, num)
+        shortened += len(line_buffer.telling_rows(access, rows, out)) < out
+        bound, more = line_buffer._timing_bound(access, rows, out, den, num)
         assert bound >= lead
         assert max(min((lead + when) // den, rows - 1) - first + 1 for when, first in more) >= max(
             min((lead + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)

@@ -7,16 +7,17 @@ import itertools
 import pytest
 
 from autobuild.cost.fusion import GroupCosts, fold
+from autobuild.cost.fusion.baselines.brute_force import all_partitions, brute_partition
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import Deadline
-from autobuild.cost.fusion.partition.bounded import branch_and_bound, operation_prices
-from autobuild.cost.fusion.partition.brute import all_partitions, brute_partition
+from autobuild.cost.fusion.partition.best_first_search import best_first
+from autobuild.cost.fusion.partition.branch_and_bound import branch_and_bound, operation_prices
+from autobuild.cost.fusion.partition.decomposition import Choices, parts
+from autobuild.cost.fusion.partition.dynamic_programming import interval_partition
 from autobuild.cost.fusion.partition.exact import exact_partition, shortest_path
-from autobuild.cost.fusion.partition.feasible import connected_convex, feasible_groups, is_hereditary
-from autobuild.cost.fusion.partition.interval import interval_partition
-from autobuild.cost.fusion.partition.lazy import best_first
-from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.feasible_groups import connected_convex, feasible_groups, is_hereditary
 from autobuild.cost.fusion.partition.partition import flaw, floor_bytes, partition_of
-from autobuild.cost.fusion.partition.parts import Choices, parts
+from autobuild.cost.fusion.partition.topology import Order
 from autobuild.errors import GraphError
 from autobuild.graphs import graph_of
 from tests.cost.fusion.random_nets import RandomNet
@@ -250,3 +251,11 @@ def test_a_lone_operation_that_fits_in_no_way_is_reported():
 
 def test_no_operations():
     assert exact_partition(Chosen(0, [], {})).groups == ()
+
+
+def test_the_old_path_of_solve_warns_and_works():
+    from autobuild.cost.fusion import solve
+    from autobuild.cost.fusion.partition import solve as moved
+
+    with pytest.warns(DeprecationWarning, match=r"autobuild\.cost\.fusion\.partition\.solver\.solve"):
+        assert moved.solve is solve

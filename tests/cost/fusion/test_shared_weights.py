@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 import autobuild as ab
 from autobuild.cost.fusion import GroupCosts, fold
-from autobuild.cost.fusion.partition.brute import brute_partition
+from autobuild.cost.fusion.baselines.brute_force import brute_partition
+from autobuild.cost.fusion.group_cost_cache import SharedGroupCosts
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.shared import SharedGroupCosts
 from autobuild.graphs.operations import OperationGraph
 
 WEIGHTS = 4 * 4 * 9 + 4 * 4  # 3 x 3 from 4 to 4 channels, biases of four bytes

@@ -10,9 +10,9 @@ from torch import nn
 
 import autobuild as ab
 from autobuild.cost.fusion import GroupCosts, fold
-from autobuild.cost.fusion.alone import alone
-from autobuild.cost.fusion.lines import Strides
-from autobuild.cost.fusion.whole import weight_tile
+from autobuild.cost.fusion.line_buffer import Strides
+from autobuild.cost.fusion.single_operation import alone
+from autobuild.cost.fusion.whole_tensor import weight_tile
 from benchmarks.documents import DOCS
 
 LINE = re.compile(r"^(\S.*?) += (.+) = (\d+)$", re.MULTILINE)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
-from autobuild.cost.fusion.partition.bounded import branch_and_bound
-from autobuild.cost.fusion.partition.feasible import TooManyGroups, feasible_groups
-from autobuild.cost.fusion.partition.interval import interval_partition, stretches
-from autobuild.cost.fusion.partition.lazy import best_first
-from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.best_first_search import best_first
+from autobuild.cost.fusion.partition.branch_and_bound import branch_and_bound
+from autobuild.cost.fusion.partition.decomposition import Choices, Solved, parts
+from autobuild.cost.fusion.partition.dynamic_programming import interval_partition, stretches
+from autobuild.cost.fusion.partition.feasible_groups import TooManyGroups, feasible_groups
 from autobuild.cost.fusion.partition.partition import (
     GroupCosts,
     Partition,
@@ -19,7 +20,7 @@ from autobuild.cost.fusion.partition.partition import (
     follows_rule,
     partition_of,
 )
-from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
+from autobuild.cost.fusion.partition.topology import Order
 
 MAX_LAZY = 3_000  # down-sets that are searched best first
 MAX_STATES = 200_000  # down-sets of one part; beyond, branch and bound
@@ -40,13 +41,13 @@ def exact_partition(
     A partition with an acyclic quotient is a chain of down-sets (sets that hold the ancestors of all they hold), each
     larger by one group than the one before. So the best is a shortest path from the empty set to the full one.
 
-    Where costs say what their tensors are and there are few down-sets, it is searched best first, and only groups that
-    could be in a best partition are computed (:func:`~autobuild.cost.fusion.partition.lazy.best_first`). Otherwise all
-    feasible groups are listed, the network is taken apart at operations that none joins to others
-    (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
-    ``max_states`` down-sets by branch and bound. Where neither ends in most of the time, the best partition found as if
-    validity were hereditary is the answer, or that of one topological order, as far as the time allows; in the worst
-    case every operation is alone.
+    If the costs list their tensors and the network has few down-sets, a best-first search computes only those groups
+    that a best partition could contain (:func:`~autobuild.cost.fusion.partition.best_first_search.best_first`).
+    Otherwise all feasible groups are enumerated. The network is split into parts that no feasible group joins
+    (:func:`~autobuild.cost.fusion.partition.decomposition.parts`), and each part is solved by a shortest path; a part
+    with more than ``max_states`` down-sets is solved by branch and bound. If neither ends in its share of the time, the
+    result is the best partition under the assumption that validity is hereditary, or else the best partition into
+    intervals of one topological order. In the worst case every operation is its own group.
 
     Args:
         costs: The network and the cost of its groups.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeGuard
 
-from autobuild.cost.fusion.partition.masks import Order, Wiring, bits
+from autobuild.cost.fusion.bitmask import bits
+from autobuild.cost.fusion.partition.topology import Order, Wiring
 from autobuild.errors import GraphError
 
 Status = Literal["optimal", "bounded", "heuristic"]

@@ -1,0 +1,273 @@
+"""Aliases resolved: a reshaped, transposed, sliced, padded or joined tensor as rows of the tensors beneath."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from autobuild.cost.fusion.row_access import BARRIER, FULL, POINTWISE, REDUCE, VECTOR, WINDOW, Access, composed
+from autobuild.graphs.operations import Shape, Span
+
+Touch = tuple[int, Access, int, int]  # tensor, how, first and last number of a row that is read
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """What views look at: a tensor in memory, or several joined.
+
+    Attributes:
+        shape: In row-major order.
+        axis: Dimension that the rows run along; None where there is one row only.
+        tensor: Number of the tensor; -1 for several joined.
+        parts: What was joined.
+    """
+
+    shape: Shape
+    axis: int | None
+    tensor: int = -1
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return 1 if self.axis is None else self.shape[self.axis]
+
+    @property
+    def inner(self) -> int:
+        """Numbers of one row that lie together in memory."""
+        return math.prod(self.shape if self.axis is None else self.shape[self.axis + 1 :])
+
+    @property
+    def width(self) -> int:
+        """Numbers of one row."""
+        return math.prod(self.shape) // max(self.rows, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One view inside a joined base.
+
+    Attributes:
+        view: The view.
+        axis: Its dimension that the base's rows run along; None where the base has one row.
+        rows: Which rows of the view row j of the base is made of.
+        low: First number of a row of the base that it fills.
+        high: Last number.
+    """
+
+    view: View
+    axis: int | None
+    rows: Access
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Numbers of a base, addressed by strides."""
+
+    base: Base
+    shape: Shape
+    strides: Shape
+    offset: int = 0
+
+    @staticmethod
+    def whole(base: Base) -> View:
+        """All of a base."""
+        return View(base, base.shape, contiguous(base.shape))
+
+    def reshaped(self, shape: Shape) -> View:
+        """Another shape for the same numbers; where strides cannot say it, what is left are the rows."""
+        strides = _reshaped(self.shape, self.strides, shape)
+        if strides is not None:
+            return replace(self, shape=shape, strides=strides)
+        axis, _ = self.rows()
+        found, rows = (None, POINTWISE) if axis is None else _rows_again(self.shape, axis, shape)
+        base = Base(shape, found)
+        part = Part(self, axis if found is not None else None, rows, 0, base.width - 1)
+        return View.whole(replace(base, parts=(part,)))
+
+    def expanded(self, shape: Shape) -> View:
+        """Repeated along dimensions of size one, and along new ones in front."""
+        new = len(shape) - len(self.shape)
+        sizes, strides = (1,) * new + self.shape, (0,) * new + self.strides
+        repeated = tuple(0 if size != wanted else stride for size, wanted, stride in
+                         zip(sizes, shape, strides, strict=True))  # fmt: skip
+        return replace(self, shape=shape, strides=repeated)
+
+    def permuted(self, order: Shape) -> View:
+        """Dimensions in another order."""
+        return replace(self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
+
+    def sliced(self, axes: Sequence[int], spans: Sequence[Span]) -> View:
+        """A part of some dimensions."""
+        shape, strides, offset = list(self.shape), list(self.strides), self.offset
+        for axis, (start, stop, step) in zip(axes, spans, strict=True):
+            offset += start * strides[axis]
+            shape[axis], strides[axis] = len(range(start, stop, step)), strides[axis] * step
+        return View(self.base, tuple(shape), tuple(strides), offset)
+
+    def rows(self) -> tuple[int | None, Access]:
+        """The dimension that rows run along, and which rows of the base row j of the view is made of.
+
+        None with a window: one row of the base. None with ``full``: the view mixes the rows.
+        """
+        height, inner = self.base.rows, self.base.inner
+        if height == 1:
+            return None, Access(VECTOR)
+        along = [i for i, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True))
+                 if size > 1 and 0 < stride < height * inner and (size - 1) * stride >= inner]  # fmt: skip
+        first, within = (self.offset // inner) % height, self.offset % inner
+        if not along:
+            return None, Access(WINDOW, 1, 1, first, first)
+        along.sort(key=lambda i: -self.strides[i])
+        axis, rest = along[0], along[1:]
+        stride = self.strides[axis]
+        if (self.shape[axis] - 1) * stride >= height * inner:
+            return None, Access(FULL, 1, 1, 0, height - 1)  # it runs over more than the rows
+        if stride % inner == 0:
+            more = sum((self.shape[i] - 1) * self.strides[i] for i in rest) // inner
+            return axis, Access(WINDOW, stride // inner, 1, first, first + more)
+        if inner % stride == 0 and not rest:
+            many = inner // stride  # rows of the view in one row of the base
+            start = first * many + within // stride
+            return axis, Access(WINDOW, 1, many, start, start)
+        return None, Access(FULL, 1, 1, 0, height - 1)
+
+    def span(self) -> tuple[int, int]:
+        """First and last number of a row of the base that the view holds, and whatever lies between them."""
+        height, inner = self.base.rows, self.base.inner
+        steps = [((size - 1) * stride, stride) for size, stride in zip(self.shape, self.strides, strict=True)]
+        last = self.offset + sum(reach for reach, _ in steps)
+        low = self.offset % inner
+        high = low + sum(reach for reach, stride in steps if stride < inner)
+        if high >= inner or any(reach and stride >= inner and stride % inner for reach, stride in steps):
+            low, high = 0, inner - 1  # it runs on into other rows, as what was flattened does
+        return self.offset // (height * inner) * inner + low, last // (height * inner) * inner + high
+
+    def touches(self, axis: int | None, access: Access, one_row: bool = False) -> Iterator[Touch]:
+        """Which tensors are read, and how.
+
+        Args:
+            axis: The dimension of the view that the reader's rows run along.
+            access: How the reader reads rows of the view.
+            one_row: The reader has one row.
+        """
+        if access.kind in (FULL, REDUCE):
+            own = self.rows()[0]
+            access = access._replace(low=0, high=0 if own is None else self.shape[own] - 1)
+        yield from _beneath(self.base, _through(access, axis, self, one_row), *self.span(), one_row)
+
+
+def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]) -> View:
+    """Views one behind the other along a dimension."""
+    rows = next((own for own, _ in (view.rows() for view in views) if own is not None), None)
+    base = Base(shape, rows)
+    parts = []
+    for view, (start, stop, _) in zip(views, spans, strict=True):
+        if axis == rows:
+            parts.append(Part(view, rows, Access(WINDOW, 1, 1, -start, -start), 0, base.width - 1))
+            continue
+        # numbers of one row are counted without the dimension of the rows
+        sizes = [1 if i == rows else size for i, size in enumerate(shape)]
+        single = math.prod(sizes[:axis]) == 1
+        after = math.prod(sizes[axis + 1 :])
+        low, high = (start * after, stop * after - 1) if single else (0, base.width - 1)
+        parts.append(Part(view, rows, POINTWISE, low, high))
+    return View.whole(replace(base, parts=tuple(parts)))
+
+
+def padded(view: View, shape: Shape, padding: Sequence[tuple[int, int]]) -> View:
+    """A border of constants around a view; it is never stored."""
+    rows = view.rows()[0]
+    base = Base(shape, rows)
+    first = 0 if rows is None else padding[rows][0]
+    above = Access(WINDOW, 1, 1, -first, -first)
+    return View.whole(replace(base, parts=(Part(view, rows, above, 0, base.width - 1),)))
+
+
+def contiguous(shape: Shape) -> Shape:
+    """Strides of a tensor in row-major order."""
+    return tuple(accumulate((1, *shape[:0:-1]), lambda a, b: a * b))[::-1] if shape else ()
+
+
+def _through(access: Access, axis: int | None, view: View, one_row: bool) -> Access:
+    """An access to rows of a view as one to rows of its base."""
+    own, rows = view.rows()
+    if access.kind == BARRIER:
+        return access
+    if rows.kind in (VECTOR, FULL):
+        return rows
+    # rows of the view, of which the reader takes all or, behind a join, some
+    end = 0 if own is None else view.shape[own] - 1
+    some = own is not None and access.kind in (FULL, REDUCE)
+    low, high = (max(0, access.low), min(end, access.high)) if some else (0, end)
+    last = min((high * rows.num + rows.high) // rows.den, view.base.rows - 1)
+    taken = Access(FULL, 1, 1, (low * rows.num + rows.low) // rows.den, last)
+    if access.kind == FULL or (own is None and not one_row and access.kind == WINDOW):
+        return taken
+    if access.kind == REDUCE:
+        return taken._replace(kind=REDUCE)
+    if own is None:
+        return rows
+    return composed(access, rows) if own == axis and access.kind == WINDOW else taken
+
+
+def _beneath(base: Base, access: Access, low: int, high: int, one_row: bool) -> Iterator[Touch]:
+    """Tensors beneath a base of which numbers low to high of each row are read."""
+    if base.tensor >= 0:
+        yield base.tensor, access, low, high
+        return
+    fixed = access.kind in (FULL, REDUCE) or (access.kind == WINDOW and one_row)  # the same rows for every reader's row
+    for part in base.parts:
+        shifted = composed(access, part.rows) if access.kind in (WINDOW, FULL, REDUCE) else access
+        rows = 1 if part.axis is None else part.view.shape[part.axis]
+        unread = fixed and base.rows > 1 and (shifted.high < 0 or shifted.low >= rows)
+        if part.high < low or part.low > high or unread:
+            continue
+        first, last = part.view.span()
+        inside = part.view.base
+        if part.view.shape == inside.shape and part.view.strides == contiguous(inside.shape) and not part.view.offset:
+            first, last = max(first, low - part.low), min(last, high - part.low)
+        yield from _beneath(inside, _through(shifted, part.axis, part.view, one_row), first, last, one_row)
+
+
+def _rows_again(shape: Shape, axis: int, wanted: Shape) -> tuple[int | None, Access]:
+    """Where the rows of a shape lie in another one in the same order, and which of them row j there is made of."""
+    rows, after = shape[axis], math.prod(shape[axis + 1 :])
+    for there, size in enumerate(wanted):
+        behind = math.prod(wanted[there + 1 :])
+        if size > 1 and size * behind == rows * after:
+            if size % rows == 0:  # several to one row
+                return there, Access(WINDOW, 1, size // rows)
+            if rows % size == 0:
+                many = rows // size
+                return there, Access(WINDOW, many, 1, 0, many - 1)
+    return None, POINTWISE
+
+
+def _reshaped(shape: Shape, strides: Shape, wanted: Shape) -> Shape | None:
+    """Strides of another shape over the same numbers; None where there are none."""
+    groups: list[tuple[int, int]] = []  # (size, stride) of runs that lie together
+    for size, stride in zip(shape, strides, strict=True):
+        if size == 1:
+            continue
+        if groups and groups[-1][1] == size * stride:
+            groups[-1] = (groups[-1][0] * size, stride)
+        else:
+            groups.append((size, stride))
+    found: list[int] = []
+    left = list(groups[::-1])
+    for size in wanted:
+        if size == 1:
+            found.append(0)
+            continue
+        if not left or left[-1][0] % size:
+            return None
+        run, stride = left.pop()
+        found.append(stride * (run // size))
+        if run > size:
+            left.append((run // size, stride))
+    return tuple(found)
