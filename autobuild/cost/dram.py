@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from autobuild.cost.block_tables import Measured, block_bounds
 from autobuild.cost.fusion import FusionGraph, fold
-from autobuild.cost.fusion.fusing import unfused_in
-from autobuild.cost.fusion.group_cost_cache import SharedGroupCosts
+from autobuild.cost.fusion.fusing import unfused_dram_bytes
+from autobuild.cost.fusion.group_cost_cache import CachedGroupCosts
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.cost.fusion.partition.partition import Partition
 from autobuild.cost.hardware import Hardware
@@ -27,7 +27,7 @@ class DramBytes:
     The partition is the exact optimum (:func:`autobuild.cost.fusion.partition.exact.exact_partition`); should a network
     be so large that its limits are met, it is a valid partition all the same, so never too few bytes.
     ``unfused_dram_bytes`` are those of every operation alone in the same buffer, with activations folded; what does not
-    fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_in`).
+    fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_dram_bytes`).
 
     Args:
         hardware: Its buffer, and its bytes of a weight and of an activation.
@@ -54,9 +54,9 @@ class DramBytes:
         except GraphError as error:
             raise CostError(f"{self.name} of {graph.name!r}: {error}") from None
         costs = self._costs(folded)
-        return {"dram_bytes": self.partition(folded, costs).dram_bytes, "unfused_dram_bytes": unfused_in(costs)}
+        return {"dram_bytes": self.partition(folded, costs).dram_bytes, "unfused_dram_bytes": unfused_dram_bytes(costs)}
 
-    def partition(self, folded: FusionGraph, costs: SharedGroupCosts | None = None) -> Partition:
+    def partition(self, folded: FusionGraph, costs: CachedGroupCosts | None = None) -> Partition:
         """The partition behind the number; ``costs``, where they are at hand. Raises CostError as above."""
         costs = costs or self._costs(folded)
         found = exact_partition(costs, time_limit_s=TIME_LIMIT_S)
@@ -65,8 +65,8 @@ class DramBytes:
             raise CostError(f"{self.name} of {folded.name!r}: {reason}", "infeasible")
         return found
 
-    def _costs(self, folded: FusionGraph) -> SharedGroupCosts:
-        return SharedGroupCosts(folded, self.hardware.buffer_bytes, self.scheme, self.recompute)
+    def _costs(self, folded: FusionGraph) -> CachedGroupCosts:
+        return CachedGroupCosts(folded, self.hardware.buffer_bytes, self.scheme, self.recompute)
 
     def _folded(self, graph: OperationGraph) -> FusionGraph:
         return fold(graph, self.hardware.weight_bytes, self.hardware.activation_bytes)
@@ -89,4 +89,7 @@ class DramBytes:
         except CostError:
             return None
         inner = self._folded(part.graph(inner=True))
-        return ((folded.floor_bytes - outside, best), (unfused_in(self._costs(inner)), unfused_in(costs)))
+        return (
+            (folded.floor_bytes - outside, best),
+            (unfused_dram_bytes(self._costs(inner)), unfused_dram_bytes(costs)),
+        )

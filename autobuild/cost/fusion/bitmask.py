@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-MAX_REFUSED = 16  # sets that are remembered for each first operation
+MAX_KEPT = 16  # invalid groups that are stored for each first operation
 
 
 def bits(mask: int) -> Iterator[int]:
-    """Numbers of the operations of a set, ascending."""
+    """Numbers of the operations in a set, in ascending order."""
     while mask:
         low = mask & -mask
         yield low.bit_length() - 1
@@ -16,31 +16,31 @@ def bits(mask: int) -> Iterator[int]:
 
 
 def union(table: Sequence[int], mask: int) -> int:
-    """All that ``table`` gives for the operations of a set."""
-    found = 0
-    while mask:  # the innermost loop of all searches: no generator
+    """Union of ``table[i]`` over the operations i of a set."""
+    joined = 0
+    while mask:  # the innermost loop of all searches, so it avoids a generator
         low = mask & -mask
-        found |= table[low.bit_length() - 1]
+        joined |= table[low.bit_length() - 1]
         mask ^= low
-    return found
+    return joined
 
 
-class Refused:
-    """Invalid groups: what holds one is invalid, too. For each operation the smallest that begin with it are kept."""
+class InvalidGroups:
+    """Invalid groups, where validity is hereditary: every superset of one is invalid. The smallest ones are kept."""
 
     def __init__(self) -> None:
         self.by_first: dict[int, list[int]] = {}
         self.firsts = 0
 
     def add(self, group: int) -> None:
-        """Remember an invalid group."""
+        """Add an invalid group."""
         first = group & -group
         self.firsts |= first
-        there = [bad for bad in self.by_first.get(first, []) if group & ~bad]
-        self.by_first[first] = sorted([*there, group], key=int.bit_count)[:MAX_REFUSED]
+        smaller = [bad for bad in self.by_first.get(first, []) if group & ~bad]
+        self.by_first[first] = sorted([*smaller, group], key=int.bit_count)[:MAX_KEPT]
 
-    def within(self, group: int) -> bool:
-        """Whether a group holds one of them."""
+    def any_within(self, group: int) -> bool:
+        """Whether a group contains one of them."""
         left = self.firsts & group
         while left:
             first = left & -left

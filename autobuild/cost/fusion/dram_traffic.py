@@ -1,21 +1,21 @@
-"""DRAM bytes of groups, fast: what :meth:`FusionGraph.dram_bytes` adds up, from tables for each operation."""
+"""DRAM bytes of groups from precomputed tables: equal to :meth:`FusionGraph.dram_bytes`, and faster."""
 
 from __future__ import annotations
 
 from autobuild.cost.fusion.graph import FusionGraph
 
 
-class Traffic:
-    """Bytes that the groups of one graph move."""
+class DramTraffic:
+    """DRAM bytes of the groups of one graph."""
 
     def __init__(self, graph: FusionGraph) -> None:
         tensors = graph.tensors
-        # (bytes, readers) of tensors written; those that leave the network count as read outside
+        # written tensors: (bytes, mask of readers); an output of the network always has a reader outside
         self.writes = [
             tuple((tensors[t].dram_bytes, -1 if tensors[t].output else tensors[t].consumers) for t in op.outputs)
             for op in graph.ops
         ]
-        # (bytes, operations whose presence in the group means that it is not read here: its writer, earlier readers)
+        # read tensors: (bytes, mask of its producer and earlier readers); not counted here if the group has one of them
         self.reads = [
             tuple(
                 (tensors[t].dram_bytes, tensors[t].consumers & ((1 << i) - 1) | _bit(tensors[t].producer))
@@ -27,7 +27,7 @@ class Traffic:
         self.repeated = graph.repeated_bytes if graph.shared else None
 
     def dram_bytes(self, mask: int) -> int:
-        """Bytes of a group: its weights, every tensor from outside once, every tensor that leaves it once."""
+        """DRAM bytes of a group: its weights, tensors from outside, and tensors that are read outside, each once."""
         outside, left = ~mask, mask
         moved = -self.repeated(mask) if self.repeated else 0
         while left:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from autobuild.cost.fusion.graph import FusedOperation, FusionGraph, Tensor
-from autobuild.cost.fusion.operation_access import FOLDED, LAYOUT, PRODUCERS, accumulators, rule, usual_axis
+from autobuild.cost.fusion.operation_access import FOLDED, LAYOUT, PRODUCERS, access_rule, accumulators, usual_axis
 from autobuild.cost.fusion.row_access import BARRIER, REDUCE, Access
-from autobuild.cost.fusion.strided_views import Base, Touch, View, joined, padded
+from autobuild.cost.fusion.strided_views import Base, TensorRead, View, joined, padded
 from autobuild.errors import GraphError
 from autobuild.graphs.operations import Operation, OperationGraph
 
@@ -53,11 +53,11 @@ def fold(graph: OperationGraph, weight_bytes: int = 1, activation_bytes: int = 1
 
 
 @dataclass
-class _Draft:
+class _DraftOperation:
     """An operation in the making."""
 
     node: Operation
-    operands: list[Touch]
+    operands: list[TensorRead]
     outputs: list[int]
     members: list[str]
     weight_bytes: int
@@ -69,7 +69,7 @@ class _Draft:
 
 
 @dataclass
-class _Memory:
+class _DraftTensor:
     """A tensor in the making."""
 
     name: str
@@ -91,8 +91,8 @@ class _Folding:
                              for place in range(len(graph.nodes[node].output_shapes)))  # fmt: skip
         self.views: dict[Value, View] = {}
         self.made: dict[Value, int] = {}  # the operation that writes a value
-        self.drafts: list[_Draft] = []
-        self.memory: list[_Memory] = []
+        self.drafts: list[_DraftOperation] = []
+        self.memory: list[_DraftTensor] = []
 
     def add(self, number: int, node: Operation) -> None:
         if not node.output_shapes:
@@ -118,7 +118,7 @@ class _Folding:
             self.views[number, 0] = self.views[values[0]]
             self.made[number, 0] = self.made[values[0]]
             return
-        if (seen := self._seen(node, views)) is not None:
+        if (seen := self._checked_alias(node, views)) is not None:
             self.views |= {(number, place): view for place, view in enumerate(seen)}
             return
         self._operation(number, node, views)
@@ -126,7 +126,7 @@ class _Folding:
     def finish(self) -> FusionGraph:
         for node in self.graph.outputs:
             for place in range(len(self.graph.nodes[node].output_shapes)):
-                for tensor, _, low, high in self.views[node, place].touches(None, Access(REDUCE)):
+                for tensor, _, low, high in self.views[node, place].reads(None, Access(REDUCE)):
                     self.memory[tensor].outputs.append((low, high))
         return _split(self)
 
@@ -141,10 +141,10 @@ class _Folding:
     def _tensor(self, name: str, producer: int, shape: tuple[int, ...], axis: int | None, itemsize: int,
                 held: int | None = None) -> View:  # fmt: skip
         base = Base(shape, axis, len(self.memory))
-        self.memory.append(_Memory(name, producer, base.rows, base.width, itemsize, held or itemsize))
+        self.memory.append(_DraftTensor(name, producer, base.rows, base.width, itemsize, held or itemsize))
         return View.whole(base)
 
-    def _sole(self, values: Sequence[Value]) -> _Draft | None:
+    def _sole(self, values: Sequence[Value]) -> _DraftOperation | None:
         """The operation that writes the only operand, if nothing else reads it."""
         fits = len(values) == 1 and values[0][1] == 0 and self.uses[values[0]] == 1 and values[0] in self.made
         return self.drafts[self.made[values[0]]] if fits else None
@@ -179,7 +179,7 @@ class _Folding:
         draft.folded += moved + node.weight_elements * self.weight_bytes
         return True
 
-    def _seen(self, node: Operation, views: list[View]) -> list[View] | None:
+    def _checked_alias(self, node: Operation, views: list[View]) -> list[View] | None:
         """:meth:`_alias`, where what it says of itself fits its shapes."""
         try:
             seen = self._alias(node, views)
@@ -228,11 +228,11 @@ class _Folding:
         return joined(shape, axis, [view for view, _ in parts], [span for _, span in parts])
 
     def _operation(self, number: int, node: Operation, views: list[View]) -> None:
-        axis, readings = rule(node, views)
+        axis, readings = access_rule(node, views)
         out = node.output_shape
         one_row = axis is None or out[axis] == 1
         touched = [touch for view, (own, access) in zip(views, readings, strict=True)
-                   for touch in view.touches(own, access, one_row)]  # fmt: skip
+                   for touch in view.reads(own, access, one_row)]  # fmt: skip
         barrier = any(access.kind == BARRIER for _, access in readings)
         if barrier:
             warnings.warn(f"{self.graph.name!r}: operation {node.name!r} ({node.op or node.type}) is not known to the "
@@ -247,7 +247,7 @@ class _Folding:
             self.views[number, place] = self._tensor(name, len(self.drafts), shape, where, self.activation_bytes, held)
             self.made[number, place] = len(self.drafts)
         rows = 1 if axis is None else out[axis]
-        draft = _Draft(node, touched, outputs, [node.name], self._weights(node), rows, barrier)
+        draft = _DraftOperation(node, touched, outputs, [node.name], self._weights(node), rows, barrier)
         draft.shared = self._shared(node)
         self.drafts.append(draft)
 
@@ -315,7 +315,7 @@ def _split(folding: _Folding) -> FusionGraph:
                        _common(folding.drafts), tuple(folding.graph.uncounted.items()))  # fmt: skip
 
 
-def _common(drafts: Sequence[_Draft]) -> tuple[tuple[int, int], ...]:
+def _common(drafts: Sequence[_DraftOperation]) -> tuple[tuple[int, int], ...]:
     """Weights that several operations read: those operations, and bytes; all that the same ones read are one."""
     readers: Counter[str] = Counter()
     sizes: dict[str, int] = {}
@@ -330,7 +330,7 @@ def _common(drafts: Sequence[_Draft]) -> tuple[tuple[int, int], ...]:
     return tuple((mask, size) for mask, size in found.items() if size)
 
 
-def _fused(folding: _Folding, draft: _Draft, operands: tuple[tuple[int, Access], ...],
+def _fused(folding: _Folding, draft: _DraftOperation, operands: tuple[tuple[int, Access], ...],
            outputs: tuple[int, ...]) -> FusedOperation:  # fmt: skip
     node = draft.node
     return FusedOperation(

@@ -14,8 +14,7 @@ from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
 from autobuild.cost.fusion.folding import fold
 from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.group_costs import GroupCost, GroupCosts
-from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
-from autobuild.cost.fusion.partition.partition import Partition, group_dram
+from autobuild.cost.fusion.partition.partition import AnyGroupCosts, Partition, group_dram
 from autobuild.cost.fusion.partition.solver import deadline_of, load, solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.errors import ConfigError, GraphError
@@ -91,7 +90,7 @@ class Fused:
         ``macs`` leaves out, and how often each occurs); ``unschedulable`` (names).
         """
         graph, partition = self.graph, self.partition
-        unfused = unfused_in(self.costs)
+        unfused = unfused_dram_bytes(self.costs)
         alone = [i for i in range(len(graph)) if self.costs.fallback >> i & 1]
         left_out = sum(self.costs(1 << i).dram_bytes for i in alone)
         fused_left_out = sum(
@@ -150,7 +149,7 @@ class Fused:
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
-def unfused_in(costs: AnyCosts) -> int:
+def unfused_dram_bytes(costs: AnyGroupCosts) -> int:
     """DRAM bytes if every operation runs alone in the buffer; what does not fit is read several times."""
     return sum(group_dram(costs, 1 << i) for i in range(costs.n))
 
@@ -276,6 +275,6 @@ def buffer_sweep(
     for number, (buffer, scheme) in enumerate(cells):
         costs = GroupCosts(graph, buffer, scheme)
         found = solve(costs, time_limit_s=deadline.share(1 / (len(cells) - number)))
-        rows.append((buffer, scheme, found.dram_bytes, found.status, unfused_in(costs), graph.floor_bytes))
+        rows.append((buffer, scheme, found.dram_bytes, found.status, unfused_dram_bytes(costs), graph.floor_bytes))
     columns = ["buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,7 +1,8 @@
-"""Group costs that networks share: what a group costs depends on its own operations and on how they are wired.
+"""A cache of group costs for many networks: equal groups of different networks are computed once.
 
-Networks of a search space consist of the same blocks again and again. A group is looked up by what can tell it from
-another: what each operation from its first to its last is, and at which distance it reads from and is read by others.
+Networks of a search space are built from the same blocks. The cost of a group depends only on its operations and their
+edges. So the key of the cache describes every operation from the first to the last of the group, and the relative
+positions of its producers and consumers.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from autobuild.cost.fusion.deadline import NEVER, Deadline
 from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.group_costs import GroupCost, GroupCosts
 
-MAX_GROUPS = 2_000_000  # held for all networks together; then everything is forgotten
+MAX_GROUPS = 2_000_000  # groups of all networks together; beyond, the cache is cleared
 
 _ids: dict[Any, int] = {}
 _known: dict[tuple[int, str, bool], dict[tuple[int, int], int]] = {}
 
 
-class SharedGroupCosts:
-    """As :class:`GroupCosts`, but what an earlier network of this process had as well is not computed again.
+class CachedGroupCosts:
+    """As :class:`GroupCosts`, with a cache of DRAM bytes that all networks of this process share.
 
     Args:
-        graph: The network.
+        graph: A fusion graph.
         buffer_bytes: As for :class:`GroupCosts`.
-        scheme: The same.
-        recompute: The same.
+        scheme: As for :class:`GroupCosts`.
+        recompute: As for :class:`GroupCosts`.
     """
 
     def __init__(self, graph: FusionGraph, buffer_bytes: int, scheme: str = "mixed", recompute: bool = False) -> None:
@@ -40,12 +41,12 @@ class SharedGroupCosts:
         self._shared = _known.setdefault(self.options, {})
         self._dram: dict[int, int] = {}
         self._deadline = NEVER
-        self._stretches: list[list[int]] = [[] for _ in range(self.n)]
-        self._signs = [_ids.setdefault(_signature(graph, i), len(_ids)) for i in range(self.n)]
+        self._segments: list[list[int]] = [[] for _ in range(self.n)]
+        self._signatures = [_ids.setdefault(_signature(graph, i), len(_ids)) for i in range(self.n)]
 
     @cached_property
     def computed(self) -> GroupCosts:
-        """The costs of this network alone; made when a group is not known yet."""
+        """Costs of this network without the cache; created for the first group that the cache lacks."""
         made = GroupCosts(self.graph, *self.options)
         made.deadline = self._deadline
         return made
@@ -62,37 +63,37 @@ class SharedGroupCosts:
             self.computed.deadline = deadline
 
     def __call__(self, mask: int) -> GroupCost:
-        """Cost of a group; see :meth:`GroupCosts.__call__`. Of this network alone."""
+        """See :meth:`GroupCosts.__call__`; not cached."""
         return self.computed(mask)
 
-    def hopeless(self, mask: int) -> bool:
-        """See :meth:`GroupCosts.hopeless`."""
-        return self.computed.hopeless(mask)
+    def surely_invalid(self, mask: int) -> bool:
+        """See :meth:`GroupCosts.surely_invalid`."""
+        return self.computed.surely_invalid(mask)
 
     def dram(self, mask: int) -> int:
         """DRAM bytes of a group, -1 where it is not valid."""
-        found = self._dram.get(mask)
-        if found is None:
+        dram = self._dram.get(mask)
+        if dram is None:
             first = (mask & -mask).bit_length() - 1
-            key = (self._stretch(first, mask.bit_length() - 1), mask >> first)
-            found = self._shared.get(key)
-            if found is None:
-                found = self._shared[key] = self.computed.dram(mask)
-            self._dram[mask] = found
-        return found
+            key = (self._segment_id(first, mask.bit_length() - 1), mask >> first)
+            dram = self._shared.get(key)
+            if dram is None:
+                dram = self._shared[key] = self.computed.dram(mask)
+            self._dram[mask] = dram
+        return dram
 
-    def _stretch(self, first: int, last: int) -> int:
-        """A number for the operations from ``first`` to ``last``: equal for equal ones, in whatever network."""
-        known = self._stretches[first]
+    def _segment_id(self, first: int, last: int) -> int:
+        """Number of the segment of operations ``first`` to ``last``; equal segments of all networks have the same number."""
+        known = self._segments[first]
         while len(known) <= last - first:
-            sign = self._signs[first + len(known)]
-            longer = (known[-1], sign) if known else (sign,)
+            signature = self._signatures[first + len(known)]
+            longer = (known[-1], signature) if known else (signature,)
             known.append(_ids.setdefault(longer, len(_ids)))
         return known[last - first]
 
 
 def _signature(graph: FusionGraph, i: int) -> tuple[object, ...]:
-    """All that a group's cost may depend on, of one operation; other operations only by how far away they are."""
+    """All properties of an operation that the cost of a group depends on; other operations by relative position."""
     op = graph.ops[i]
     reads: list[tuple[object, ...]] = []
     for number, access in op.operands:
@@ -107,8 +108,8 @@ def _signature(graph: FusionGraph, i: int) -> tuple[object, ...]:
         (tensor.rows, tensor.row_bytes, tensor.dram_bytes, tensor.output, tensor.consumers >> i)
         for tensor in (graph.tensors[number] for number in op.outputs)
     )
-    held = (op.weight_bytes, op.weight_tiles, op.macs, op.accumulator_bytes, op.pointwise, op.barrier)
+    own = (op.weight_bytes, op.weight_tiles, op.macs, op.accumulator_bytes, op.pointwise, op.barrier)
     common = tuple(
         (size, tuple(reader - i for reader in bits(readers))) for readers, size in graph.shared if readers >> i & 1
     )
-    return (op.type, op.rows, *held, tuple(reads), writes, common)
+    return (op.type, op.rows, *own, tuple(reads), writes, common)

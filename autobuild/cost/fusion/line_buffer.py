@@ -45,7 +45,7 @@ class Edge(NamedTuple):
     moments: tuple[Moment, ...]
 
 
-class Lines(NamedTuple):
+class RowSchedule(NamedTuple):
     """What LBDF keeps of a group on chip.
 
     Attributes:
@@ -108,12 +108,12 @@ class LineBuffers:
             return weights
         return weights + self._smaller(mask)[0]
 
-    def lines(self, mask: int) -> Lines:
+    def schedule(self, mask: int) -> RowSchedule:
         """The same with rows and delays."""
         kept, rows, delta = self._smaller(mask)
         members = list(bits(mask))
         required = kept + sum(self.constant[i] for i in members) - self.graph.repeated_bytes(mask)
-        return Lines(rows, {i: delta[i] for i in members}, required)
+        return RowSchedule(rows, {i: delta[i] for i in members}, required)
 
     def _smaller(self, mask: int) -> tuple[int, dict[int, int], list[int]]:
         """Bytes, rows and delays: operations as soon as operands allow, or as late as readers do, whichever is less."""

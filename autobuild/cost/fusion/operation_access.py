@@ -12,7 +12,7 @@ from autobuild.cost.fusion.row_access import (
     REDUCE,
     Access,
     adaptive_window,
-    reduced,
+    in_lowest_terms,
     resized,
     transposed_window,
     window,
@@ -30,7 +30,7 @@ PRODUCERS = ("conv", "conv_transpose", "linear")  # that a batch norm folds into
 LAYOUT = ("transpose", "gather", "slice", "concat", "pad", "embedding")  # which move numbers and compute none
 
 
-def rule(node: Operation, views: Sequence[View]) -> Rule:
+def access_rule(node: Operation, views: Sequence[View]) -> Rule:
     """Rows of a node's output, and how they read each operand.
 
     Convolutions, pools and interpolations read windows of rows; pointwise operations, linear layers, the queries of an
@@ -175,7 +175,7 @@ def _moved(node: Operation, views: Sequence[View]) -> Rule:
     if node.mode != "pixel_shuffle" or rank < 3:
         return _unknown(node, views)
     axis = rank - 2
-    return axis, [(axis, reduced(node.input_shapes[0][axis], node.output_shape[axis], 0, 0))]
+    return axis, [(axis, in_lowest_terms(node.input_shapes[0][axis], node.output_shape[axis], 0, 0))]
 
 
 def _recurrent(node: Operation, views: Sequence[View]) -> Rule:

@@ -43,30 +43,30 @@ def transposed_window(kernel: int, stride: int, dilation: int, top: int) -> Acce
 
 def adaptive_window(rows: int, out: int) -> Access:
     """Of an adaptive pool: from ``floor(r rows / out)`` to ``ceil((r + 1) rows / out) - 1``."""
-    return reduced(rows, out, 0, rows - 1)
+    return in_lowest_terms(rows, out, 0, rows - 1)
 
 
 def resized(rows: int, out: int, mode: str) -> Access:
     """Of an interpolation from ``rows`` to ``out`` rows; modes as in :class:`~autobuild.graphs.Operation`."""
     if mode == "nearest":
-        return reduced(rows, out, 0, 0)
+        return in_lowest_terms(rows, out, 0, 0)
     if mode == "nearest-exact":  # floor((r + 1/2) rows / out)
-        return reduced(2 * rows, 2 * out, rows, rows)
+        return in_lowest_terms(2 * rows, 2 * out, rows, rows)
     before, after = (1, 2) if mode.startswith("cubic") else (0, 1)
     if mode.endswith("-corners"):
         num, den, start = rows - 1, max(out - 1, 1), 0
     else:  # (r + 1/2) rows / out - 1/2
         num, den, start = 2 * rows, 2 * out, rows - out
-    return reduced(num, den, start - before * den, start + after * den)
+    return in_lowest_terms(num, den, start - before * den, start + after * den)
 
 
-def reduced(num: int, den: int, low: int, high: int) -> Access:
+def in_lowest_terms(num: int, den: int, low: int, high: int) -> Access:
     """A window in lowest terms: ``floor((r num + a) / den)`` stays the same when num, den and a are divided."""
     by = math.gcd(num, den)
     return Access(WINDOW, num // by, den // by, low // by, high // by)
 
 
-def composed(outer: Access, inner: Access) -> Access:
+def compose(outer: Access, inner: Access) -> Access:
     """Rows of rows that are windows themselves. Exact unless both step by fractions; then it may name rows too many.
 
     Args:
@@ -78,7 +78,7 @@ def composed(outer: Access, inner: Access) -> Access:
     high = outer.high * inner.num + inner.high * outer.den
     if outer.kind != WINDOW:  # rows low to high, whichever row of the reader
         return outer._replace(low=low // inner.den, high=high // inner.den)
-    found = reduced(outer.num * inner.num, outer.den * inner.den, low, high)
+    found = in_lowest_terms(outer.num * inner.num, outer.den * inner.den, low, high)
     shifts = inner.num == inner.den == 1 and inner.low == inner.high
     return found._replace(step=outer.step) if shifts else found
 

@@ -1,4 +1,4 @@
-"""Operations that do not fit the buffer alone: whole input resident, tiles of weights, bands of rows, two readings."""
+"""Schedules of a single operation that does not fit the buffer: tiles of weights, bands of rows, or two readings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.row_access import FULL, REDUCE, WINDOW, Access, rows_read
 from autobuild.cost.fusion.whole_tensor import weight_tile
 
-MAX_BANDS = 4096  # beyond, what a band reads is bounded
+MAX_BANDS = 4096  # for more bands, the rows that a band reads are an upper bound
 TWICE = ("group_norm", "softmax")
 
 
-class Alone(NamedTuple):
-    """A way to run one operation.
+class SingleOperationSchedule(NamedTuple):
+    """A schedule of one operation.
 
     Attributes:
-        scheme: ``resident``, ``weight_tiles``, ``row_bands`` or ``twice``; empty where none fits.
-        dram_bytes: What it moves; where nothing fits, in a buffer of ``required_bytes``.
-        required_bytes: Of the buffer; the least of all ways where none fits.
+        scheme: ``resident``, ``weight_tiles``, ``row_bands`` or ``twice``; empty if none fits.
+        dram_bytes: DRAM bytes. If none fits, those in a buffer of ``required_bytes``.
+        required_bytes: Required buffer. If none fits, the least of all schedules.
     """
 
     scheme: str
@@ -26,24 +26,24 @@ class Alone(NamedTuple):
     required_bytes: int
 
 
-def alone(graph: FusionGraph, i: int, lines_bytes: int, buffer_bytes: int) -> Alone:
-    """The way with the least DRAM bytes, W, I and O being bytes of weights, input and output.
+def schedule_alone(graph: FusionGraph, i: int, lines_bytes: int, buffer_bytes: int) -> SingleOperationSchedule:
+    """The schedule of one operation with the fewest DRAM bytes that fits. W, I, O: bytes of weights, input, output.
 
-    - ``resident``: the whole input stays, weights come once, one output channel at a time or more: W + I + O.
-    - ``weight_tiles``: lines of the input and a tile of weights; the input comes again for each tile:
-      W + I ceil(W / (buffer - lines)) + O. At least one output channel of weights must fit.
-    - ``row_bands``: bands of output rows; weights come again for each of n bands, and rows that two bands read come
-      twice: n W + I + halo + O.
-    - ``twice``: an operation that needs all rows before its first output row, a group norm or a softmax over rows, sums
-      up in a first pass and writes in a second: W + 2 I + O.
+    - ``resident``: the whole input stays on chip; weights are read once, one output channel at a time: W + I + O.
+    - ``weight_tiles``: line buffers of the input and a tile of weights are on chip; the input is read again for each
+      tile: W + I ceil(W / (buffer - lines)) + O. At least the weights of one output channel must fit.
+    - ``row_bands``: n bands of output rows; weights are read again for each band, and the halo rows that two bands read
+      are read twice: n W + I + halo + O.
+    - ``twice``: a group norm or a softmax over rows computes its statistics in a first pass over the input and its
+      output in a second: W + 2 I + O.
 
-    An operator that is not known must have all of its tensors at hand; one that only moves numbers passes them on.
+    An unknown operator needs all of its tensors on chip. An operation that only moves data needs one row.
 
     Args:
-        graph: The graph.
-        i: The operation.
-        lines_bytes: What its lines need without weights (:class:`~autobuild.cost.fusion.line_buffer.LineBuffers`).
-        buffer_bytes: The buffer.
+        graph: The fusion graph.
+        i: Number of the operation.
+        lines_bytes: Bytes of its line buffers without weights (see ``line_buffer.LineBuffers``).
+        buffer_bytes: Size of the on-chip buffer.
     """
     op, tensors = graph.ops[i], graph.tensors
     inputs = {tensor for tensor, _ in op.operands}
@@ -54,32 +54,44 @@ def alone(graph: FusionGraph, i: int, lines_bytes: int, buffer_bytes: int) -> Al
     channel = weight_tile(op.weight_bytes, op.weight_tiles, 1)
     if op.barrier:
         everything = held + op.weight_bytes + sum(tensors[t].held_bytes for t in op.outputs)
-        ways = [Alone("resident", moved, everything)]
+        options = [SingleOperationSchedule("resident", moved, everything)]
     elif op.moves:
         largest = max(tensors[t].row_bytes for t in (*inputs, *op.outputs))
-        ways = [Alone("resident", moved, largest + op.weight_bytes)]
+        options = [SingleOperationSchedule("resident", moved, largest + op.weight_bytes)]
     else:
-        ways = [Alone("resident", moved, held + channel + row)]
+        options = [SingleOperationSchedule("resident", moved, held + channel + row)]
         space = max(buffer_bytes - lines_bytes, channel, 1)
         times = max(1, -(-op.weight_bytes // space))
-        ways.append(Alone("weight_tiles", moved + (times - 1) * read, lines_bytes + min(space, op.weight_bytes)))
+        options.append(
+            SingleOperationSchedule(
+                "weight_tiles", moved + (times - 1) * read, lines_bytes + min(space, op.weight_bytes)
+            )
+        )
         if (band := _bands(graph, i, channel + row, buffer_bytes)) is not None:
             count, halo, needed = band
-            ways.append(Alone("row_bands", moved + (count - 1) * op.weight_bytes + halo, needed))
+            options.append(SingleOperationSchedule("row_bands", moved + (count - 1) * op.weight_bytes + halo, needed))
         if op.type in TWICE:
             rows = sum(tensors[t].row_bytes for t in inputs)
-            ways.append(Alone("twice", moved + read, rows + row + op.weight_bytes))
-    fitting = [way for way in ways if way.required_bytes <= buffer_bytes]
+            options.append(SingleOperationSchedule("twice", moved + read, rows + row + op.weight_bytes))
+    fitting = [option for option in options if option.required_bytes <= buffer_bytes]
     if fitting:
-        return min(fitting, key=lambda way: (way.dram_bytes, way.required_bytes))
-    # What it would move in the buffer that it needs: W + I + O would let a smaller buffer look like the better one.
-    least = min(ways, key=lambda way: (way.required_bytes, way.dram_bytes))
+        return min(fitting, key=lambda option: (option.dram_bytes, option.required_bytes))
+    # DRAM bytes in the least sufficient buffer: with W + I + O, a smaller buffer would look better than a larger one.
+    least = min(options, key=lambda option: (option.required_bytes, option.dram_bytes))
     return least._replace(scheme="")
 
 
 def _bands(graph: FusionGraph, i: int, beside: int, buffer_bytes: int) -> tuple[int, int, int] | None:
-    """How many of the highest bands that fit, the bytes that two bands both read, and the buffer that a band needs;
-    bands of one row where none fits. None where the operation cannot be cut into bands."""
+    """Number of bands, bytes that two bands both read, and required buffer, for the highest bands that fit.
+
+    If none fits, bands of one row. None if the operation cannot be divided into bands.
+
+    Args:
+        graph: The fusion graph.
+        i: Number of the operation.
+        beside: Bytes on chip besides the rows that a band reads.
+        buffer_bytes: Size of the on-chip buffer.
+    """
     op = graph.ops[i]
     reads = [(tensor, access) for tensor, access in op.operands if graph.tensors[tensor].rows > 1]
     if op.rows == 1 or any(access.kind in (REDUCE, FULL) for _, access in reads):
@@ -99,21 +111,20 @@ def _bands(graph: FusionGraph, i: int, beside: int, buffer_bytes: int) -> tuple[
 
 
 def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height: int) -> tuple[int, int, int]:
-    """Count, bytes read twice and bytes of the largest band, for bands of ``height`` output rows.
+    """Number of bands, bytes read twice, and bytes of the largest band, for bands of ``height`` output rows.
 
-    Exact up to ``MAX_BANDS`` bands; beyond, each is taken to be as large as the largest may be, and to share as much
-    with the one before: an upper bound.
+    Exact for up to ``MAX_BANDS`` bands. For more, an upper bound: every band has the largest possible size and overlap.
     """
     count = -(-out // height)
     tensors = graph.tensors
     if count > MAX_BANDS:
         halo = largest = 0
         for number, access in reads:
-            # rows between the oldest of the first row and the newest of the last one
+            # from the first row that the first output row reads to the last row that the last one reads
             needed = min(-(-((height - 1) * access.num + access.high - access.low) // access.den) + 1,
                          tensors[number].rows)  # fmt: skip
             shared = -(-(access.high - access.low - access.num) // access.den) + 1
-            # one of several reads of a tensor may read what any other has read in the band before
+            # with several reads of one tensor, each may read all that another has read in the band before
             again = min(max(shared, 0), needed) if [t for t, _ in reads].count(number) == 1 else needed
             largest += needed * tensors[number].row_bytes
             halo += (count - 1) * again * tensors[number].dram_bytes // tensors[number].rows
@@ -134,9 +145,9 @@ def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height:
 
 
 def _rows_of_band(access: Access, first: int, last: int, rows: int) -> list[range]:
-    """Which rows of a tensor a band of output rows reads."""
+    """Rows of a tensor that the output rows ``first`` to ``last`` read, as ranges."""
     start, stop = rows_read(access, first, rows)[0], rows_read(access, last, rows)[1] + 1
-    # Windows that leave no row out between them; those that leave some out are listed while there are few.
+    # Windows without gaps between them are one range. Windows with gaps are listed one by one if there are few.
     dense = access.step == 1 and access.num <= access.high - access.low + access.den
     if access.kind != WINDOW or dense or last - first >= MAX_BANDS:
         return [range(start, stop)] if stop > start else []
@@ -145,7 +156,7 @@ def _rows_of_band(access: Access, first: int, last: int, rows: int) -> list[rang
 
 
 def _joined(ranges: list[range]) -> list[range]:
-    """Rows as few ranges as the steps allow."""
+    """Merge overlapping ranges of rows."""
     if all(found.step == 1 for found in ranges):
         joined: list[range] = []
         for found in sorted(ranges, key=lambda found: found.start):
@@ -159,5 +170,5 @@ def _joined(ranges: list[range]) -> list[range]:
 
 
 def _many(ranges: list[range]) -> int:
-    """How many rows some ranges hold together."""
+    """Number of distinct rows in some ranges."""
     return sum(map(len, _joined(ranges)))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from autobuild.cost.fusion.row_access import BARRIER, FULL, POINTWISE, REDUCE, VECTOR, WINDOW, Access, composed
+from autobuild.cost.fusion.row_access import BARRIER, FULL, POINTWISE, REDUCE, VECTOR, WINDOW, Access, compose
 from autobuild.graphs.operations import Shape, Span
 
-Touch = tuple[int, Access, int, int]  # tensor, how, first and last number of a row that is read
+TensorRead = tuple[int, Access, int, int]  # tensor, how, first and last number of a row that is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class View:
         if strides is not None:
             return replace(self, shape=shape, strides=strides)
         axis, _ = self.rows()
-        found, rows = (None, POINTWISE) if axis is None else _rows_again(self.shape, axis, shape)
+        found, rows = (None, POINTWISE) if axis is None else _rows_after_reshape(self.shape, axis, shape)
         base = Base(shape, found)
         part = Part(self, axis if found is not None else None, rows, 0, base.width - 1)
         return View.whole(replace(base, parts=(part,)))
@@ -147,7 +147,7 @@ class View:
             low, high = 0, inner - 1  # it runs on into other rows, as what was flattened does
         return self.offset // (height * inner) * inner + low, last // (height * inner) * inner + high
 
-    def touches(self, axis: int | None, access: Access, one_row: bool = False) -> Iterator[Touch]:
+    def reads(self, axis: int | None, access: Access, one_row: bool = False) -> Iterator[TensorRead]:
         """Which tensors are read, and how.
 
         Args:
@@ -158,7 +158,7 @@ class View:
         if access.kind in (FULL, REDUCE):
             own = self.rows()[0]
             access = access._replace(low=0, high=0 if own is None else self.shape[own] - 1)
-        yield from _beneath(self.base, _through(access, axis, self, one_row), *self.span(), one_row)
+        yield from _base_reads(self.base, _through(access, axis, self, one_row), *self.span(), one_row)
 
 
 def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]) -> View:
@@ -212,17 +212,17 @@ def _through(access: Access, axis: int | None, view: View, one_row: bool) -> Acc
         return taken._replace(kind=REDUCE)
     if own is None:
         return rows
-    return composed(access, rows) if own == axis and access.kind == WINDOW else taken
+    return compose(access, rows) if own == axis and access.kind == WINDOW else taken
 
 
-def _beneath(base: Base, access: Access, low: int, high: int, one_row: bool) -> Iterator[Touch]:
+def _base_reads(base: Base, access: Access, low: int, high: int, one_row: bool) -> Iterator[TensorRead]:
     """Tensors beneath a base of which numbers low to high of each row are read."""
     if base.tensor >= 0:
         yield base.tensor, access, low, high
         return
     fixed = access.kind in (FULL, REDUCE) or (access.kind == WINDOW and one_row)  # the same rows for every reader's row
     for part in base.parts:
-        shifted = composed(access, part.rows) if access.kind in (WINDOW, FULL, REDUCE) else access
+        shifted = compose(access, part.rows) if access.kind in (WINDOW, FULL, REDUCE) else access
         rows = 1 if part.axis is None else part.view.shape[part.axis]
         unread = fixed and base.rows > 1 and (shifted.high < 0 or shifted.low >= rows)
         if part.high < low or part.low > high or unread:
@@ -231,10 +231,10 @@ def _beneath(base: Base, access: Access, low: int, high: int, one_row: bool) -> 
         inside = part.view.base
         if part.view.shape == inside.shape and part.view.strides == contiguous(inside.shape) and not part.view.offset:
             first, last = max(first, low - part.low), min(last, high - part.low)
-        yield from _beneath(inside, _through(shifted, part.axis, part.view, one_row), first, last, one_row)
+        yield from _base_reads(inside, _through(shifted, part.axis, part.view, one_row), first, last, one_row)
 
 
-def _rows_again(shape: Shape, axis: int, wanted: Shape) -> tuple[int | None, Access]:
+def _rows_after_reshape(shape: Shape, axis: int, wanted: Shape) -> tuple[int | None, Access]:
     """Where the rows of a shape lie in another one in the same order, and which of them row j there is made of."""
     rows, after = shape[axis], math.prod(shape[axis + 1 :])
     for there, size in enumerate(wanted):

@@ -1,9 +1,9 @@
-"""Two passes over the inputs of a group, where a sum over all rows would keep everything that it spans on chip.
+"""Two passes over the inputs of a group with a reduction over rows, so the reduced map need not stay on chip.
 
-A gate (squeeze-and-excitation) needs the whole map twice: for its mean, and to be scaled by what comes of it. In one
-pass the map waits on chip. In two, the first pass computes what the sums need and keeps only them; the second reads the
-inputs again and computes once more what the sums were taken of. Weights are read once and stay; the requirement is the
-larger one of the two passes.
+The gate of squeeze-and-excitation needs a map twice: for its mean, and to be scaled by the gate. In one pass the whole
+map stays on chip. With two passes, the first pass computes the reductions and keeps only their results. The second pass
+reads the inputs again and recomputes the map. Weights are read once and stay. The required buffer is the larger one of
+both passes.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.row_access import REDUCE
 
 
-class TwoPasses(NamedTuple):
-    """A way to cut a group into passes.
+class TwoPassCut(NamedTuple):
+    """A division of a group into two passes.
 
     Attributes:
-        first: Operations of the first pass, which ends with sums over rows and what is computed from them alone.
-        second: Operations of the second pass; those in both are computed twice.
+        first: Mask of the first pass. It ends with reductions and operations on their results.
+        second: Mask of the second pass. Operations in both masks are computed twice.
     """
 
     first: int
     second: int
 
 
-class Passes:
-    """Ways to cut the groups of one graph."""
+class TwoPassCuts:
+    """Divisions of the groups of one graph into two passes."""
 
     def __init__(self, graph: FusionGraph) -> None:
         self.graph = graph
         tensors = graph.tensors
-        sums = [any(access.kind == REDUCE and tensors[t].rows > 1 for t, access in op.operands) for op in graph.ops]
-        self.sums = sum(1 << i for i, found in enumerate(sums) if found)
-        # for each operation the producers of its operands of one row, and of the others
+        reduces = [any(access.kind == REDUCE and tensors[t].rows > 1 for t, access in op.operands) for op in graph.ops]
+        self.sums = sum(1 << i for i, reduced in enumerate(reduces) if reduced)
+        # for each operation the producers of its operands with one row, and with more rows
         self.single, self.many = ([0] * len(graph) for _ in range(2))
         for i, op in enumerate(graph.ops):
             for t, _ in op.operands:
@@ -45,8 +45,8 @@ class Passes:
                     (self.many if many else self.single)[i] |= 1 << producer
         self.small = [all(tensors[t].rows == 1 for t, _ in op.operands) for op in graph.ops]
 
-    def ways(self, mask: int) -> Iterator[TwoPasses]:
-        """Cuts of a group: behind the first of its sums in the graph's order, the first two, and so on."""
+    def cuts(self, mask: int) -> Iterator[TwoPassCut]:
+        """Divisions of a group after its first reduction in the graph's order, after the first two, and so on."""
         order = list(bits(mask))
         kept = 0
         for i in order:
@@ -55,10 +55,10 @@ class Passes:
                 first = self._first(order, mask, kept)
                 second = self._second(order, mask, first)
                 if second:
-                    yield TwoPasses(first, second)
+                    yield TwoPassCut(first, second)
 
     def _first(self, order: list[int], mask: int, sums: int) -> int:
-        """What sums need, and operations on single rows that have all that they need then."""
+        """First pass: ancestors of the reductions, and operations on single rows whose producers are in the pass."""
         found = sums
         for i in reversed(order):
             if found >> i & 1:
@@ -69,20 +69,20 @@ class Passes:
         return found
 
     def _second(self, order: list[int], mask: int, first: int) -> int:
-        """All other operations, and once more those whose rows they read."""
+        """Second pass: all other operations, and those of the first pass whose rows they read."""
         found = mask & ~first
         for i in reversed(order):
             if found >> i & 1:
                 found |= (self.many[i] | self.single[i] & ~first) & mask
         return found
 
-    def read_twice(self, mask: int, way: TwoPasses) -> int:
-        """Bytes of the tensors from outside that both passes of a group read."""
+    def read_twice(self, mask: int, cut: TwoPassCut) -> int:
+        """DRAM bytes of the tensors from outside that both passes of a group read."""
         tensors = self.graph.tensors
-        in_first, in_second = ({t for i in bits(part) for t, _ in self.graph.ops[i].operands} for part in way)
+        in_first, in_second = ({t for i in bits(part) for t, _ in self.graph.ops[i].operands} for part in cut)
         outside = (t for t in in_first & in_second if tensors[t].producer < 0 or not mask >> tensors[t].producer & 1)
         return sum(tensors[t].dram_bytes for t in outside)
 
     def macs(self, mask: int) -> int:
-        """Multiply-accumulates of some operations."""
+        """Multiply-accumulates of the operations in a mask."""
         return sum(self.graph.ops[i].macs for i in bits(mask))

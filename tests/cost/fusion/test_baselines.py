@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from autobuild.cost.fusion.baselines.edge_encoding import FusibleEdges, random_plans
 from autobuild.cost.fusion.baselines.group_splitting import (
     SPLITTERS,
     SplitAnywhere,
@@ -15,12 +16,11 @@ from autobuild.cost.fusion.baselines.group_splitting import (
     split_randomly,
     split_tree,
 )
-from autobuild.cost.fusion.baselines.search_budget import Links, chance_plans
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.partition import flaw, group_dram
+from autobuild.cost.fusion.partition.partition import group_dram, partition_violation
 from autobuild.cost.fusion.partition.solver import SEARCHES, solve
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.topology import Topology
 from autobuild.errors import ConfigError
 from tests.cost.fusion.synthetic import Chosen, SyntheticCosts
 
@@ -34,61 +34,61 @@ def network() -> SyntheticCosts:
 @pytest.mark.parametrize("seed", range(20))
 def test_cuts_leave_partitions(seed):
     """Whatever is cut of a partition, a partition is left."""
-    order = Order.of(SyntheticCosts(9, seed, density=0.3))
-    everything = order.pieces(order.everything)
+    topology = Topology.of(SyntheticCosts(9, seed, density=0.3))
+    everything = topology.pieces(topology.everything)
     for group in everything:
         for operation in bits(group):
-            for pieces in cuts_at(order, group, operation):
-                assert flaw(order, [*(g for g in everything if g != group), *pieces]) is None
+            for pieces in cuts_at(topology, group, operation):
+                assert partition_violation(topology, [*(g for g in everything if g != group), *pieces]) is None
                 assert len(pieces) > 1
 
 
 def test_a_group_of_two_can_be_cut_at_either():
-    order = Order.of(Chosen(2, [(0, 1)], {}))
-    assert cuts_at(order, 3, 0) == cuts_at(order, 3, 1) == [(1, 2)]
+    topology = Topology.of(Chosen(2, [(0, 1)], {}))
+    assert cuts_at(topology, 3, 0) == cuts_at(topology, 3, 1) == [(1, 2)]
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS.values(), ids=SPLITTERS)
 def test_the_tree_ends_in_valid_groups(splitter):
     costs = network()
-    order = Order.of(costs)
-    for piece in order.pieces(order.everything):
-        groups = split_tree(costs, order, piece, splitter, random.Random(0))
+    topology = Topology.of(costs)
+    for piece in topology.pieces(topology.everything):
+        groups = split_tree(costs, topology, piece, splitter, random.Random(0))
         assert all(group_dram(costs, group) >= 0 for group in groups)
         assert sum(groups) == piece
 
 
 def test_an_invalid_group_is_expected_to_be_cut_further():
     costs = network()
-    order = Order.of(costs)
-    alone = sum(costs.dram(1 << i) for i in range(len(order)))
-    assert costs.dram(order.everything) < 0
-    assert costs(order.everything).dram_bytes < expected_bytes(costs, order.everything) < alone
+    topology = Topology.of(costs)
+    alone = sum(costs.dram(1 << i) for i in range(len(topology)))
+    assert costs.dram(topology.everything) < 0
+    assert costs(topology.everything).dram_bytes < expected_bytes(costs, topology.everything) < alone
     assert expected_bytes(costs, 3) == costs.dram(3)
-    group = order.pieces(order.everything)[0]
-    cuts = [pieces for i in bits(group) for pieces in cuts_at(order, group, i)]
-    kept = best_cut(costs, order, group, list(bits(group)))
+    group = topology.pieces(topology.everything)[0]
+    cuts = [pieces for i in bits(group) for pieces in cuts_at(topology, group, i)]
+    kept = best_cut(costs, topology, group, list(bits(group)))
     assert sum(expected_bytes(costs, g) for g in kept) == min(sum(expected_bytes(costs, g) for g in c) for c in cuts)
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_plan_is_a_partition_and_every_partition_a_plan(seed):
     costs = SyntheticCosts(8, seed, density=(0.2, 0.4)[seed % 2], buffer=10**6, inputs=1 + seed % 3)
-    order = Order.of(costs)
-    links = Links.of(costs, order)
-    for plan in chance_plans(links, 30, seed):
-        groups = links.groups(plan)
-        assert flaw(order, groups) is None
-        assert sorted(links.groups(links.plan(groups))) == sorted(groups)
+    topology = Topology.of(costs)
+    edges = FusibleEdges.of(costs, topology)
+    for plan in random_plans(edges, 30, seed):
+        groups = edges.groups(plan)
+        assert partition_violation(topology, groups) is None
+        assert sorted(edges.groups(edges.plan(groups))) == sorted(groups)
 
 
 def test_plans_that_close_a_circle_are_mended():
     """a1 -> a2, a1 -> b1, b2 -> b1, b2 -> a2, with a1-a2 and b2-b1 fused: only one of the two can be."""
     costs = Chosen(4, [(0, 2), (0, 3), (1, 2), (1, 3)], {})
-    order = Order.of(costs)
-    links = Links(order, ((0, 2), (1, 2), (0, 3), (1, 3)), ((), (), ((0, 0), (1, 1)), ((2, 0), (3, 1))))
-    groups = links.groups([True, False, False, True])
-    assert flaw(order, groups) is None
+    topology = Topology.of(costs)
+    edges = FusibleEdges(topology, ((0, 2), (1, 2), (0, 3), (1, 3)), ((), (), ((0, 0), (1, 1)), ((2, 0), (3, 1))))
+    groups = edges.groups([True, False, False, True])
+    assert partition_violation(topology, groups) is None
     assert sorted(map(int.bit_count, groups)) == [1, 1, 2]
 
 
@@ -96,9 +96,9 @@ def test_links_that_never_fit_are_cut_off():
     costs = network()
     costs.weights[7] = 10**6
     costs._cost.cache_clear()
-    links = Links.of(costs, Order.of(costs))
-    assert not any(7 in pair for pair in links.pairs)
-    assert links.pairs
+    edges = FusibleEdges.of(costs, Topology.of(costs))
+    assert not any(7 in pair for pair in edges.pairs)
+    assert edges.pairs
 
 
 @pytest.mark.parametrize("algorithm", SEARCHES)
@@ -107,7 +107,7 @@ def test_searches_find_sound_partitions(algorithm, split):
     costs = network()
     best = exact_partition(costs)
     found = solve(costs, algorithm, split, seed=1, budget=150)
-    assert flaw(Order.of(costs), found.groups) is None
+    assert partition_violation(Topology.of(costs), found.groups) is None
     assert found.dram_bytes == sum(costs.dram(group) for group in found.groups)
     assert best.dram_bytes <= found.dram_bytes < 1.5 * best.dram_bytes
     assert found.lower_bound <= best.dram_bytes

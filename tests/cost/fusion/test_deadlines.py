@@ -12,9 +12,9 @@ import autobuild as ab
 from autobuild.cost.fusion import FusedOperation, FusionGraph, GroupCosts, Tensor, buffer_sweep, fold, line_buffer
 from autobuild.cost.fusion.deadline import Deadline, TimeUp
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.partition import flaw
+from autobuild.cost.fusion.partition.partition import partition_violation
 from autobuild.cost.fusion.partition.solver import SEARCHES, solve
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.topology import Topology
 from autobuild.cost.fusion.row_access import POINTWISE, WINDOW, Access, rows_read
 from autobuild.errors import AutobuildError, ConfigError, GraphError
 from autobuild.graphs import Operation, OperationGraph
@@ -47,7 +47,7 @@ def held(graph: FusionGraph, limit: float, **options: object) -> ab.cost.fusion.
     started = time.monotonic()
     found = ab.fuse(graph, time_limit_s=limit, **options)
     assert time.monotonic() - started < limit + GRACE_S
-    assert flaw(Order.of(found.costs), found.partition.groups) is None
+    assert partition_violation(Topology.of(found.costs), found.partition.groups) is None
     told = found.metrics
     assert 0 < told["lower_bound"] <= told["dram_bytes"] <= told["unfused_dram_bytes"]
     assert told["optimum_gap"] == pytest.approx(told["dram_bytes"] / told["lower_bound"] - 1)

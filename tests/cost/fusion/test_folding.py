@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import autobuild as ab
 from autobuild.cost.fusion import fold
-from autobuild.cost.fusion.row_access import Access, adaptive_window, composed, resized, rows_read, transposed_window
+from autobuild.cost.fusion.row_access import Access, adaptive_window, compose, resized, rows_read, transposed_window
 from autobuild.errors import GraphError
 from autobuild.graphs import Operation, OperationGraph
 
@@ -271,7 +271,7 @@ def test_windows_of_windows_name_no_row_too_few():
         (1, 1, 0, 0), (2, 1, -1, 2), (1, 2, 0, 1), (3, 2, -1, 0), (2, 3, 1, 3))]  # fmt: skip
     for outer in accesses:
         for inner in accesses:
-            both = composed(outer, inner)
+            both = compose(outer, inner)
             exact = outer.den == 1 or inner.num == 1
             for r in range(12):
                 first = (r * outer.num + outer.low) // outer.den
@@ -281,4 +281,4 @@ def test_windows_of_windows_name_no_row_too_few():
                 assert found[0] <= wanted[0]
                 assert wanted[1] <= found[1]
                 assert found == wanted or not exact
-    assert math.gcd(composed(accesses[1], accesses[2]).num, composed(accesses[1], accesses[2]).den) == 1
+    assert math.gcd(compose(accesses[1], accesses[2]).num, compose(accesses[1], accesses[2]).den) == 1

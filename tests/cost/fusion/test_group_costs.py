@@ -81,7 +81,7 @@ def test_what_is_hopeless_fits_in_no_larger_group_either(nets, scheme):
         for buffer in (120, 250, 500):
             costs = GroupCosts(graph, buffer, scheme)
             for mask in groups_of(graph, draw, 30):
-                if costs.hopeless(mask):
+                if costs.surely_invalid(mask):
                     assert mask & (mask - 1)
                     larger = [mask, graph.full, *(mask | other for other in groups_of(graph, draw, 5))]
                     assert all(costs.dram(group) == -1 for group in larger)
@@ -96,7 +96,7 @@ def test_two_passes_are_complete_and_simulated(nets):
         simulator = Simulator(net, graph)
         costs = GroupCosts(graph, 10**9, "lbdf", recompute=True)
         for mask in groups_of(graph, draw, 60):
-            for way in costs.passes.ways(mask):
+            for way in costs.passes.cuts(mask):
                 inside, first, second = (set(bits(part)) for part in (mask, way.first, way.second))
                 assert first | second == inside
                 for part, others in ((first, ()), (second, first - second)):
@@ -110,7 +110,7 @@ def test_two_passes_are_complete_and_simulated(nets):
                 assert one.valid
                 assert one.scheme != "two_pass" or one.buffer_bytes <= needed
                 if one.scheme == "two_pass" and costs.line_buffers.required_bytes(mask) > needed:
-                    options = [dram_by_definition(graph, mask, other) for other in costs.passes.ways(mask)]
+                    options = [dram_by_definition(graph, mask, other) for other in costs.passes.cuts(mask)]
                     assert one.dram_bytes in options
                     assert one.dram_bytes <= dram_by_definition(graph, mask, way)
                     checked += 1
@@ -138,12 +138,12 @@ def test_a_gate_is_held_whole_cut_or_computed_twice():
     depthwise = names.index("depthwise/conv")
     costs = GroupCosts(graph, 6000, "lbdf", recompute=True)
     once = GroupCosts(graph, 6000, "lbdf")
-    assert once.line_buffers.lines(graph.full).rows[graph.ops[depthwise].outputs[0]] == 16  # the whole map
+    assert once.line_buffers.schedule(graph.full).rows[graph.ops[depthwise].outputs[0]] == 16  # the whole map
     assert not once(graph.full).valid
     cost = costs(graph.full)
     weights = sum(op.weight_bytes for op in graph.ops)
     # the first pass: expand, depthwise, mean, both small layers; the second: expand, depthwise, product, project, add
-    way = next(iter(costs.passes.ways(graph.full)))
+    way = next(iter(costs.passes.cuts(graph.full)))
     assert [names[i] for i in bits(way.first & way.second)] == ["expand/conv", "depthwise/conv"]
     assert (cost.scheme, cost.valid) == ("two_pass", True)
     assert cost.dram_bytes == weights + 2 * 8 * 256 + 8 * 256

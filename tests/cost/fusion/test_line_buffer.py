@@ -22,7 +22,7 @@ def test_rows_equal_the_simulators_on_a_thousand_groups():
         for mask in sorted({random_group(graph, draw, draw.randrange(1, 11)) for _ in range(80)}):
             assert buffers.refusal(mask) == ""
             rows, needed, _ = simulator.run(mask)
-            lines = buffers.lines(mask)
+            lines = buffers.schedule(mask)
             assert (lines.required_bytes, lines.rows) == (needed, rows), (seed, graph.names(mask))
             seen.update(features(graph, mask, lines))
     assert seen["group"] >= 1000

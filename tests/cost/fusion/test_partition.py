@@ -7,17 +7,17 @@ import itertools
 import pytest
 
 from autobuild.cost.fusion import GroupCosts, fold
-from autobuild.cost.fusion.baselines.brute_force import all_partitions, brute_partition
+from autobuild.cost.fusion.baselines.brute_force import all_partitions, brute_force_partition
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.partition.best_first_search import best_first
 from autobuild.cost.fusion.partition.branch_and_bound import branch_and_bound, operation_prices
-from autobuild.cost.fusion.partition.decomposition import Choices, parts
+from autobuild.cost.fusion.partition.decomposition import PartGroups, independent_parts
 from autobuild.cost.fusion.partition.dynamic_programming import interval_partition
 from autobuild.cost.fusion.partition.exact import exact_partition, shortest_path
 from autobuild.cost.fusion.partition.feasible_groups import connected_convex, feasible_groups, is_hereditary
-from autobuild.cost.fusion.partition.partition import flaw, floor_bytes, partition_of
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.partition import floor_bytes, partition_of, partition_violation
+from autobuild.cost.fusion.partition.topology import Topology
 from autobuild.errors import GraphError
 from autobuild.graphs import graph_of
 from tests.cost.fusion.random_nets import RandomNet
@@ -39,22 +39,22 @@ def kinds(seed: int) -> SyntheticCosts:
 def test_convex_groups_can_still_wait_for_one_another():
     """a1 -> a2, a1 -> b1, b2 -> b1, b2 -> a2: {a1, a2} and {b1, b2} are convex, and each needs the other."""
     a1, b2, a2, b1 = range(4)
-    order = Order.of(Chosen(4, [(a1, a2), (a1, b1), (b2, b1), (b2, a2)], {}))
+    topology = Topology.of(Chosen(4, [(a1, a2), (a1, b1), (b2, b1), (b2, a2)], {}))
     groups = [mask(a1, a2), mask(b1, b2)]
-    assert all(order.convex(group) and order.connected(group) for group in groups)
-    assert order.order_groups(groups) is None
-    assert flaw(order, groups) == "some groups wait for one another"
-    assert flaw(order, [mask(a1), mask(b2), mask(a2, b1)]) == "group [2, 3] is not connected"
-    assert flaw(order, [mask(a1, a2, b1), mask(b2)]) is None
+    assert all(topology.convex(group) and topology.connected(group) for group in groups)
+    assert topology.order_groups(groups) is None
+    assert partition_violation(topology, groups) == "the graph of groups has a cycle"
+    assert partition_violation(topology, [mask(a1), mask(b2), mask(a2, b1)]) == "group [2, 3] is not connected"
+    assert partition_violation(topology, [mask(a1, a2, b1), mask(b2)]) is None
 
 
 def test_flaws_are_named():
     costs = SyntheticCosts(4, seed=1)
-    order = Order.of(costs)
+    topology = Topology.of(costs)
     singles = [1 << i for i in range(4)]
-    assert flaw(order, singles) is None
-    assert flaw(order, singles[:3]) == "operations [3] are in no group"
-    assert flaw(order, [*singles, 1]) == "operations [0] are in two groups"
+    assert partition_violation(topology, singles) is None
+    assert partition_violation(topology, singles[:3]) == "operations [3] are in no group"
+    assert partition_violation(topology, [*singles, 1]) == "operations [0] are in two groups"
     with pytest.raises(GraphError, match="operations \\[3\\] are in no group"):
         partition_of(costs, singles[:3])
 
@@ -63,58 +63,58 @@ def test_sharing_an_input_connects():
     costs = SyntheticCosts(2, seed=0, density=0.0)
     costs.preds = costs.succs = [0, 0]
     costs.neighbours = [2, 1]
-    assert Order.of(costs).connected(3)
+    assert Topology.of(costs).connected(3)
 
 
 def test_an_order_that_is_none_is_refused():
     costs = Chosen(2, [(1, 0)], {})
-    with pytest.raises(ValueError, match="no topological order"):
-        Order.of(costs)
+    with pytest.raises(ValueError, match="reads from a later operation"):
+        Topology.of(costs)
 
 
-def naive_partitions(order: Order) -> set[frozenset[int]]:
+def naive_partitions(topology: Topology) -> set[frozenset[int]]:
     """All partitions by labelling operations every possible way, cycles found by following paths between groups."""
     found = set()
-    n = len(order)
+    n = len(topology)
     for labels in itertools.product(range(n), repeat=n):
         groups = [sum(1 << i for i in range(n) if labels[i] == k) for k in sorted(set(labels))]
         edges = {(a, b) for a in range(len(groups)) for b in range(len(groups)) if a != b
-                 and any(order.succs[i] & groups[b] for i in bits(groups[a]))}  # fmt: skip
+                 and any(topology.succs[i] & groups[b] for i in bits(groups[a]))}  # fmt: skip
         paths = set(edges)
         for _ in groups:
             paths |= {(a, d) for a, b in paths for c, d in edges if b == c}
-        if all(order.connected(group) for group in groups) and not any(a == b for a, b in paths):
+        if all(topology.connected(group) for group in groups) and not any(a == b for a, b in paths):
             found.add(frozenset(groups))
     return found
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_enumerator_misses_none(seed):
-    order = Order.of(SyntheticCosts(5, seed, density=0.5))
-    listed = [frozenset(groups) for groups in all_partitions(order)]
+    topology = Topology.of(SyntheticCosts(5, seed, density=0.5))
+    listed = [frozenset(groups) for groups in all_partitions(topology)]
     assert len(listed) == len(set(listed))
-    assert set(listed) == naive_partitions(order)
+    assert set(listed) == naive_partitions(topology)
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_growing_finds_all_connected_convex_groups(seed):
-    order = Order.of(SyntheticCosts(8, seed, density=(0.2, 0.4)[seed % 2], inputs=1 + seed % 3))
-    expected = [m for m in range(1, 256) if order.connected(m) and order.convex(m)]
-    assert connected_convex(order) == expected
+    topology = Topology.of(SyntheticCosts(8, seed, density=(0.2, 0.4)[seed % 2], inputs=1 + seed % 3))
+    expected = [m for m in range(1, 256) if topology.connected(m) and topology.convex(m)]
+    assert connected_convex(topology) == expected
 
 
 @pytest.mark.parametrize("seed", range(0, 30))
 def test_growing_only_valid_groups_finds_all_valid_ones(seed):
     costs = SyntheticCosts(9, seed, buffer=150)
-    order = Order.of(costs)
-    assert is_hereditary(costs, order)
-    expected = {m for m in connected_convex(order) if costs.dram(m) >= 0 or m.bit_count() == 1}
-    assert set(feasible_groups(costs, order)) == expected
+    topology = Topology.of(costs)
+    assert is_hereditary(costs, topology)
+    expected = {m for m in connected_convex(topology) if costs.dram(m) >= 0 or m.bit_count() == 1}
+    assert set(feasible_groups(costs, topology)) == expected
 
 
 def test_validity_that_is_not_hereditary_is_noticed():
     costs = SyntheticCosts(8, 1, buffer=300, holes=0.5)
-    assert not is_hereditary(costs, Order.of(costs))
+    assert not is_hereditary(costs, Topology.of(costs))
 
 
 def test_exact_equals_brute_force():
@@ -122,7 +122,7 @@ def test_exact_equals_brute_force():
     misses, worse = 0, 0.0
     for seed in range(240):
         costs = kinds(seed)
-        best = brute_partition(costs)
+        best = brute_force_partition(costs)
         found = exact_partition(costs)
         assert (found.dram_bytes, found.status, found.lower_bound) == (best.dram_bytes, "optimal", best.dram_bytes), (
             seed
@@ -139,22 +139,22 @@ def test_exact_equals_brute_force():
 @pytest.mark.parametrize("seed", range(40))
 def test_branch_and_bound_equals_the_shortest_path(seed):
     costs = SyntheticCosts(16, seed, density=0.15, buffer=160, noise=(0, 20)[seed % 2], inputs=3)
-    order = Order.of(costs)
-    choices = Choices.of(order, order.everything, feasible_groups(costs, order))
-    path = shortest_path(choices)
+    topology = Topology.of(costs)
+    part_groups = PartGroups.of(topology, topology.everything, feasible_groups(costs, topology))
+    path = shortest_path(part_groups)
     assert path is not None
-    found = branch_and_bound(choices, Deadline(60))
+    found = branch_and_bound(part_groups, Deadline(60))
     assert found.optimal
     assert found.dram_bytes == path.dram_bytes
     assert sum(costs.dram(group) for group in found.groups) == found.dram_bytes
-    assert shortest_path(choices, max_states=5) is None
+    assert shortest_path(part_groups, max_states=5) is None
 
 
 def test_prices_undercut_every_group():
     costs = SyntheticCosts(20, 3, density=0.15, buffer=200)
-    order = Order.of(costs)
-    groups = feasible_groups(costs, order)
-    prices = operation_prices(Choices.of(order, order.everything, groups))
+    topology = Topology.of(costs)
+    groups = feasible_groups(costs, topology)
+    prices = operation_prices(PartGroups.of(topology, topology.everything, groups))
     assert all(sum(prices[i] for i in bits(group)) <= dram for group, dram in groups.items())
     assert sum(prices.values()) <= exact_partition(costs).dram_bytes
 
@@ -170,10 +170,10 @@ def test_exact_equals_brute_force_on_real_costs(scheme):
         largest = GroupCosts(graph, 2**40)(graph.full).buffer_bytes
         recompute = scheme == "recompute"
         costs = GroupCosts(graph, max(largest // 3, 1), "lbdf" if recompute else scheme, recompute=recompute)
-        best = brute_partition(costs)
-        for max_lazy in (0, 1000):
-            found = exact_partition(costs, max_lazy=max_lazy)
-            assert (found.dram_bytes, found.status) == (best.dram_bytes, "optimal"), (seed, max_lazy)
+        best = brute_force_partition(costs)
+        for max_best_first in (0, 1000):
+            found = exact_partition(costs, max_best_first=max_best_first)
+            assert (found.dram_bytes, found.status) == (best.dram_bytes, "optimal"), (seed, max_best_first)
         if (seen := seen + 1) == 12:
             return
     pytest.fail(f"only {seen} networks of three to nine operations")
@@ -182,22 +182,22 @@ def test_exact_equals_brute_force_on_real_costs(scheme):
 def test_best_first_computes_few_groups():
     """Where few bytes are spent on borders, hardly any group is looked at: listing all of them asks for many more."""
     asked = {}
-    for max_lazy in (0, 10_000):
+    for max_best_first in (0, 10_000):
         costs = SyntheticCosts(40, 1, density=0.9, buffer=700)
-        found = exact_partition(costs, max_lazy=max_lazy)
-        asked[max_lazy] = (costs.asked, found.dram_bytes)
+        found = exact_partition(costs, max_best_first=max_best_first)
+        asked[max_best_first] = (costs.asked, found.dram_bytes)
     assert asked[10_000][1] == asked[0][1]
     assert asked[10_000][0] < asked[0][0] / 2
 
 
 def test_a_stopped_best_first_search_gives_a_bound():
     costs = SyntheticCosts(30, 4, density=0.15, buffer=220)
-    order = Order.of(costs)
+    topology = Topology.of(costs)
     best = exact_partition(costs)
-    stopped = best_first(costs, order, 100_000, Deadline(0), hereditary=True)
+    stopped = best_first(costs, topology, 100_000, Deadline(0), hereditary=True)
     assert not stopped.groups
     assert 0 < stopped.bound <= best.dram_bytes
-    assert best_first(costs, order, 2, Deadline(0), hereditary=True).bound == floor_bytes(costs, order)
+    assert best_first(costs, topology, 2, Deadline(0), hereditary=True).bound == floor_bytes(costs, topology)
     costs.hereditary = False
     late = exact_partition(costs, time_limit_s=1e-3)
     assert late.status == "bounded"
@@ -208,9 +208,9 @@ def test_a_limit_gives_a_bound():
     costs = SyntheticCosts(40, 5, density=0.08, buffer=260, inputs=5)
     best = exact_partition(costs)
     assert best.status == "optimal"
-    order = Order.of(costs)
-    choices = Choices.of(order, order.everything, feasible_groups(costs, order))
-    stopped = branch_and_bound(choices, Deadline(0))
+    topology = Topology.of(costs)
+    part_groups = PartGroups.of(topology, topology.everything, feasible_groups(costs, topology))
+    stopped = branch_and_bound(part_groups, Deadline(0))
     assert not stopped.optimal
     assert 0 < stopped.lower_bound <= best.dram_bytes <= stopped.dram_bytes
     few = exact_partition(costs, max_groups=5)
@@ -222,13 +222,13 @@ def test_a_limit_gives_a_bound():
 def test_parts_are_where_no_group_reaches_across():
     """A chain of three whose middle can never fuse: three parts. A skip around the middle makes it one of two."""
     chain = Chosen(5, [(0, 1), (1, 2), (2, 3), (3, 4)], {frozenset({0, 1}): 5, frozenset({3, 4}): 5})
-    order = Order.of(chain)
-    assert parts(order, feasible_groups(chain, order)) == [mask(0, 1), mask(2), mask(3, 4)]
+    topology = Topology.of(chain)
+    assert independent_parts(topology, feasible_groups(chain, topology)) == [mask(0, 1), mask(2), mask(3, 4)]
     skip = Chosen(3, [(0, 1), (1, 2), (0, 2)], {frozenset({0, 1, 2}): 5})
-    assert parts(Order.of(skip), feasible_groups(skip, Order.of(skip))) == [mask(0, 1, 2)]
+    assert independent_parts(Topology.of(skip), feasible_groups(skip, Topology.of(skip))) == [mask(0, 1, 2)]
     # {0, 2} and {1, 3} each wait for the other: neither can be chosen without the other.
     crossed = Chosen(4, [(0, 2), (0, 3), (1, 2), (1, 3)], {frozenset({0, 2}): 3, frozenset({1, 3}): 3})
-    assert parts(Order.of(crossed), feasible_groups(crossed, Order.of(crossed))) == [mask(0, 1, 2, 3)]
+    assert independent_parts(Topology.of(crossed), feasible_groups(crossed, Topology.of(crossed))) == [mask(0, 1, 2, 3)]
     assert exact_partition(crossed).dram_bytes == 23
 
 

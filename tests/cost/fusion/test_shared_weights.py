@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 import autobuild as ab
 from autobuild.cost.fusion import GroupCosts, fold
-from autobuild.cost.fusion.baselines.brute_force import brute_partition
-from autobuild.cost.fusion.group_cost_cache import SharedGroupCosts
+from autobuild.cost.fusion.baselines.brute_force import brute_force_partition
+from autobuild.cost.fusion.group_cost_cache import CachedGroupCosts
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.graphs.operations import OperationGraph
 
@@ -119,9 +119,9 @@ def test_the_best_partition_is_that_of_looking_at_all(scheme, buffer):
     folded = fold(ab.graph_of(Recurrent(), SHAPE))
     assert len(folded.shared) == 2
     costs = GroupCosts(folded, buffer, scheme)
-    best = brute_partition(costs)
-    for found in (exact_partition(costs), exact_partition(costs, max_lazy=0),
-                  exact_partition(SharedGroupCosts(folded, buffer, scheme))):  # fmt: skip
+    best = brute_force_partition(costs)
+    for found in (exact_partition(costs), exact_partition(costs, max_best_first=0),
+                  exact_partition(CachedGroupCosts(folded, buffer, scheme))):  # fmt: skip
         assert (found.dram_bytes, found.status) == (best.dram_bytes, "optimal")
         if not costs.fallback:  # which read something several times
             assert found.dram_bytes == sum(folded.dram_bytes(group) for group in found.groups)
@@ -130,5 +130,5 @@ def test_the_best_partition_is_that_of_looking_at_all(scheme, buffer):
 def test_networks_that_differ_in_what_is_shared_are_told_apart():
     shared = fold(ab.graph_of(Twice(), SHAPE))
     plain = replace(shared, shared=())
-    found = [SharedGroupCosts(graph, 10**6).dram(0b11) for graph in (shared, plain)]
+    found = [CachedGroupCosts(graph, 10**6).dram(0b11) for graph in (shared, plain)]
     assert found[1] - found[0] == WEIGHTS

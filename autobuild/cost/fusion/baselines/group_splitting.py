@@ -1,4 +1,4 @@
-"""Invalid groups made valid: a tree of cuts, at operations that a splitter names."""
+"""Splitting of invalid groups: cut a group at an operation that a splitter names, until all pieces are valid."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from typing import Protocol
 
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import NEVER, Deadline
-from autobuild.cost.fusion.partition.partition import GroupCosts, group_dram
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.partition import AnyGroupCosts, group_dram
+from autobuild.cost.fusion.partition.topology import Topology
 
 
 class Splitter(Protocol):
-    """Names the operations of an invalid group at which it may be cut, most responsible first.
+    """Names the operations of an invalid group at which it may be cut, the best one first.
 
-    One that says ``fixed = True`` always names the same ones for a group, so that each group is cut once.
+    A splitter with ``fixed = True`` always names the same operations for a group, so the cut is computed once.
     """
 
-    def __call__(self, costs: GroupCosts, mask: int, rng: random.Random, /) -> Sequence[int]:
-        """Operations of the group, at least one.
+    def __call__(self, costs: AnyGroupCosts, mask: int, rng: random.Random, /) -> Sequence[int]:
+        """At least one operation of the group.
 
         Args:
-            costs: The network and the cost of its groups.
-            mask: An invalid connected convex group of two operations or more.
-            rng: The only source of chance.
+            costs: Costs of the groups of a network.
+            mask: An invalid connected convex group of at least two operations.
+            rng: Source of all random choices.
         """
 
 
-def split_randomly(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
-    """One operation by chance: what explanations are compared with."""
+def split_randomly(costs: AnyGroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+    """One random operation: the baseline of the explainers."""
     return [rng.choice(list(bits(mask)))]
 
 
-def split_randomly_of_three(costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
-    """Three operations by chance: as many as an explanation names, so that only what it knows is compared."""
+def split_randomly_of_three(costs: AnyGroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+    """Three random operations: as many as an explainer names, so both choose among equally many cuts."""
     members = list(bits(mask))
     return rng.sample(members, min(3, len(members)))
 
 
 class SplitAnywhere:
-    """Every operation, so that every cut is tried: as good as any explanation can be in this tree."""
+    """Every operation, so every cut is tried: an upper bound for what explainers can reach."""
 
     fixed = True
 
-    def __call__(self, costs: GroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
+    def __call__(self, costs: AnyGroupCosts, mask: int, rng: random.Random) -> Sequence[int]:
         """All operations of the group."""
         return list(bits(mask))
 
 
-STILL_TO_CUT = 0.25  # of what cutting an invalid group into its operations would add
+STILL_TO_CUT = 0.25  # expected share of the bytes that cutting an invalid group into single operations would add
 
 SPLITTERS: dict[str, Splitter] = {
     "random": split_randomly,
@@ -58,37 +58,44 @@ SPLITTERS: dict[str, Splitter] = {
 }
 
 
-def cuts_at(order: Order, group: int, operation: int) -> list[tuple[int, ...]]:
-    """The ways to cut a connected convex group at one of its operations: behind it, and in front of it.
+def cuts_at(topology: Topology, group: int, operation: int) -> list[tuple[int, ...]]:
+    """The two cuts of a connected convex group at an operation: after it, and before it.
 
-    Behind: the operation and what it needs, and the rest. In front: the operation and what needs it, and the rest. Both
-    halves fall into connected pieces. What is cut off holds its ancestors or its descendants in the group, so that
-    cutting never closes a circle of groups.
+    After: the operation and its ancestors form one half. Before: the operation and its descendants form one half. Each
+    half is divided into its connected pieces. One half contains all its ancestors in the group, so a cut never creates
+    a cycle between groups.
+
+    Args:
+        topology: Edges of the network.
+        group: A connected convex group.
+        operation: Number of one of its operations.
+
+    Returns:
+        The pieces of each cut; fewer than two cuts if one half would be empty.
     """
-    found = []
+    cuts = []
     for half in (
-        group & (order.ancestors[operation] | 1 << operation),
-        group & ~(order.descendants[operation] | 1 << operation),
+        group & (topology.ancestors[operation] | 1 << operation),
+        group & ~(topology.descendants[operation] | 1 << operation),
     ):
         if half and half != group:
-            pieces = (*order.pieces(half), *order.pieces(group & ~half))
-            if pieces not in found:
-                found.append(pieces)
-    return found
+            pieces = (*topology.pieces(half), *topology.pieces(group & ~half))
+            if pieces not in cuts:
+                cuts.append(pieces)
+    return cuts
 
 
-def best_cut(costs: GroupCosts, order: Order, group: int, operations: Sequence[int]) -> tuple[int, ...]:
-    """The cut at one of the operations that leaves the fewest DRAM bytes."""
-    cuts = [pieces for operation in operations for pieces in cuts_at(order, group, operation)]
+def best_cut(costs: AnyGroupCosts, topology: Topology, group: int, operations: Sequence[int]) -> tuple[int, ...]:
+    """The cut at one of the operations after which the expected DRAM bytes are fewest."""
+    cuts = [pieces for operation in operations for pieces in cuts_at(topology, group, operation)]
     return min(cuts, key=lambda pieces: sum(expected_bytes(costs, piece) for piece in pieces))
 
 
-def expected_bytes(costs: GroupCosts, group: int) -> float:
-    """DRAM bytes of a group, or what an invalid one may end up with.
+def expected_bytes(costs: AnyGroupCosts, group: int) -> float:
+    """DRAM bytes of a group; for an invalid group, an estimate of its bytes after further cuts.
 
-    It will be cut further, and then moves more than it would as one, and less than its operations alone: a quarter of
-    the way is assumed. (At the first, cuts were chosen that leave the work to do; at the second, long valid pieces with
-    expensive ends.)
+    These lie between its bytes as one group and the bytes of its single operations. The estimate is a quarter of the
+    way. (The lower end would favour cuts that leave large invalid pieces, the upper end cuts with many bytes.)
     """
     dram = group_dram(costs, group)
     if dram >= 0:
@@ -98,8 +105,8 @@ def expected_bytes(costs: GroupCosts, group: int) -> float:
 
 
 def split_tree(
-    costs: GroupCosts,
-    order: Order,
+    costs: AnyGroupCosts,
+    topology: Topology,
     group: int,
     splitter: Splitter,
     rng: random.Random,
@@ -109,23 +116,23 @@ def split_tree(
 ) -> list[int]:
     """Cut an invalid group, and its pieces, until all are valid.
 
-    Each time the splitter names operations, and the cut at one of them with the fewest DRAM bytes is kept.
+    Every cut is the best one (:func:`best_cut`) at the operations that the splitter names.
 
     Args:
-        costs: The network and the cost of its groups.
-        order: Its order.
+        costs: Costs of the groups of a network.
+        topology: Edges of the network.
         group: A connected convex group.
         splitter: Names the operations.
-        rng: What the splitter draws from.
-        known: Cuts of groups, for splitters that always name the same operations; new ones are added.
-        explore: How often a group is cut at an operation by chance instead.
+        rng: Source of all random choices.
+        known: Cuts of earlier groups, used and extended if the splitter is ``fixed``.
+        explore: Probability of a cut at a random operation instead.
         deadline: When to stop.
 
     Returns:
-        Valid groups, and lone operations; the group itself where it is valid.
+        Valid groups and single operations; the group itself if it is valid.
 
     Raises:
-        TimeUp: Past the deadline.
+        TimeUp: The deadline has passed.
     """
     kept = known if known is not None and getattr(splitter, "fixed", False) else None
     done: list[int] = []
@@ -137,11 +144,11 @@ def split_tree(
             done.append(piece)
             continue
         if explore and rng.random() < explore:
-            left += best_cut(costs, order, piece, split_randomly(costs, piece, rng))
+            left += best_cut(costs, topology, piece, split_randomly(costs, piece, rng))
             continue
         pieces = None if kept is None else kept.get(piece)
         if pieces is None:
-            pieces = best_cut(costs, order, piece, splitter(costs, piece, rng))
+            pieces = best_cut(costs, topology, piece, splitter(costs, piece, rng))
             if kept is not None:
                 kept[piece] = pieces
         left += pieces

@@ -1,4 +1,4 @@
-"""NSGA-II over partitions, by pymoo."""
+"""Baseline: NSGA-II over partitions (implementation: pymoo)."""
 
 from __future__ import annotations
 
@@ -6,66 +6,44 @@ from typing import Any
 
 import numpy as np
 
-from autobuild.cost.fusion.baselines.group_splitting import Splitter, split_randomly
-from autobuild.cost.fusion.baselines.local_search import INITIAL
-from autobuild.cost.fusion.baselines.search_budget import Trial, chance_plans
-from autobuild.cost.fusion.deadline import NEVER, Deadline
-from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
+from autobuild.cost.fusion.baselines.edge_encoding import INITIAL_PLANS, random_plans
+from autobuild.cost.fusion.baselines.search_run import SearchRun
 from autobuild.errors import ConfigError
 
-STALE = 10  # generations without a new partition after which it ends
+STALE = 10  # the search ends after this many generations without a new partition
 
 
-def nsga2_partition(
-    costs: GroupCosts,
-    splitter: Splitter = split_randomly,
-    budget: int = 5000,
-    seed: int = 0,
-    time_limit_s: float | Deadline = NEVER,
-) -> Partition:
-    """NSGA-II (Deb et al., 2002) with DRAM bytes and the number of groups as objectives.
+def nsga2(run: SearchRun, seed: int) -> None:
+    """NSGA-II (Deb et al., 2002) with two objectives: DRAM bytes and the number of groups.
 
-    An individual says of each link whether it is fused. Invalid groups are split, and the individual becomes what the
-    split left. Two-point crossover (links are in topological order), one link flipped on average.
-
-    Args:
-        costs: The network and the cost of its groups.
-        splitter: Names where an invalid group is cut.
-        budget: Distinct partitions that are looked at, the initial ones among them.
-        seed: Of the initial plans, the operators and the splits; the initial plans are those of the other searches.
-        time_limit_s: Seconds after which it ends.
+    An individual holds one bit for each fusible edge. Invalid groups are split, and the individual is replaced by the
+    plan of the repaired partition. Operators: two-point crossover (edges are in topological order), and bit-flip
+    mutation of one edge on average.
 
     Raises:
-        ConfigError: If pymoo is not installed.
+        ConfigError: pymoo is not installed.
     """
-    trial = Trial(costs, splitter, budget, seed, time_limit_s)
-    with trial:
-        _search(trial, seed)
-    return trial.result()
-
-
-def _search(trial: Trial, seed: int) -> None:
-    plans = chance_plans(trial.links, INITIAL, seed)
-    if not trial.links.pairs:
-        trial.look_at(trial.links.groups([]))
+    plans = random_plans(run.edges, INITIAL_PLANS, seed)
+    if not run.edges.pairs:
+        run.evaluate(run.edges.groups([]))
         return
     algorithm = _algorithm(np.array(plans, dtype=bool), seed)
     stale = 0
-    while not trial.done and stale < STALE:
+    while not run.done and stale < STALE:
         population = algorithm.ask()
-        if population is None or not len(population):  # no individual is left that was not there before
+        if population is None or not len(population):  # every individual that the operators produce is a duplicate
             break
-        known = len(trial.seen)
+        known = len(run.seen)
         values, repaired = [], []
         for plan in population.get("X"):
-            if trial.done:
+            if run.done:
                 return
-            dram, groups = trial.look_at(trial.links.groups(plan))
+            dram, groups = run.evaluate(run.edges.groups(plan))
             values.append((float(dram), float(len(groups))))
-            repaired.append(trial.links.plan(groups))
+            repaired.append(run.edges.plan(groups))
         population.set("X", np.array(repaired, dtype=bool))
         _evaluate(algorithm, population, np.array(values))
-        stale = 0 if len(trial.seen) > known else stale + 1
+        stale = 0 if len(run.seen) > known else stale + 1
 
 
 def _algorithm(plans: Any, seed: int) -> Any:

@@ -1,4 +1,4 @@
-"""The best chain of down-sets, best first: a group's buffer is looked at only when no cheaper chain is left to try."""
+"""Best-first search for the cheapest chain of down-sets. The cost of a group is computed only when it is needed."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from autobuild.cost.fusion.bitmask import Refused, bits
+from autobuild.cost.fusion.bitmask import InvalidGroups, bits
 from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
-from autobuild.cost.fusion.partition.partition import Minimum, Tensor, TrafficCosts, group_dram
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.partition import MinimumTraffic, Tensor, TrafficCosts, group_dram
+from autobuild.cost.fusion.partition.topology import Topology
 
-Hopeless = Callable[[int], bool]
+SurelyInvalid = Callable[[int], bool]
 
 
-class Borders:
-    """All down-sets of a network, and what must be in DRAM where one ends.
+class DownSets:
+    """All down-sets of a network, and the tensors that cross from each to the rest of the network.
 
-    The bytes of any partition are the floor (weights, inputs and outputs of the network, each once) and what lies on
-    the borders between groups. A chain of groups from down-set to down-set pays for a tensor when it first lies on a
-    border (it is written, and will be read; an output is written anyhow), and again each time that a group reads it
-    and a later one still needs it. So the cost of a border does not depend on the group before it, but for tensors
-    that lay on the border before, too.
+    The DRAM bytes of a partition are the floor (weights, inputs and outputs of the network, each once) plus the traffic
+    of tensors that cross borders. The border of a down-set is the set of tensors that a later operation reads. In a
+    chain of down-sets a tensor costs two transfers (one for an output of the network, which is written in any case)
+    when it first enters the border. It costs one transfer for each group that reads it while a later group needs it,
+    too. So the cost of a border depends on the border before it only through the tensors in both.
 
     Args:
-        order: The network's order.
-        tensors: Its tensors.
-        limit: How many down-sets there may be.
+        topology: Edges of the network.
+        tensors: Tensors of the network.
+        limit: Largest number of down-sets.
 
     Attributes:
-        sets: The down-sets of each size, with the bytes that their border costs.
-        full: Whether there are no more than the limit; otherwise nothing else can be asked.
+        sets: For each size the down-sets: bytes of the border, minus the size, the down-set, the border.
+        full: Whether there are at most ``limit`` down-sets. If not, nothing else may be used.
     """
 
-    def __init__(self, order: Order, tensors: Sequence[Tensor], limit: int) -> None:
+    def __init__(self, topology: Topology, tensors: Sequence[Tensor], limit: int) -> None:
         self.sizes = [tensor.dram_bytes for tensor in tensors]
         self.consumers = [tensor.consumers for tensor in tensors]
-        # An input lies on the first border, where it costs nothing: its one reading is part of the floor.
+        # Inputs are in the first border and cost nothing there: one transfer is part of the floor.
         self.first_costs = [
             0 if tensor.producer < 0 else tensor.dram_bytes * (1 if tensor.output else 2) for tensor in tensors
         ]
         self.start = sum(1 << t for t, tensor in enumerate(tensors) if tensor.producer < 0 and tensor.consumers)
-        written: list[int] = [0] * len(order)
-        read: list[int] = [0] * len(order)
+        written: list[int] = [0] * len(topology)
+        read: list[int] = [0] * len(topology)
         for t, tensor in enumerate(tensors):
             if tensor.producer >= 0 and tensor.consumers:
                 written[tensor.producer] |= 1 << t
             for i in bits(tensor.consumers):
                 read[i] |= 1 << t
         border = {0: self.start}
-        ready = {0: sum(1 << i for i in range(len(order)) if not order.preds[i])}
-        left = [0]
+        ready = {0: sum(1 << i for i in range(len(topology)) if not topology.preds[i])}
+        queue = [0]
         self.full = True
-        for done in left:
+        for done in queue:
             for i in bits(ready[done]):
                 after = done | 1 << i
                 if after in border:
@@ -62,30 +62,37 @@ class Borders:
                 if len(border) >= limit:
                     self.full = False
                     return
-                gone = sum(1 << t for t in bits(read[i]) if not self.consumers[t] & ~after)
-                border[after] = (border[done] | written[i]) & ~gone
+                dead = sum(1 << t for t in bits(read[i]) if not self.consumers[t] & ~after)
+                border[after] = (border[done] | written[i]) & ~dead
                 ready[after] = (ready[done] ^ 1 << i) | sum(
-                    1 << j for j in bits(order.succs[i]) if not order.preds[j] & ~after
+                    1 << j for j in bits(topology.succs[i]) if not topology.preds[j] & ~after
                 )
-                left.append(after)
+                queue.append(after)
         self.border = border
         cost = {done: sum(self.first_costs[t] for t in bits(on)) for done, on in border.items()}
-        self.sets: list[list[tuple[int, int, int, int]]] = [[] for _ in range(len(order) + 1)]
+        self.sets: list[list[tuple[int, int, int, int]]] = [[] for _ in range(len(topology) + 1)]
         for done, on in border.items():
             size = done.bit_count()
             self.sets[size].append((cost[done], -size, done, on))
-        # the only down-set of its size lies between all smaller and all larger ones
+        # The only down-set of its size contains all smaller ones and is contained in all larger ones.
         self.narrow = [(size, sets[0][2]) for size, sets in enumerate(self.sets) if len(sets) == 1]
 
-    def after(self, done: int, hopeless: Hopeless) -> list[tuple[int, int, int]]:
-        """Down-sets that hold ``done`` and more, cheapest first: bytes that the step costs above the floor.
+    def after(self, done: int, surely_invalid: SurelyInvalid) -> list[tuple[int, int, int]]:
+        """Steps from the down-set ``done`` to larger ones, cheapest first.
 
-        Without those whose step is hopeless as a group because a shorter one is that they all hold.
+        Steps are left out if they contain a group that is surely invalid.
+
+        Args:
+            done: The down-set.
+            surely_invalid: Whether every superset of a group is invalid.
+
+        Returns:
+            For each step the bytes above the floor, minus the size of the larger down-set, and that down-set.
         """
         before, size, narrow = self.border[done], done.bit_count(), self.narrow
         first = bisect_right(narrow, size, key=itemgetter(0))
-        # what holds a hopeless group is hopeless
-        end = bisect_left(narrow, True, first, key=lambda between: hopeless(between[1] & ~done))
+        # every superset of a surely invalid group is surely invalid
+        end = bisect_left(narrow, True, first, key=lambda between: surely_invalid(between[1] & ~done))
         stop = narrow[end][0] if end < len(narrow) else len(self.sets)
         steps = [
             (self._shared(done, before, target, on) if before & on else cost, fewer, target)
@@ -102,42 +109,44 @@ class Borders:
         return again + sum(self.first_costs[t] for t in bits(on & ~before))
 
 
-class Lazily(NamedTuple):
-    """What a best-first search found.
+class BestFirstResult(NamedTuple):
+    """Result of a best-first search.
 
     Attributes:
-        groups: Of the best partition; empty where it did not end.
-        bound: Bytes that no partition stays under.
+        groups: Groups of the best partition; empty if the search did not end.
+        bound: Lower bound on the DRAM bytes of every partition.
     """
 
     groups: list[int]
     bound: int
 
 
-def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: Deadline, hereditary: bool) -> Lazily:
-    """Groups of the partition with the fewest DRAM bytes.
+def best_first(
+    costs: TrafficCosts, topology: Topology, limit: int, deadline: Deadline, hereditary: bool
+) -> BestFirstResult:
+    """The partition with the fewest DRAM bytes, by Dijkstra's algorithm on the bytes above the floor.
 
-    Dijkstra's algorithm on the bytes above the floor. A step is first tried at what it must cost, and the group's own
-    cost asked for only when it is the cheapest left, so that most groups are never computed.
+    A step is queued at the least bytes that it can cost. The cost of its group is computed only when the step is the
+    cheapest in the queue, so most groups are never computed.
 
     Args:
-        costs: The network and the cost of its groups.
-        order: Its order.
-        limit: Down-sets beyond which it is not tried.
+        costs: Costs of the groups of a network.
+        topology: Edges of the network.
+        limit: Largest number of down-sets; networks with more are not searched.
         deadline: When to stop.
-        hereditary: Whether an invalid group refuses all that hold it.
+        hereditary: Assume that every superset of an invalid group is invalid.
     """
-    minimum = Minimum(costs, order)
-    floor = minimum.of(order.everything)
-    borders = Borders(order, costs.tensors, limit)
-    hopeless: Hopeless = getattr(costs, "hopeless", lambda group: False)
-    if not borders.full:
-        return Lazily([], floor)
+    minimum = MinimumTraffic(costs, topology)
+    floor = minimum.dram_bytes(topology.everything)
+    down_sets = DownSets(topology, costs.tensors, limit)
+    surely_invalid: SurelyInvalid = getattr(costs, "surely_invalid", lambda group: False)
+    if not down_sets.full:
+        return BestFirstResult([], floor)
     known = {0: (0, 0)}  # down-set -> bytes above the floor, last group
     closed: set[int] = set()
     steps: dict[int, Iterator[tuple[int, int, int]]] = {}
-    refused = Refused()
-    # Entries: bytes above the floor, the larger set first, the set, where the step came from (itself: reached).
+    refused = InvalidGroups()
+    # Entries: bytes above the floor, minus the size, the down-set, the down-set before it (itself: cost is final).
     heap = [(0, 0, 0, 0)]
     spent = 0
     try:
@@ -145,19 +154,19 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: Deadline
             while heap:
                 deadline.check()
                 spent, _, target, source = heapq.heappop(heap)
-                if target == source:  # reached
+                if target == source:  # its cost is final
                     if target in closed:
                         continue
-                    if target == order.everything:
+                    if target == topology.everything:
                         break
                     closed.add(target)
-                    steps[target] = iter(borders.after(target, hopeless))
-                elif target not in closed and not refused.within(group := target & ~source):
+                    steps[target] = iter(down_sets.after(target, surely_invalid))
+                elif target not in closed and not refused.any_within(group := target & ~source):
                     dram = group_dram(costs, group)
-                    if (dram >= 0 or hereditary) and not order.connected(group):
-                        pass  # no group, and nothing follows for one
+                    if (dram >= 0 or hereditary) and not topology.connected(group):
+                        pass  # not a group, and says nothing about other groups
                     elif dram >= 0:
-                        total = spent + dram - minimum.of(group)
+                        total = spent + dram - minimum.dram_bytes(group)
                         if target not in known or total < known[target][0]:
                             known[target] = (total, group)
                             heapq.heappush(heap, (total, -target.bit_count(), target, target))
@@ -168,10 +177,10 @@ def best_first(costs: TrafficCosts, order: Order, limit: int, deadline: Deadline
                         heapq.heappush(heap, (known[source][0] + more, fewer, onward, source))
                         break
     except TimeUp:
-        return Lazily([], floor + spent)
+        return BestFirstResult([], floor + spent)
     groups = []
-    done = order.everything
+    done = topology.everything
     while done:
         groups.append(known[done][1])
         done ^= known[done][1]
-    return Lazily(groups[::-1], floor + known[order.everything][0])
+    return BestFirstResult(groups[::-1], floor + known[topology.everything][0])

@@ -1,4 +1,4 @@
-"""The parts of a network that can be partitioned one by one, and the groups that each may be made of."""
+"""Decomposition of a network into parts that can be partitioned independently, and the feasible groups of each part."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ from dataclasses import dataclass
 
 from autobuild.cost.fusion.bitmask import bits, union
 from autobuild.cost.fusion.deadline import NEVER, Deadline
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.topology import Topology
 
 
-def parts(order: Order, groups: Iterable[int], deadline: Deadline = NEVER) -> list[int]:
-    """Sets of operations that can be partitioned one by one, in an order of execution.
+def independent_parts(topology: Topology, groups: Iterable[int], deadline: Deadline = NEVER) -> list[int]:
+    """Sets of operations that can be partitioned independently, in an order of execution.
 
-    Operations that some feasible group joins stand together, and so do such sets where each waits for the other. Then
-    no group reaches out of a part, and no path leaves a part and comes back, so that partitions of the parts with
-    acyclic quotients are together one of the network.
+    Operations of one feasible group are in the same part. Sets with a cycle between them are joined. So no group spans
+    two parts, and no path leaves a part and returns. Then acyclic partitions of the parts together are an acyclic
+    partition of the network.
+
+    Args:
+        topology: Edges of the network.
+        groups: All feasible groups.
+        deadline: When to stop.
+
+    Raises:
+        TimeUp: The deadline has passed.
     """
-    owner = [1 << i for i in range(len(order))]
+    owner = [1 << i for i in range(len(topology))]
     for number, group in enumerate(groups):
         if not number & 1023:
             deadline.check()
@@ -25,15 +33,15 @@ def parts(order: Order, groups: Iterable[int], deadline: Deadline = NEVER) -> li
             for i in bits(joined):
                 owner[i] = joined
     sets = list(dict.fromkeys(owner))
-    while (placed := order.order_groups(sets)) is None:
+    while (placed := topology.order_groups(sets)) is None:
         deadline.check()
-        # Two sets wait for each other exactly if each holds an ancestor of the other, perhaps through further sets.
-        sets = _join_circles(order, sets)
+        # Two sets are in a cycle if each contains an ancestor of the other, possibly through further sets.
+        sets = _join_cycles(topology, sets)
     return list(placed)
 
 
-def _join_circles(order: Order, sets: list[int]) -> list[int]:
-    """Sets in a circle made one; what a set reaches is followed through whole sets."""
+def _join_cycles(topology: Topology, sets: list[int]) -> list[int]:
+    """Join the sets of every cycle between sets."""
     owner = {i: mask for mask in sets for i in bits(mask)}
 
     def closure(mask: int, table: tuple[int, ...]) -> int:
@@ -52,22 +60,21 @@ def _join_circles(order: Order, sets: list[int]) -> list[int]:
         left |= mask
     for mask in sets:
         if mask & left:
-            circle = closure(mask, order.succs) & closure(mask, order.preds)
-            joined.append(circle)
-            left &= ~circle
+            cycle = closure(mask, topology.succs) & closure(mask, topology.preds)
+            joined.append(cycle)
+            left &= ~cycle
     return joined
 
 
 @dataclass(frozen=True)
-class Choices:
-    """The feasible groups of one part, ready to be appended to a down-set.
+class PartGroups:
+    """The feasible groups of one part, indexed by their first operation.
 
     Attributes:
-        part: The operations.
-        preds: What feeds each operation, inside the part.
-        succs: What each operation feeds, inside the part.
-        by_first: For each operation the groups that it is the first of: the set, what must have been executed before,
-            DRAM bytes. The first operation of a group waits for nothing inside it.
+        part: The operations of the part.
+        preds: For each operation the mask of its producers inside the part.
+        succs: For each operation the mask of its consumers inside the part.
+        by_first: First operation of a group -> groups: their mask, the mask of their producers, DRAM bytes.
     """
 
     part: int
@@ -76,23 +83,23 @@ class Choices:
     by_first: dict[int, list[tuple[int, int, int]]]
 
     @staticmethod
-    def of(order: Order, part: int, groups: Mapping[int, int]) -> Choices:
-        """Groups inside a part; those elsewhere are left out."""
+    def of(topology: Topology, part: int, groups: Mapping[int, int]) -> PartGroups:
+        """Select the groups inside a part from all groups (mask -> DRAM bytes)."""
         by_first: dict[int, list[tuple[int, int, int]]] = {i: [] for i in bits(part)}
-        preds = tuple(mask & part for mask in order.preds)
+        preds = tuple(mask & part for mask in topology.preds)
         for group, dram in groups.items():
             if group & part:
                 needs = union(preds, group) & ~group
                 by_first[(group & -group).bit_length() - 1].append((group, needs, dram))
-        return Choices(part, preds, tuple(mask & part for mask in order.succs), by_first)
+        return PartGroups(part, preds, tuple(mask & part for mask in topology.succs), by_first)
 
     @property
     def ready(self) -> int:
-        """Operations that wait for nothing."""
+        """Operations without producers in the part."""
         return sum(1 << i for i in bits(self.part) if not self.preds[i])
 
     def ready_after(self, done: int, ready: int, group: int) -> int:
-        """Operations that wait for nothing once ``group`` is executed, given those (``ready``) before it."""
+        """Operations outside ``done`` with all producers in it; ``ready`` are those before ``group`` was added."""
         after = (ready | union(self.succs, group)) & ~done
         for i in bits(after & ~ready):
             if self.preds[i] & ~done:
@@ -101,13 +108,13 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Solved:
-    """A partition of a part, and how good one can at most be.
+class PartSolution:
+    """A partition of a part, with a lower bound.
 
     Attributes:
-        groups: In an order of execution.
-        dram_bytes: Their bytes.
-        lower_bound: Bytes that no partition of the part stays under.
+        groups: Bitmasks in an order of execution.
+        dram_bytes: DRAM bytes of all groups.
+        lower_bound: Lower bound on the DRAM bytes of every partition of the part.
     """
 
     groups: tuple[int, ...]
@@ -116,5 +123,5 @@ class Solved:
 
     @property
     def optimal(self) -> bool:
-        """Whether no partition has fewer bytes."""
+        """Whether the bytes equal the lower bound."""
         return self.dram_bytes == self.lower_bound

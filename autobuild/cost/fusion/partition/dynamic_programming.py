@@ -1,4 +1,4 @@
-"""The best partition into stretches of one topological order: fast, and a heuristic."""
+"""The best partition into intervals of one topological order, by dynamic programming: a fast heuristic."""
 
 from __future__ import annotations
 
@@ -6,63 +6,72 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp, within
-from autobuild.cost.fusion.partition.partition import GroupCosts, Partition, floor_bytes, group_dram, partition_of
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.partition import AnyGroupCosts, Partition, floor_bytes, group_dram, partition_of
+from autobuild.cost.fusion.partition.topology import Topology
 
 Dram = Callable[[int], int]  # bytes of a group, below zero where it may not be in a partition
 
 
 def interval_partition(
-    costs: GroupCosts,
-    order: Order | None = None,
+    costs: AnyGroupCosts,
+    topology: Topology | None = None,
     sequence: Sequence[int] | None = None,
     time_limit_s: float | Deadline = NEVER,
 ) -> Partition:
-    """The partition with the fewest DRAM bytes among those whose groups are stretches of one topological order.
+    """The partition with the fewest DRAM bytes among those whose groups are intervals of one topological order.
 
-    A heuristic: the best partition consists of stretches of some topological order, but not of any given one.
+    This is a heuristic: the optimal partition consists of intervals of some topological order, not of a given one.
 
     Args:
-        costs: The network and the cost of its groups.
-        order: Its order, where it is at hand.
-        sequence: The topological order (default: that of the operations' numbers).
-        time_limit_s: Seconds after which the best found so far is the answer, at least every operation alone.
+        costs: Costs of the groups of a network.
+        topology: Edges of the network, if already computed.
+        sequence: The topological order. Default: the numbers of the operations.
+        time_limit_s: Seconds, or a deadline that already runs. When it passes, the best partition so far is returned,
+            in the worst case every operation as its own group.
+
+    Returns:
+        The partition, with status ``heuristic`` and the traffic that no partition can avoid as ``lower_bound``.
     """
     deadline = Deadline.of(time_limit_s)
-    order = order or Order.of(costs)
-    sequence = range(len(order)) if sequence is None else sequence
-    # As if no invalid stretch were part of a valid one: a plan in little time, should there be no more. Then all.
-    tries = (True,) if getattr(costs, "hereditary", True) else (True, False) if deadline is not NEVER else (False,)
+    topology = topology or Topology.of(costs)
+    sequence = range(len(topology)) if sequence is None else sequence
+    # First assume that no valid interval contains an invalid one: this gives a partition in little time. Then try all.
+    assumptions = (
+        (True,) if getattr(costs, "hereditary", True) else (True, False) if deadline is not NEVER else (False,)
+    )
     best: list[int] = []
-    hopeless = getattr(costs, "hopeless", lambda group: False)
+    surely_invalid = getattr(costs, "surely_invalid", lambda group: False)
     with within(costs, deadline):
-        for hereditary in tries:
-            groups, complete = stretches(order, sequence, lambda group: group_dram(costs, group), deadline,
-                                         hopeless, hereditary)  # fmt: skip
+        for hereditary in assumptions:
+            groups, complete = best_intervals(topology, sequence, lambda group: group_dram(costs, group), deadline,
+                                         surely_invalid, hereditary)  # fmt: skip
             if not best or complete:
                 best = groups
-    found = partition_of(costs, best, order)
-    floor = min(floor_bytes(costs, order), found.dram_bytes)
-    return replace(found, lower_bound=floor, seconds=deadline.elapsed)
+    partition = partition_of(costs, best, topology)
+    floor = min(floor_bytes(costs, topology), partition.dram_bytes)
+    return replace(partition, lower_bound=floor, seconds=deadline.elapsed)
 
 
-def stretches(
-    order: Order,
+def best_intervals(
+    topology: Topology,
     sequence: Sequence[int],
     dram: Dram,
     deadline: Deadline,
-    hopeless: Callable[[int], bool] = lambda group: False,
+    surely_invalid: Callable[[int], bool] = lambda group: False,
     hereditary: bool = False,
 ) -> tuple[list[int], bool]:
-    """The groups of the cheapest way to cut a sequence of operations into valid stretches, and whether all were tried.
+    """The cheapest division of a sequence of operations into valid intervals.
 
     Args:
-        order: Of the network.
-        sequence: Operations in an order in which they can run.
-        dram: Bytes of groups; a lone operation has some in any case.
-        deadline: When to stop. What was found until then is completed by operations alone.
-        hopeless: Whether no group that holds these is valid.
-        hereditary: Whether an invalid stretch ends the search for longer ones.
+        topology: Edges of the network.
+        sequence: Operations in topological order.
+        dram: DRAM bytes of a group, negative if it is invalid. A single operation is never invalid.
+        deadline: When to stop. The remaining operations then become groups of their own.
+        surely_invalid: Whether every superset of a set of operations is invalid.
+        hereditary: Whether an invalid interval ends the search for longer ones.
+
+    Returns:
+        The groups, and whether all intervals were tried.
     """
     n = len(sequence)
     alone = [dram(1 << i) for i in sequence]
@@ -78,9 +87,9 @@ def stretches(
                 group |= 1 << sequence[j]
                 if j == i:
                     moved = alone[i]
-                elif not complete or hopeless(group):
+                elif not complete or surely_invalid(group):
                     break
-                elif not order.connected(group):
+                elif not topology.connected(group):
                     continue
                 else:
                     moved = dram(group)

@@ -1,4 +1,4 @@
-"""One door to all ways of finding a partition."""
+"""Solve the partition problem by name of the algorithm: exact, interval, or one of the baseline searches."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ import importlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from autobuild.cost.fusion.baselines.group_splitting import SPLITTERS, Splitter
-from autobuild.cost.fusion.baselines.local_search import local_partition
-from autobuild.cost.fusion.baselines.nsga2 import nsga2_partition
-from autobuild.cost.fusion.baselines.random_search import random_partition
+from autobuild.cost.fusion.baselines.local_search import local_search
+from autobuild.cost.fusion.baselines.nsga2 import nsga2
+from autobuild.cost.fusion.baselines.random_search import random_search
+from autobuild.cost.fusion.baselines.search_run import run_search
 from autobuild.cost.fusion.deadline import Deadline
 from autobuild.cost.fusion.partition.dynamic_programming import interval_partition
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.partition import GroupCosts, Partition
+from autobuild.cost.fusion.partition.partition import AnyGroupCosts, Partition
 from autobuild.errors import ConfigError, nearest
 
 SEARCHES: dict[str, Callable[..., Partition]] = {
-    "random": random_partition,
-    "local": local_partition,
-    "nsga2": nsga2_partition,
+    "random": partial(run_search, random_search),
+    "local": partial(run_search, local_search),
+    "nsga2": partial(run_search, nsga2),
 }
 ALGORITHMS = ("exact", "interval", *SEARCHES)
-TRAINING_S = 30.0  # the longest that a classifier and an explainer are fitted
-EXPLAINED = ("gnnexplainer", "pgexplainer", "rg", "occlusion")
-SPLITS = (*SPLITTERS, *EXPLAINED)
+TRAINING_S = 30.0  # time limit of fitting a classifier and an explainer
+EXPLAINER_SPLITS = ("gnnexplainer", "pgexplainer", "rg", "occlusion")
+SPLITS = (*SPLITTERS, *EXPLAINER_SPLITS)
 
 
 def solve(
-    costs: GroupCosts,
+    costs: AnyGroupCosts,
     algorithm: str = "exact",
     split: str | Splitter = "random",
     seed: int = 0,
@@ -44,23 +46,23 @@ def solve(
     """Partition a network into fusion groups with few DRAM bytes.
 
     Args:
-        costs: The network and the cost of its groups.
-        algorithm: One of :data:`ALGORITHMS`. ``exact`` is the best, and the fastest but for ``interval``.
+        costs: Costs of the groups of a network.
+        algorithm: One of :data:`ALGORITHMS`. ``exact`` finds the optimum and is faster than the searches. ``interval``
+            is a fast heuristic. ``random``, ``local`` and ``nsga2`` are baselines.
         split: For searches: where invalid groups are cut; a splitter, or one of :data:`SPLITS`. Those of
-            :data:`EXPLAINED` fit a graph classifier to the network's groups first, for half of the time at most.
-        seed: For searches.
-        time_limit_s: Seconds, or a deadline that runs already. What was found by then is the answer, at least every
-            operation alone, with the bytes that no partition stays under. Nothing but the import of a package that an
-            algorithm or split needs (pymoo, torch_geometric) comes on top.
-        budget: For searches: distinct partitions that are looked at.
-        options: Passed on to the algorithm.
+            :data:`EXPLAINER_SPLITS` first fit a graph classifier to the network's groups, in up to half of the time.
+        seed: For searches: seed of all random choices.
+        time_limit_s: Seconds, or a deadline that already runs. When it passes, the best partition so far is returned,
+            in the worst case every operation as its own group. The import of pymoo or torch_geometric is not counted.
+        budget: For searches: number of distinct partitions to evaluate.
+        options: Further arguments of the algorithm.
 
     Returns:
-        The partition; ``status``, ``lower_bound`` and ``gap`` say how good it is, ``seconds`` how long all took, the
-        fit of an explainer included, ``training_seconds`` that fit alone.
+        The partition. ``status``, ``lower_bound`` and ``gap`` say how good it is. ``seconds`` is the total time,
+        ``training_seconds`` the part that was spent on fitting a classifier and an explainer.
 
     Raises:
-        ConfigError: For an unknown algorithm or split, a limit that is not positive, or a seed that is none.
+        ConfigError: The algorithm or split is unknown, a limit is not positive, or the seed is not an integer from 0.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm={algorithm!r} is unknown: {nearest(algorithm, ALGORITHMS)}")
@@ -84,19 +86,22 @@ def solve(
 
 
 def load(algorithm: str, split: str | Splitter) -> None:
-    """Import the packages that an algorithm and a split need: seconds, and no part of a time limit."""
-    if algorithm in SEARCHES and split in EXPLAINED:
+    """Import the packages that an algorithm and a split need. This takes seconds and is not part of a time limit."""
+    if algorithm in SEARCHES and split in EXPLAINER_SPLITS:
         importlib.import_module("autobuild.cost.fusion.baselines.explainers")
     if algorithm == "nsga2":
-        with suppress(ImportError):  # the search says so
+        with suppress(ImportError):  # the search raises ConfigError
             importlib.import_module("pymoo.algorithms.moo.nsga2")
 
 
 def deadline_of(time_limit_s: float | Deadline) -> Deadline:
-    """Seconds that a caller gave as a deadline that runs from now; one that runs already stays as it is.
+    """A time limit as a deadline that starts now. A deadline that already runs is returned unchanged.
+
+    Args:
+        time_limit_s: Seconds, or a deadline.
 
     Raises:
-        ConfigError: It is no number above zero.
+        ConfigError: It is not a number above zero.
     """
     if not isinstance(time_limit_s, Deadline):
         _above_zero("time_limit_s", time_limit_s)
@@ -108,7 +113,7 @@ def _above_zero(key: str, value: Any) -> None:
         raise ConfigError(f"{key}={value!r}: accepted: a number above zero")
 
 
-def _splitter(costs: GroupCosts, split: str, seed: int, deadline: Deadline) -> Splitter:
+def _splitter(costs: AnyGroupCosts, split: str, seed: int, deadline: Deadline) -> Splitter:
     if split in SPLITTERS:
         return SPLITTERS[split]
     from autobuild.cost.fusion.baselines.explainers import (

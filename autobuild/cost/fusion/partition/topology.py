@@ -1,4 +1,4 @@
-"""Edges of a graph of operations, and what follows from them: ancestors, connected and convex sets, execution order."""
+"""Edges of a graph of operations: ancestors, descendants, connected and convex sets, execution order of groups."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Protocol
 from autobuild.cost.fusion.bitmask import bits, union
 
 
-class Wiring(Protocol):
-    """What a graph says about its operations; numbers are a topological order (see :class:`GroupCosts`)."""
+class Adjacency(Protocol):
+    """Adjacency of operations, as bitmasks. Operations are numbered in a topological order."""
 
     @property
     def n(self) -> int:
-        """How many operations there are."""
+        """Number of operations."""
 
     @property
     def preds(self) -> Sequence[int]:
-        """For each operation the operations that feed it."""
+        """For each operation the mask of its producers."""
 
     @property
     def succs(self) -> Sequence[int]:
-        """For each operation the operations that it feeds."""
+        """For each operation the mask of its consumers."""
 
     @property
     def neighbours(self) -> Sequence[int]:
-        """For each operation those that it is connected to: an edge, or an input that both read."""
+        """For each operation the mask of its neighbours: those with a common edge or a common input tensor."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """A graph's edges and what follows from them; every list has one set for each operation.
+class Topology:
+    """Edges of a graph and their transitive closure. Every tuple has one bitmask for each operation.
 
     Attributes:
-        preds: Operations that feed it.
-        succs: Operations that it feeds.
-        neighbours: Operations that it is connected to.
-        ancestors: Operations that it needs, through any path.
-        descendants: Operations that need it.
+        preds: Producers.
+        succs: Consumers.
+        neighbours: Operations with a common edge or a common input tensor.
+        ancestors: Operations with a path to it.
+        descendants: Operations with a path from it.
     """
 
     preds: tuple[int, ...]
@@ -48,22 +48,24 @@ class Order:
     descendants: tuple[int, ...]
 
     @staticmethod
-    def of(wiring: Wiring) -> Order:
-        """Read a graph's wiring.
+    def of(wiring: Adjacency) -> Topology:
+        """Compute ancestors and descendants from the edges of a graph.
 
         Raises:
-            ValueError: If an operation is fed by one that does not come before it.
+            ValueError: An operation has a producer with a higher number.
         """
         n = wiring.n
         ancestors: list[int] = []
         for i in range(n):
             if wiring.preds[i] >> i:
-                raise ValueError(f"operation {i} is fed by one that does not come before it: no topological order")
+                raise ValueError(
+                    f"operation {i} reads from a later operation; accepted: operations numbered in topological order"
+                )
             ancestors.append(wiring.preds[i] | union(ancestors, wiring.preds[i]))
         descendants = [0] * n
         for i in reversed(range(n)):
             descendants[i] = wiring.succs[i] | union(descendants, wiring.succs[i])
-        return Order(tuple(wiring.preds), tuple(wiring.succs), tuple(wiring.neighbours), tuple(ancestors),
+        return Topology(tuple(wiring.preds), tuple(wiring.succs), tuple(wiring.neighbours), tuple(ancestors),
                      tuple(descendants))  # fmt: skip
 
     def __len__(self) -> int:
@@ -75,15 +77,15 @@ class Order:
         return (1 << len(self.preds)) - 1
 
     def convex(self, mask: int) -> bool:
-        """Whether no path leaves the set and comes back."""
+        """Whether no path leaves the set and returns to it."""
         return not union(self.descendants, mask) & union(self.ancestors, mask) & ~mask
 
     def connected(self, mask: int) -> bool:
-        """Whether a set is one piece (the empty set is none)."""
+        """Whether a set is not empty and weakly connected."""
         return bool(mask) and self._piece(mask) == mask
 
     def pieces(self, mask: int) -> list[int]:
-        """The weakly connected pieces of a set, by their first operation."""
+        """Weakly connected components of a set, sorted by their first operation."""
         found = []
         while mask:
             piece = self._piece(mask)
@@ -99,7 +101,7 @@ class Order:
         return piece
 
     def order_groups(self, groups: Sequence[int]) -> tuple[int, ...] | None:
-        """Disjoint groups in an order in which they can be executed; None where they wait for one another."""
+        """Disjoint groups in an order of execution; None if the graph of groups has a cycle."""
         owner = {i: number for number, group in enumerate(groups) for i in bits(group)}
         waits = [{owner[i] for i in bits(union(self.preds, group) & ~group) if i in owner} for group in groups]
         feeds: list[list[int]] = [[] for _ in groups]

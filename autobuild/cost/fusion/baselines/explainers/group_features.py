@@ -1,4 +1,4 @@
-"""Fusion groups as graphs that a network can read: a node an operation, its features shares of the buffer."""
+"""Fusion groups as graphs for a graph neural network: one node per operation, byte counts relative to the buffer."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from torch_geometric.data import Data
 
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.partition.partition import TrafficCosts
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.topology import Topology
 from autobuild.cost.fusion.row_access import FULL, REDUCE, VECTOR, WINDOW
 
-# What a node's features begin with; after them follows what its operands and its type say, where the costs know.
+# First features of a node. Features of its operands and a one-hot operation type follow if the costs have a graph.
 AMOUNTS = ("weights", "reads_outside", "writes", "leaves", "spanned")
 COUNTS = ("preds_inside", "succs_inside", "longest_span")
 OPERANDS = ("rows", "row", "window", "stride", "reduce", "full", "vector", "pointwise")
 
 
-class GroupReader:
-    """Turns groups of one network into graphs.
+class GroupEncoder:
+    """Encodes the groups of one network as graphs.
 
-    Amounts are bytes as shares of the buffer, once as they are (up to four buffers) and once as logarithms. They are
-    zero where there is nothing, so that an operation whose features are masked is none.
+    Byte counts are divided by the buffer size. Each is given clipped at four buffers and on a logarithmic scale.
+    All features of an absent operation are zero, so masking a node's features removes the operation.
 
     Args:
-        costs: The network and the cost of its groups; ``costs.buffer_bytes`` is the buffer. Where it has a ``graph``
-            (:class:`~autobuild.cost.fusion.FusionGraph`), types and accesses of operations are features, too.
+        costs: Costs of the groups of a network; ``costs.buffer_bytes`` is the buffer size. If it has a ``graph``
+            (:class:`~autobuild.cost.fusion.FusionGraph`), operation types and row accesses are features as well.
 
     Attributes:
-        size: How many features a node has.
+        size: Number of features of a node.
     """
 
     def __init__(self, costs: TrafficCosts) -> None:
-        self.costs, self.order = costs, Order.of(costs)
+        self.costs, self.topology = costs, Topology.of(costs)
         self.buffer = float(costs.buffer_bytes)  # type: ignore[attr-defined]
-        self.reads: list[list[int]] = [[] for _ in range(len(self.order))]
-        self.writes: list[list[int]] = [[] for _ in range(len(self.order))]
+        self.reads: list[list[int]] = [[] for _ in range(len(self.topology))]
+        self.writes: list[list[int]] = [[] for _ in range(len(self.topology))]
         for t, tensor in enumerate(costs.tensors):
             for i in bits(tensor.consumers):
                 self.reads[i].append(t)
@@ -48,14 +48,14 @@ class GroupReader:
         self.known = _operands(costs, self.buffer)
         self.size = 2 * len(AMOUNTS) + len(COUNTS) + self.known.shape[1]
 
-    def read(self, mask: int) -> Data:
-        """A group as a graph: ``x (N, size)``, ``edge_index (2, E)`` both ways with loops, ``op (N,)``: operations."""
+    def encode(self, mask: int) -> Data:
+        """A group as a graph: ``x (N, size)``, ``edge_index (2, E)``, both directions and self-loops, ``op (N,)``."""
         members = list(bits(mask))
         place = {i: k for k, i in enumerate(members)}
         amounts = np.array([self._amounts(i, mask) for i in members], dtype=np.float32) / self.buffer
         counts = np.array([self._counts(i, mask) for i in members], dtype=np.float32)
         x = np.hstack([np.minimum(amounts, 4), np.log1p(100 * amounts) / 4, counts, self.known[members]])
-        pairs = [(place[i], place[j]) for i in members for j in bits((self.order.neighbours[i] | 1 << i) & mask)]
+        pairs = [(place[i], place[j]) for i in members for j in bits((self.topology.neighbours[i] | 1 << i) & mask)]
         edges = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).t().contiguous()
         return Data(x=torch.from_numpy(x), edge_index=edges, op=torch.tensor(members))
 
@@ -63,22 +63,25 @@ class GroupReader:
         tensors = self.costs.tensors
         outside = sum(tensors[t].dram_bytes for t in self.reads[i] if not _inside(tensors[t].producer, mask))
         leaves = sum(tensors[t].dram_bytes for t in self.writes[i] if tensors[t].output or tensors[t].consumers & ~mask)
-        # What waits while other operations of the group run: a skip holds rows, or all of them behind a sum over rows.
-        waits = sum(
+        # Tensors that stay in the buffer while other operations of the group run, such as residual inputs.
+        spanned = sum(
             tensors[t].dram_bytes
             for t in self.writes[i]
             if any(
-                self.order.descendants[i] & self.order.ancestors[j] & mask for j in bits(tensors[t].consumers & mask)
+                self.topology.descendants[i] & self.topology.ancestors[j] & mask
+                for j in bits(tensors[t].consumers & mask)
             )
         )
-        return self.costs.weights[i], outside, sum(tensors[t].dram_bytes for t in self.writes[i]), leaves, waits
+        return self.costs.weights[i], outside, sum(tensors[t].dram_bytes for t in self.writes[i]), leaves, spanned
 
     def _counts(self, i: int, mask: int) -> tuple[float, ...]:
-        order = self.order
-        between = [(order.descendants[j] & order.ancestors[i] & mask).bit_count() for j in bits(order.preds[i] & mask)]
+        topology = self.topology
+        between = [
+            (topology.descendants[j] & topology.ancestors[i] & mask).bit_count() for j in bits(topology.preds[i] & mask)
+        ]
         return (
-            (order.preds[i] & mask).bit_count() / 4,
-            (order.succs[i] & mask).bit_count() / 4,
+            (topology.preds[i] & mask).bit_count() / 4,
+            (topology.succs[i] & mask).bit_count() / 4,
             min(max(between, default=0), 32) / 8,
         )
 
@@ -88,7 +91,7 @@ def _inside(producer: int, mask: int) -> bool:
 
 
 def _operands(costs: TrafficCosts, buffer: float) -> Any:
-    """What an operation is whatever group it is in; shape ``(n, features)``."""
+    """Features of every operation that do not depend on its group; shape ``(n, features)``."""
     graph = getattr(costs, "graph", None)
     if graph is None:
         return np.zeros((costs.n, 0), dtype=np.float32)
@@ -114,7 +117,7 @@ def _operands(costs: TrafficCosts, buffer: float) -> Any:
 
 
 def stack(graphs: Sequence[Data]) -> tuple[Tensor, Tensor, Tensor]:
-    """Graphs as one: features ``(N, size)``, edges ``(2, E)``, the graph of each node ``(N,)``."""
+    """Concatenate graphs: features ``(N, size)``, edges ``(2, E)``, number of the graph of each node ``(N,)``."""
     sizes = [graph.num_nodes for graph in graphs]
     starts = np.cumsum([0, *sizes[:-1]])
     return (

@@ -1,4 +1,4 @@
-"""RG-Explainer: a policy that picks a subgraph operation by operation, learnt by reinforcement."""
+"""RG-Explainer: a policy, trained by reinforcement learning, that selects a subgraph operation by operation."""
 
 from __future__ import annotations
 
@@ -9,49 +9,54 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Data
 
-from autobuild.cost.fusion.baselines.explainers.validity_classifier import WIDTH, Predictor
+from autobuild.cost.fusion.baselines.explainers.validity_classifier import WIDTH, ValidityClassifier
 from autobuild.cost.fusion.deadline import Deadline
 
-STEPS = 6  # operations of an explanation
-SIZE_PENALTY = 0.05  # logit for each operation
-EPISODES = 8  # explanations of one group that are compared with one another
+STEPS = 6  # largest number of selected operations
+SIZE_PENALTY = 0.05  # subtracted from the reward for each selected operation
+EPISODES = 8  # explanations of one group in a training step
 
 
-class RG(nn.Module):
-    """RG-Explainer (Shan et al., 2021): where to begin, and which neighbour to add, until it stops.
+class RGExplainer(nn.Module):
+    """RG-Explainer (Shan et al., 2021): the policy chooses a first operation, then adds neighbours until it stops.
 
-    The state is the classifier's embeddings of the operations, and the mean of those picked. The reward of an
-    explanation is the log probability that the classifier gives to "invalid" for the picked operations alone, less a
-    penalty for their number; REINFORCE with the mean reward of other explanations of the same group as baseline. (The
-    paper embeds the growing subgraph by personalised propagation and penalises its radius, too: ours is connected and
-    small.) An operation's score is the order in which the greedy policy picks it; those it does not pick score by the
-    first choice.
+    The state is the classifier's embeddings of the operations and the mean embedding of the selected ones. The reward
+    is the classifier's log probability of "invalid" for the selected operations alone, minus a penalty on their number.
+    Training is REINFORCE; the baseline is the mean reward of the other explanations of the same group. Two differences
+    from the paper: the subgraph is not embedded by personalised propagation, and its radius is not penalised, because
+    here it is connected and small.
+
+    The scores are the order in which the greedy policy selects operations. Operations that it does not select get their
+    probability of being the first.
 
     Args:
-        predictor: The classifier that is explained.
-        seed: Of the weights and the episodes.
-        time_limit_s: Seconds that it learns.
+        classifier: The classifier to explain.
+        seed: Seed of the weights and the episodes.
+        time_limit_s: Seconds of training, or a deadline that already runs.
+
+    Attributes:
+        rewards: Mean reward of every training step.
     """
 
-    def __init__(self, predictor: Predictor, seed: int = 0, time_limit_s: float | Deadline = 10.0) -> None:
+    def __init__(self, classifier: ValidityClassifier, seed: int = 0, time_limit_s: float | Deadline = 10.0) -> None:
         super().__init__()
-        self.net = predictor.net
+        self.net = classifier.net
         self.rewards: list[float] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.begin = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
             self.add = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
             self.stop = nn.Linear(WIDTH, 1)
-            self._learn(predictor, random.Random(seed), Deadline.of(time_limit_s))
+            self._learn(classifier, random.Random(seed), Deadline.of(time_limit_s))
         self.requires_grad_(False)
 
-    def _learn(self, predictor: Predictor, rng: random.Random, deadline: Deadline) -> None:
+    def _learn(self, classifier: ValidityClassifier, rng: random.Random, deadline: Deadline) -> None:
         heads = [*self.begin.parameters(), *self.add.parameters(), *self.stop.parameters()]
         optimiser = torch.optim.Adam(heads, lr=3e-3)
         graphs: dict[int, Data] = {}
-        while predictor.invalid and not deadline.passed and len(self.rewards) < 2000:
-            mask = rng.choice(predictor.invalid)
-            graph = graphs.setdefault(mask, predictor.reader.read(mask))
+        while classifier.invalid and not deadline.passed and len(self.rewards) < 2000:
+            mask = rng.choice(classifier.invalid)
+            graph = graphs.setdefault(mask, classifier.encoder.encode(mask))
             played = [self._pick(graph, sample=True) for _ in range(EPISODES)]
             rewards = self._rewards(graph, [picked for picked, _ in played])
             others = (rewards.sum() - rewards) / (EPISODES - 1)
@@ -76,7 +81,7 @@ class RG(nn.Module):
         return F.logsigmoid(logits) - SIZE_PENALTY * kept.sum(dim=(1, 2))
 
     def _pick(self, graph: Data, sample: bool) -> tuple[list[int], Tensor]:
-        """An explanation, and the log probability of its choices."""
+        """The selected operations, and the log probability of the selection."""
         h = self.net.embed(graph.x, graph.edge_index)[-1]
         chance = torch.zeros(())
         picked: list[int] = []
@@ -101,7 +106,7 @@ class RG(nn.Module):
         return picked, chance
 
     def __call__(self, graph: Data) -> Tensor:
-        """Scores, shape ``(N,)``: picked operations in order, then the others."""
+        """Scores of the operations, shape ``(N,)``."""
         with torch.no_grad():
             picked, _ = self._pick(graph, sample=False)
             scores = torch.sigmoid(self.begin(self.net.embed(graph.x, graph.edge_index)[-1]).view(-1))

@@ -1,4 +1,4 @@
-"""A graph classifier that tells groups that fit from groups that do not."""
+"""A graph classifier that predicts whether a fusion group is invalid."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from torch.nn import functional as F
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing, global_add_pool, global_max_pool
 
-from autobuild.cost.fusion.baselines.explainers.group_features import GroupReader, stack
+from autobuild.cost.fusion.baselines.explainers.group_features import GroupEncoder, stack
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp, within
-from autobuild.cost.fusion.partition.partition import GroupCosts, TrafficCosts
-from autobuild.cost.fusion.partition.topology import Order
+from autobuild.cost.fusion.partition.partition import AnyGroupCosts, TrafficCosts
+from autobuild.cost.fusion.partition.topology import Topology
 
 WIDTH, ROUNDS, BATCH = 32, 3, 64
-SAMPLES = 4000  # groups that it is fitted on
-HELD_OUT = 0.2  # share of them that it is judged on instead
+SAMPLES = 4000  # random groups
+HELD_OUT = 0.2  # share of the groups that accuracy and AUC are computed on
 
 
-class Round(MessagePassing):  # type: ignore[misc]
-    """Messages, summed: along loops an operation's own, along other edges a neighbour's.
+class MessageLayer(MessagePassing):  # type: ignore[misc]
+    """Sum of linear messages, with separate weights for self-loops and for edges to neighbours.
 
-    What an operation says of itself runs along an edge, too, so that a mask of the edges can silence it.
+    An operation's own features are a message along its self-loop, so an edge mask can remove the operation.
 
     Shapes: features ``(N, in)``, edges ``(2, E)`` -> ``(N, out)``.
     """
 
     def __init__(self, given: int, width: int) -> None:
         super().__init__(aggr="add")
-        self.own = nn.Linear(given, width, bias=False)  # a masked operation is none
+        self.own = nn.Linear(given, width, bias=False)  # no bias: a node with zero features must contribute nothing
         self.near = nn.Linear(given, width, bias=False)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """One round."""
+        """Features after one layer."""
         loops = (edge_index[0] == edge_index[1]).to(x.dtype).unsqueeze(1)
         summed: Tensor = self.propagate(edge_index, own=self.own(x), near=self.near(x) / 4, loops=loops)
         return summed
 
     def message(self, own_j: Tensor, near_j: Tensor, loops: Tensor) -> Tensor:
-        """What runs along each edge."""
+        """Message along each edge."""
         return torch.where(loops > 0, own_j, near_j)
 
 
 class ValidityNet(nn.Module):
-    """Logit that a group is *invalid*: rounds of messages, then sums and maxima over the operations.
+    """Logit that a group is *invalid*: message passing, then sum and maximum pooling over the operations.
 
     Shapes: features ``(N, F)``, edges with loops ``(2, E)``, graph of each node ``(N,)`` -> logits ``(G,)``.
-    Requirements of a buffer add up, hence the sums.
+    Buffer requirements of operations add up, so the pooling is a sum.
     """
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.rounds = nn.ModuleList(Round(WIDTH if k else features, WIDTH) for k in range(ROUNDS))
+        self.rounds = nn.ModuleList(MessageLayer(WIDTH if k else features, WIDTH) for k in range(ROUNDS))
         self.leave = nn.Sequential(nn.Linear((ROUNDS + 1) * WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
 
     def embed(self, x: Tensor, edge_index: Tensor) -> list[Tensor]:
@@ -77,22 +77,23 @@ class ValidityNet(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Predictor:
+class ValidityClassifier:
     """A fitted classifier.
 
     Attributes:
         net: The network.
-        reader: Turns groups into graphs.
-        accuracy: On groups that it was not fitted on.
-        share_invalid: Of those groups; always answering the commoner class would have ``max(share, 1 - share)``.
-        auc: Area under its curve of true against false alarms there.
-        seconds: Time that it took, drawing and labelling the groups included.
-        invalid: Invalid groups that it was fitted on.
-        held_out: Invalid groups that it was not fitted on.
+        encoder: Encodes groups as graphs.
+        accuracy: Accuracy on the held-out groups.
+        share_invalid: Share of invalid groups among the held-out groups. A constant answer has the accuracy
+            ``max(share, 1 - share)``.
+        auc: Area under the ROC curve on the held-out groups.
+        seconds: Time of drawing the groups, computing their costs, and fitting.
+        invalid: Invalid groups of the training set.
+        held_out: Invalid groups of the held-out set.
     """
 
     net: ValidityNet
-    reader: GroupReader
+    encoder: GroupEncoder
     accuracy: float
     share_invalid: float
     auc: float
@@ -103,38 +104,41 @@ class Predictor:
     def logits(self, masks: Sequence[int]) -> Tensor:
         """Logits that groups are invalid, shape ``(len(masks),)``."""
         with torch.no_grad():
-            logits: Tensor = self.net(*stack([self.reader.read(mask) for mask in masks]))
+            logits: Tensor = self.net(*stack([self.encoder.encode(mask) for mask in masks]))
         return logits
 
 
-def fit_predictor(
+def fit_classifier(
     costs: TrafficCosts, seed: int = 0, time_limit_s: float | Deadline = 20.0, samples: int = SAMPLES
-) -> Predictor:
-    """Fit a classifier on random groups of a network, labelled by their true cost.
+) -> ValidityClassifier:
+    """Fit a classifier on random groups of a network; the labels are computed from their costs.
 
     Args:
-        costs: The network and the cost of its groups.
-        seed: Of the groups, the weights and the batches.
-        time_limit_s: Seconds, or a deadline that runs already; a fifth of it at most goes to drawing groups, as much to
-            reading them, and the fit ends with it.
-        samples: Groups.
+        costs: Costs of the groups of a network.
+        seed: Seed of the groups, the weights and the batches.
+        time_limit_s: Seconds, or a deadline that already runs. Up to a fifth is spent on drawing groups and up to a
+            quarter of the rest on encoding them.
+        samples: Number of groups.
+
+    Returns:
+        The classifier with its accuracy on held-out groups.
     """
     deadline = Deadline.of(time_limit_s)
-    reader = GroupReader(costs)
+    encoder = GroupEncoder(costs)
     drawing = deadline.share(0.2)
     with within(costs, drawing):
-        masks = random_groups(costs, reader.order, samples, seed, drawing)
+        masks = random_groups(costs, encoder.topology, samples, seed, drawing)
     reading, graphs = deadline.share(0.25), list[Data]()
     for mask in masks:
         if graphs and reading.passed:
             break
-        graphs.append(reader.read(mask))
+        graphs.append(encoder.encode(mask))
     masks = masks[: len(graphs)]
     cut = max(1, round(len(masks) * (1 - HELD_OUT)))
     labels = torch.tensor([costs.dram(mask) < 0 for mask in masks], dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = ValidityNet(reader.size)
+        net = ValidityNet(encoder.size)
         _train(net, graphs[:cut], labels[:cut], deadline)
     net.eval().requires_grad_(False)
     judged = graphs[cut:] or graphs
@@ -142,9 +146,9 @@ def fit_predictor(
     with torch.no_grad():
         chunks = [net(*stack(judged[k : k + 256])) for k in range(0, len(judged), 256)]
         logits = torch.cat(chunks) if chunks else torch.zeros(0)
-    return Predictor(
+    return ValidityClassifier(
         net,
-        reader,
+        encoder,
         accuracy=float(((logits > 0) == truth.bool()).float().mean()),
         share_invalid=float(truth.mean()),
         auc=_auc(logits, truth),
@@ -178,12 +182,24 @@ def _auc(logits: Tensor, truth: Tensor) -> float:
     return float(higher.mean())
 
 
-def random_groups(costs: GroupCosts, order: Order, count: int, seed: int = 0, deadline: Deadline = NEVER) -> list[int]:
-    """Distinct random connected convex groups of two operations or more, about half of them invalid.
+def random_groups(
+    costs: AnyGroupCosts, topology: Topology, count: int, seed: int = 0, deadline: Deadline = NEVER
+) -> list[int]:
+    """Distinct random connected convex groups of at least two operations, about half of them invalid.
 
-    Each is grown from a random operation by random neighbours until it no longer fits, and a few operations further;
-    one valid and one invalid stage of its growth are taken. Where hardly anything is invalid, or valid, there are fewer
-    of that kind.
+    A group grows from a random operation by random neighbours until it is invalid, and by a few more operations. One
+    valid and one invalid group of this sequence are kept. If almost all groups are valid, or almost none, the classes
+    are not balanced.
+
+    Args:
+        costs: Costs of the groups of a network.
+        topology: Edges of the network.
+        count: Number of groups.
+        seed: Seed of the groups.
+        deadline: When to stop.
+
+    Returns:
+        Bitmasks of the groups, in random order.
     """
     rng = random.Random(seed)
     found: dict[int, None] = {}
@@ -191,7 +207,7 @@ def random_groups(costs: GroupCosts, order: Order, count: int, seed: int = 0, de
     while len(found) < count and tries < 4 * count and not deadline.passed:
         tries += 1
         try:
-            stages = _growth(costs, order, rng)
+            stages = _growth(costs, topology, rng)
         except TimeUp:
             break
         for kind in (False, True):
@@ -203,16 +219,16 @@ def random_groups(costs: GroupCosts, order: Order, count: int, seed: int = 0, de
     return masks
 
 
-def _growth(costs: GroupCosts, order: Order, rng: random.Random) -> list[tuple[int, bool]]:
-    """A random connected convex group at the stages of its growth, and whether each is invalid."""
-    group = 1 << rng.randrange(len(order))
+def _growth(costs: AnyGroupCosts, topology: Topology, rng: random.Random) -> list[tuple[int, bool]]:
+    """A growing sequence of random connected convex groups, and whether each is invalid."""
+    group = 1 << rng.randrange(len(topology))
     beyond = rng.randrange(1, 13)
     stages: list[tuple[int, bool]] = []
     while beyond:
         around = 0
         for i in bits(group):
-            around |= order.neighbours[i]
-        choices = [i for i in bits(around & ~group) if order.convex(group | 1 << i)]
+            around |= topology.neighbours[i]
+        choices = [i for i in bits(around & ~group) if topology.convex(group | 1 << i)]
         if not choices:
             break
         group |= 1 << rng.choice(choices)
