@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from autobuild.construct.from_scores import build, narrow, pareto
     from autobuild.construct.rounds import rounds
     from autobuild.cost.fusion.fusing import fuse
-    from autobuild.cost.of_space import costs
+    from autobuild.cost.space_costs import costs
     from autobuild.encode import EncoderConfig
     from autobuild.errors import AutobuildError, FitWarning, LabelWarning
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
@@ -59,7 +59,7 @@ _FROM = {
     "SearchSpace": "spaces",
     "Unit": "spaces",
     "build": "construct.from_scores",
-    "costs": "cost.of_space",
+    "costs": "cost.space_costs",
     "explain": "importance",
     "fit": "models",
     "fuse": "cost.fusion.fusing",

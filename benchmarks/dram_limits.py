@@ -27,7 +27,7 @@ import autobuild as ab
 from autobuild.construct import Limited
 from autobuild.cost import read_hardware
 from autobuild.cost.fusion import group_cost_cache
-from autobuild.cost.of_space import MetricOf
+from autobuild.cost.space_costs import MetricOf
 from autobuild.spaces.fitted import fitted_sum
 from benchmarks.report import RESULTS, arguments, machine, write
 

@@ -1,4 +1,4 @@
-"""DRAM bytes of a network whose operations are fused as well as they can be."""
+"""The cost ``dram_bytes``: DRAM traffic under the best partition into fusion groups."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ TIME_LIMIT_S = 60.0
 class DramBytes:
     """``dram_bytes``: bytes between DRAM and chip of one forward pass, under the best partition into fusion groups.
 
-    The partition is the exact optimum (:func:`autobuild.cost.fusion.partition.exact.exact_partition`); should a network
-    be so large that its limits are met, it is a valid partition all the same, so never too few bytes.
-    ``unfused_dram_bytes`` are those of every operation alone in the same buffer, with activations folded; what does not
-    fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_dram_bytes`).
+    The partition is optimal (:func:`autobuild.cost.fusion.partition.exact.exact_partition`). For a network so large
+    that the solver reaches a limit it is still valid, so the bytes are an upper bound of the optimum.
+    ``unfused_dram_bytes``: every operation is its own group in the same buffer, with folded activations. Data that does
+    not fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_dram_bytes`).
 
     Args:
-        hardware: Its buffer, and its bytes of a weight and of an activation.
+        hardware: Hardware description: buffer size, bytes of a weight and of an activation.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`autobuild.cost.fusion.GroupCosts`).
-        recompute: Whether a group may read its inputs twice and compute some of them again.
+        recompute: Whether a group may run in two passes over its inputs.
     """
 
     name = "dram_bytes"
@@ -47,7 +47,7 @@ class DramBytes:
         """See :class:`autobuild.cost.Cost`.
 
         Raises:
-            CostError: An operation that the buffer cannot hold in any way (reason ``infeasible``); it is named.
+            CostError: The buffer cannot hold an operation in any way (reason ``infeasible``). The message names it.
         """
         try:
             folded = self._folded(graph)
@@ -57,13 +57,21 @@ class DramBytes:
         return {"dram_bytes": self.partition(folded, costs).dram_bytes, "unfused_dram_bytes": unfused_dram_bytes(costs)}
 
     def partition(self, folded: FusionGraph, costs: CachedGroupCosts | None = None) -> Partition:
-        """The partition behind the number; ``costs``, where they are at hand. Raises CostError as above."""
+        """The best partition of a fusion graph.
+
+        Args:
+            folded: The fusion graph.
+            costs: Costs of its groups, if already made.
+
+        Raises:
+            CostError: As for :meth:`__call__`.
+        """
         costs = costs or self._costs(folded)
-        found = exact_partition(costs, time_limit_s=TIME_LIMIT_S)
-        if found.unschedulable:
-            reason = costs(1 << found.unschedulable[0]).reason
+        partition = exact_partition(costs, time_limit_s=TIME_LIMIT_S)
+        if partition.unschedulable:
+            reason = costs(1 << partition.unschedulable[0]).reason
             raise CostError(f"{self.name} of {folded.name!r}: {reason}", "infeasible")
-        return found
+        return partition
 
     def _costs(self, folded: FusionGraph) -> CachedGroupCosts:
         return CachedGroupCosts(folded, self.hardware.buffer_bytes, self.scheme, self.recompute)
@@ -74,8 +82,8 @@ class DramBytes:
     def unit_tables(self, space: SearchSpace) -> dict[str, Bounds]:
         """See :class:`autobuild.cost.TabledCost`.
 
-        Upper: the best partition of every layer cut at its borders; together they are a partition of the network.
-        Lower: weights, the network's input and its output, which no fusion saves.
+        Upper bound: the sum of the best partitions of the single layers, which together are a partition of the
+        network. Lower bound: weights, and the network's input and output, which no fusion saves.
         """
         return block_bounds(space, tuple(self.metrics), self._measured)
 

@@ -1,4 +1,4 @@
-"""From an operation graph to a fusion graph."""
+"""Folding: from an operation graph to a fusion graph. Batch norms, activations and layout operations disappear."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ Value = tuple[int, int]  # a node and one of its outputs
 def fold(graph: OperationGraph, weight_bytes: int = 1, activation_bytes: int = 1) -> FusionGraph:
     """Fold a network into the operations that an accelerator runs.
 
-    - A batch norm behind a convolution or linear layer that nothing else reads goes into its weights; elsewhere it is
-      a pointwise operation with one factor and one addend a channel.
-    - An activation goes into the operation before it, if nothing else reads that one's output.
-    - Reshapes, transpositions, slices, joins, casts and borders of constants move nothing: their readers read the
-      tensors beneath. A tensor of which some readers read only some channels counts as several.
-    - Weights that several operations read, of a module that is called twice, are told (:attr:`FusionGraph.shared`).
-    - An operator that is not known is a barrier: it never fuses, and a warning names it.
+    - A batch norm is folded into the weights of the convolution or linear layer before it, if that has no other reader.
+      Elsewhere it is a pointwise operation with one factor and one addend per channel.
+    - An activation is folded into the operation before it, if that has no other reader.
+    - Reshapes, transpositions, slices, concatenations, casts and constant padding move no data: their readers read the
+      original tensors. A tensor of which some readers read only some channels counts as several tensors.
+    - Weights that several operations read, as those of a module that is called twice, are listed in
+      :attr:`FusionGraph.shared`.
+    - An unknown operator is a barrier: it never fuses, and a warning names it.
 
     Args:
-        graph: Of static shapes.
-        weight_bytes: Bytes of one weight. Biases, which are added to sums of four bytes, have at least four.
+        graph: An operation graph with static shapes.
+        weight_bytes: Bytes of one weight. A bias is added to four-byte sums and has at least four bytes.
         activation_bytes: Bytes of one activation.
 
+    Returns:
+        The fusion graph.
+
     Raises:
-        GraphError: For sizes that are not positive, shapes that are not known, or bytes per number below one.
+        GraphError: A size is not positive, a shape is unknown, or ``weight_bytes`` or ``activation_bytes`` is below 1.
     """
     if not isinstance(graph, OperationGraph):
         raise GraphError(f"fold: given a {type(graph).__name__}, accepted: an OperationGraph (autobuild.graph_of reads "
@@ -54,7 +58,7 @@ def fold(graph: OperationGraph, weight_bytes: int = 1, activation_bytes: int = 1
 
 @dataclass
 class _DraftOperation:
-    """An operation in the making."""
+    """A fused operation under construction."""
 
     node: Operation
     operands: list[TensorRead]
@@ -65,20 +69,20 @@ class _DraftOperation:
     barrier: bool
     folded: int = 0
     activated: bool = False
-    shared: dict[str, int] = field(default_factory=dict)  # bytes of weights that other operations read, too
+    shared: dict[str, int] = field(default_factory=dict)  # name -> bytes of weights that other operations read, too
 
 
 @dataclass
 class _DraftTensor:
-    """A tensor in the making."""
+    """A tensor under construction."""
 
     name: str
     producer: int
     rows: int
-    width: int  # numbers of one row
+    width: int  # elements of one row
     itemsize: int
-    held: int  # bytes of a number on chip
-    outputs: list[tuple[int, int]] = field(default_factory=list)  # spans that leave the network
+    held: int  # bytes of an element on chip
+    outputs: list[tuple[int, int]] = field(default_factory=list)  # spans of a row that are outputs of the network
 
 
 class _Folding:
@@ -90,7 +94,7 @@ class _Folding:
         self.uses += Counter((node, place) for node in graph.outputs
                              for place in range(len(graph.nodes[node].output_shapes)))  # fmt: skip
         self.views: dict[Value, View] = {}
-        self.made: dict[Value, int] = {}  # the operation that writes a value
+        self.made: dict[Value, int] = {}  # value -> number of the operation that writes it
         self.drafts: list[_DraftOperation] = []
         self.memory: list[_DraftTensor] = []
 
@@ -118,8 +122,8 @@ class _Folding:
             self.views[number, 0] = self.views[values[0]]
             self.made[number, 0] = self.made[values[0]]
             return
-        if (seen := self._checked_alias(node, views)) is not None:
-            self.views |= {(number, place): view for place, view in enumerate(seen)}
+        if (aliases := self._checked_alias(node, views)) is not None:
+            self.views |= {(number, place): view for place, view in enumerate(aliases)}
             return
         self._operation(number, node, views)
 
@@ -131,7 +135,7 @@ class _Folding:
         return _split(self)
 
     def _input_axis(self, number: int, node: Operation) -> int | None:
-        """Of an input of three dimensions it depends on who reads it: maps of one spatial dimension, or tokens."""
+        """Row dimension of an input. With three dimensions its readers decide: 1D feature maps, or tokens."""
         readers = [reader for reader, operands in zip(self.graph.nodes, self.operands, strict=True)
                    if (number, 0) in operands]  # fmt: skip
         if len(node.output_shape) == 3 and any(reader.kernel is not None for reader in readers):
@@ -145,7 +149,7 @@ class _Folding:
         return View.whole(base)
 
     def _sole(self, values: Sequence[Value]) -> _DraftOperation | None:
-        """The operation that writes the only operand, if nothing else reads it."""
+        """The operation that writes the only operand, if the operand has no other reader."""
         fits = len(values) == 1 and values[0][1] == 0 and self.uses[values[0]] == 1 and values[0] in self.made
         return self.drafts[self.made[values[0]]] if fits else None
 
@@ -156,11 +160,11 @@ class _Folding:
         if before.type not in PRODUCERS or draft.activated or len(draft.members) > 1:
             return False
         if before.output_shape[1 : 2 if before.type != "linear" else None] != node.output_shape[1:2]:
-            return False  # over another dimension than the features of a linear layer
+            return False  # it normalises another dimension than the features of the linear layer
         added = 0 if before.bias else node.output_shape[1] * self.bias_bytes
         draft.weight_bytes += added
         norm = node.shared[0][0] if node.shared else ""
-        if draft.shared and norm:  # the same weights in another norm are others
+        if draft.shared and norm:  # the same weights folded with different norms are different weights
             draft.shared = {f"{name} by {norm}": size for name, size in draft.shared.items()}
             draft.shared[f"{norm}, folded"] = added
         else:
@@ -180,16 +184,16 @@ class _Folding:
         return True
 
     def _checked_alias(self, node: Operation, views: list[View]) -> list[View] | None:
-        """:meth:`_alias`, where what it says of itself fits its shapes."""
+        """Like :meth:`_alias`, but None if the attributes of the node do not match its shapes."""
         try:
-            seen = self._alias(node, views)
-        except (IndexError, ValueError):  # axes or spans that the shapes do not have
+            aliases = self._alias(node, views)
+        except (IndexError, ValueError):  # axes or spans out of range
             return None
-        fits = seen is not None and [view.shape for view in seen] == list(node.output_shapes)
-        return seen if fits else None
+        fits = aliases is not None and [view.shape for view in aliases] == list(node.output_shapes)
+        return aliases if fits else None
 
     def _alias(self, node: Operation, views: list[View]) -> list[View] | None:
-        """Views for a node that moves nothing; None for one that does something."""
+        """Views of the outputs of a node that moves no data; None for other nodes."""
         if len(views) == 0:
             return None
         view, out = views[0], node.output_shape
@@ -204,18 +208,18 @@ class _Folding:
             parts = zip(node.spans or (), node.output_shapes, strict=True)
             return [view.sliced(node.axes or (), spans).reshaped(shape) for spans, shape in parts]
         if node.type == "concat" and node.axes is not None and node.spans is not None:
-            return [self._joined(node, views)]
+            return [self._concatenated(node, views)]
         border = node.padding or ()
         adds = len(border) == len(out) and all(min(sides) >= 0 for sides in border)
         if node.type == "pad" and node.mode == "constant" and adds:
             return [padded(view, out, border)]
         return None
 
-    def _joined(self, node: Operation, views: list[View]) -> View:
-        """A join; constants in it are tensors of their own."""
+    def _concatenated(self, node: Operation, views: list[View]) -> View:
+        """A concatenation. Gaps between the operands are constants, which are tensors of their own."""
         shape, axis = node.output_shape, (node.axes or (0,))[0]
         spans = [spans[0] for spans in node.spans or ()]
-        single = (*shape[:axis], 1, *shape[axis + 1 :])  # of a stack
+        single = (*shape[:axis], 1, *shape[axis + 1 :])  # an operand of a stack
         parts = [(view if len(view.shape) == len(shape) else view.reshaped(single), span)
                  for view, span in zip(views, spans, strict=True)]  # fmt: skip
         place = 0
@@ -252,19 +256,19 @@ class _Folding:
         self.drafts.append(draft)
 
     def _weights(self, node: Operation) -> int:
-        """Bytes of the weights of a node."""
+        """Weight bytes of a node."""
         if node.type == "batch_norm" and len(node.output_shape) > 1:
             return node.output_shape[1] * (self.weight_bytes + self.bias_bytes)
-        # graphs written down before weights were counted say only bytes, of four each
+        # older graph files give only weight_bytes, with four bytes per weight
         numbers = node.weight_elements or node.weight_bytes // 4
         biases = _features(node) if node.bias and node.type in PRODUCERS else 0
         return (numbers - biases) * self.weight_bytes + biases * self.bias_bytes
 
     def _shared(self, node: Operation) -> dict[str, int]:
-        """Bytes of the weights of a node that others read, too, by what they are called."""
+        """Name -> bytes of the weights of a node that other nodes read, too."""
         if not node.shared:
             return {}
-        if node.type == "batch_norm":  # one factor and one addend of its four
+        if node.type == "batch_norm":  # factor and addend, of four tensors per norm
             return {node.shared[0][0]: self._weights(node)} if len(node.shared) > 1 else {}
         biased = node.bias and node.type in PRODUCERS
         return {name: math.prod(shape) * (self.bias_bytes if biased and len(shape) == 1 else self.weight_bytes)
@@ -272,13 +276,13 @@ class _Folding:
 
 
 def _features(node: Operation) -> int:
-    """Output channels, each of which has weights of its own."""
+    """Number of output channels; each has weights of its own."""
     shape = node.output_shape
     return shape[1] if node.type != "linear" and len(shape) > 1 else shape[-1] if shape else 1
 
 
 def _split(folding: _Folding) -> FusionGraph:
-    """Cut tensors where their readers cut them, leave out what nothing reads, and number what stays."""
+    """Divide tensors into the channel ranges that readers use, drop unread ranges, and number the rest."""
     cuts: list[set[int]] = [{0, memory.width} for memory in folding.memory]
     for draft in folding.drafts:
         for tensor, _, low, high in draft.operands:
@@ -287,18 +291,18 @@ def _split(folding: _Folding) -> FusionGraph:
         for low, high in memory.outputs:
             found |= {low, high + 1}
     tensors: list[Tensor] = []
-    atoms: list[list[tuple[int, int, int]]] = []  # for each tensor (low, high, number)
+    pieces: list[list[tuple[int, int, int]]] = []  # for each tensor (low, high, number)
     for number, memory in enumerate(folding.memory):
         edges = sorted(cuts[number])
-        atoms.append([])
+        pieces.append([])
         for low, stop in pairwise(edges):
             part, name = stop - low, memory.name if len(edges) == 2 else f"{memory.name}[{low}:{stop}]"
             output = any(first < stop and last >= low for first, last in memory.outputs)
-            atoms[-1].append((low, stop - 1, len(tensors)))
+            pieces[-1].append((low, stop - 1, len(tensors)))
             tensors.append(Tensor(name, memory.producer, 0, memory.rows, part * memory.held,
                                   part * memory.itemsize * memory.rows, output))  # fmt: skip
-    reading = [tuple(dict.fromkeys((atom, access) for tensor, access, low, high in draft.operands
-                     for first, last, atom in atoms[tensor] if first <= high and last >= low))
+    reading = [tuple(dict.fromkeys((piece, access) for tensor, access, low, high in draft.operands
+                     for first, last, piece in pieces[tensor] if first <= high and last >= low))
                for draft in folding.drafts]  # fmt: skip
     consumers = Counter[int]()
     for i, operands in enumerate(reading):
@@ -306,28 +310,28 @@ def _split(folding: _Folding) -> FusionGraph:
             consumers[tensor] += 1 << i
     kept = [t for t, tensor in enumerate(tensors) if consumers[t] or tensor.output]
     place = {t: i for i, t in enumerate(kept)}
-    writes = [tuple(place[atom] for tensor in draft.outputs for _, _, atom in atoms[tensor] if atom in place)
+    writes = [tuple(place[piece] for tensor in draft.outputs for _, _, piece in pieces[tensor] if piece in place)
               for draft in folding.drafts]  # fmt: skip
     ops = [_fused(folding, draft, tuple((place[t], access) for t, access in operands), outputs)
            for draft, operands, outputs in zip(folding.drafts, reading, writes, strict=True)]  # fmt: skip
     final = tuple(replace(tensors[t], consumers=consumers[t]) for t in kept)
     return FusionGraph(tuple(ops), final, folding.graph.name, folding.weight_bytes, folding.activation_bytes,
-                       _common(folding.drafts), tuple(folding.graph.uncounted.items()))  # fmt: skip
+                       _shared_weights(folding.drafts), tuple(folding.graph.uncounted.items()))  # fmt: skip
 
 
-def _common(drafts: Sequence[_DraftOperation]) -> tuple[tuple[int, int], ...]:
-    """Weights that several operations read: those operations, and bytes; all that the same ones read are one."""
+def _shared_weights(drafts: Sequence[_DraftOperation]) -> tuple[tuple[int, int], ...]:
+    """Shared weights: mask of the operations that read them, and bytes; one entry for each mask."""
     readers: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     for i, draft in enumerate(drafts):
         for name, size in draft.shared.items():
             readers[name] += 1 << i
             sizes[name] = size
-    found: Counter[int] = Counter()
+    bytes_of: Counter[int] = Counter()
     for name, mask in readers.items():
         if mask & (mask - 1):
-            found[mask] += sizes[name]
-    return tuple((mask, size) for mask, size in found.items() if size)
+            bytes_of[mask] += sizes[name]
+    return tuple((mask, size) for mask, size in bytes_of.items() if size)
 
 
 def _fused(folding: _Folding, draft: _DraftOperation, operands: tuple[tuple[int, Access], ...],

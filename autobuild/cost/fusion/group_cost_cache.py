@@ -83,7 +83,7 @@ class CachedGroupCosts:
         return dram
 
     def _segment_id(self, first: int, last: int) -> int:
-        """Number of the segment of operations ``first`` to ``last``; equal segments of all networks have the same number."""
+        """Number of the segment of operations ``first`` to ``last``; equal for equal segments of any network."""
         known = self._segments[first]
         while len(known) <= last - first:
             signature = self._signatures[first + len(known)]

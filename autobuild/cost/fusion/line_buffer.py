@@ -1,9 +1,9 @@
-"""LBDF, line-buffer depth-first: all operations of a group run at once, row by row, and keep only the rows they need.
+"""LBDF (line-buffer depth-first): all operations of a group run at once, row by row, and keep only the rows they need.
 
-Row r of a tensor t exists from the moment ``sigma_t r + delta_t`` on. ``sigma`` is the product of the strides on the
-way, ``delta`` the delay that windows and sums over rows cause. A tensor keeps the rows between the oldest that a reader
-still needs and the newest. The name is that of Mills et al., "Applying Graph Explanation to Operator Fusion", arXiv
-2501.00636; docs/fusion.md has the formulas.
+Row r of tensor t is produced at time ``sigma_t r + delta_t``. ``sigma`` is the product of the strides from the inputs
+to t; ``delta`` is the delay that windows and reductions over rows cause. The buffer holds the rows of t from the oldest
+one that a reader still needs to the newest. The name is from Mills et al., "Applying Graph Explanation to Operator
+Fusion", arXiv 2501.00636; docs/fusion.md has the formulas.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.graph import FusionGraph
 from autobuild.cost.fusion.row_access import FULL, REDUCE, WINDOW, Access, rows_read
 
-Moment = tuple[int, int]  # for a row of the reader: how much later it comes than its row 0, and the oldest row it reads
+Moment = tuple[int, int]  # for a row of the reader: its time after row 0, and the oldest row that it reads
 Leads = dict[int, tuple[tuple[int, int, int], ...]]  # for each operation: tensor, source, lead
 Held = dict[int, tuple[tuple[int, int, int, int, tuple[Moment, ...]], ...]]  # tensor, source, sigma, last, moments
 
 
 class Edge(NamedTuple):
-    """A tensor read by an operation.
+    """A tensor that an operation reads.
 
     Attributes:
-        tensor: Its number.
-        source: Operation that writes it; -1 for none.
-        reader: The operation.
-        lead: The reader's row 0 comes at least so much later than the tensor's row 0.
+        tensor: Number of the tensor.
+        source: Number of the operation that writes it; -1 for none.
+        reader: Number of the operation that reads it.
+        lead: Least time between row 0 of the tensor and row 0 of the reader.
         sigma: Time between two rows of the tensor.
-        last: Number of its last row.
-        moments: Rows of the reader at which most rows of the tensor are kept; empty where only the newest is kept.
+        last: Number of the tensor's last row.
+        moments: Rows of the reader at which the most rows of the tensor are on chip; empty if only the newest row is.
     """
 
     tensor: int
@@ -46,12 +46,12 @@ class Edge(NamedTuple):
 
 
 class RowSchedule(NamedTuple):
-    """What LBDF keeps of a group on chip.
+    """A schedule of a group by rows.
 
     Attributes:
-        rows: For each tensor that the group touches, how many rows.
-        delta: For each of its operations, when its row 0 is there.
-        required_bytes: Rows, accumulators and all weights.
+        rows: Tensor -> largest number of rows on chip at once.
+        delta: Operation -> time of its row 0.
+        required_bytes: Bytes of these rows, of accumulators, and of all weights.
     """
 
     rows: dict[int, int]
@@ -60,7 +60,11 @@ class RowSchedule(NamedTuple):
 
 
 class LineBuffers:
-    """Requirements of groups of one graph."""
+    """Required buffer of the groups of one graph, with line buffers.
+
+    Args:
+        graph: The fusion graph.
+    """
 
     def __init__(self, graph: FusionGraph) -> None:
         self.graph = graph
@@ -72,31 +76,33 @@ class LineBuffers:
         self.tables = _tables(self.edges)
         self.constant = [op.weight_bytes + op.accumulator_bytes for op in graph.ops]
         self.barriers = sum(1 << i for i, op in enumerate(graph.ops) if op.barrier)
-        self.doubtful = self.barriers | self.conflicting  # groups without any of these have a schedule
+        self.doubtful = self.barriers | self.conflicting  # a group without any of these has a schedule
         self.row_bytes = [tensor.row_bytes for tensor in graph.tensors]
         self.outputs = [op.outputs for op in graph.ops]
 
     def refusal(self, mask: int) -> str:
-        """Why a group has no schedule by rows; empty where it has one."""
+        """Why a group has no schedule by rows; empty if it has one."""
         if mask & self.barriers:
             return f"{self.graph.ops[next(bits(mask & self.barriers))].name} is a barrier"
         if mask & self.conflicting:
-            found = self._strides(mask).conflicts
-            if found:
-                name = self.graph.ops[min(found)].name
+            conflicts = self._strides(mask).conflicts
+            if conflicts:
+                name = self.graph.ops[min(conflicts)].name
                 return f"paths to {name} have different strides"
         return ""
 
     def _strides(self, mask: int) -> Strides:
-        """Of a group; the last one is kept, since a group is asked for its refusal and its bytes in turn."""
+        """Strides of a group. The last one is cached: refusal and bytes of a group are asked for in turn."""
         if self._last is None or self._last[0] != mask:
             self._last = mask, Strides(self.graph, mask)
         return self._last[1]
 
     def required_bytes(self, mask: int, at_most: int | None = None) -> int:
-        """Buffer that a group needs, in bytes; it must have no :meth:`refusal`.
+        """Required buffer of a group in bytes. The group must have no :meth:`refusal`.
 
-        Where its weights alone are above ``at_most``, their bytes.
+        Args:
+            mask: The group.
+            at_most: If the weights alone need more than this, their bytes are returned.
         """
         weights, left = 0, mask
         while left:
@@ -109,19 +115,19 @@ class LineBuffers:
         return weights + self._smaller(mask)[0]
 
     def schedule(self, mask: int) -> RowSchedule:
-        """The same with rows and delays."""
+        """The schedule of a group: rows, delays and required buffer. The group must have no :meth:`refusal`."""
         kept, rows, delta = self._smaller(mask)
         members = list(bits(mask))
         required = kept + sum(self.constant[i] for i in members) - self.graph.repeated_bytes(mask)
         return RowSchedule(rows, {i: delta[i] for i in members}, required)
 
     def _smaller(self, mask: int) -> tuple[int, dict[int, int], list[int]]:
-        """Bytes, rows and delays: operations as soon as operands allow, or as late as readers do, whichever is less."""
+        """Bytes, rows and delays of the better schedule: every operation as soon, or as late, as possible."""
         order = list(bits(mask))
         leads, held = self.tables
-        if mask & self.conflicting:  # the group may agree on strides where the network does not
+        if mask & self.conflicting:  # strides may be consistent in the group and not in the network
             leads, held = _tables(_edges(self.graph, order, self._strides(mask)))
-        size = len(self.graph) + 1  # one more for what no operation writes
+        size = len(self.graph) + 1  # the last entry is for tensors that no operation writes (source -1)
         inside = [False] * size
         soon = [0] * size
         for i in order:
@@ -144,7 +150,7 @@ class LineBuffers:
 
     def _rows(self, order: list[int], leads: Leads, held: Held, inside: list[bool],
               delta: list[int]) -> tuple[int, dict[int, int]]:  # fmt: skip
-        """Bytes and rows under given delays. Tensors from outside come as late as their first reader allows."""
+        """Bytes and rows for given delays. Tensors from outside arrive as late as their first reader allows."""
         starts: dict[int, int] = {}
         for i in order:
             when = delta[i]
@@ -169,20 +175,29 @@ class LineBuffers:
 
 
 def _tables(edges: dict[int, tuple[Edge, ...]]) -> tuple[Leads, Held]:
-    """What delays follow from, and what rows follow from, of each operation."""
-    leads = {i: tuple((edge.tensor, edge.source, edge.lead) for edge in found) for i, found in edges.items()}
-    held = {i: tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in found if edge.moments)
-            for i, found in edges.items()}  # fmt: skip
+    """For each operation the values that delays are computed from, and those that rows are computed from."""
+    leads = {i: tuple((edge.tensor, edge.source, edge.lead) for edge in read) for i, read in edges.items()}
+    held = {i: tuple((edge.tensor, edge.source, edge.sigma, edge.last, edge.moments) for edge in read if edge.moments)
+            for i, read in edges.items()}  # fmt: skip
     return leads, held
 
 
 class Strides:
-    """sigma of every tensor: rows of tensors that are joined by windows step in fixed ratios."""
+    """``sigma`` of every tensor: rows of tensors that are connected by windows advance in fixed ratios.
+
+    Args:
+        graph: The fusion graph.
+        mask: A group; default: all operations.
+
+    Attributes:
+        sigma: Operation, or ``-1 - tensor`` for a tensor from outside -> time between two rows.
+        conflicts: Operations of components in which two paths give different strides.
+    """
 
     def __init__(self, graph: FusionGraph, mask: int | None = None) -> None:
         self.graph = graph
         members = list(bits(graph.full if mask is None else mask))
-        links: dict[int, list[tuple[int, Fraction | None]]] = {}  # None: rows step as one
+        links: dict[int, list[tuple[int, Fraction | None]]] = {}  # None: ratio 1
         self.inside = set(members)
         for i in members:
             for tensor, access in graph.ops[i].operands:
@@ -191,39 +206,39 @@ class Strides:
                     links.setdefault(source, []).append((i, None if same else Fraction(access.num, access.den)))
                     links.setdefault(i, []).append((source, None if same else Fraction(access.den, access.num)))
         self.sigma: dict[int, Fraction] = {}
-        self.conflicts: set[int] = set()  # operations of parts in which paths disagree
+        self.conflicts: set[int] = set()
         for start in links:
             if start not in self.sigma:
                 self._walk(start, links)
 
     def node(self, tensor: int) -> int:
-        """An operation, or for a tensor from outside a number below zero."""
+        """Number of the operation that writes a tensor; ``-1 - tensor`` for a tensor from outside."""
         producer = self.graph.tensors[tensor].producer
         return producer if producer in self.inside else -1 - tensor
 
     def ties(self, i: int, tensor: int, access: Access) -> bool:
-        """Whether the reader's rows step with the tensor's."""
+        """Whether the rows of a reader advance in a fixed ratio to those of a tensor."""
         return access.kind == WINDOW and self.graph.tensors[tensor].rows > 1 and self.graph.ops[i].rows > 1
 
     def _walk(self, start: int, links: dict[int, list[tuple[int, Fraction | None]]]) -> None:
-        part = {start: Fraction(1)}
+        component = {start: Fraction(1)}
         queue, agree = [start], True
         for here in queue:
             for there, ratio in links[here]:
-                value = part[here] if ratio is None else part[here] * ratio
-                if there not in part:
-                    part[there] = value
+                value = component[here] if ratio is None else component[here] * ratio
+                if there not in component:
+                    component[there] = value
                     queue.append(there)
-                elif part[there] != value:
+                elif component[there] != value:
                     agree = False
-        scale = math.lcm(*{value.denominator for value in part.values()})
-        self.sigma |= part if scale == 1 else {node: value * scale for node, value in part.items()}
+        scale = math.lcm(*{value.denominator for value in component.values()})
+        self.sigma |= component if scale == 1 else {node: value * scale for node, value in component.items()}
         if not agree:
-            self.conflicts |= {node for node in part if node >= 0}
+            self.conflicts |= {node for node in component if node >= 0}
 
 
 def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> dict[int, tuple[Edge, ...]]:
-    found = {}
+    all_edges = {}
     for i in members:
         edges = []
         for number, access in graph.ops[i].operands:
@@ -232,43 +247,46 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> dict
             own = int(strides.sigma.get(i, 1))
             lead, moments = _timing(access, tensor.rows, graph.ops[i].rows, sigma, own)
             edges.append(Edge(number, tensor.producer, i, lead, sigma, tensor.rows - 1, moments))
-        found[i] = tuple(edges)
-    return found
+        all_edges[i] = tuple(edges)
+    return all_edges
 
 
-# Phases of a window (den times step) beyond which its rows are not told apart: an upper bound, a row wide.
+# Number of phases of a window (den times step) up to which rows are exact; beyond, an upper bound (about one row more).
 MAX_PERIOD = 1024
 
 
 @lru_cache(maxsize=16384)
 def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
-    """Lead and moments of an access to a tensor of ``rows`` rows by an operation of ``out`` rows."""
+    """``lead`` and ``moments`` of an access by an operation of ``out`` rows to a tensor of ``rows`` rows.
+
+    ``sigma`` and ``own`` are the times between two rows of the tensor and of the operation.
+    """
     if rows == 1:
         return 0, ()
     if access.kind == REDUCE:
         return sigma * access.high, ()
-    if access.kind == FULL:  # until the reader's last row
+    if access.kind == FULL:  # all rows stay until the last row of the reader
         return sigma * access.high, ((own * (out - 1), access.low),)
     period = access.den * access.step
     if period > MAX_PERIOD and out > 8 * MAX_PERIOD:
         return _timing_bound(access, rows, out, sigma, own)
-    chosen = telling_rows(access, rows, out)
+    chosen = critical_rows(access, rows, out)
     oldest = _oldest(access, rows, chosen)
     lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in chosen)
     moments = [
         (own * r, first)
         for r, first in oldest.items()
-        # one row later still needs the same, or den rows before it was as bad; inside a stretch one of both is so
+        # Left out: rows whose next row needs the same oldest row, and rows that need no more than the row den before.
         if (r + 1 == out or oldest.get(r + 1, first) != first)
         and (r < access.den or first - oldest.get(r - access.den, -rows) < access.num)
     ]
     return lead, tuple(moments)
 
 
-def telling_rows(access: Access, rows: int, out: int) -> list[int]:
-    """Rows of a reader that tell what all of its rows read: those near a border of the tensor, or of the reader.
+def critical_rows(access: Access, rows: int, out: int) -> list[int]:
+    """Rows of a reader that determine its requirement: those near a border of the tensor or of the reader.
 
-    Between them windows step on evenly, or stay in the border.
+    Between them windows advance evenly, or stay in the padding.
     """
     around = 2 * access.den * access.step + 2
     borders = (0, rows * access.den)
@@ -281,17 +299,17 @@ def telling_rows(access: Access, rows: int, out: int) -> list[int]:
 
 
 def _oldest(access: Access, rows: int, chosen: list[int]) -> dict[int, int]:
-    """For each of some rows of the reader the oldest row that it or a later one reads."""
-    found: dict[int, int] = {}
+    """For each of some rows of the reader, the oldest row that it or a later one reads."""
+    oldest: dict[int, int] = {}
     least = rows - 1
     for r in reversed(chosen):
         first, last = rows_read(access, r, rows)
-        least = found[r] = min(first if first <= last else rows - 1, least)
-    return dict(reversed(found.items()))
+        least = oldest[r] = min(first if first <= last else rows - 1, least)
+    return dict(reversed(oldest.items()))
 
 
 def _timing_bound(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
-    """As :func:`_timing`, for windows that have too many positions: lines that run from turn to turn, not steps."""
+    """Upper bound of :func:`_timing` for windows with too many phases: linear between the critical rows."""
     borders = (0, rows * access.den)
     turns = {place // access.num for end in borders for place in (end - access.low, end - access.high)}
     chosen = sorted({min(max(turn + more, 0), out - 1) for turn in {0, out, *turns} for more in (0, 1)})

@@ -1,4 +1,4 @@
-"""Aliases resolved: a reshaped, transposed, sliced, padded or joined tensor as rows of the tensors beneath."""
+"""Strided views of tensors: reshape, transpose, slice, pad and concatenate as mappings of rows, without moving data."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from itertools import accumulate
 from autobuild.cost.fusion.row_access import BARRIER, FULL, POINTWISE, REDUCE, VECTOR, WINDOW, Access, compose
 from autobuild.graphs.operations import Shape, Span
 
-TensorRead = tuple[int, Access, int, int]  # tensor, how, first and last number of a row that is read
+TensorRead = tuple[int, Access, int, int]  # tensor, access, first and last element of a row that is read
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """What views look at: a tensor in memory, or several joined.
+    """The data that a view refers to: a tensor in memory, or several views that are concatenated.
 
     Attributes:
-        shape: In row-major order.
-        axis: Dimension that the rows run along; None where there is one row only.
-        tensor: Number of the tensor; -1 for several joined.
-        parts: What was joined.
+        shape: Shape, in row-major order.
+        axis: Dimension that the rows run along; None if there is one row.
+        tensor: Number of the tensor; -1 for concatenated views.
+        parts: The concatenated views.
     """
 
     shape: Shape
@@ -31,30 +31,30 @@ class Base:
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return 1 if self.axis is None else self.shape[self.axis]
 
     @property
     def inner(self) -> int:
-        """Numbers of one row that lie together in memory."""
+        """Number of contiguous elements of one row."""
         return math.prod(self.shape if self.axis is None else self.shape[self.axis + 1 :])
 
     @property
     def width(self) -> int:
-        """Numbers of one row."""
+        """Number of elements of one row."""
         return math.prod(self.shape) // max(self.rows, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One view inside a joined base.
+    """One view inside a concatenated base.
 
     Attributes:
         view: The view.
-        axis: Its dimension that the base's rows run along; None where the base has one row.
-        rows: Which rows of the view row j of the base is made of.
-        low: First number of a row of the base that it fills.
-        high: Last number.
+        axis: Dimension of the view that the base's rows run along; None if the base has one row.
+        rows: Maps base row j to the rows of this view that it contains.
+        low: First element of a base row that the view fills.
+        high: Last element of a base row that the view fills.
     """
 
     view: View
@@ -66,7 +66,14 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Numbers of a base, addressed by strides."""
+    """A strided view of a base, as in PyTorch and NumPy.
+
+    Attributes:
+        base: The data.
+        shape: Shape of the view.
+        strides: Distance of neighbouring elements in each dimension, in elements of the base.
+        offset: Position of the first element.
+    """
 
     base: Base
     shape: Shape
@@ -75,22 +82,22 @@ class View:
 
     @staticmethod
     def whole(base: Base) -> View:
-        """All of a base."""
+        """A view of the whole base."""
         return View(base, base.shape, contiguous(base.shape))
 
     def reshaped(self, shape: Shape) -> View:
-        """Another shape for the same numbers; where strides cannot say it, what is left are the rows."""
+        """The same elements in another shape. If no strides express it, only the mapping of rows is kept."""
         strides = _reshaped(self.shape, self.strides, shape)
         if strides is not None:
             return replace(self, shape=shape, strides=strides)
         axis, _ = self.rows()
-        found, rows = (None, POINTWISE) if axis is None else _rows_after_reshape(self.shape, axis, shape)
-        base = Base(shape, found)
-        part = Part(self, axis if found is not None else None, rows, 0, base.width - 1)
+        new_axis, rows = (None, POINTWISE) if axis is None else _rows_after_reshape(self.shape, axis, shape)
+        base = Base(shape, new_axis)
+        part = Part(self, axis if new_axis is not None else None, rows, 0, base.width - 1)
         return View.whole(replace(base, parts=(part,)))
 
     def expanded(self, shape: Shape) -> View:
-        """Repeated along dimensions of size one, and along new ones in front."""
+        """Broadcast along dimensions of size one, and along new leading dimensions."""
         new = len(shape) - len(self.shape)
         sizes, strides = (1,) * new + self.shape, (0,) * new + self.strides
         repeated = tuple(0 if size != wanted else stride for size, wanted, stride in
@@ -98,11 +105,11 @@ class View:
         return replace(self, shape=shape, strides=repeated)
 
     def permuted(self, order: Shape) -> View:
-        """Dimensions in another order."""
+        """The view with its dimensions in another order."""
         return replace(self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
 
     def sliced(self, axes: Sequence[int], spans: Sequence[Span]) -> View:
-        """A part of some dimensions."""
+        """The view restricted to spans (start, stop, step) of some dimensions."""
         shape, strides, offset = list(self.shape), list(self.strides), self.offset
         for axis, (start, stop, step) in zip(axes, spans, strict=True):
             offset += start * strides[axis]
@@ -110,9 +117,10 @@ class View:
         return View(self.base, tuple(shape), tuple(strides), offset)
 
     def rows(self) -> tuple[int | None, Access]:
-        """The dimension that rows run along, and which rows of the base row j of the view is made of.
+        """The row dimension of the view, and the rows of the base that row j of the view is taken from.
 
-        None with a window: one row of the base. None with ``full``: the view mixes the rows.
+        If the dimension is None, the access says what the view contains: ``window``, one base row; ``full``, base rows
+        in mixed order.
         """
         height, inner = self.base.rows, self.base.inner
         if height == 1:
@@ -126,43 +134,43 @@ class View:
         axis, rest = along[0], along[1:]
         stride = self.strides[axis]
         if (self.shape[axis] - 1) * stride >= height * inner:
-            return None, Access(FULL, 1, 1, 0, height - 1)  # it runs over more than the rows
+            return None, Access(FULL, 1, 1, 0, height - 1)  # it also steps over the dimensions before the rows
         if stride % inner == 0:
             more = sum((self.shape[i] - 1) * self.strides[i] for i in rest) // inner
             return axis, Access(WINDOW, stride // inner, 1, first, first + more)
         if inner % stride == 0 and not rest:
-            many = inner // stride  # rows of the view in one row of the base
+            many = inner // stride  # number of view rows in one base row
             start = first * many + within // stride
             return axis, Access(WINDOW, 1, many, start, start)
         return None, Access(FULL, 1, 1, 0, height - 1)
 
     def span(self) -> tuple[int, int]:
-        """First and last number of a row of the base that the view holds, and whatever lies between them."""
+        """First and last element of a base row that the view contains."""
         height, inner = self.base.rows, self.base.inner
         steps = [((size - 1) * stride, stride) for size, stride in zip(self.shape, self.strides, strict=True)]
         last = self.offset + sum(reach for reach, _ in steps)
         low = self.offset % inner
         high = low + sum(reach for reach, stride in steps if stride < inner)
         if high >= inner or any(reach and stride >= inner and stride % inner for reach, stride in steps):
-            low, high = 0, inner - 1  # it runs on into other rows, as what was flattened does
+            low, high = 0, inner - 1  # it continues into other rows, as a flattened view does
         return self.offset // (height * inner) * inner + low, last // (height * inner) * inner + high
 
     def reads(self, axis: int | None, access: Access, one_row: bool = False) -> Iterator[TensorRead]:
-        """Which tensors are read, and how.
+        """The tensors that a reader of the view reads, each with its access.
 
         Args:
-            axis: The dimension of the view that the reader's rows run along.
-            access: How the reader reads rows of the view.
-            one_row: The reader has one row.
+            axis: Dimension of the view that the reader's rows run along.
+            access: Access of the reader to the rows of the view.
+            one_row: Whether the reader has one row.
         """
         if access.kind in (FULL, REDUCE):
             own = self.rows()[0]
             access = access._replace(low=0, high=0 if own is None else self.shape[own] - 1)
-        yield from _base_reads(self.base, _through(access, axis, self, one_row), *self.span(), one_row)
+        yield from _base_reads(self.base, _compose_with_view(access, axis, self, one_row), *self.span(), one_row)
 
 
 def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]) -> View:
-    """Views one behind the other along a dimension."""
+    """Concatenate views along a dimension; ``spans`` are their places (start, stop, step) in the result."""
     rows = next((own for own, _ in (view.rows() for view in views) if own is not None), None)
     base = Base(shape, rows)
     parts = []
@@ -170,7 +178,7 @@ def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]
         if axis == rows:
             parts.append(Part(view, rows, Access(WINDOW, 1, 1, -start, -start), 0, base.width - 1))
             continue
-        # numbers of one row are counted without the dimension of the rows
+        # positions within one row: the row dimension does not count
         sizes = [1 if i == rows else size for i, size in enumerate(shape)]
         single = math.prod(sizes[:axis]) == 1
         after = math.prod(sizes[axis + 1 :])
@@ -180,7 +188,7 @@ def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]
 
 
 def padded(view: View, shape: Shape, padding: Sequence[tuple[int, int]]) -> View:
-    """A border of constants around a view; it is never stored."""
+    """Pad a view with constants, which are never stored."""
     rows = view.rows()[0]
     base = Base(shape, rows)
     first = 0 if rows is None else padding[rows][0]
@@ -189,18 +197,18 @@ def padded(view: View, shape: Shape, padding: Sequence[tuple[int, int]]) -> View
 
 
 def contiguous(shape: Shape) -> Shape:
-    """Strides of a tensor in row-major order."""
+    """Strides of a contiguous tensor in row-major order."""
     return tuple(accumulate((1, *shape[:0:-1]), lambda a, b: a * b))[::-1] if shape else ()
 
 
-def _through(access: Access, axis: int | None, view: View, one_row: bool) -> Access:
-    """An access to rows of a view as one to rows of its base."""
+def _compose_with_view(access: Access, axis: int | None, view: View, one_row: bool) -> Access:
+    """Convert an access to rows of a view to an access to rows of its base."""
     own, rows = view.rows()
     if access.kind == BARRIER:
         return access
     if rows.kind in (VECTOR, FULL):
         return rows
-    # rows of the view, of which the reader takes all or, behind a join, some
+    # the reader takes all rows of the view or, after a concatenation, some of them
     end = 0 if own is None else view.shape[own] - 1
     some = own is not None and access.kind in (FULL, REDUCE)
     low, high = (max(0, access.low), min(end, access.high)) if some else (0, end)
@@ -216,11 +224,13 @@ def _through(access: Access, axis: int | None, view: View, one_row: bool) -> Acc
 
 
 def _base_reads(base: Base, access: Access, low: int, high: int, one_row: bool) -> Iterator[TensorRead]:
-    """Tensors beneath a base of which numbers low to high of each row are read."""
+    """Tensors of a base that are read if the elements low to high of each of its rows are read."""
     if base.tensor >= 0:
         yield base.tensor, access, low, high
         return
-    fixed = access.kind in (FULL, REDUCE) or (access.kind == WINDOW and one_row)  # the same rows for every reader's row
+    fixed = access.kind in (FULL, REDUCE) or (
+        access.kind == WINDOW and one_row
+    )  # the same rows for every row of the reader
     for part in base.parts:
         shifted = compose(access, part.rows) if access.kind in (WINDOW, FULL, REDUCE) else access
         rows = 1 if part.axis is None else part.view.shape[part.axis]
@@ -231,26 +241,26 @@ def _base_reads(base: Base, access: Access, low: int, high: int, one_row: bool) 
         inside = part.view.base
         if part.view.shape == inside.shape and part.view.strides == contiguous(inside.shape) and not part.view.offset:
             first, last = max(first, low - part.low), min(last, high - part.low)
-        yield from _base_reads(inside, _through(shifted, part.axis, part.view, one_row), first, last, one_row)
+        yield from _base_reads(inside, _compose_with_view(shifted, part.axis, part.view, one_row), first, last, one_row)
 
 
 def _rows_after_reshape(shape: Shape, axis: int, wanted: Shape) -> tuple[int | None, Access]:
-    """Where the rows of a shape lie in another one in the same order, and which of them row j there is made of."""
+    """The row dimension after a reshape, and the old rows that new row j is taken from; None if rows are mixed."""
     rows, after = shape[axis], math.prod(shape[axis + 1 :])
-    for there, size in enumerate(wanted):
-        behind = math.prod(wanted[there + 1 :])
-        if size > 1 and size * behind == rows * after:
-            if size % rows == 0:  # several to one row
-                return there, Access(WINDOW, 1, size // rows)
+    for new_axis, size in enumerate(wanted):
+        inner = math.prod(wanted[new_axis + 1 :])
+        if size > 1 and size * inner == rows * after:
+            if size % rows == 0:  # an old row becomes several new ones
+                return new_axis, Access(WINDOW, 1, size // rows)
             if rows % size == 0:
                 many = rows // size
-                return there, Access(WINDOW, many, 1, 0, many - 1)
+                return new_axis, Access(WINDOW, many, 1, 0, many - 1)
     return None, POINTWISE
 
 
 def _reshaped(shape: Shape, strides: Shape, wanted: Shape) -> Shape | None:
-    """Strides of another shape over the same numbers; None where there are none."""
-    groups: list[tuple[int, int]] = []  # (size, stride) of runs that lie together
+    """Strides of another shape over the same elements; None if no strides express it."""
+    groups: list[tuple[int, int]] = []  # (size, stride) of dimensions that can be merged
     for size, stride in zip(shape, strides, strict=True):
         if size == 1:
             continue

@@ -1,9 +1,9 @@
-"""BRR, buffer requirement reduction: the operations of a group run one after another on whole tensors.
+"""BRR (buffer requirement reduction): the operations of a group run one after another on whole tensors.
 
-After Optimus (Cai et al., 2022), which the fusion paper builds on; the paper gives no formula, so this one is ours.
-Weights are streamed once, a tile of 16 output channels is resident. A tensor is on chip from the operation that writes
-or first reads it to the last one that reads it; one that only leaves the group needs one row. The requirement is the
-minimum over all orders of the maximum over the steps.
+After Optimus (Cai et al., 2022), which Mills et al. (2025) build on. The papers give no formula; this one is ours.
+Weights are streamed once, and a tile of 16 output channels is on chip. A tensor is on chip from the operation that
+writes it or first reads it to the last one in the group that reads it. A tensor that is only read outside the group
+needs one row. The required buffer is the minimum over all orders of execution of the maximum over the steps.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import NEVER
 from autobuild.cost.fusion.graph import FusionGraph
 
-Step = tuple[int, int, int, int]  # bytes while it runs, bytes that stay, the operation's bit, what can run next
+Step = tuple[int, int, int, int]  # bytes while it runs, bytes after it, bit of the operation, mask of ready operations
 TILE_CHANNELS = 16
-MAX_STATES = 20_000
-CHECKED = 32  # states between two looks at the clock: some milliseconds
+MAX_STATES = 20_000  # sets of executed operations up to which the search is exact
+CHECKED = 32  # states between two checks of the deadline: some milliseconds
 
 
 class Fit(NamedTuple):
-    """What a search for an order found.
+    """Result of a search for an order of execution within a limit.
 
     Attributes:
-        fits: Whether one needs at most so much; None where the search was given up, and the simple orders need more.
-        bytes: The limit where one fits, otherwise a lower bound of the requirement; an upper bound where given up.
+        fits: Whether such an order exists; None if the search was given up and two simple orders need more.
+        bytes: If True, the limit. If False, a lower bound of the requirement. If None, an upper bound.
     """
 
     fits: bool | None
@@ -34,10 +34,14 @@ class Fit(NamedTuple):
 
 
 class WholeTensors:
-    """Requirements of groups of one graph.
+    """Required buffer of the groups of one graph, with whole tensors.
+
+    Args:
+        graph: The fusion graph.
 
     Attributes:
-        deadline: When to stop. :meth:`fits` raises then, :meth:`required_bytes` answers with an upper bound.
+        deadline: When to stop. After it :meth:`fits` raises, and :meth:`required_bytes` returns an upper bound.
+        least: For each operation the bytes that it needs in every group.
     """
 
     def __init__(self, graph: FusionGraph) -> None:
@@ -55,34 +59,39 @@ class WholeTensors:
         self.least = [self._least(i) for i in range(len(graph))]
 
     def refusal(self, mask: int) -> str:
-        """Why a group cannot run in this way; empty where it can."""
+        """Why a group has no schedule with whole tensors; empty if it has one."""
         if mask & self.unknown:
             return f"{self.graph.ops[next(bits(mask & self.unknown))].name} is a barrier"
         return ""
 
     def required_bytes(self, mask: int, at_most: int | None = None) -> int:
-        """Buffer that a group needs, in bytes: exact where it has up to 20,000 down-sets, an upper bound beyond.
+        """Required buffer of a group in bytes: exact for up to 20,000 down-sets, an upper bound beyond.
 
-        Weights that several of its operations read stay whole while it runs, beside the tiles: an upper bound, too.
+        Weights that several operations of the group read stay whole on chip, in addition to the tiles. This, too, is an
+        upper bound.
 
         Args:
             mask: The group.
-            at_most: Orders that need more than this are not looked at.
+            at_most: Orders of execution that need more than this are not examined.
 
         Returns:
-            The requirement; where it is above ``at_most``, some lower bound of it above ``at_most``.
+            The requirement. If it is above ``at_most``, a lower bound of it that is above ``at_most``.
         """
         common = self._common(mask)
         if at_most is None:
             return common + self._least_peak(mask, self._greedy(mask))
-        found = self.fits(mask, at_most)
-        return common + self._least_peak(mask, at_most - common) if found.fits else found.bytes
+        fit = self.fits(mask, at_most)
+        return common + self._least_peak(mask, at_most - common) if fit.fits else fit.bytes
 
     def fits(self, mask: int, at_most: int) -> Fit:
-        """Whether a group has an order that needs at most so many bytes: depth first, what leaves least behind first.
+        """Whether a group has an order of execution within a limit. Depth-first search, fewest remaining bytes first.
+
+        Args:
+            mask: The group.
+            at_most: The limit, bytes.
 
         Raises:
-            TimeUp: Past the deadline.
+            TimeUp: The deadline has passed.
         """
         common = self._common(mask)
         limit = at_most - common
@@ -91,7 +100,7 @@ class WholeTensors:
             return Fit(False, common + floor)
         beyond = None
         seen: set[int] = set()
-        stack = [(0, 0, ready)]  # which are done, bytes that stay, which can run next
+        stack = [(0, 0, ready)]  # mask of executed operations, bytes on chip, mask of ready operations
         while stack:
             done, live, ready = stack.pop()
             if done in seen:
@@ -102,7 +111,7 @@ class WholeTensors:
             if len(seen) > MAX_STATES:
                 least = self._greedy(mask)
                 return Fit(True, at_most) if least <= limit else Fit(None, common + least)
-            done, live, ready, steps = self._surely(mask, limit, done, live, ready)
+            done, live, ready, steps = self._run_free_steps(mask, limit, done, live, ready)
             if done == mask:
                 return Fit(True, at_most)
             onward = []
@@ -119,7 +128,7 @@ class WholeTensors:
         return self.graph.common_bytes(mask) if self.graph.shared else 0
 
     def _begin(self, mask: int) -> tuple[int, int]:
-        """What its operations need at least, and those that can run first."""
+        """The largest least requirement of its operations, and the mask of those that can run first."""
         floor = ready = 0
         left = mask
         while left:
@@ -133,10 +142,12 @@ class WholeTensors:
         return floor, ready
 
     def _least_peak(self, mask: int, at_most: int) -> int:
-        """Minimax path over sets of operations that are done, where one within ``at_most`` is known to be there; of
-        equal peaks the set with most operations goes first."""
+        """Minimax path over sets of executed operations; a path within ``at_most`` must exist.
+
+        Of equal peaks, the set with most operations is expanded first.
+        """
         floor, ready = self._begin(mask)
-        heap = [(floor, 0, 0, 0, ready)]  # peak, -operations done, which, bytes that stay, which can run next
+        heap = [(floor, 0, 0, 0, ready)]  # peak, minus the number executed, their mask, bytes on chip, ready
         settled: set[int] = set()
         while heap:
             peak, _, done, live, ready = heapq.heappop(heap)
@@ -145,7 +156,7 @@ class WholeTensors:
             settled.add(done)
             if len(settled) > MAX_STATES or (not len(settled) % CHECKED and self.deadline.passed):
                 return min(self._greedy(mask), at_most)
-            done, live, ready, steps = self._surely(mask, peak, done, live, ready)
+            done, live, ready, steps = self._run_free_steps(mask, peak, done, live, ready)
             if done == mask:
                 return peak
             for step, stays, bit, following in steps:
@@ -154,10 +165,13 @@ class WholeTensors:
                     heapq.heappush(heap, (step if step > peak else peak, -after.bit_count(), after, stays, following))
         return at_most
 
-    def _surely(self, mask: int, peak: int, done: int, live: int, ready: int) -> tuple[int, int, int, list[Step]]:
-        """Run what raises no peak and leaves no more behind than was there: no order gains by putting it off.
+    def _run_free_steps(
+        self, mask: int, peak: int, done: int, live: int, ready: int
+    ) -> tuple[int, int, int, list[Step]]:
+        """Run all steps that neither raise the peak nor leave more bytes on chip: no order gains by delaying them.
 
-        Returns the state then, and the steps that can follow.
+        Returns:
+            Executed operations, bytes on chip and ready operations after these steps, and the steps that can follow.
         """
         steps: list[Step] = []
         left = ready
@@ -174,29 +188,29 @@ class WholeTensors:
         return done, live, ready, steps
 
     def _freed(self, mask: int, done: int, i: int) -> int:
-        """Operations that operation i was the last to keep from running."""
-        found, left = 0, self.succs[i] & mask
+        """Mask of the operations that become ready by operation i."""
+        freed, left = 0, self.succs[i] & mask
         while left:
             bit = left & -left
             left ^= bit
             if not self.preds[bit.bit_length() - 1] & mask & ~done:
-                found |= bit
-        return found
+                freed |= bit
+        return freed
 
     def _least(self, i: int) -> int:
-        """What an operation needs in every group."""
+        """Bytes that an operation needs in every group."""
         inputs = sum(self.held[tensor] for tensor in self.inputs[i])
         return inputs + self.resident[i] + (0 if self.replaces[i] else sum(self.row[t] for t in self.outputs[i]))
 
     def _step(self, mask: int, done: int, i: int, live: int) -> tuple[int, int]:
-        """Bytes on chip while operation i runs behind those in ``done``, and after it."""
+        """Bytes on chip while operation i runs after those in ``done``, and after it has run."""
         bit = 1 << i
         later = mask & ~(done | bit)
         held, readers, producer = self.held, self.readers, self.producer
         gone = largest = 0
         for tensor in self.inputs[i]:
-            who = producer[tensor]
-            outside = who < 0 or not mask >> who & 1
+            source = producer[tensor]
+            outside = source < 0 or not mask >> source & 1
             if outside and not readers[tensor] & done & mask:
                 live += held[tensor]
             if not readers[tensor] & later:
@@ -214,7 +228,7 @@ class WholeTensors:
         return live + self.resident[i] + (0 if in_place else written), live - gone + stays
 
     def _greedy(self, mask: int) -> int:
-        """An order that always takes the operation that leaves least behind, and the graph's own: the better one."""
+        """Peak of the better one of two orders: fewest bytes left on chip first, and the order of the graph."""
         return min(self._in_order(mask, True), self._in_order(mask, False))
 
     def _in_order(self, mask: int, greedy: bool) -> int:
@@ -222,7 +236,7 @@ class WholeTensors:
         while done != mask:
             ready = [i for i in bits(mask & ~done) if not self.preds[i] & mask & ~done]
             steps = [(self._step(mask, done, i, live), i) for i in (ready if greedy else ready[:1])]
-            (step, live), i = min(steps, key=lambda found: (found[0][1], found[0][0]))
+            (step, live), i = min(steps, key=lambda candidate: (candidate[0][1], candidate[0][0]))
             peak, done = max(peak, step), done | 1 << i
         return peak
 

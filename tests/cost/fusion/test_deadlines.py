@@ -132,7 +132,7 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
             waits = [min((lag + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)]
             kept = [min((lag + when) // den, rows - 1) - first + 1 for when, first in moments]
             assert max(1, *waits) == max([1, *kept])
-        shortened += len(line_buffer.telling_rows(access, rows, out)) < out
+        shortened += len(line_buffer.critical_rows(access, rows, out)) < out
         bound, more = line_buffer._timing_bound(access, rows, out, den, num)
         assert bound >= lead
         assert max(min((lead + when) // den, rows - 1) - first + 1 for when, first in more) >= max(

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from autobuild.cost.latency import Operators, to_onnx
-from autobuild.cost.latency.kernels import group
+from autobuild.cost.latency.kernel_grouping import group
 from autobuild.errors import CostError
 
 

@@ -1,8 +1,7 @@
-"""Bring your own device: which few networks to measure there, and what a model fitted on them may be asked.
+"""Measurement design for a new device: which few networks to measure, and which networks a model may predict.
 
-Nothing of a device is known but what is measured on it. So the networks to measure are chosen such that every kind of
-operator of the space is seen, in sizes from small to large; and a network with an operator that was not among them is
-refused instead of predicted.
+Only measurements are known of the device. So the measured networks must contain every kind of operator of the space, in
+small and large sizes. For a network with an operator that none of them has, the prediction is refused.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
 
 Kind = tuple[object, ...]
 FREE = ("input", "alias")  # compute nothing
-BEYOND = 2.0  # an operator may be so many times larger, or smaller, than any that was measured
+BEYOND = 2.0  # an operator may be larger, or smaller, than all measured ones by this factor
 
 
 def kind_of(node: Operation) -> Kind:
-    """What kind of operator it is, sizes aside: type, windows, and whether its channels are grouped."""
+    """Kind of an operator, without sizes: type, window, and grouping of channels."""
     grouped = (
         "" if not node.groups or node.groups == 1 else "depthwise" if node.groups == node.in_channels else "groups"
     )
@@ -39,27 +38,27 @@ def kind_of(node: Operation) -> Kind:
 
 
 def work_of(node: Operation) -> int:
-    """How much there is to do: multiply-accumulates, and numbers read and written."""
+    """Work of an operator: multiply-accumulates plus elements read and written."""
     return (node.macs or 0) + sum(map(math.prod, (*node.input_shapes, *node.output_shapes)))
 
 
 def choose_networks(graphs: Sequence[OperationGraph], n: int, cover: int = 3) -> list[int]:
-    """Choose networks to measure, so that every operator of the pool is seen.
+    """Choose networks to measure, so that every operator of the pool occurs in them.
 
-    Greedy: the next network is the one whose operators, each of its kind and size (in steps of a factor of two), lack
-    most of the ``cover`` sightings that each is to have; operators count with their share of the pool's work, rare ones
-    as common ones. When nothing is lacking, counting starts again.
+    Operators are classed by kind and size (in steps of a factor of two). The choice is greedy: the next network has the
+    most classes that occur in fewer than ``cover`` chosen networks. A class has the weight 1 / sqrt(number of networks
+    with it), so rare ones count more. When all classes are covered, ``cover`` is raised.
 
     Args:
-        graphs: The pool, e.g. of 200 networks drawn from the space.
-        n: How many to choose.
-        cover: In how many of them each operator is to be seen at least.
+        graphs: The pool, e.g. 200 networks drawn from the space.
+        n: Number of networks to choose.
+        cover: Number of chosen networks in which each operator class should occur.
 
     Returns:
-        Places in the pool, in the order to measure: any first part is a design too.
+        Indices into the pool, in the order to measure. Every prefix is a design, too.
 
     Raises:
-        CostError: More are asked for than there are.
+        CostError: ``n`` is not between 1 and the size of the pool, or ``cover`` is below 1.
     """
     if not 1 <= n <= len(graphs) or cover < 1:
         raise CostError(f"n={n}, cover={cover}: of {len(graphs)} networks 1 to {len(graphs)} can be chosen, covered "
@@ -89,7 +88,7 @@ def _cell(node: Operation) -> Kind:
 
 @dataclass(frozen=True)
 class KnownOperators:
-    """The operators of the networks that were measured: kind -> smallest and largest work."""
+    """The operators of the measured networks: kind -> smallest and largest work."""
 
     ranges: Mapping[Kind, tuple[int, int]]
 
@@ -106,20 +105,20 @@ class KnownOperators:
         return cls(ranges)
 
     def check(self, graph: OperationGraph) -> None:
-        """Refuse a network with an operator that was not measured.
+        """Check that a network has only operators like the measured ones.
 
         Raises:
-            CostError: Of a kind that no measured network has, or more than :data:`BEYOND` times larger or smaller than
-                all of its kind; the message names the operator.
+            CostError: No measured network has an operator of this kind, or all are smaller or larger by more than the
+                factor :data:`BEYOND`. The message names the operator.
         """
         for node in graph.nodes:
             if node.type in FREE:
                 continue
             kind, work = kind_of(node), work_of(node)
             if kind not in self.ranges:
-                said = ", ".join(str(part) for part in kind if part)
-                raise CostError(f"latency of {graph.name!r}: operator {node.name!r} ({said}) is in no network that was "
-                                "measured; measure one that has it")  # fmt: skip
+                details = ", ".join(str(part) for part in kind if part)
+                raise CostError(f"latency of {graph.name!r}: operator {node.name!r} ({details}) is in no measured "
+                                "network; measure one that has it")  # fmt: skip
             low, high = self.ranges[kind]
             if not low / BEYOND <= work <= high * BEYOND:
                 raise CostError(
@@ -129,19 +128,19 @@ class KnownOperators:
 
 
 class Predictor(Protocol):
-    """What is fitted on measured latencies: :func:`autobuild.fit` gives such models."""
+    """A model fitted on measured latencies, such as :func:`autobuild.fit` returns."""
 
     def predict(self, archs: Sequence[Architecture]) -> pd.DataFrame:
-        """A frame with the columns ``predicted``, ``lower`` and ``upper``, a row an architecture."""
+        """A frame with the columns ``predicted``, ``lower`` and ``upper``, one row per architecture."""
         ...
 
 
 class PredictedLatency:
-    """``predicted_ms``: a fitted model's latency, refused where it was fitted on no such operator.
+    """``predicted_ms``: latency predicted by a fitted model. Networks with unmeasured operators are refused.
 
     Args:
-        model: Fitted on latencies in milliseconds of the architectures of one space.
-        known: The operators of the networks that it was fitted on.
+        model: A model fitted on latencies in milliseconds of architectures of one space.
+        known: Operators of the networks that it was fitted on.
     """
 
     name = "predicted_ms"
@@ -151,10 +150,10 @@ class PredictedLatency:
         self.model, self.known = model, known
 
     def __call__(self, graph: OperationGraph) -> dict[str, float]:
-        """A model of architectures cannot tell of a graph.
+        """Not possible: the model predicts architectures, not graphs.
 
         Raises:
-            CostError: Always, of the reason ``no_network``: ask :meth:`of_architectures`.
+            CostError: Always, with the reason ``no_network``; use :meth:`of_architectures`.
         """
         self.known.check(graph)
         raise CostError(f"latency of {graph.name!r}: the model predicts architectures, not graphs", "no_network")

@@ -1,8 +1,8 @@
-"""Operators grouped to the kernels that a runtime executes, by rules that were found by testing.
+"""Grouping of operators into the kernels that a runtime executes, by fusion rules.
 
-A rule is a pattern such as ``"Conv+Add+Relu"``: a kernel that begins like this goes on. An operator joins the kernel of
-the one that feeds it if the pattern is a rule and nothing else reads what lies between; where several would take it,
-the last of them does, or none (``chains``).
+A rule is a pattern such as ``"Conv+Add+Relu"``. An operator joins the kernel of its producer if the pattern is a rule
+and the intermediate result has no other reader. If it has several producers, it joins the last possible one, or none
+(``chains``).
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from autobuild.cost.latency.operators import ELEMENTWISE, Operators
+from autobuild.cost.latency.onnx_fragments import ELEMENTWISE, Operators
 
 Kernel = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernels of a network, in an order in which they can be computed.
+    """The kernels of a network, in an order of execution.
 
     Attributes:
         operators: The network.
-        groups: Numbers of the operators of each kernel; every operator is in exactly one.
+        groups: For each kernel the numbers of its operators. Every operator is in exactly one kernel.
     """
 
     operators: Operators
@@ -33,12 +33,12 @@ class Kernels:
 
     @cached_property
     def of(self) -> dict[int, int]:
-        """Operator -> its kernel."""
+        """Operator -> its kernel, as numbers."""
         return {number: k for k, group in enumerate(self.groups) for number in group}
 
     @cached_property
     def sources(self) -> list[tuple[int, ...]]:
-        """For each kernel those that feed it."""
+        """For each kernel its producers."""
         return [
             tuple(sorted({self.of[s] for number in group for s in self.operators.sources[number]} - {k}))
             for k, group in enumerate(self.groups)
@@ -46,22 +46,22 @@ class Kernels:
 
     @cached_property
     def readers(self) -> list[tuple[int, ...]]:
-        """For each kernel those that it feeds, in order."""
-        found: list[list[int]] = [[] for _ in self.groups]
+        """For each kernel its readers, in order."""
+        readers: list[list[int]] = [[] for _ in self.groups]
         for target, sources in enumerate(self.sources):
             for source in sources:
-                found[source].append(target)
-        return [tuple(readers) for readers in found]
+                readers[source].append(target)
+        return [tuple(numbers) for numbers in readers]
 
     def surroundings(self, kernel: int, hops: int = 1) -> Kernel:
-        """Operators of what a kernel is measured in: the kernels before it, and their readers before it.
+        """The context in which a kernel is measured: operators of the kernels before it, and of their earlier readers.
 
         Args:
-            kernel: Its number.
-            hops: How many steps back. Elementwise kernels count as a part of the step behind them: they pass on the
-                memory layout of what feeds them.
+            kernel: Number of the kernel.
+            hops: Number of steps back. Elementwise kernels do not count as a step, since they keep the memory layout
+                of their input.
         """
-        left_at: dict[int, int] = {}  # steps that are left behind a kernel
+        left_at: dict[int, int] = {}  # kernel -> remaining steps
         border = [(source, hops - 1) for source in self.sources[kernel]] if hops else []
         while border:
             source, left = border.pop()
@@ -79,17 +79,17 @@ class Kernels:
         return [all(self.operators.type(number) in ELEMENTWISE for number in group) for group in self.groups]
 
     def pattern(self, kernel: int) -> str:
-        """Types of its operators, joined by ``+``."""
+        """Types of the operators of a kernel, joined by ``+``."""
         return "+".join(self.operators.type(number) for number in self.groups[kernel])
 
 
 def group(operators: Operators, rules: Collection[str] = (), chains: bool = False) -> Kernels:
-    """Group the operators of a network by rules; without rules every operator is a kernel.
+    """Group the operators of a network into kernels; without rules every operator is a kernel.
 
     Args:
         operators: The network.
         rules: Patterns.
-        chains: Whether an operator that several feed, such as a sum, always begins a kernel.
+        chains: Whether an operator with several producers, such as a sum, always starts a new kernel.
     """
     kernels: list[list[int]] = []
     of: dict[int, int] = {}

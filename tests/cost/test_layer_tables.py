@@ -78,7 +78,7 @@ def test_what_cannot_be_counted_is_refused():
     mine = ab.sequence_space("mine", {"a": 1}, {"k": [1, 2]})
     with pytest.raises(SpaceError, match="declares graphs only"):
         costs_of(mine)
-    with pytest.raises(SpaceError, match="as high as wide"):
+    with pytest.raises(SpaceError, match="equal height and width"):
         costs_of(ab.space("mnasnet"), input_shape=(3, 32, 64))
     other = ab.space("ofa_mbv3").sample(1)
     with pytest.raises(SpaceError, match="belongs to 'ofa_mbv3'"):

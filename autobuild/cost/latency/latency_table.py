@@ -1,8 +1,8 @@
-"""The lookup table: how long each fragment takes, measured once and kept on disk.
+"""The lookup table: times of fragments, measured once and stored on disk.
 
-Rounds go over all fragments in a random order, so that what disturbs the machine for a while disturbs many fragments a
-little and none in every round. Each round loads a fragment anew, at another place in memory. Whole networks are
-fragments too: measured in the same rounds, they see the same machine as their parts.
+Each round times all fragments in a random order. So a temporary disturbance of the machine affects one round of many
+fragments, not all rounds of one. Each round loads a fragment anew, at another memory address. Whole networks are
+fragments as well: they are timed in the same rounds as their parts, under the same conditions.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Any
 import numpy as np
 
 from autobuild.cost.latency.machine import describe_machine
-from autobuild.cost.latency.operators import Fragment
+from autobuild.cost.latency.onnx_fragments import Fragment
 from autobuild.cost.latency.runtimes import session_call
 from autobuild.cost.latency.timing import Timing, pinned, time_call
 from autobuild.errors import AutobuildError, CostError
 
 FORMAT = 1
 ROUNDS = 5
-PASS_BUDGET_MS, PASSES = 8.0, (12, 60)  # time for the passes of a round, and how many there are at least and at most
+PASS_BUDGET_MS, PASSES = 8.0, (12, 60)  # time for the passes of a round; least and largest number of passes
 SAVE_EVERY = 500  # timings
 KEPT = ("q10", "median")  # of every round, in milliseconds
-QUARTILE = 0.25  # over rounds: contention only ever adds
+QUARTILE = 0.25  # quantile over rounds: contention only adds time
 
 
 class LatencyTable:
     """Times of fragments on one machine, a JSON file.
 
     Args:
-        path: The file; read if it is there, written beside and renamed. None: in memory only.
+        path: The file; read if it exists. None: in memory only.
         device: ``cpu`` or ``cuda``.
         threads: Threads within an operator.
 
     Raises:
-        CostError: The file is damaged, or of another format.
+        CostError: The file is damaged or has another format.
     """
 
     def __init__(self, path: str | Path | None = None, device: str = "cpu", threads: int = 1) -> None:
@@ -60,43 +60,43 @@ class LatencyTable:
 
     @property
     def is_of_this_machine(self) -> bool:
-        """Whether more can be measured into it here."""
+        """Whether the table was measured on this machine, so that more can be added here."""
         return dict(self.machine) == self.here
 
     def rounds(self, key: str) -> int:
-        """How many rounds a fragment was timed in."""
+        """Number of rounds in which a fragment was timed."""
         return len(self._times[key]["q10"]) if key in self._times else 0
 
     def time_ms(self, key: str) -> float:
-        """Time of a fragment in milliseconds: over its rounds the lower quartile, of a round the 10 % quantile.
+        """Time of a fragment in milliseconds: the lower quartile over rounds of the 10 % quantile of a round.
 
         Raises:
-            CostError: It was not measured.
+            CostError: The fragment was not measured.
         """
         return float(np.quantile(self._of(key)["q10"], QUARTILE))
 
     def median_ms(self, key: str) -> float:
-        """The median over the rounds of the median of a round's passes: what it takes on the machine as busy as it was.
+        """Median over rounds of the median of a round, milliseconds: the time under the load of the machine.
 
         Raises:
-            CostError: It was not measured.
+            CostError: The fragment was not measured.
         """
         return float(np.median(self._of(key)["median"]))
 
     def spread(self, key: str) -> float:
-        """How far the rounds' 10 % quantiles lie apart: their interquartile range over their median.
+        """Spread of the rounds' 10 % quantiles: interquartile range divided by the median.
 
         Raises:
-            CostError: It was not measured.
+            CostError: The fragment was not measured.
         """
         low, median, high = np.quantile(self._of(key)["q10"], (0.25, 0.5, 0.75))
         return float((high - low) / median)
 
     def drift(self) -> list[float]:
-        """How much slower each round was than the fragments' medians: median over all fragments with every round.
+        """Relative time of each round: the median over fragments of its time divided by the fragment's median.
 
         Returns:
-            One ratio a round, in the order of time; empty where nothing was measured.
+            One ratio per round, in order of time; only fragments with all rounds count. Empty for an empty table.
         """
         rounds = max(map(self.rounds, self._times), default=0)
         full = [own["q10"] for own in self._times.values() if len(own["q10"]) == rounds]
@@ -115,16 +115,17 @@ class LatencyTable:
         on_progress: Callable[[int, int], None] | None = None,
         seed: int = 0,
     ) -> None:
-        """Time fragments until each was in ``rounds`` rounds; the file is written now and then.
+        """Time fragments until each has ``rounds`` rounds. The file is saved from time to time.
 
         Args:
-            fragments: Which; those with enough rounds are passed over.
-            rounds: Rounds for each.
-            on_progress: Called with timings done and to do.
-            seed: Of the orders.
+            fragments: The fragments; those with enough rounds are skipped.
+            rounds: Number of rounds for each fragment.
+            on_progress: Called with the number of timings done and in total.
+            seed: Seed of the order of fragments.
 
         Raises:
-            CostError: The table is another machine's, or the runtime refuses a fragment (the message names it).
+            CostError: The table was measured on another machine, or the runtime does not support a fragment, which the
+                message names.
         """
         known = {fragment.key: fragment for fragment in fragments}
         missing = {key: rounds - self.rounds(key) for key in known if self.rounds(key) < rounds}
@@ -149,31 +150,31 @@ class LatencyTable:
                 self.save()
 
     def time(self, fragment: Fragment) -> Timing:
-        """Time a fragment once, without keeping the result.
+        """Time a fragment in one round, without storing the result.
 
         Raises:
-            CostError: The runtime refuses it; the message names its operators.
+            CostError: The runtime does not support it. The message names its operators.
         """
         try:
             call = session_call(fragment.model, fragment.inputs, self.device, self.threads)
         except AutobuildError:
             raise
-        except Exception as error:  # the runtime's own types: it has no such operator, or not for these types
-            said = " ".join(str(error).split())[:300]
-            raise CostError(f"the runtime refuses the operators {fragment.text!r}: {said}") from error
-        alone = self.device == "cpu" and self.threads == 1
-        rough = time_call(call, 5, 3, single_thread=alone).median
+        except Exception as error:  # exceptions of the runtime: it does not support the operator or its types
+            message = " ".join(str(error).split())[:300]
+            raise CostError(f"the runtime refuses the operators {fragment.text!r}: {message}") from error
+        single_thread = self.device == "cpu" and self.threads == 1
+        rough = time_call(call, 5, 3, single_thread=single_thread).median
         passes = int(np.clip(PASS_BUDGET_MS / max(rough, 1e-3), *PASSES))
-        return time_call(call, passes, 2, single_thread=alone)
+        return time_call(call, passes, 2, single_thread=single_thread)
 
     def _add(self, fragment: Fragment, timing: Timing) -> None:
-        own = self._times.setdefault(fragment.key, {name: [] for name in KEPT})
+        times = self._times.setdefault(fragment.key, {name: [] for name in KEPT})
         self.texts[fragment.key] = fragment.text
         for name in KEPT:
-            own[name].append(round(getattr(timing, name), 6))
+            times[name].append(round(getattr(timing, name), 6))
 
     def save(self) -> None:
-        """Write the file, beside and renamed."""
+        """Write the file: to a temporary file, which is then renamed."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +197,7 @@ class LatencyTable:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, CostError):
                 raise
-            raise CostError(f"{path}: no latency table, or a damaged one ({error!r})") from error
+            raise CostError(f"{path}: not a latency table, or damaged ({error!r})") from error
 
 
 def _positive(values: Sequence[Any]) -> list[float]:

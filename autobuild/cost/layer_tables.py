@@ -1,7 +1,8 @@
-"""Costs from tables: parameters and multiply-accumulates of many architectures at once, without any network.
+"""Costs from tables of layers: parameters and multiply-accumulates of many architectures, without building networks.
 
-The work of a layer depends on its own choices, its place, and few other choices (the input size, a neighbour's
-width). So the layers of a space are counted once, from the blocks that its file declares, and architectures are sums.
+The cost of a layer depends on its own choices, its position, and few other choices (the input size, the width of a
+neighbour). So every layer of a space is counted once, from the blocks that the space declares. The cost of an
+architecture is a sum of table entries.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
 def costs_of(
     space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
 ) -> dict[str, Counter]:
-    """Costs of a space's architectures by name: ``params``, ``macs``, and those that its publication gives.
+    """Counts of a space by name: ``params``, ``macs``, and those that its publication defines.
 
-    A cost takes n architectures (or texts) and returns whole numbers, shape ``(n,)``: what
-    :func:`~autobuild.cost.count_params` counts of the network that the space realises for ``params``, and what the
-    operation graph of that network says (:func:`~autobuild.cost.count_macs`) for ``macs``. Where the space declares its
-    layers (``plan`` or ``tallies``) they come from tables; otherwise every network is built, and for ``macs`` traced.
-    Where the space chooses the input size, it counts. A cost raises CostError for a network that cannot be counted.
+    Every value is a function: n architectures (or texts) -> integers, shape ``(n,)``. It raises CostError for a network
+    that cannot be counted. ``params`` equals :func:`~autobuild.cost.count_params` of the realised network, ``macs``
+    equals :func:`~autobuild.cost.count_macs`. If the space declares its layers (``plan`` or ``tallies``), the numbers
+    come from tables. Otherwise every network is built, and for ``macs`` traced. An input size that the space chooses is
+    taken into account.
 
     Args:
         space: The space.
-        num_classes: Classes of the classifier (default: those that the space is made for).
-        input_shape: Channels, height and width of an input (default: what the space is made for).
+        num_classes: Classes of the classifier. Default: that of the space.
+        input_shape: Channels, height and width of an input. Default: that of the space.
 
     Raises:
-        SpaceError: If the space builds no networks, or does not say how large its inputs are and nor does the caller.
+        SpaceError: The space builds no networks, or neither the space nor the caller gives the input size.
     """
     tables, rules = cost_tables(space, num_classes, input_shape)
     if tables is None:
@@ -56,31 +57,32 @@ def costs_of(
 def cost_tables(
     space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
 ) -> tuple[CostTables | None, dict[str, Mapping[str, int]]]:
-    """The tables that costs are summed from, and for each cost the weights of the counts in it.
+    """The tables of a space, and for each cost the weights of the counts in it.
 
-    The tables are None where the space gives none, so that whole networks are counted. Errors as :func:`costs_of`.
+    The tables are None if the space declares no layers; then whole networks are counted. Arguments and errors are those
+    of :func:`costs_of`.
     """
     shape = inputs_of(space, input_shape)
     file = declared_by(space)
     if not hasattr(file, "plan") and not hasattr(file, "tallies"):
         return None, dict(BASE)
     if shape[1] != shape[2]:
-        raise SpaceError(f"input_shape={shape}: inputs as high as wide are accepted")
+        raise SpaceError(f"input_shape={shape}: accepted: inputs with equal height and width")
     given = network_arguments(space, num_classes, shape[0])
     return CostTables(space, file, given, shape[1]), {**BASE, **getattr(file, "COSTS", {})}
 
 
 def inputs_of(space: SearchSpace, input_shape: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
-    """Shape of an input: the one given, else the one that the space is made for. Raises SpaceError."""
-    realiser(space)  # refuses by name where nothing can be built
+    """Shape of an input: the given one, or else that of the space. Raises SpaceError if there is none."""
+    realiser(space)  # raises SpaceError if the space builds no networks
     shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
     if shape is None:
-        raise SpaceError(f"space {space.name!r} does not say how large its inputs are: give input_shape")
+        raise SpaceError(f"space {space.name!r} gives no input size: pass input_shape")
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 
 def known_costs(space: SearchSpace) -> CostTables | None:
-    """The tables of a space, with the classes and inputs that it is made for; None where it has none."""
+    """The tables of a space for its own number of classes and input shape; None if it has no tables."""
     try:
         return cost_tables(space)[0]
     except SpaceError:
@@ -110,16 +112,15 @@ def _from_networks(
 
 
 class CostTables:
-    """What every choice of every layer costs; entries are counted when an architecture first needs them.
+    """Counts of every choice of every layer. An entry is computed when an architecture first needs it.
 
     Args:
         space: The space.
-        file: What declares it (a file's module, or a registered class), with ``plan``
-            (:data:`autobuild.spaces.blocks.Plan`) or ``tallies``, and ``DEPENDS`` where costs of a part depend on
-            choices of other stages (part -> names of those stages).
-        given: What ``plan`` and ``tallies`` are given beside the layers
-            (:func:`autobuild.spaces.registry.network_arguments`).
-        size: Height and width of inputs, where the space does not choose it.
+        file: The module or class that declares the space, with ``plan`` (:data:`autobuild.spaces.blocks.Plan`) or
+            ``tallies``. ``DEPENDS`` (part -> names of stages) lists the stages whose choices the cost of a part depends
+            on.
+        given: Further arguments of ``plan`` and ``tallies`` (:func:`autobuild.spaces.registry.network_arguments`).
+        size: Height and width of inputs, unless the space chooses it.
     """
 
     fields: tuple[str, ...] = Tally._fields
@@ -127,12 +128,12 @@ class CostTables:
 
     def __init__(self, space: SearchSpace, file: Any, given: Mapping[str, Any], size: int) -> None:
         self.space, self.file, self.given, self.size = space, file, given, size
-        self.places = {stage.name: place for place, stage in enumerate(space.stages)}
+        self.stage_index = {stage.name: place for place, stage in enumerate(space.stages)}
         depends: Mapping[str, Sequence[str]] = getattr(file, "DEPENDS", {})
         first = self._tallies(tuple(stage.run(0) for stage in space.stages))
         self.parts = list(first)
         self.context = {
-            part: [self.places[name] for name in (INPUT, *depends.get(part, ())) if name in self.places]
+            part: [self.stage_index[name] for name in (INPUT, *depends.get(part, ())) if name in self.stage_index]
             for part in self.parts
         }
         for part in depends:
@@ -141,13 +142,13 @@ class CostTables:
         self._tables: dict[tuple[str, tuple[Digits, ...]], NDArray[Any]] = {}
 
     def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> Counts:
-        """One cost as a weighted sum of counts (fields of :class:`~autobuild.spaces.blocks.Tally`). Shape ``(n,)``."""
+        """A weighted sum of counts, shape ``(n,)``; ``rule``: field of ``autobuild.spaces.blocks.Tally`` -> weight."""
         weights = np.array([rule.get(field, 0) for field in Tally._fields], dtype=np.int64)
         out: Counts = self.counts(archs) @ weights
         return out
 
     def counts(self, archs: Sequence[Architecture | str]) -> Counts:
-        """All counts. Shape ``(n, fields of Tally)``."""
+        """All counts of n architectures, shape ``(n, fields of Tally)``."""
         parsed = [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
         for arch in parsed:
             if arch.family != self.space.family:
@@ -155,20 +156,24 @@ class CostTables:
         return sum(self.by_part([arch.runs for arch in parsed]).values(), np.zeros((1, 1), dtype=np.int64))
 
     def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, Counts]:
-        """Counts of every part (the stages by name, and what lies around them) of networks given by their layers.
+        """Counts of every part: the stages by name, and the parts around them (stem, head).
 
-        Shapes: n networks -> part -> ``(n, fields of Tally)``.
+        Args:
+            runs: For each of n networks its layers.
+
+        Returns:
+            Part -> counts, shape ``(n, fields of Tally)``.
         """
         return {part: self._part(part, list(runs)) for part in self.parts}
 
     def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> Counts:
-        """Counts of one part of every architecture: entries looked up for all layers of one place at once."""
+        """Counts of one part of every architecture; entries are looked up for all architectures at once."""
         context = self.context[part]
         groups: dict[tuple[Digits, ...], list[int]] = {}
-        for row, own in enumerate(runs):
-            groups.setdefault(tuple([own[place] for place in context]), []).append(row)
+        for row, run in enumerate(runs):
+            groups.setdefault(tuple([run[stage] for stage in context]), []).append(row)
         out = np.zeros((len(runs), len(Tally._fields)), dtype=np.int64)
-        stage = self.places.get(part)
+        stage = self.stage_index.get(part)
         for chosen, rows in groups.items():
             table = self.table(part, chosen)
             if stage is None:
@@ -180,12 +185,12 @@ class CostTables:
         return out
 
     def table(self, part: str, chosen: tuple[Digits, ...]) -> NDArray[Any]:
-        """Entries of a part whose context is ``chosen``. Shape ``(places, choices + 1, fields)``, last: no layer."""
+        """Entries of a part for a context: shape ``(positions, choices + 1, fields)``; the last choice is no layer."""
         if (part, chosen) not in self._tables:
             runs = [stage.run(0) for stage in self.space.stages]
             for place, run in zip(self.context[part], chosen, strict=True):
                 runs[place] = run
-            number = self.places.get(part)
+            number = self.stage_index.get(part)
             if number is None:
                 own: NDArray[Any] = np.array(self._tallies(tuple(runs))[part], dtype=self.dtype)
                 table = own.reshape(1, -1, len(self.fields)).sum(axis=1, keepdims=True)
@@ -199,15 +204,15 @@ class CostTables:
         return self._tables[part, chosen]
 
     def _layers(self, runs: tuple[Digits, ...]) -> tuple[list[list[dict[str, Any]]], int]:
-        """Layers of every stage, and the size of inputs."""
+        """Layers of every stage, and the input size."""
         stages = self.space.stages
         layers: list[list[dict[str, Any]]] = [
             [stage.layer_dict(digit) for digit in run] for stage, run in zip(stages, runs, strict=True)
         ]
-        return layers, layers[self.places[INPUT]][0]["resolution"] if INPUT in self.places else self.size
+        return layers, layers[self.stage_index[INPUT]][0]["resolution"] if INPUT in self.stage_index else self.size
 
     def _tallies(self, runs: tuple[Digits, ...]) -> Mapping[str, Sequence[Sequence[float]]]:
-        """What every layer of every part costs, in the order of ``fields``."""
+        """Counts of every layer of every part, in the order of ``fields``."""
         layers, size = self._layers(runs)
         if hasattr(self.file, "tallies"):
             own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given)

@@ -1,4 +1,4 @@
-"""Latency measured on this machine, remembered by the network's graph and the machine's description."""
+"""Measured latency of networks on this machine, with a cache by graph and machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.cost.latency.machine import describe_machine, machine_key
-from autobuild.cost.latency.operators import Operators
+from autobuild.cost.latency.onnx_fragments import Operators
 from autobuild.cost.latency.runtimes import prepare, to_onnx, torch_threads
 from autobuild.cost.latency.timing import PASSES, WARM_UP, Timing, pinned, steady_call
 from autobuild.errors import CostError
@@ -25,13 +25,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measured latency and what it belongs to.
+    """A measured latency, with the network and the machine.
 
     Attributes:
-        timing: In milliseconds.
-        graph: Key of the network's graph: operators, attributes, shapes and wiring.
+        timing: Time of a pass, milliseconds.
+        graph: Hash of the network's graph: operators, attributes, shapes and edges.
         machine: See :func:`~autobuild.cost.latency.describe_machine`.
-        cached: Whether it was measured earlier.
+        cached: Whether it was read from the cache.
     """
 
     timing: Timing
@@ -47,15 +47,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Meter:
-    """How latencies are measured, and where they are remembered.
+    """Settings of latency measurements, with an optional cache.
 
     Attributes:
         runtime: ``onnxruntime``, ``eager`` or ``compiled``.
         device: ``cpu`` or ``cuda``.
-        threads: Threads within an operator; one thread is pinned to a core.
-        passes: Timed passes.
-        warmup: Passes before the clock runs.
-        cache: A folder, a file a network in it; None: nothing is remembered.
+        threads: Threads within an operator. A single thread is pinned to a core.
+        passes: Number of timed passes.
+        warmup: Number of passes before the timed ones.
+        cache: Folder of the cache, with one file per network; None: no cache.
     """
 
     runtime: str = "onnxruntime"
@@ -66,36 +66,36 @@ class Meter:
     cache: Path | None = None
 
     def measure(self, net: nn.Module | onnx.ModelProto, input_shape: Shape) -> Measurement:
-        """Measure a network, or tell what was measured earlier.
+        """Measure a network, or read its latency from the cache.
 
-        What is doubtful about it (:func:`~autobuild.cost.latency.timing.steady_call`) is in ``timing.warnings``.
+        ``timing.warnings`` lists reasons to doubt the result (:func:`~autobuild.cost.latency.timing.steady_call`).
 
         Args:
-            net: A network; for ``runtime="onnxruntime"`` an ONNX model as well.
+            net: A network, or for ``runtime="onnxruntime"`` an ONNX model.
             input_shape: Shape of the input, the batch included.
 
         Raises:
-            ConfigError: An unknown runtime or device, or a missing package.
-            CostError: The device is not there, or the network does not run on such an input.
+            ConfigError: The runtime or device is unknown, or a package is missing.
+            CostError: The device is not available, or the network does not run on such an input.
         """
         machine = describe_machine(self.runtime, self.device, self.threads)
         model = to_onnx(net, input_shape) if hasattr(net, "forward") else net
         graph = Operators(model).key
-        if (timing := self._remembered(graph, machine)) is not None:
+        if (timing := self._read_cache(graph, machine)) is not None:
             return Measurement(timing, graph, machine, cached=True)
-        alone = self.threads == 1 and self.device == "cpu"
-        own = torch_threads(self.threads) if self.runtime != "onnxruntime" else contextlib.nullcontext()
-        with own, pinned() if alone else contextlib.nullcontext():
+        single_thread = self.threads == 1 and self.device == "cpu"
+        threads = torch_threads(self.threads) if self.runtime != "onnxruntime" else contextlib.nullcontext()
+        with threads, pinned() if single_thread else contextlib.nullcontext():
             call = prepare(model if self.runtime == "onnxruntime" else net, input_shape, self.runtime, self.device,
                            self.threads)  # fmt: skip
-            timing = steady_call(call, self.passes, self.warmup, single_thread=alone)
-        self._remember(graph, machine, timing)
+            timing = steady_call(call, self.passes, self.warmup, single_thread=single_thread)
+        self._write_cache(graph, machine, timing)
         return Measurement(timing, graph, machine)
 
     def _file(self, graph: str, machine: Mapping[str, Any]) -> Path | None:
         return None if self.cache is None else Path(self.cache) / machine_key(machine) / f"{graph}.json"
 
-    def _remembered(self, graph: str, machine: Mapping[str, Any]) -> Timing | None:
+    def _read_cache(self, graph: str, machine: Mapping[str, Any]) -> Timing | None:
         path = self._file(graph, machine)
         if path is None or not path.exists():
             return None
@@ -105,9 +105,9 @@ class Meter:
                 return None
             return Timing(**data["timing"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise CostError(f"{path}: no measured latency, or a damaged file; delete it ({error!r})") from error
+            raise CostError(f"{path}: not a measured latency, or damaged; delete the file ({error!r})") from error
 
-    def _remember(self, graph: str, machine: Mapping[str, Any], timing: Timing) -> None:
+    def _write_cache(self, graph: str, machine: Mapping[str, Any], timing: Timing) -> None:
         path = self._file(graph, machine)
         if path is None:
             return

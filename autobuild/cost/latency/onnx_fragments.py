@@ -1,8 +1,8 @@
-"""The operators of an ONNX model, and fragments cut out of it: what a lookup table of latencies is made of.
+"""The operators of an ONNX model, and fragments cut out of it, which are the entries of a latency table.
 
-A fragment is a set of operators as a model of its own: what flows in from outside becomes its inputs, what nothing
-inside consumes becomes its outputs, weights come along. Two fragments with the same operators, attributes, shapes and
-wiring have the same key, whatever networks they come from and whatever their weights hold.
+A fragment is a set of operators as a model of its own. Tensors from outside are its inputs, tensors without a reader
+inside are its outputs, and weights are included. Fragments with equal operators, attributes, shapes and edges have the
+same key, whatever networks they come from and whatever the values of their weights are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-SETTINGS = 16  # whole numbers of up to so many, and single numbers, say what to do: their values belong to the operator
+SETTINGS = (
+    16  # integer constants with up to this many elements, and scalars, are settings: their values are part of the key
+)
 ELEMENTWISE = frozenset(
     name for name, kind in TYPES.items()
     if kind in (*ACTIVATIONS, "clip", "elementwise", "add", "sub", "mul", "div", "batch_norm")
@@ -39,10 +41,10 @@ class Fragment:
     """Some operators of a network as a model of their own.
 
     Attributes:
-        key: Stands for operators, attributes, shapes and wiring.
-        text: The same for people, e.g. ``"Conv 24x48x48 3x3/1 g24 -> 24x48x48 + Relu"``.
+        key: Hash of operators, attributes, shapes and edges.
+        text: The same in readable form, e.g. ``"Conv 24x48x48 3x3/1 g24 -> 24x48x48 + Relu"``.
         inputs: Shapes of the inputs by name.
-        make: Makes the ONNX model; a table that knows the key never asks for it.
+        make: Builds the ONNX model; not called if a table has the key.
     """
 
     key: str
@@ -57,18 +59,17 @@ class Fragment:
 
 
 class Operators:
-    """The operators of a network that is given as an ONNX model with fixed shapes.
+    """The operators of an ONNX model with static shapes, numbered in topological order.
 
-    Operators are numbered in an order in which they can be computed. What depends on no input (weights, and what is
-    computed from them alone) is no operator.
+    Nodes that depend on no input, such as computations on weights, are not operators.
 
     Args:
-        model: The model, or the path of one.
-        name: What errors call it.
+        model: The model, or its path.
+        name: Name of the network in error messages.
 
     Raises:
-        ConfigError: If the package onnx is missing.
-        CostError: For shapes that are not known, or control flow; the message names the operator.
+        ConfigError: The package onnx is missing.
+        CostError: A shape is not known, or the model has control flow. The message names the operator.
     """
 
     def __init__(self, model: onnx.ModelProto | str | Path, name: str = "") -> None:
@@ -77,7 +78,7 @@ class Operators:
         graph = self.model.graph
         self.shapes, self.kinds = _known_shapes(graph)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._made: dict[str, onnx.NodeProto] = {}  # by nodes without inputs of the network
+        self._made: dict[str, onnx.NodeProto] = {}  # constant -> the node that computes it
         self.nodes: list[onnx.NodeProto] = []
         data = {value.name for value in graph.input if value.name not in self._constants}
         for node in graph.node:
@@ -100,7 +101,7 @@ class Operators:
 
     @cached_property
     def sources(self) -> list[tuple[int, ...]]:
-        """For each operator those that feed it, each once."""
+        """For each operator its producers, without duplicates."""
         return [
             tuple(dict.fromkeys(self._writer[name] for name in node.input if name in self._writer))
             for node in self.nodes
@@ -108,7 +109,7 @@ class Operators:
 
     @cached_property
     def readers(self) -> list[tuple[int, ...]]:
-        """For each operator those that it feeds."""
+        """For each operator its readers."""
         found: list[list[int]] = [[] for _ in self.nodes]
         for target, sources in enumerate(self.sources):
             for source in sources:
@@ -116,20 +117,20 @@ class Operators:
         return [tuple(readers) for readers in found]
 
     def is_output(self, number: int) -> bool:
-        """Whether the network itself gives back what an operator writes."""
+        """Whether an output of an operator is an output of the network."""
         return any(name in self.outputs for name in self.nodes[number].output)
 
     def written_bytes(self, number: int) -> int:
-        """Bytes of what an operator writes, 4 a number."""
+        """Bytes of the outputs of an operator, four per element."""
         return sum(4 * math.prod(self.shapes[name]) for name in self.nodes[number].output if name)
 
     @cached_property
     def weights_mb(self) -> float:
-        """MiB of all constants, 4 bytes a number."""
+        """MiB of all constants, four bytes per element."""
         return float(sum(4 * math.prod(tensor.dims) for tensor in self._constants.values()) / 2**20)
 
     def read_bytes(self, number: int) -> int:
-        """Bytes of what an operator reads: what flows in, and weights."""
+        """Bytes of the inputs and weights of an operator."""
         total = 0
         for name in self.nodes[number].input:
             if name in self._constants:
@@ -145,15 +146,15 @@ class Operators:
 
     @property
     def key(self) -> str:
-        """Stands for the whole network, weights aside."""
+        """Hash of the whole network, without the values of weights."""
         return self.whole.key
 
     def fragment(self, numbers: Iterable[int], expose: Iterable[int] = ()) -> Fragment:
-        """Cut operators out.
+        """A fragment of some operators.
 
         Args:
-            numbers: Which; at least one.
-            expose: Those of them whose results are outputs as well, although others inside read them.
+            numbers: Numbers of at least one operator.
+            expose: Operators whose results are outputs of the fragment although operators inside read them.
         """
         chosen = sorted(set(numbers))
         nodes = [self.nodes[number] for number in chosen]
@@ -176,7 +177,7 @@ class Operators:
         return name in self._writer or (name not in self._constants and name not in self._made)
 
     def _constants_of(self, names: Iterable[str]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-        """Nodes that make constants, in order, and the tensors that they and the operators hold."""
+        """Nodes that compute constants, in order, and the constant tensors that they and the operators read."""
         making: list[onnx.NodeProto] = []
         held: dict[str, onnx.TensorProto] = {}
         seen: set[str] = set()
@@ -207,18 +208,18 @@ class Operators:
         return helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
 
     def _key(self, nodes: Sequence[onnx.NodeProto], inputs: Sequence[str], outputs: Sequence[str]) -> str:
-        """Names are replaced by places, so that only what is computed counts."""
+        """Hash of a fragment. Names of tensors are replaced by positions, so only the computation counts."""
         place = {name: ["input", list(self.shapes[name]), self.kinds.get(name, 1), i] for i, name in enumerate(inputs)}
-        said: list[Any] = []
+        content: list[Any] = []
         for i, node in enumerate(nodes):
             reads = [place.get(name) or self._constant_key(name) for name in node.input]
-            said.append([node.domain, node.op_type, _attributes(node), reads])
+            content.append([node.domain, node.op_type, _attributes(node), reads])
             place |= {out: ["operator", i, j] for j, out in enumerate(node.output)}
-        said.append([place[name] for name in outputs])
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:20]
+        content.append([place[name] for name in outputs])
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
     def _constant_key(self, name: str) -> Any:
-        """Shape and type of a constant, and its values where it is a setting."""
+        """Shape and type of a constant, and its values if it is a setting."""
         if not name:
             return None
         if name in self._constants:
@@ -232,14 +233,14 @@ class Operators:
         parts = []
         for number in chosen:
             node, outside = self.nodes[number], [s for s in self.sources[number] if s not in chosen]
-            said = str(node.op_type)
+            text = str(node.op_type)
             known = _attributes(node)
             for name in _ATTRIBUTES_OF.get(node.op_type, ()):
-                said += f" {name}={known.get(name)}" if name in known else ""
+                text += f" {name}={known.get(name)}" if name in known else ""
             if outside or not self.sources[number]:
                 flows = next((name for name in node.input if self._is_data(name)), node.input[0])
-                said += f" {'x'.join(map(str, self.shapes.get(flows, ())))}"
-            parts.append(f"{said} -> {'x'.join(map(str, self.shapes[node.output[0]]))}")
+                text += f" {'x'.join(map(str, self.shapes.get(flows, ())))}"
+            parts.append(f"{text} -> {'x'.join(map(str, self.shapes[node.output[0]]))}")
         return " + ".join(parts)
 
     def _check(self) -> None:
@@ -255,7 +256,7 @@ class Operators:
                     )
 
     def types(self) -> Counter[str]:
-        """How often each type of operator occurs."""
+        """Number of operators of each type."""
         return Counter(map(self.type, range(len(self))))
 
 
@@ -272,11 +273,11 @@ def _with_shapes(model: onnx.ModelProto | str | Path, name: str) -> onnx.ModelPr
             model = inliner.inline_local_functions(model)
         return shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # protobuf and onnx raise several types for a damaged or incomplete file
-        raise CostError(f"{name}: no ONNX model that can be read ({type(error).__name__}: {error})") from error
+        raise CostError(f"{name}: not a readable ONNX model ({type(error).__name__}: {error})") from error
 
 
 def _known_shapes(graph: onnx.GraphProto) -> tuple[dict[str, Shape], dict[str, int]]:
-    """Shapes that are fully known, and element types."""
+    """Static shapes and element types by tensor name."""
     shapes, kinds = {}, {}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type

@@ -1,13 +1,13 @@
-"""Which adjacent operators run faster together: fusion rules found by testing, for any runtime that can be timed.
+"""Fusion rules of a runtime, found by timing: which adjacent operators it executes as one kernel.
 
-Asked of elementwise operators (activations, sums, products, batch norms) behind any others. Three fragments are timed:
-what lies before (A, with what feeds it), the same with the operator (A+B), and the operator alone (B). Where a runtime
-runs B as part of A, T(A+B) - T(A) is next to nothing beside T(B); where it does not, it is about T(B). An operator of
-several inputs takes in results that would otherwise be handed out, in the runtime's own memory layout or not; what that
-costs is timed as well (A+B with those results handed out too) and counted back. The test is made on the largest
-distinct places where the pattern occurs, since small operators drown in the cost of a call. Patterns grow: once
-``Conv+Add`` is a rule, ``Conv+Add+Relu`` is tested. (Testing pairs follows nn-Meter, Zhang et al., MobiSys 2021; there
-A is timed alone, here within what feeds it, so that changes of memory layout are not taken for fusion.)
+Tested are elementwise operators B (activations, sums, products, batch norms) after any operator A. Three fragments are
+timed: A with its producers, the same with B (A+B), and B alone. If the runtime fuses B into A, T(A+B) - T(A) is small
+compared with T(B); otherwise it is about T(B). If B has several inputs, some results that would be outputs of the
+fragment stay inside, possibly in another memory layout. This is corrected by timing A+B with these results as outputs,
+too. A pattern is tested on its largest distinct occurrences, because the time of small operators is dominated by the
+overhead of a call. Patterns grow: once ``Conv+Add`` is a rule, ``Conv+Add+Relu`` is tested. Testing pairs follows
+nn-Meter (Zhang et al., MobiSys 2021). There A is timed alone; here it is timed with its producers, so that changes of
+the memory layout are not mistaken for fusion.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autobuild.cost.latency.kernels import Kernels, group
-from autobuild.cost.latency.operators import ELEMENTWISE, Fragment, Operators
-from autobuild.cost.latency.table import ROUNDS, LatencyTable
+from autobuild.cost.latency.kernel_grouping import Kernels, group
+from autobuild.cost.latency.latency_table import ROUNDS, LatencyTable
+from autobuild.cost.latency.onnx_fragments import ELEMENTWISE, Fragment, Operators
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLACES = 4  # that a pattern is tested on
-SHARE = 0.7  # of B's own time: a rule where less is added
-LENGTH = 5  # operators of the longest pattern
+OCCURRENCES = 4  # a pattern is tested on up to this many occurrences
+SHARE = 0.7  # a pattern is a rule if B adds less than this share of its own time
+LENGTH = 5  # largest number of operators in a pattern
 
 
 @dataclass(frozen=True)
-class Place:
-    """One test: fragments without B, with B, with B and its other inputs handed out (or None), and B alone."""
+class Occurrence:
+    """Fragments of one test: without B, with B, with B and its other inputs as outputs (or None), and B alone."""
 
     pattern: str
     without: Fragment
@@ -42,21 +42,21 @@ class Place:
 
     @property
     def fragments(self) -> list[Fragment]:
-        """What has to be timed."""
+        """The fragments to time."""
         return [f for f in (self.without, self.joined, self.shown, self.alone) if f is not None]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the tests of a pattern say.
+    """Result of the tests of a pattern.
 
     Attributes:
         pattern: Types joined by ``+``; the last one is B.
-        places: How many distinct places were tested.
-        alone_us: Median over places of T(B) less the cost of a call.
-        added_us: Median of T(A+B) - T(A).
+        places: Number of distinct occurrences that were tested.
+        alone_us: Median of T(B) without the overhead of a call, microseconds.
+        added_us: Median of T(A+B) - T(A), microseconds.
         share: Median of ``added / alone``.
-        is_rule: Whether they run as one: ``share`` is under :data:`SHARE`.
+        is_rule: Whether the runtime fuses them: ``share`` is below :data:`SHARE`.
     """
 
     pattern: str
@@ -73,16 +73,16 @@ def find_rules(
     rounds: int = ROUNDS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Evidence]:
-    """Test every pattern that occurs in some networks.
+    """Test every pattern that occurs in the given networks.
 
     Args:
-        networks: Where patterns are looked for; a few of each space.
-        table: Where times are kept; what it lacks is measured.
-        rounds: Rounds of each fragment.
+        networks: A few networks of each space.
+        table: Latency table; fragments that it lacks are measured.
+        rounds: Number of timing rounds for each fragment.
         on_progress: Passed on to :meth:`LatencyTable.measure`.
 
     Returns:
-        The evidence of every pattern tested; ``rules_of`` takes the rules out.
+        The result for every pattern; :func:`rules_of` selects the rules.
 
     Raises:
         CostError: See :meth:`LatencyTable.measure`.
@@ -125,9 +125,9 @@ def empty_call() -> Fragment:
     return Fragment("call", "the cost of a call", {"x": (1, 1)}, model.SerializeToString)
 
 
-def _places(networks: Sequence[Operators], rules: frozenset[str], tested: set[str]) -> dict[str, list[Place]]:
+def _places(networks: Sequence[Operators], rules: frozenset[str], tested: set[str]) -> dict[str, list[Occurrence]]:
     """The largest distinct places of every pattern that was not tested yet."""
-    found: dict[str, dict[str, Place]] = {}
+    found: dict[str, dict[str, Occurrence]] = {}
     for network in networks:
         kernels = group(network, rules)
         for k in range(len(kernels)):
@@ -135,11 +135,12 @@ def _places(networks: Sequence[Operators], rules: frozenset[str], tested: set[st
                 if place.pattern not in tested:
                     found.setdefault(place.pattern, {})[place.joined.key] = place
     return {
-        pattern: sorted(own.values(), key=lambda place: -place.size)[:PLACES] for pattern, own in sorted(found.items())
+        pattern: sorted(own.values(), key=lambda place: -place.size)[:OCCURRENCES]
+        for pattern, own in sorted(found.items())
     }
 
 
-def _extensions(kernels: Kernels, kernel: int) -> list[Place]:
+def _extensions(kernels: Kernels, kernel: int) -> list[Occurrence]:
     """A kernel and the operator that alone reads it, in what lies before both."""
     operators, members = kernels.operators, kernels.groups[kernel]
     readers = operators.readers[members[-1]]
@@ -161,10 +162,10 @@ def _extensions(kernels: Kernels, kernel: int) -> list[Place]:
     ]  # fmt: skip
     shown = operators.fragment([*before, behind], expose=others) if others else None
     without, joined = operators.fragment(before), operators.fragment([*before, behind])
-    return [Place(pattern, without, joined, shown, alone, size)]
+    return [Occurrence(pattern, without, joined, shown, alone, size)]
 
 
-def _judge(pattern: str, places: Sequence[Place], table: LatencyTable, call_ms: float) -> Evidence:
+def _judge(pattern: str, places: Sequence[Occurrence], table: LatencyTable, call_ms: float) -> Evidence:
     alone = [max(table.time_ms(place.alone.key) - call_ms, 1e-4) for place in places]
     added = [table.time_ms((place.shown or place.joined).key) - table.time_ms(place.without.key) for place in places]
     share = statistics.median(a / b for a, b in zip(added, alone, strict=True))

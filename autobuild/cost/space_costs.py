@@ -1,4 +1,4 @@
-"""All costs of a search space's architectures by name, each a function of many architectures."""
+"""The costs of a search space by name: each is a function of a list of architectures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.analytic import Counter, Counts, cost_tables
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.cost.latency import LookupLatency, MeasuredLatency
+from autobuild.cost.layer_tables import Counter, Counts, cost_tables
 from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
 from autobuild.cost.registry import all_costs
 from autobuild.cost.unit_tables import additive_costs
@@ -29,13 +29,13 @@ Values = dict[str, float] | CostError
 
 
 class CostOf:
-    """One cost of a space's architectures; each is computed once.
+    """A cost evaluated on the architectures of a space, with a cache.
 
     Args:
         cost: The cost.
         space: The space.
-        input_shape: Channels, height and width of inputs, where they are not those that the space is made for; then
-            all is computed from graphs.
+        input_shape: Channels, height and width of inputs. Default: those of the space. If given, every value is
+            computed from an operation graph.
     """
 
     def __init__(self, cost: Cost, space: SearchSpace, input_shape: Shape | None = None) -> None:
@@ -43,8 +43,8 @@ class CostOf:
         self._known: dict[str, Values] = {}
         self._bounds: Mapping[str, Bounds] | SpaceError | None = None
 
-    def found(self, archs: Sequence[Architecture | str]) -> list[Values]:
-        """For each architecture the values of all metrics, or why there are none."""
+    def results(self, archs: Sequence[Architecture | str]) -> list[Values]:
+        """For each architecture its metric values, or the error that says why there are none."""
         parsed = architectures(self.space, archs)
         new = list({arch.text: arch for arch in parsed if arch.text not in self._known}.values())
         if new and isinstance(self.cost, ArchitectureCost) and self.input_shape is None:
@@ -59,14 +59,16 @@ class CostOf:
         except CostError as error:
             if len(archs) == 1:
                 return {archs[0].text: error}
-            alone = [self._in_bulk(cost, [arch]) for arch in archs]  # one that has no value must not hide the others'
-            return {text: values for found in alone for text, values in found.items()}
-        columns = {metric: np.asarray(values) for metric, values in given.items()}
+            single = [
+                self._in_bulk(cost, [arch]) for arch in archs
+            ]  # an architecture without a value must not hide the values of others
+            return {text: values for result in single for text, values in result.items()}
+        columns = {metric: np.asarray(column) for metric, column in given.items()}
         known: dict[str, Values] = {}
         for row, arch in enumerate(archs):
             try:
-                own = {metric: column[row].item() for metric, column in columns.items()}
-                known[arch.text] = checked(self.cost, own, repr(arch.text))
+                values = {metric: column[row].item() for metric, column in columns.items()}
+                known[arch.text] = checked(self.cost, values, repr(arch.text))
             except CostError as error:
                 known[arch.text] = error
         return known
@@ -82,22 +84,22 @@ class CostOf:
             return error
 
     def values(self, metric: str, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
-        """One metric, shape ``(n,)``; NaN, which satisfies no limit, where the hardware cannot run the network.
+        """Values of one metric, shape ``(n,)``; NaN if the hardware cannot run the network. NaN satisfies no limit.
 
         Raises:
-            CostError: There is no value for another reason.
+            CostError: An architecture has no value for another reason.
         """
         out = np.full(len(archs), np.nan)
-        for row, found in enumerate(self.found(archs)):
-            if isinstance(found, CostError):
-                if found.reason != "infeasible":
-                    raise found
+        for row, result in enumerate(self.results(archs)):
+            if isinstance(result, CostError):
+                if result.reason != "infeasible":
+                    raise result
             else:
-                out[row] = found[metric]
+                out[row] = result[metric]
         return out
 
     def bounds(self, metric: str) -> Bounds | None:
-        """Sums over units that enclose a metric; None where the cost has none for this space."""
+        """Lower and upper bound of a metric as sums over units; None if the cost has none for this space."""
         if self._bounds is None:
             try:
                 self._bounds = self.cost.unit_tables(self.space) if isinstance(self.cost, TabledCost) else {}
@@ -107,15 +109,15 @@ class CostOf:
 
 
 class MetricOf:
-    """A metric as a function of architectures: what targets, limits and searches are given.
+    """A metric as a function of architectures, for targets, limits and searches.
 
     Attributes:
-        of: The cost behind it, shared by all of its metrics.
+        of: The cost, which all of its metrics share.
         metric: The metric.
         unit: Its unit.
     """
 
-    cheap = False  # a graph is made of every architecture
+    cheap = False  # every architecture needs an operation graph
 
     def __init__(self, of: CostOf, metric: str) -> None:
         self.of, self.metric = of, metric
@@ -123,12 +125,12 @@ class MetricOf:
 
     @property
     def hardware(self) -> Hardware | None:
-        """What it is computed for; None where the cost asks for no hardware."""
-        found = getattr(self.of.cost, "hardware", None)
-        return found if isinstance(found, Hardware) else None
+        """The hardware that it is computed for; None if the cost takes none."""
+        hardware = getattr(self.of.cost, "hardware", None)
+        return hardware if isinstance(hardware, Hardware) else None
 
     def __call__(self, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
-        """See :meth:`CostOf.values`; a single architecture, or its text, is taken, too."""
+        """See :meth:`CostOf.values`. A single architecture, or its text, is accepted as well."""
         return self.of.values(self.metric, architectures(self.of.space, archs))
 
     def __repr__(self) -> str:
@@ -140,7 +142,7 @@ class MetricOf:
 
 
 class CountOf:
-    """A count from tables, by name, with its sums over units."""
+    """A count from tables (such as ``params``) as a function of architectures, with its sum over units."""
 
     cheap = True
     unit = "1"
@@ -149,31 +151,33 @@ class CountOf:
         self.space, self.name, self.count = space, name, count
 
     def __call__(self, archs: Sequence[Architecture | str]) -> Counts:
-        """Whole numbers, shape ``(n,)``; a single architecture, or its text, is taken, too."""
+        """Integers, shape ``(n,)``. A single architecture, or its text, is accepted as well."""
         return self.count(architectures(self.space, archs))
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self.space.name}>"
 
     def bounds(self) -> Bounds | None:
-        """The exact sum over units; None where it is none."""
+        """The exact sum over units; None if the count is not additive."""
         table = additive_costs(self.space, [self.name])[0].get(self.name)
         return None if table is None else Bounds(table, table)
 
 
 class SpaceCosts(dict[str, "MetricOf | CountOf"]):
-    """Metric -> function of architectures, of all costs of a space.
+    """Metric -> function of architectures, for all costs of a space.
 
-    Counts of :func:`costs_of` come from tables where the space has some; all else is computed for ``hardware``, most of
-    it from operation graphs, each architecture once. Empty where the space builds no networks, or does not say how
-    large their inputs are; ``lacking`` then says so.
+    The counts of :func:`costs_of` come from tables if the space has them. All other costs are computed for
+    ``hardware``, most of them from operation graphs, once for each architecture.
 
     Args:
         space: The space.
-        hardware: What they are computed for.
+        hardware: The hardware description.
 
     Raises:
-        ConfigError: The hardware is unknown or badly described, or the space is none.
+        ConfigError: The hardware is unknown or its description is wrong, or ``space`` is not a search space.
+
+    Attributes:
+        lacking: Why there are no costs: the space builds no networks, or does not give their input size. Else empty.
     """
 
     def __init__(self, space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> None:
@@ -195,11 +199,15 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         raise ConfigError(f"{self.space.name} has no cost {name!r}: {self.lacking or nearest(name, self)}")
 
     def table(self, archs: Sequence[Architecture | str], metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """``arch``, and a column for each of ``metrics``; by default all but latencies, which this machine would run.
+        """A frame with ``arch`` and a column for each metric.
+
+        Args:
+            archs: Architectures or their texts.
+            metrics: Names of metrics. Default: all, except latencies that are measured on this machine.
 
         Raises:
-            ConfigError: An unknown metric.
-            CostError: There is no value, for another reason than that the hardware cannot run the network.
+            ConfigError: A metric is unknown.
+            CostError: An architecture has no value, and not because the hardware cannot run the network.
         """
         import pandas as pd
 
@@ -215,17 +223,17 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
 
 
 def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> SpaceCosts:
-    """Costs that a target, a limit or a search may name: name -> function of architectures, values ``(n,)``.
+    """Costs that a target, a limit or a search may name: metric -> function of architectures, values ``(n,)``.
 
-    Parameters, MACs and the space's published counts come from tables. Those of every other registered cost
-    (:func:`autobuild.cost.cost_names`) are computed for ``hardware`` from the architecture's operation graph, each
-    architecture once; NaN where the hardware cannot run it. There are none where the space builds no networks.
+    Parameters, MACs and the space's published counts come from tables. All other registered costs
+    (:func:`autobuild.cost.cost_names`) are computed for ``hardware`` from operation graphs, once for each architecture.
+    A value is NaN if the hardware cannot run the network. A space that builds no networks has no costs.
 
     Args:
         space: The space.
         hardware: The name of a preset, the path of a YAML file, or a :class:`~autobuild.cost.Hardware`.
 
     Raises:
-        ConfigError: The hardware is unknown or badly described.
+        ConfigError: The hardware is unknown, or its description is wrong.
     """
     return SpaceCosts(space, hardware)

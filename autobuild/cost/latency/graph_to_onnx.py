@@ -1,7 +1,7 @@
-"""An operation graph as an ONNX model that can be run: same operators and shapes, weights that are made up.
+"""Write an operation graph as an ONNX model with the same operators and shapes, and random weights.
 
-So that whatever has a graph has a latency: networks of search spaces (whose graphs take milliseconds), PyTorch modules,
-files. How long an operator takes depends on its shapes, not on its weights.
+So the latency of everything with an operation graph can be measured: architectures, PyTorch modules, files. The time of
+an operator depends on its shapes, not on the values of its weights.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ SIMPLE = {
     "global_max_pool": "GlobalMaxPool",
 }  # fmt: skip
 BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
-CLIPS = {"relu6": (0.0, 6.0), "clip": (-1.0, 1.0)}  # the bounds of a clip take no part in its time
+CLIPS = {"relu6": (0.0, 6.0), "clip": (-1.0, 1.0)}  # the bounds of a clip do not affect its time
 
 
 def onnx_of(graph: OperationGraph) -> onnx.ModelProto:
-    """The model.
+    """An ONNX model of a graph.
 
     Args:
-        graph: Batch norms may be folded or not.
+        graph: The operation graph, with or without folded batch norms.
 
     Raises:
-        ConfigError: If the package onnx is missing.
-        CostError: An operation that the graph says too little of to be run (reason ``unknown``); the message names it.
+        ConfigError: The package onnx is missing.
+        CostError: The graph lacks attributes of an operation (reason ``unknown``). The message names the operation.
     """
     try:
         from onnx import helper
@@ -57,7 +57,7 @@ def _value(name: str, shape: Shape) -> Any:
 
 
 class _Writer:
-    """The nodes so far. Output ``j`` of operation ``i`` is the tensor ``t<i>.<j>``."""
+    """Collects ONNX nodes. Output ``j`` of operation ``i`` is the tensor ``t<i>.<j>``."""
 
     def __init__(self, graph: OperationGraph) -> None:
         self.graph = graph
@@ -81,7 +81,7 @@ class _Writer:
         write(self, node, inputs, outputs)
 
     def refusal(self, node: Operation, why: str) -> CostError:
-        """What says that an operation cannot be written."""
+        """The error for an operation that cannot be written."""
         return CostError(f"latency of {self.graph.name!r}: operation {node.name!r} ({node.op or node.type}): {why}")
 
     def emit(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
@@ -91,11 +91,11 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
 
     def weight(self, *shape: int) -> str:
-        """A constant of small random numbers: a few thousand, over and over, since drawing millions takes longer."""
+        """A constant of small random numbers: a few thousand are repeated, because drawing millions is slow."""
         return self.constant(np.resize(self._numbers, shape))
 
     def constant(self, values: Any) -> str:
-        """A constant; its name."""
+        """Add a constant; returns its name."""
         from onnx import numpy_helper
 
         name = f"c{len(self.constants)}"
@@ -103,7 +103,7 @@ class _Writer:
         return name
 
     def between(self) -> str:
-        """A fresh name for a tensor inside an operation."""
+        """A new name for an intermediate tensor of an operation."""
         return f"b{len(self.nodes)}"
 
 
@@ -232,7 +232,7 @@ def _concat(w: _Writer, node: Operation, inputs: list[str], outputs: list[str]) 
         raise w.refusal(node, "its dimension is not known")
     axis = (node.axes or (1,))[0]
     lacking = node.output_shape[axis] - sum(shape[axis] for shape in node.input_shapes)
-    if lacking:  # a constant stands before or behind the inputs, such as a class token
+    if lacking:  # a constant, such as a class token, is concatenated before or after the inputs
         shape = [*node.output_shape]
         shape[axis] = lacking
         first = bool(node.spans) and (node.spans or ())[0][0][0] > 0

@@ -1,4 +1,4 @@
-"""Peak of the activations that are alive at once."""
+"""The cost ``activation_peak_bytes``: the most bytes of activations that are alive at once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from autobuild.graphs.operations import OperationGraph
 
 
 class ActivationPeak:
-    """``activation_peak_bytes``: the most that activations need at once, exactly, in the order of the graph's nodes.
+    """``activation_peak_bytes``: the most bytes that activations need at once, in the order of the graph's nodes.
 
-    While an operation runs, what it reads, what it writes and every tensor that a later one reads are alive; the
-    network's inputs are from the start, its outputs to the end. Activations are folded into their producers, and what
-    only gives bytes another shape (views, concatenations) has none of its own (:func:`autobuild.cost.fusion.fold`);
-    nothing else is done in place. The peak is the least that any memory planner can reach in this order without
-    splitting a tensor: placing tensors at addresses may need more. Another order may need less; none is searched.
+    While an operation runs, its operands, its outputs and every tensor that a later operation reads are alive. The
+    network's inputs are alive from the start, its outputs to the end. Activation functions are folded into their
+    producers, and views and concatenations have no tensor of their own (:func:`autobuild.cost.fusion.fold`). Nothing
+    else is computed in place. In this order, no memory planner that does not split tensors can need less; the placement
+    at addresses may need more. Other orders are not searched.
 
     Args:
-        hardware: Its bytes of an activation.
+        hardware: Hardware description: bytes of an activation.
     """
 
     name = "activation_peak_bytes"
@@ -32,7 +32,7 @@ class ActivationPeak:
 
 
 def peak_bytes(graph: FusionGraph) -> int:
-    """The most bytes of tensors that are alive at once while the operations run in their order."""
+    """The most bytes of tensors that are alive at once while the operations run in order."""
     starts = [0] * (len(graph) + 1)  # bytes that become alive before an operation runs
     ends = [0] * (len(graph) + 1)  # bytes that are free after it
     for tensor in graph.tensors:

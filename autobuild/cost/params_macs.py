@@ -1,11 +1,11 @@
-"""Parameters and multiply-accumulates as costs: of a graph as it says, of architectures from tables."""
+"""The costs ``params`` and ``macs``: from the graph of a network, or from tables for many architectures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autobuild.cost.analytic import Counts, costs_of
 from autobuild.cost.count import macs_of
+from autobuild.cost.layer_tables import Counts, costs_of
 from autobuild.cost.unit_tables import unit_tables
 from autobuild.errors import CostError, SpaceError
 from autobuild.graphs.operations import OperationGraph
@@ -13,8 +13,8 @@ from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds
 
 
-class _Counted:
-    """A count of whole networks, which most spaces have tables of."""
+class _CountCost:
+    """A count for which most spaces have tables."""
 
     name: str
     unit: str
@@ -32,8 +32,8 @@ class _Counted:
         return {self.name: Bounds(table, table)}
 
 
-class Params(_Counted):
-    """``params``: learnt numbers that the network stores while it is trained, those of batch norms included."""
+class Params(_CountCost):
+    """``params``: number of trainable parameters, those of batch norms included."""
 
     name = "params"
     unit = "1"
@@ -43,7 +43,7 @@ class Params(_Counted):
         return {self.name: graph.params}
 
 
-class Macs(_Counted):
+class Macs(_CountCost):
     """``macs``: multiply-accumulates of one forward pass (the rule of :func:`autobuild.cost.count_macs`)."""
 
     name = "macs"
@@ -53,6 +53,6 @@ class Macs(_Counted):
         """See :class:`autobuild.cost.Cost`.
 
         Raises:
-            CostError: An operation without a rule; the message names those.
+            CostError: Operators have no rule. The message names them.
         """
         return {self.name: macs_of(graph)}
