@@ -123,5 +123,5 @@ class BlockTables(CostTables):
     def _piece(self, piece: Measured) -> Sequence[float]:
         if not piece.blocks:  # an identity
             return [0.0] * len(self.fields)
-        found = self.measure(piece)
-        return [NEVER] * len(self.fields) if found is None else [value for both in found for value in both]
+        measured = self.measure(piece)
+        return [NEVER] * len(self.fields) if measured is None else [value for both in measured for value in both]

@@ -85,7 +85,7 @@ def test_what_cannot_be_counted_is_refused():
         costs_of(ab.space("mnasnet"))["params"](other)
 
 
-def test_a_single_architecture_is_counted_and_what_is_none_is_told():
+def test_a_single_architecture_is_accepted_and_others_are_refused():
     space = ab.space("nas_bench_macro")
     costs = ab.costs(space)
     for name in ("macs", "dram_bytes"):

@@ -235,8 +235,8 @@ class _Folding:
         axis, readings = access_rule(node, views)
         out = node.output_shape
         one_row = axis is None or out[axis] == 1
-        touched = [touch for view, (own, access) in zip(views, readings, strict=True)
-                   for touch in view.reads(own, access, one_row)]  # fmt: skip
+        touched = [touch for view, (row_axis, access) in zip(views, readings, strict=True)
+                   for touch in view.reads(row_axis, access, one_row)]  # fmt: skip
         barrier = any(access.kind == BARRIER for _, access in readings)
         if barrier:
             warnings.warn(f"{self.graph.name!r}: operation {node.name!r} ({node.op or node.type}) is not known to the "
@@ -287,9 +287,9 @@ def _split(folding: _Folding) -> FusionGraph:
     for draft in folding.drafts:
         for tensor, _, low, high in draft.operands:
             cuts[tensor] |= {low, high + 1}
-    for memory, found in zip(folding.memory, cuts, strict=True):
+    for memory, borders in zip(folding.memory, cuts, strict=True):
         for low, high in memory.outputs:
-            found |= {low, high + 1}
+            borders |= {low, high + 1}
     tensors: list[Tensor] = []
     pieces: list[list[tuple[int, int, int]]] = []  # for each tensor (low, high, number)
     for number, memory in enumerate(folding.memory):

@@ -103,31 +103,31 @@ class FusionGraph:
     @cached_property
     def preds(self) -> tuple[int, ...]:
         """For each operation the mask of its producers."""
-        found = [0] * len(self.ops)
+        masks = [0] * len(self.ops)
         for tensor in self.tensors:
             if tensor.producer >= 0:
                 for i in bits(tensor.consumers):
-                    found[i] |= 1 << tensor.producer
-        return tuple(found)
+                    masks[i] |= 1 << tensor.producer
+        return tuple(masks)
 
     @cached_property
     def succs(self) -> tuple[int, ...]:
         """For each operation the mask of its consumers."""
-        found = [0] * len(self.ops)
+        masks = [0] * len(self.ops)
         for tensor in self.tensors:
             if tensor.producer >= 0:
-                found[tensor.producer] |= tensor.consumers
-        return tuple(found)
+                masks[tensor.producer] |= tensor.consumers
+        return tuple(masks)
 
     @cached_property
     def neighbours(self) -> tuple[int, ...]:
         """For each operation the mask of its neighbours: those with a tensor between them, or a common operand."""
-        found = [0] * len(self.ops)
+        masks = [0] * len(self.ops)
         for tensor in self.tensors:
             connected = tensor.consumers | (1 << tensor.producer if tensor.producer >= 0 else 0)
             for i in bits(connected):
-                found[i] |= connected & ~(1 << i)
-        return tuple(found)
+                masks[i] |= connected & ~(1 << i)
+        return tuple(masks)
 
     @property
     def full(self) -> int:

@@ -244,8 +244,8 @@ def _edges(graph: FusionGraph, members: Iterable[int], strides: Strides) -> dict
         for number, access in graph.ops[i].operands:
             tensor = graph.tensors[number]
             sigma = int(strides.sigma.get(strides.node(number), 1))
-            own = int(strides.sigma.get(i, 1))
-            lead, moments = _timing(access, tensor.rows, graph.ops[i].rows, sigma, own)
+            reader_sigma = int(strides.sigma.get(i, 1))
+            lead, moments = _timing(access, tensor.rows, graph.ops[i].rows, sigma, reader_sigma)
             edges.append(Edge(number, tensor.producer, i, lead, sigma, tensor.rows - 1, moments))
         all_edges[i] = tuple(edges)
     return all_edges
@@ -256,25 +256,25 @@ MAX_PERIOD = 1024
 
 
 @lru_cache(maxsize=16384)
-def _timing(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
+def _timing(access: Access, rows: int, out: int, sigma: int, reader_sigma: int) -> tuple[int, tuple[Moment, ...]]:
     """``lead`` and ``moments`` of an access by an operation of ``out`` rows to a tensor of ``rows`` rows.
 
-    ``sigma`` and ``own`` are the times between two rows of the tensor and of the operation.
+    ``sigma`` and ``reader_sigma`` are the times between two rows of the tensor and of the operation.
     """
     if rows == 1:
         return 0, ()
     if access.kind == REDUCE:
         return sigma * access.high, ()
     if access.kind == FULL:  # all rows stay until the last row of the reader
-        return sigma * access.high, ((own * (out - 1), access.low),)
+        return sigma * access.high, ((reader_sigma * (out - 1), access.low),)
     period = access.den * access.step
     if period > MAX_PERIOD and out > 8 * MAX_PERIOD:
-        return _timing_bound(access, rows, out, sigma, own)
+        return _timing_bound(access, rows, out, sigma, reader_sigma)
     chosen = critical_rows(access, rows, out)
     oldest = _oldest(access, rows, chosen)
-    lead = max(sigma * rows_read(access, r, rows)[1] - own * r for r in chosen)
+    lead = max(sigma * rows_read(access, r, rows)[1] - reader_sigma * r for r in chosen)
     moments = [
-        (own * r, first)
+        (reader_sigma * r, first)
         for r, first in oldest.items()
         # Left out: rows whose next row needs the same oldest row, and rows that need no more than the row den before.
         if (r + 1 == out or oldest.get(r + 1, first) != first)
@@ -308,12 +308,12 @@ def _oldest(access: Access, rows: int, chosen: list[int]) -> dict[int, int]:
     return dict(reversed(oldest.items()))
 
 
-def _timing_bound(access: Access, rows: int, out: int, sigma: int, own: int) -> tuple[int, tuple[Moment, ...]]:
+def _timing_bound(access: Access, rows: int, out: int, sigma: int, reader_sigma: int) -> tuple[int, tuple[Moment, ...]]:
     """Upper bound of :func:`_timing` for windows with too many phases: linear between the critical rows."""
     borders = (0, rows * access.den)
     turns = {place // access.num for end in borders for place in (end - access.low, end - access.high)}
     chosen = sorted({min(max(turn + more, 0), out - 1) for turn in {0, out, *turns} for more in (0, 1)})
     first = [max((r * access.num + access.low) // access.den, 0) - 1 for r in chosen]
     last = [min((r * access.num + access.high) // access.den + 1, rows - 1) for r in chosen]
-    lead = max(sigma * newest - own * r for r, newest in zip(chosen, last, strict=True))
-    return lead, tuple((own * r, min(oldest, rows - 1)) for r, oldest in zip(chosen, first, strict=True))
+    lead = max(sigma * newest - reader_sigma * r for r, newest in zip(chosen, last, strict=True))
+    return lead, tuple((reader_sigma * r, min(oldest, rows - 1)) for r, oldest in zip(chosen, first, strict=True))

@@ -48,10 +48,13 @@ def access_rule(node: Operation, views: Sequence[View]) -> Rule:
     """
     try:
         axis, readings = ACCESS_RULES.get(node.type, _unknown)(node, views)
-        axes = [(axis, node.output_shape), *((own, view.shape) for (own, _), view in zip(readings, views, strict=True))]
+        axes = [
+            (axis, node.output_shape),
+            *((row_axis, view.shape) for (row_axis, _), view in zip(readings, views, strict=True)),
+        ]
     except (IndexError, ValueError):  # axes, kernels or operands that do not match the shapes
         axes = [(-1, node.output_shape)]
-    if all(own is None or 0 <= own < len(shape) for own, shape in axes):
+    if all(row_axis is None or 0 <= row_axis < len(shape) for row_axis, shape in axes):
         return axis, readings
     return usual_axis(node.output_shape), [ALL for _ in views]  # nothing is known about its rows, so all are needed
 
@@ -63,16 +66,16 @@ def usual_axis(shape: Shape) -> int | None:
 
 def _unknown(node: Operation, views: Sequence[View]) -> Rule:
     """Data that is moved in an unknown way may come from any row. Other unknown operators are barriers."""
-    own = views[0].rows()[0] if views else None
-    axis = own if node.input_shapes[:1] == (node.output_shape,) else usual_axis(node.output_shape)
+    row_axis = views[0].rows()[0] if views else None
+    axis = row_axis if node.input_shapes[:1] == (node.output_shape,) else usual_axis(node.output_shape)
     return axis, [ALL if node.type in LAYOUT else STOP for _ in views]
 
 
 def _same(node: Operation, views: Sequence[View]) -> Rule:
     """Row r reads row r of every operand with the same row dimension. Shapes are aligned at the last dimension."""
     rank = len(node.output_shape)
-    rows = [None if (own := view.rows()[0]) is None else own + rank - len(view.shape) for view in views]
-    axis = next((own for own in rows if own is not None), None)
+    rows = [None if (row_axis := view.rows()[0]) is None else row_axis + rank - len(view.shape) for view in views]
+    axis = next((row_axis for row_axis in rows if row_axis is not None), None)
     return axis, [(None if axis is None else axis - rank + len(view.shape), POINTWISE) for view in views]
 
 
@@ -109,20 +112,20 @@ def _global(node: Operation, views: Sequence[View]) -> Rule:
 def _reduced(node: Operation, views: Sequence[View]) -> Rule:
     if node.axes is None or len(views) != 1:
         return _unknown(node, views)
-    own, rank = views[0].rows()[0], len(views[0].shape)
+    row_axis, rank = views[0].rows()[0], len(views[0].shape)
     kept = len(node.output_shape) == rank
-    if own is not None and own in node.axes and kept and node.output_shape[own] > 1:
-        return own, [ALL]  # a cumulative sum or a sort keeps the number of rows
-    if own is None or own in node.axes:
+    if row_axis is not None and row_axis in node.axes and kept and node.output_shape[row_axis] > 1:
+        return row_axis, [ALL]  # a cumulative sum or a sort keeps the number of rows
+    if row_axis is None or row_axis in node.axes:
         return None, [(None, Access(REDUCE))]
-    return own if kept else own - sum(axis < own for axis in node.axes), [(own, POINTWISE)]
+    return row_axis if kept else row_axis - sum(axis < row_axis for axis in node.axes), [(row_axis, POINTWISE)]
 
 
 def _linear(node: Operation, views: Sequence[View]) -> Rule:
-    own, rank = views[0].rows()[0], len(views[0].shape)
-    if own is None or own == rank - 1:
-        return (None if own is None else usual_axis(node.output_shape)), [ALL for _ in views]
-    return own, [(own, POINTWISE), *(ALL for _ in views[1:])]
+    row_axis, rank = views[0].rows()[0], len(views[0].shape)
+    if row_axis is None or row_axis == rank - 1:
+        return (None if row_axis is None else usual_axis(node.output_shape)), [ALL for _ in views]
+    return row_axis, [(row_axis, POINTWISE), *(ALL for _ in views[1:])]
 
 
 def _matmul(node: Operation, views: Sequence[View]) -> Rule:
@@ -133,31 +136,31 @@ def _matmul(node: Operation, views: Sequence[View]) -> Rule:
     if len(views) != 2:
         return _matmul_by_weight(node, views) if len(views) == 1 else _unknown(node, views)
     rank, (left, right) = len(node.output_shape), views
-    own = left.rows()[0]
-    if own is None or own == len(left.shape) - 1 or len(left.shape) != rank:
+    row_axis = left.rows()[0]
+    if row_axis is None or row_axis == len(left.shape) - 1 or len(left.shape) != rank:
         return usual_axis(node.output_shape), [ALL, ALL]
-    batched = own < rank - 2 and len(right.shape) == rank  # rows run along a batch dimension of both
-    return own, [(own, POINTWISE), (own, POINTWISE) if batched else ALL]
+    batched = row_axis < rank - 2 and len(right.shape) == rank  # rows run along a batch dimension of both
+    return row_axis, [(row_axis, POINTWISE), (row_axis, POINTWISE) if batched else ALL]
 
 
 def _matmul_by_weight(node: Operation, views: Sequence[View]) -> Rule:
     """A product with a weight matrix. Rows are kept, unless the sum runs over them."""
-    own, rank = views[0].rows()[0], len(views[0].shape)
+    row_axis, rank = views[0].rows()[0], len(views[0].shape)
     summed = node.axes[0] if node.axes else rank - 1
-    if own is None or own == summed or not node.output_shape:
+    if row_axis is None or row_axis == summed or not node.output_shape:
         return usual_axis(node.output_shape), [ALL]
     more = len(node.output_shape) - rank  # batch dimensions that the weight adds; none if it is a vector
-    axis = len(node.output_shape) - 1 if own == rank - 1 else own + max(more, 0)
-    return axis, [(own, POINTWISE)]
+    axis = len(node.output_shape) - 1 if row_axis == rank - 1 else row_axis + max(more, 0)
+    return axis, [(row_axis, POINTWISE)]
 
 
 def _attention(node: Operation, views: Sequence[View]) -> Rule:
-    rank, own = len(node.output_shape), views[0].rows()[0]
+    rank, row_axis = len(node.output_shape), views[0].rows()[0]
     summed = node.axes or (rank - 1,)  # features of the queries; tokens of the keys if the queries are weights
-    if own is None or own == rank - 1 or own in summed:
+    if row_axis is None or row_axis == rank - 1 or row_axis in summed:
         return usual_axis(node.output_shape), [ALL for _ in views]
-    others: OperandAccess = (own, POINTWISE) if own < rank - 2 else ALL
-    return own, [(own, POINTWISE), *(others if len(view.shape) == rank else ALL for view in views[1:])]
+    others: OperandAccess = (row_axis, POINTWISE) if row_axis < rank - 2 else ALL
+    return row_axis, [(row_axis, POINTWISE), *(others if len(view.shape) == rank else ALL for view in views[1:])]
 
 
 def _resized(node: Operation, views: Sequence[View]) -> Rule:
@@ -169,15 +172,15 @@ def _resized(node: Operation, views: Sequence[View]) -> Rule:
 
 
 def _gathered(node: Operation, views: Sequence[View]) -> Rule:
-    own = views[0].rows()[0]
-    if node.axes is None or own in node.axes or len(node.output_shape) != len(views[0].shape):
+    row_axis = views[0].rows()[0]
+    if node.axes is None or row_axis in node.axes or len(node.output_shape) != len(views[0].shape):
         return _unknown(node, views)
-    return own, [(own, POINTWISE), *(ALL for _ in views[1:])]
+    return row_axis, [(row_axis, POINTWISE), *(ALL for _ in views[1:])]
 
 
 def _embedded(node: Operation, views: Sequence[View]) -> Rule:
-    own = views[0].rows()[0]
-    return own, [(own, POINTWISE), *(ALL for _ in views[1:])]
+    row_axis = views[0].rows()[0]
+    return row_axis, [(row_axis, POINTWISE), *(ALL for _ in views[1:])]
 
 
 def _moved(node: Operation, views: Sequence[View]) -> Rule:

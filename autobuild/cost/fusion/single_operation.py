@@ -101,9 +101,9 @@ def _bands(graph: FusionGraph, i: int, beside: int, buffer_bytes: int) -> tuple[
     low, high = 1, op.rows
     while low <= high:  # the buffer that a band needs grows with its height
         height = (low + high) // 2
-        found = _band(graph, op.rows, reads, height)
-        if fixed + found[2] <= buffer_bytes:
-            chosen, low = found, height + 1
+        band = _band(graph, op.rows, reads, height)
+        if fixed + band[2] <= buffer_bytes:
+            chosen, low = band, height + 1
         else:
             high = height - 1
     count, halo, needed = chosen or _band(graph, op.rows, reads, 1)
@@ -136,11 +136,11 @@ def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height:
         needed_ranges: dict[int, list[range]] = {}
         for number, access in reads:
             needed_ranges.setdefault(number, []).extend(_rows_of_band(access, first, last, tensors[number].rows))
-        largest = max(largest, sum(_many(found) * tensors[t].row_bytes for t, found in needed_ranges.items()))
-        for number, found in needed_ranges.items():
+        largest = max(largest, sum(_many(read) * tensors[t].row_bytes for t, read in needed_ranges.items()))
+        for number, read in needed_ranges.items():
             tensor, seen = tensors[number], before.setdefault(number, [])
-            halo += (_many(found) + _many(seen) - _many([*found, *seen])) * tensor.dram_bytes // tensor.rows
-            before[number] = _joined([*found, *seen])
+            halo += (_many(read) + _many(seen) - _many([*read, *seen])) * tensor.dram_bytes // tensor.rows
+            before[number] = _joined([*read, *seen])
     return count, halo, largest
 
 
@@ -157,15 +157,15 @@ def _rows_of_band(access: Access, first: int, last: int, rows: int) -> list[rang
 
 def _joined(ranges: list[range]) -> list[range]:
     """Merge overlapping ranges of rows."""
-    if all(found.step == 1 for found in ranges):
+    if all(span.step == 1 for span in ranges):
         joined: list[range] = []
-        for found in sorted(ranges, key=lambda found: found.start):
-            if joined and found.start <= joined[-1].stop:
-                joined[-1] = range(joined[-1].start, max(joined[-1].stop, found.stop))
+        for span in sorted(ranges, key=lambda span: span.start):
+            if joined and span.start <= joined[-1].stop:
+                joined[-1] = range(joined[-1].start, max(joined[-1].stop, span.stop))
             else:
-                joined.append(found)
+                joined.append(span)
         return joined
-    rows = {row for found in ranges for row in found}
+    rows = {row for span in ranges for row in span}
     return [range(row, row + 1) for row in sorted(rows)]
 
 

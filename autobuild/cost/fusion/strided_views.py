@@ -164,14 +164,14 @@ class View:
             one_row: Whether the reader has one row.
         """
         if access.kind in (FULL, REDUCE):
-            own = self.rows()[0]
-            access = access._replace(low=0, high=0 if own is None else self.shape[own] - 1)
+            row_axis = self.rows()[0]
+            access = access._replace(low=0, high=0 if row_axis is None else self.shape[row_axis] - 1)
         yield from _base_reads(self.base, _compose_with_view(access, axis, self, one_row), *self.span(), one_row)
 
 
 def joined(shape: Shape, axis: int, views: Sequence[View], spans: Sequence[Span]) -> View:
     """Concatenate views along a dimension; ``spans`` are their places (start, stop, step) in the result."""
-    rows = next((own for own, _ in (view.rows() for view in views) if own is not None), None)
+    rows = next((row_axis for row_axis, _ in (view.rows() for view in views) if row_axis is not None), None)
     base = Base(shape, rows)
     parts = []
     for view, (start, stop, _) in zip(views, spans, strict=True):
@@ -203,24 +203,24 @@ def contiguous(shape: Shape) -> Shape:
 
 def _compose_with_view(access: Access, axis: int | None, view: View, one_row: bool) -> Access:
     """Convert an access to rows of a view to an access to rows of its base."""
-    own, rows = view.rows()
+    row_axis, rows = view.rows()
     if access.kind == BARRIER:
         return access
     if rows.kind in (VECTOR, FULL):
         return rows
     # the reader takes all rows of the view or, after a concatenation, some of them
-    end = 0 if own is None else view.shape[own] - 1
-    some = own is not None and access.kind in (FULL, REDUCE)
+    end = 0 if row_axis is None else view.shape[row_axis] - 1
+    some = row_axis is not None and access.kind in (FULL, REDUCE)
     low, high = (max(0, access.low), min(end, access.high)) if some else (0, end)
     last = min((high * rows.num + rows.high) // rows.den, view.base.rows - 1)
     taken = Access(FULL, 1, 1, (low * rows.num + rows.low) // rows.den, last)
-    if access.kind == FULL or (own is None and not one_row and access.kind == WINDOW):
+    if access.kind == FULL or (row_axis is None and not one_row and access.kind == WINDOW):
         return taken
     if access.kind == REDUCE:
         return taken._replace(kind=REDUCE)
-    if own is None:
+    if row_axis is None:
         return rows
-    return compose(access, rows) if own == axis and access.kind == WINDOW else taken
+    return compose(access, rows) if row_axis == axis and access.kind == WINDOW else taken
 
 
 def _base_reads(base: Base, access: Access, low: int, high: int, one_row: bool) -> Iterator[TensorRead]:
@@ -268,16 +268,16 @@ def _reshaped(shape: Shape, strides: Shape, wanted: Shape) -> Shape | None:
             groups[-1] = (groups[-1][0] * size, stride)
         else:
             groups.append((size, stride))
-    found: list[int] = []
+    new_strides: list[int] = []
     left = list(groups[::-1])
     for size in wanted:
         if size == 1:
-            found.append(0)
+            new_strides.append(0)
             continue
         if not left or left[-1][0] % size:
             return None
         run, stride = left.pop()
-        found.append(stride * (run // size))
+        new_strides.append(stride * (run // size))
         if run > size:
             left.append((run // size, stride))
-    return tuple(found)
+    return tuple(new_strides)

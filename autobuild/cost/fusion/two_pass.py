@@ -59,22 +59,22 @@ class TwoPassCuts:
 
     def _first(self, order: list[int], mask: int, sums: int) -> int:
         """First pass: ancestors of the reductions, and operations on single rows whose producers are in the pass."""
-        found = sums
+        members = sums
         for i in reversed(order):
-            if found >> i & 1:
-                found |= self.graph.preds[i] & mask
+            if members >> i & 1:
+                members |= self.graph.preds[i] & mask
         for i in order:
-            if self.small[i] and not self.graph.preds[i] & mask & ~found:
-                found |= 1 << i
-        return found
+            if self.small[i] and not self.graph.preds[i] & mask & ~members:
+                members |= 1 << i
+        return members
 
     def _second(self, order: list[int], mask: int, first: int) -> int:
         """Second pass: all other operations, and those of the first pass whose rows they read."""
-        found = mask & ~first
+        members = mask & ~first
         for i in reversed(order):
-            if found >> i & 1:
-                found |= (self.many[i] | self.single[i] & ~first) & mask
-        return found
+            if members >> i & 1:
+                members |= (self.many[i] | self.single[i] & ~first) & mask
+        return members
 
     def read_twice(self, mask: int, cut: TwoPassCut) -> int:
         """DRAM bytes of the tensors from outside that both passes of a group read."""

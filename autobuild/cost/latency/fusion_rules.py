@@ -87,19 +87,20 @@ def find_rules(
     Raises:
         CostError: See :meth:`LatencyTable.measure`.
     """
-    found: list[Evidence] = []
+    evidence: list[Evidence] = []
     tested: set[str] = set()
     call = empty_call()
     table.measure([call], rounds)
     for _ in range(LENGTH - 1):
-        places = _places(networks, rules_of(found), tested)
-        if not places:
+        occurrences = _occurrences(networks, rules_of(evidence), tested)
+        if not occurrences:
             break
-        fragments = [fragment for own in places.values() for place in own for fragment in place.fragments]
+        fragments = [fragment for tests in occurrences.values() for test in tests for fragment in test.fragments]
         table.measure(fragments, rounds, on_progress)
-        found += [_judge(pattern, own, table, table.time_ms(call.key)) for pattern, own in places.items()]
-        tested |= set(places)
-    return found
+        call_ms = table.time_ms(call.key)
+        evidence += [_judge(pattern, tests, table, call_ms) for pattern, tests in occurrences.items()]
+        tested |= set(occurrences)
+    return evidence
 
 
 def rules_of(evidence: Iterable[Evidence]) -> frozenset[str]:
@@ -108,7 +109,7 @@ def rules_of(evidence: Iterable[Evidence]) -> frozenset[str]:
 
 
 def rules_frame(evidence: Iterable[Evidence]) -> pd.DataFrame:
-    """The evidence as a table, rules first."""
+    """The results as a frame, rules first."""
     import pandas as pd
 
     frame = pd.DataFrame([vars(one) for one in evidence], columns=list(Evidence.__dataclass_fields__))
@@ -116,7 +117,7 @@ def rules_frame(evidence: Iterable[Evidence]) -> pd.DataFrame:
 
 
 def empty_call() -> Fragment:
-    """A fragment that does next to nothing: its time is the cost of a call."""
+    """A fragment with almost no work: its time is the overhead of a call."""
     from onnx import TensorProto, helper
 
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in ("x", "y")]
@@ -125,51 +126,52 @@ def empty_call() -> Fragment:
     return Fragment("call", "the cost of a call", {"x": (1, 1)}, model.SerializeToString)
 
 
-def _places(networks: Sequence[Operators], rules: frozenset[str], tested: set[str]) -> dict[str, list[Occurrence]]:
-    """The largest distinct places of every pattern that was not tested yet."""
-    found: dict[str, dict[str, Occurrence]] = {}
+def _occurrences(networks: Sequence[Operators], rules: frozenset[str], tested: set[str]) -> dict[str, list[Occurrence]]:
+    """The largest distinct occurrences of every pattern that was not tested yet."""
+    by_pattern: dict[str, dict[str, Occurrence]] = {}
     for network in networks:
         kernels = group(network, rules)
         for k in range(len(kernels)):
-            for place in _extensions(kernels, k):
-                if place.pattern not in tested:
-                    found.setdefault(place.pattern, {})[place.joined.key] = place
+            for occurrence in _extensions(kernels, k):
+                if occurrence.pattern not in tested:
+                    by_pattern.setdefault(occurrence.pattern, {})[occurrence.joined.key] = occurrence
     return {
-        pattern: sorted(own.values(), key=lambda place: -place.size)[:OCCURRENCES]
-        for pattern, own in sorted(found.items())
+        pattern: sorted(distinct.values(), key=lambda occurrence: -occurrence.size)[:OCCURRENCES]
+        for pattern, distinct in sorted(by_pattern.items())
     }
 
 
 def _extensions(kernels: Kernels, kernel: int) -> list[Occurrence]:
-    """A kernel and the operator that alone reads it, in what lies before both."""
+    """The test of a kernel and its only reader, in the context of their producers; empty if there is no such reader."""
     operators, members = kernels.operators, kernels.groups[kernel]
     readers = operators.readers[members[-1]]
     if len(readers) != 1 or operators.is_output(members[-1]) or len(members) >= LENGTH:
         return []
-    behind = readers[0]
-    reader = kernels.of[behind]
-    if operators.type(behind) not in ELEMENTWISE or kernels.groups[reader][0] != behind:  # or it is in another kernel
+    operator = readers[0]
+    reader = kernels.of[operator]
+    starts_kernel = kernels.groups[reader][0] == operator
+    if operators.type(operator) not in ELEMENTWISE or not starts_kernel:
         return []
-    feeding = {number for k in kernels.sources[reader] for number in kernels.groups[k]}
-    before = {*kernels.surroundings(kernel), *members, *feeding} - {behind}
-    pattern = "+".join(operators.type(number) for number in (*members, behind))
-    alone = operators.fragment([behind])
-    size = operators.written_bytes(behind) + operators.read_bytes(behind)
+    producers = {number for k in kernels.sources[reader] for number in kernels.groups[k]}
+    before = {*kernels.surroundings(kernel), *members, *producers} - {operator}
+    pattern = "+".join(operators.type(number) for number in (*members, operator))
+    alone = operators.fragment([operator])
+    size = operators.written_bytes(operator) + operators.read_bytes(operator)
     others = [
-        source for source in operators.sources[behind]
-        if source != members[-1] and operators.written_bytes(source) == operators.written_bytes(behind)
+        source for source in operators.sources[operator]
+        if source != members[-1] and operators.written_bytes(source) == operators.written_bytes(operator)
         and not set(operators.readers[source]) & before
     ]  # fmt: skip
-    shown = operators.fragment([*before, behind], expose=others) if others else None
-    without, joined = operators.fragment(before), operators.fragment([*before, behind])
+    shown = operators.fragment([*before, operator], expose=others) if others else None
+    without, joined = operators.fragment(before), operators.fragment([*before, operator])
     return [Occurrence(pattern, without, joined, shown, alone, size)]
 
 
-def _judge(pattern: str, places: Sequence[Occurrence], table: LatencyTable, call_ms: float) -> Evidence:
-    alone = [max(table.time_ms(place.alone.key) - call_ms, 1e-4) for place in places]
-    added = [table.time_ms((place.shown or place.joined).key) - table.time_ms(place.without.key) for place in places]
+def _judge(pattern: str, tests: Sequence[Occurrence], table: LatencyTable, call_ms: float) -> Evidence:
+    alone = [max(table.time_ms(test.alone.key) - call_ms, 1e-4) for test in tests]
+    added = [table.time_ms((test.shown or test.joined).key) - table.time_ms(test.without.key) for test in tests]
     share = statistics.median(a / b for a, b in zip(added, alone, strict=True))
     return Evidence(
-        pattern, len(places), round(1000 * statistics.median(alone), 3), round(1000 * statistics.median(added), 3),
+        pattern, len(tests), round(1000 * statistics.median(alone), 3), round(1000 * statistics.median(added), 3),
         round(share, 3), share < SHARE,
     )  # fmt: skip

@@ -110,11 +110,11 @@ class Operators:
     @cached_property
     def readers(self) -> list[tuple[int, ...]]:
         """For each operator its readers."""
-        found: list[list[int]] = [[] for _ in self.nodes]
+        readers: list[list[int]] = [[] for _ in self.nodes]
         for target, sources in enumerate(self.sources):
             for source in sources:
-                found[source].append(target)
-        return [tuple(readers) for readers in found]
+                readers[source].append(target)
+        return [tuple(numbers) for numbers in readers]
 
     def is_output(self, number: int) -> bool:
         """Whether an output of an operator is an output of the network."""
@@ -290,7 +290,7 @@ def _known_shapes(graph: onnx.GraphProto) -> tuple[dict[str, Shape], dict[str, i
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     import onnx
 
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, onnx.TensorProto):
@@ -299,8 +299,8 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
             value = value.decode(errors="replace")
         elif not isinstance(value, int | float | str):
             value = list(value)
-        found[attribute.name] = value
-    return found
+        attributes[attribute.name] = value
+    return attributes
 
 
 def _tensor_key(tensor: onnx.TensorProto) -> list[Any]:

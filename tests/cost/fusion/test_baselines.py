@@ -32,8 +32,8 @@ def network() -> SyntheticCosts:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cuts_leave_partitions(seed):
-    """Whatever is cut of a partition, a partition is left."""
+def test_cuts_of_a_partition_give_a_partition(seed):
+    """Cutting a group of a partition gives a partition."""
     topology = Topology.of(SyntheticCosts(9, seed, density=0.3))
     everything = topology.pieces(topology.everything)
     for group in everything:
@@ -49,7 +49,7 @@ def test_a_group_of_two_can_be_cut_at_either():
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS.values(), ids=SPLITTERS)
-def test_the_tree_ends_in_valid_groups(splitter):
+def test_splitting_ends_with_valid_groups(splitter):
     costs = network()
     topology = Topology.of(costs)
     for piece in topology.pieces(topology.everything):
@@ -58,7 +58,7 @@ def test_the_tree_ends_in_valid_groups(splitter):
         assert sum(groups) == piece
 
 
-def test_an_invalid_group_is_expected_to_be_cut_further():
+def test_expected_bytes_of_an_invalid_group():
     costs = network()
     topology = Topology.of(costs)
     alone = sum(costs.dram(1 << i) for i in range(len(topology)))
@@ -82,7 +82,7 @@ def test_every_plan_is_a_partition_and_every_partition_a_plan(seed):
         assert sorted(edges.groups(edges.plan(groups))) == sorted(groups)
 
 
-def test_plans_that_close_a_circle_are_mended():
+def test_plans_with_a_cycle_are_repaired():
     """a1 -> a2, a1 -> b1, b2 -> b1, b2 -> a2, with a1-a2 and b2-b1 fused: only one of the two can be."""
     costs = Chosen(4, [(0, 2), (0, 3), (1, 2), (1, 3)], {})
     topology = Topology.of(costs)
@@ -92,7 +92,7 @@ def test_plans_that_close_a_circle_are_mended():
     assert sorted(map(int.bit_count, groups)) == [1, 1, 2]
 
 
-def test_links_that_never_fit_are_cut_off():
+def test_pairs_that_never_fit_are_left_out():
     costs = network()
     costs.weights[7] = 10**6
     costs._cost.cache_clear()
@@ -103,7 +103,7 @@ def test_links_that_never_fit_are_cut_off():
 
 @pytest.mark.parametrize("algorithm", SEARCHES)
 @pytest.mark.parametrize("split", SPLITTERS)
-def test_searches_find_sound_partitions(algorithm, split):
+def test_searches_find_valid_partitions(algorithm, split):
     costs = network()
     best = exact_partition(costs)
     found = solve(costs, algorithm, split, seed=1, budget=150)
@@ -128,7 +128,7 @@ def test_local_search_finds_the_optimum_of_a_small_network():
     assert solve(costs, "local", "random", budget=800).dram_bytes == exact_partition(costs).dram_bytes
 
 
-def test_a_search_ends_where_there_are_few_partitions():
+def test_a_search_ends_if_there_are_few_partitions():
     costs = SyntheticCosts(3, 0, buffer=10**6)
     for algorithm in SEARCHES:
         found = solve(costs, algorithm, budget=1000)

@@ -100,7 +100,7 @@ def test_a_sweep_shares_its_limit():
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
 def test_a_map_of_2_to_the_40_rows(axis):
-    """Nothing walks along the rows of a tensor: neither windows, nor bands, nor the rows that wait for a skip."""
+    """No code iterates over the rows of a tensor: neither for windows, nor for bands, nor for skips."""
     many = 2**40
     shape = (1, 2, many, 2) if axis == "rows" else (1, 2, 2, many)
     x = Operation("x", "input", (), (shape,))
@@ -141,7 +141,7 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
     assert shortened > 300
 
 
-def test_costs_stop_where_they_are_and_forget_nothing():
+def test_costs_stop_at_the_deadline_and_keep_their_cache():
     costs = GroupCosts(branches(6, 6), 600_000)
     known = costs.dram(0b11)
     costs.deadline = Deadline(0)
@@ -154,7 +154,7 @@ def test_costs_stop_where_they_are_and_forget_nothing():
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), "8", True, None])
-def test_a_limit_that_is_none_is_refused(limit):
+def test_wrong_time_limits_are_refused(limit):
     for call in (lambda: ab.fuse(branches(2, 2), time_limit_s=limit),
                  lambda: solve(SyntheticCosts(3), time_limit_s=limit),
                  lambda: buffer_sweep(branches(2, 2), [10**6], time_limit_s=limit)):  # fmt: skip

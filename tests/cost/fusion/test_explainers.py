@@ -25,7 +25,7 @@ HEAVY = 12
 
 @pytest.fixture(scope="module")
 def costs():
-    """A network where nearly every invalid group is one because of a single operation with heavy weights."""
+    """A network in which one operation with large weights makes nearly every invalid group invalid."""
     made = SyntheticCosts(25, 2, density=0.2, buffer=1000)
     made.weights[HEAVY] = 900
     return made
@@ -36,7 +36,7 @@ def classifier(costs):
     return fit_classifier(costs, seed=0, time_limit_s=60, samples=600)
 
 
-def test_random_groups_are_what_they_should_be(costs):
+def test_random_groups_are_connected_convex_and_balanced(costs):
     topology = Topology.of(costs)
     groups = random_groups(costs, topology, 200, seed=3)
     assert len(set(groups)) == len(groups) == 200
@@ -46,7 +46,7 @@ def test_random_groups_are_what_they_should_be(costs):
     assert groups != random_groups(costs, topology, 200, seed=4)
 
 
-def test_the_classifier_beats_the_commoner_answer(classifier):
+def test_the_classifier_beats_the_majority_class(classifier):
     assert classifier.accuracy > max(classifier.share_invalid, 1 - classifier.share_invalid) + 0.1
     assert classifier.auc > 0.95
     assert not set(classifier.invalid) & set(classifier.held_out)
@@ -70,7 +70,7 @@ def test_features_of_a_group():
     assert leaves == pytest.approx(costs.sizes[1] if costs.succs[1] & ~0b110 else 0)
 
 
-def test_real_graphs_say_types_and_accesses():
+def test_features_contain_types_and_accesses():
     graph = fold(graph_of(net := RandomNet(5, steps=12), net.shape))
     costs = GroupCosts(graph, 400)
     encoder = GroupEncoder(costs)
@@ -87,7 +87,7 @@ def test_stacked_graphs_are_read_as_each_alone(classifier):
     assert torch.allclose(classifier.net(*stack(graphs)), alone, atol=1e-5)
 
 
-def test_occlusion_is_what_it_says(classifier):
+def test_occlusion_scores_equal_logit_drops(classifier):
     graph = classifier.encoder.encode(classifier.held_out[0])
     scores = EXPLAINERS["occlusion"](classifier)(graph)
     for k in range(graph.num_nodes):
@@ -98,8 +98,8 @@ def test_occlusion_is_what_it_says(classifier):
 
 
 @pytest.mark.parametrize("method", EXPLAINER_SPLITS)
-def test_explainers_name_the_culprit(costs, classifier, method):
-    """The heavy operation is among the three named, of ten or so, in nearly every invalid group."""
+def test_explainers_name_the_responsible_operation(costs, classifier, method):
+    """In nearly every invalid group the operation with large weights is among the three with the highest scores."""
     splitter = ExplainedSplitter(costs, method, classifier=classifier, training_s=15)
     rng = random.Random(0)
     groups = [group for group in classifier.held_out if group >> HEAVY & 1 and group.bit_count() > 5][:30]

@@ -50,7 +50,7 @@ def test_norms_and_activations_fold_into_a_producer_that_nothing_else_reads():
     assert fold(kept).ops[0].members == ("0/conv", "1/batch_norm", "2/relu")
 
 
-def test_what_others_read_too_does_not_fold():
+def test_operands_with_other_readers_do_not_fold():
     graph = folded(
         lambda m, x: (y := m.conv(x)) + torch.relu(m.norm(y)), conv=nn.Conv2d(4, 4, 1), norm=nn.BatchNorm2d(4)
     )
@@ -77,7 +77,7 @@ def test_bytes_per_number_scale_weights_and_tensors():
         fold(ab.graph_of(net, (1, 4, 8, 5)), weight_bytes=0)
 
 
-def test_joins_are_read_from_beneath():
+def test_readers_of_a_concatenation_read_its_operands():
     graph = folded(lambda m, x: m.end(torch.cat([x, m.one(x), m.one(x)], 1)), one=nn.Conv2d(4, 2, 3, padding=1),
                    end=nn.Conv2d(8, 3, 3, 2, dilation=2, padding=1))  # fmt: skip
     window = Access("window", 2, 1, -1, 3, 2)
@@ -266,7 +266,7 @@ def test_accesses_equal_experiments(rows):
                 assert all(first <= q <= last for q in found)  # weights may be zero at a border
 
 
-def test_windows_of_windows_name_no_row_too_few():
+def test_composed_windows_contain_every_row():
     accesses = [Access("window", num, den, low, low + more) for num, den, low, more in (
         (1, 1, 0, 0), (2, 1, -1, 2), (1, 2, 0, 1), (3, 2, -1, 0), (2, 3, 1, 3))]  # fmt: skip
     for outer in accesses:

@@ -75,7 +75,7 @@ def test_validity_and_scheme_follow_the_requirements(nets):
 
 
 @pytest.mark.parametrize("scheme", ["lbdf", "brr", "mixed"])
-def test_what_is_hopeless_fits_in_no_larger_group_either(nets, scheme):
+def test_supersets_of_surely_invalid_groups_are_invalid(nets, scheme):
     draw, found = Random(5), 0
     for _, graph in nets:
         for buffer in (120, 250, 500):

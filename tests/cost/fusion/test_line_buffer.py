@@ -31,7 +31,7 @@ def test_rows_equal_the_simulators_on_a_thousand_groups():
 
 
 def features(graph, mask, lines):
-    """What a group has that is easy to get wrong."""
+    """Features of a group that need special treatment."""
     ops = [graph.ops[i] for i in bits(mask)]
     touched = [(graph.tensors[t], access) for op in ops for t, access in op.operands]
     windows = [access for tensor, access in touched if access.kind == "window" and tensor.rows > 1]

@@ -36,7 +36,7 @@ def kinds(seed: int) -> SyntheticCosts:
     return SyntheticCosts(n, seed, density, buffer, noise=noise, holes=holes, inputs=1 + seed % 2)
 
 
-def test_convex_groups_can_still_wait_for_one_another():
+def test_convex_groups_can_form_a_cycle():
     """a1 -> a2, a1 -> b1, b2 -> b1, b2 -> a2: {a1, a2} and {b1, b2} are convex, and each needs the other."""
     a1, b2, a2, b1 = range(4)
     topology = Topology.of(Chosen(4, [(a1, a2), (a1, b1), (b2, b1), (b2, a2)], {}))
@@ -48,7 +48,7 @@ def test_convex_groups_can_still_wait_for_one_another():
     assert partition_violation(topology, [mask(a1, a2, b1), mask(b2)]) is None
 
 
-def test_flaws_are_named():
+def test_violated_rules_of_a_partition_are_named():
     costs = SyntheticCosts(4, seed=1)
     topology = Topology.of(costs)
     singles = [1 << i for i in range(4)]
@@ -66,7 +66,7 @@ def test_sharing_an_input_connects():
     assert Topology.of(costs).connected(3)
 
 
-def test_an_order_that_is_none_is_refused():
+def test_operations_out_of_topological_order_are_refused():
     costs = Chosen(2, [(1, 0)], {})
     with pytest.raises(ValueError, match="reads from a later operation"):
         Topology.of(costs)
@@ -89,7 +89,7 @@ def naive_partitions(topology: Topology) -> set[frozenset[int]]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_enumerator_misses_none(seed):
+def test_the_enumeration_is_complete(seed):
     topology = Topology.of(SyntheticCosts(5, seed, density=0.5))
     listed = [frozenset(groups) for groups in all_partitions(topology)]
     assert len(listed) == len(set(listed))
@@ -150,7 +150,7 @@ def test_branch_and_bound_equals_the_shortest_path(seed):
     assert shortest_path(part_groups, max_states=5) is None
 
 
-def test_prices_undercut_every_group():
+def test_prices_are_lower_bounds_of_every_group():
     costs = SyntheticCosts(20, 3, density=0.15, buffer=200)
     topology = Topology.of(costs)
     groups = feasible_groups(costs, topology)
@@ -180,7 +180,7 @@ def test_exact_equals_brute_force_on_real_costs(scheme):
 
 
 def test_best_first_computes_few_groups():
-    """Where few bytes are spent on borders, hardly any group is looked at: listing all of them asks for many more."""
+    """If borders cost few bytes, best-first search computes few groups; enumeration computes many more."""
     asked = {}
     for max_best_first in (0, 10_000):
         costs = SyntheticCosts(40, 1, density=0.9, buffer=700)
@@ -219,8 +219,8 @@ def test_a_limit_gives_a_bound():
     assert few.gap == few.dram_bytes / few.lower_bound - 1
 
 
-def test_parts_are_where_no_group_reaches_across():
-    """A chain of three whose middle can never fuse: three parts. A skip around the middle makes it one of two."""
+def test_parts_are_separated_where_no_group_spans_them():
+    """The middle of a chain never fuses, so there are three parts. A skip around the middle joins them."""
     chain = Chosen(5, [(0, 1), (1, 2), (2, 3), (3, 4)], {frozenset({0, 1}): 5, frozenset({3, 4}): 5})
     topology = Topology.of(chain)
     assert independent_parts(topology, feasible_groups(chain, topology)) == [mask(0, 1), mask(2), mask(3, 4)]
@@ -233,14 +233,14 @@ def test_parts_are_where_no_group_reaches_across():
 
 
 def test_interval_dp_can_be_strictly_worse():
-    """Two chains side by side, numbered in turns: each fits as one group, and no stretch holds either."""
+    """Two parallel chains with alternating numbers: each fits as one group, but is not an interval."""
     chains = Chosen(4, [(0, 2), (1, 3)], {frozenset({0, 2}): 11, frozenset({1, 3}): 11})
     assert exact_partition(chains).dram_bytes == 22
     assert interval_partition(chains).dram_bytes == 40
     assert interval_partition(chains, sequence=[0, 2, 1, 3]).dram_bytes == 22
 
 
-def test_a_lone_operation_that_fits_in_no_way_is_reported():
+def test_an_operation_that_cannot_fit_is_reported():
     costs = SyntheticCosts(4, 2, buffer=400)
     costs.weights[1] = 1000
     found = exact_partition(costs)

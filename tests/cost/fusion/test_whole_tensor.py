@@ -13,7 +13,7 @@ from autobuild.cost.fusion.whole_tensor import WholeTensors
 
 
 def needed_in_order(graph, mask, order):
-    """Run operations one after another, and look at what lies on chip at each step."""
+    """Run operations one after another and count the bytes on chip at each step."""
     on_chip, peak = set(), 0
     for step, i in enumerate(order):
         op, later = graph.ops[i], order[step + 1 :]
@@ -104,7 +104,7 @@ def test_nine_operations_and_the_heuristic_beyond_the_limit(monkeypatch):
 
 
 def test_parts_of_a_group_never_need_more():
-    """So a group that does not fit need not be looked at in larger ones."""
+    """So no superset of a group that does not fit has to be examined."""
     draw, smaller = Random(3), 0
     for _ in range(60):
         graph = random_graph(draw, 8)

@@ -49,7 +49,7 @@ def test_every_line_is_right(lines):
         assert evaluated(text) == result, name
 
 
-def test_every_line_is_what_the_code_says(lines):
+def test_every_line_equals_the_code(lines):
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU(),
                         nn.Conv2d(8, 16, 1))  # fmt: skip
     graph = fold(ab.graph_of(net, (1, 3, 16, 16)))
@@ -78,7 +78,7 @@ def test_every_line_is_what_the_code_says(lines):
     assert set(lines) - set(found) == ways | {"band of 2 rows", "band of 3 rows"}  # those of the next test
 
 
-def test_the_ways_to_run_a_alone(lines):
+def test_schedules_of_a_single_operation(lines):
     """Each of the three ways, forced by a buffer in which only it is the cheapest."""
     net = nn.Conv2d(3, 8, 3, 2, 1)
     graph = fold(ab.graph_of(net, (1, 3, 16, 16)))

@@ -80,9 +80,9 @@ def solve(
     if algorithm == "interval":
         return interval_partition(costs, time_limit_s=deadline, **options)
     splitter = _splitter(costs, split, seed, deadline) if isinstance(split, str) else split
-    found = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=deadline, **options)
+    partition = SEARCHES[algorithm](costs, splitter, budget=budget, seed=seed, time_limit_s=deadline, **options)
     trained = getattr(splitter, "training_seconds", 0.0) if isinstance(split, str) else 0.0
-    return replace(found, training_seconds=trained)
+    return replace(partition, training_seconds=trained)
 
 
 def load(algorithm: str, split: str | Splitter) -> None:

@@ -86,12 +86,12 @@ class Topology:
 
     def pieces(self, mask: int) -> list[int]:
         """Weakly connected components of a set, sorted by their first operation."""
-        found = []
+        components = []
         while mask:
             piece = self._piece(mask)
-            found.append(piece)
+            components.append(piece)
             mask ^= piece
-        return found
+        return components
 
     def _piece(self, mask: int) -> int:
         piece = edge = mask & -mask
@@ -102,13 +102,15 @@ class Topology:
 
     def order_groups(self, groups: Sequence[int]) -> tuple[int, ...] | None:
         """Disjoint groups in an order of execution; None if the graph of groups has a cycle."""
-        owner = {i: number for number, group in enumerate(groups) for i in bits(group)}
-        waits = [{owner[i] for i in bits(union(self.preds, group) & ~group) if i in owner} for group in groups]
+        group_of = {i: number for number, group in enumerate(groups) for i in bits(group)}
+        producers = [
+            {group_of[i] for i in bits(union(self.preds, group) & ~group) if i in group_of} for group in groups
+        ]
         feeds: list[list[int]] = [[] for _ in groups]
-        for number, others in enumerate(waits):
+        for number, others in enumerate(producers):
             for other in others:
                 feeds[other].append(number)
-        missing = [len(others) for others in waits]
+        missing = [len(others) for others in producers]
         ready = [number for number in range(len(groups)) if not missing[number]]
         placed: list[int] = []
         while ready:

@@ -202,9 +202,9 @@ def random_groups(
         Bitmasks of the groups, in random order.
     """
     rng = random.Random(seed)
-    found: dict[int, None] = {}
+    chosen_groups: dict[int, None] = {}
     tries = 0
-    while len(found) < count and tries < 4 * count and not deadline.passed:
+    while len(chosen_groups) < count and tries < 4 * count and not deadline.passed:
         tries += 1
         try:
             stages = _growth(costs, topology, rng)
@@ -213,8 +213,8 @@ def random_groups(
         for kind in (False, True):
             of_kind = [mask for mask, invalid in stages if invalid is kind]
             if of_kind:
-                found[rng.choice(of_kind)] = None
-    masks = list(found)[:count]
+                chosen_groups[rng.choice(of_kind)] = None
+    masks = list(chosen_groups)[:count]
     rng.shuffle(masks)
     return masks
 
