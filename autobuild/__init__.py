@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from autobuild.construct.rounds import rounds
     from autobuild.construct.verification import Verified, verify
     from autobuild.cost.fusion.fusing import fuse
-    from autobuild.cost.of_space import costs
+    from autobuild.cost.space_costs import costs
     from autobuild.encode import EncoderConfig
     from autobuild.errors import AutobuildError, FitWarning, LabelWarning
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
@@ -61,7 +61,7 @@ _FROM = {
     "Unit": "spaces",
     "Verified": "construct.verification",
     "build": "construct.from_scores",
-    "costs": "cost.of_space",
+    "costs": "cost.space_costs",
     "explain": "importance",
     "fit": "models",
     "fuse": "cost.fusion.fusing",

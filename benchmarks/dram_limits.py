@@ -26,8 +26,8 @@ import pandas as pd
 import autobuild as ab
 from autobuild.construct import Limited
 from autobuild.cost import read_hardware
-from autobuild.cost.fusion import shared
-from autobuild.cost.of_space import MetricOf
+from autobuild.cost.fusion import group_cost_cache
+from autobuild.cost.space_costs import MetricOf
 from autobuild.spaces.fitted import fitted_sum
 from benchmarks.report import RESULTS, arguments, machine, write
 
@@ -65,8 +65,8 @@ def counted() -> Iterator[Counter[str]]:
 
 def forget() -> None:
     """What networks before this one taught about groups."""
-    shared._known.clear()
-    shared._ids.clear()
+    group_cost_cache._known.clear()
+    group_cost_cache._ids.clear()
 
 
 def scores_of(space: ab.SearchSpace, count: int) -> ab.Scores:

@@ -25,10 +25,10 @@ import pandas as pd
 
 import autobuild as ab
 from autobuild.cost.fusion import FusionGraph, GroupCosts, fold
-from autobuild.cost.fusion.fusing import unfused_in
-from autobuild.cost.fusion.partition.masks import Order
-from autobuild.cost.fusion.partition.solve import SEARCHES, solve
-from autobuild.cost.fusion.partition.split import SPLITTERS
+from autobuild.cost.fusion.baselines.group_splitting import SPLITTERS
+from autobuild.cost.fusion.fusing import unfused_dram_bytes
+from autobuild.cost.fusion.partition.solver import SEARCHES, solve
+from autobuild.cost.fusion.partition.topology import Topology
 from benchmarks.report import RESULTS, arguments, machine, write
 from benchmarks.runs import Run, Runs
 
@@ -64,7 +64,7 @@ def exact(runs: Runs, names: list[str], buffers: tuple[int, ...]) -> None:
         for name in names:
             alone = Run(f"{name} {buffer}", 0, "unfused", "exact")
             if alone not in done:
-                runs.add(alone, {"dram": unfused_in(GroupCosts(network(name), buffer))})
+                runs.add(alone, {"dram": unfused_dram_bytes(GroupCosts(network(name), buffer))})
             for label, (scheme, recompute) in SCHEMES.items():
                 run = Run(f"{name} {buffer}", 0, label, "exact")
                 if run in done:
@@ -167,7 +167,7 @@ def searches_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def random_groups(costs: GroupCosts, count: int, seed: int) -> list[int]:
     """Distinct connected groups that a partition may hold, of one to thirty operations."""
-    rng, order, graph = random.Random(seed), Order.of(costs), costs.graph
+    rng, order, graph = random.Random(seed), Topology.of(costs), costs.graph
     found: dict[int, None] = {}
     while len(found) < count:
         first, size = rng.randrange(len(graph)), rng.randint(1, 30)

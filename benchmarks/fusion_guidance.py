@@ -21,12 +21,18 @@ import pandas as pd
 import torch
 
 from autobuild.cost.fusion import GroupCosts
-from autobuild.cost.fusion.explain import ExplainedSplitter, Predictor, fit_predictor, rectify_rate
+from autobuild.cost.fusion.baselines.explainers import (
+    ExplainedSplitter,
+    ValidityClassifier,
+    fit_classifier,
+    rectify_rate,
+)
+from autobuild.cost.fusion.baselines.group_splitting import SPLITTERS, Splitter, cuts_at
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.masks import Order, bits
 from autobuild.cost.fusion.partition.partition import group_dram
-from autobuild.cost.fusion.partition.solve import EXPLAINED, SEARCHES, SPLITS, solve
-from autobuild.cost.fusion.partition.split import SPLITTERS, Splitter, cuts_at
+from autobuild.cost.fusion.partition.solver import EXPLAINER_SPLITS, SEARCHES, SPLITS, solve
+from autobuild.cost.fusion.partition.topology import Topology
 from benchmarks.fusion import network
 from benchmarks.report import RESULTS, arguments, machine, write
 from benchmarks.runs import Run, Runs
@@ -49,9 +55,9 @@ def costs_at(buffer: int) -> GroupCosts:
 
 
 @cache
-def predictor_at(buffer: int) -> Predictor:
+def predictor_at(buffer: int) -> ValidityClassifier:
     """The classifier of a buffer."""
-    return fit_predictor(costs_at(buffer), seed=0, time_limit_s=TRAINING_S * 2 / 3)
+    return fit_classifier(costs_at(buffer), seed=0, time_limit_s=TRAINING_S * 2 / 3)
 
 
 @cache
@@ -84,8 +90,8 @@ def explainers(runs: Runs, buffers: list[int], groups: int) -> None:
     wanted = (Run(f"{NETWORK} {b}", 0, split, f"rectify {groups}") for b in buffers for split in (*SPLITS, "any cut"))
     for run in missing(runs, wanted):
         buffer = int(run.cell.split()[1])
-        costs, predictor = costs_at(buffer), predictor_at(buffer)
-        held_out = predictor.held_out[:groups]
+        costs, classifier = costs_at(buffer), predictor_at(buffer)
+        held_out = classifier.held_out[:groups]
         if run.method == "any cut":
             runs.add(run, {"rate": possible(costs, held_out), "groups": len(held_out)})
             continue
@@ -93,7 +99,7 @@ def explainers(runs: Runs, buffers: list[int], groups: int) -> None:
         found = {"rate": rectify_rate(costs, splitter, held_out), "groups": len(held_out)}
         if isinstance(splitter, ExplainedSplitter):
             found |= {
-                "accuracy": predictor.accuracy, "invalid": predictor.share_invalid, "auc": predictor.auc,
+                "accuracy": classifier.accuracy, "invalid": classifier.share_invalid, "auc": classifier.auc,
                 "training": splitter.training_seconds, "explaining": splitter.explaining_seconds / len(held_out),
             }  # fmt: skip
         runs.add(run, found)
@@ -102,12 +108,12 @@ def explainers(runs: Runs, buffers: list[int], groups: int) -> None:
 
 def possible(costs: GroupCosts, groups: tuple[int, ...]) -> float:
     """Share of groups that some cut leaves valid."""
-    order = Order.of(costs)
+    topology = Topology.of(costs)
 
     def valid(pieces: tuple[int, ...]) -> bool:
         return all(group_dram(costs, piece) >= 0 for piece in pieces)
 
-    return sum(any(valid(cut) for i in bits(group) for cut in cuts_at(order, group, i)) for group in groups) / len(
+    return sum(any(valid(cut) for i in bits(group) for cut in cuts_at(topology, group, i)) for group in groups) / len(
         groups
     )
 
@@ -189,7 +195,7 @@ def explainers_table(runs: Runs) -> pd.DataFrame:
     rows = []
     for (cell, split), part in own.groupby(["cell", "method"], sort=False):
         got = dict(zip(part["metric"], part["value"], strict=True))
-        learnt = split in EXPLAINED
+        learnt = split in EXPLAINER_SPLITS
         rows.append(
             (int(str(cell).split()[1]) // 1024, split, int(got["groups"]), f"{got['rate']:.1%}",
              f"{got['accuracy']:.1%} (commoner answer {max(got['invalid'], 1 - got['invalid']):.1%})" if learnt else "",

@@ -13,7 +13,7 @@ from autobuild.construct.limited import Limited, Metric
 from autobuild.construct.where import parse_where
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
-from autobuild.cost.of_space import CountOf, MetricOf, SpaceCosts
+from autobuild.cost.space_costs import CountOf, MetricOf, SpaceCosts
 from autobuild.errors import ConfigError, TargetError
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet

@@ -13,7 +13,7 @@ import pandas as pd
 from autobuild.construct.acquire import ACQUISITIONS, acquire
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
 from autobuild.importance import explain

@@ -1,4 +1,4 @@
-"""Bounds of a graph's cost as sums over units: every layer measured alone, cut at its borders."""
+"""Lower and upper bounds of a cost as sums over units: the cost of every layer as a network of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autobuild.cost.analytic import CostTables, inputs_of
+from autobuild.cost.layer_tables import CostTables, inputs_of
 from autobuild.cost.unit_tables import enclosing
 from autobuild.errors import SpaceError
 from autobuild.graphs.from_blocks import graph_of_blocks, shape_behind
@@ -17,18 +17,18 @@ from autobuild.spaces.blocks import Block, Plan
 from autobuild.spaces.registry import declared_by, network_arguments
 from autobuild.spaces.stage import Digits
 
-NEVER = 1e15  # what a layer counts that no network may have: it satisfies no limit
+NEVER = 1e15  # cost of a layer that no network may have; it satisfies no limit
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A piece of a network: blocks one behind the other, cut out.
+    """A sequence of blocks, cut out of a network.
 
     Attributes:
         blocks: The blocks.
-        shape: Channels, height and width of what they are given.
-        first: Whether that is the network's own input.
-        last: Whether their output is certainly the network's own.
+        shape: Channels, height and width of their input.
+        first: Whether it is the input of the network.
+        last: Whether the output is surely the output of the network.
     """
 
     blocks: tuple[Block, ...]
@@ -37,13 +37,13 @@ class Measured:
     last: bool
 
     def graph(self, inner: bool = False) -> OperationGraph:
-        """Its operations; ``inner``: without activations at the cut, which fold into what lies before it."""
+        """Its operation graph; ``inner``: without leading activations, which may be folded into the block before."""
         graph = graph_of_blocks(self.blocks, self.shape)
         if not inner or self.first:
             return graph
         sources = graph.sources()
         nodes = list(graph.nodes)
-        outside = {0}  # the input, and what only gives it another value
+        outside = {0}  # the input, and activations and norms applied to it
         for i, node in enumerate(nodes):
             if node.type in (*ACTIVATIONS, "clip", "batch_norm") and set(sources[i]) <= outside:
                 outside.add(i)
@@ -55,19 +55,24 @@ Measure = Callable[[Measured], Sequence[tuple[float, float]] | None]
 
 
 def block_bounds(space: SearchSpace, metrics: Sequence[str], measure: Measure) -> dict[str, Bounds]:
-    """Sums over units between which a cost lies, from what it is of every layer alone.
+    """Lower and upper bounds of a cost as sums over units, from bounds of every layer.
 
     Args:
-        space: A space whose file declares blocks (``plan``).
-        metrics: The cost's metrics.
-        measure: Piece -> for each metric, what it adds to a network at least and at most; None where no network can
-            have it. It should remember its answers: pieces come again.
+        space: A space that declares blocks (``plan``).
+        metrics: Metrics of the cost.
+        measure: Layer -> for each metric the least and the most that it adds to a network; None if no network can have
+            the layer. It should cache its results, because it is called several times with equal layers.
+
+    Returns:
+        Metric -> bounds.
 
     Raises:
-        SpaceError: The space declares no blocks, or has too many candidates in a unit.
+        SpaceError: The space declares no blocks, or a unit has too many candidates.
     """
     file = declared_by(space)
-    if not hasattr(file, "plan") or hasattr(file, "tallies"):  # where it has both, units are no pieces of the plan
+    if not hasattr(file, "plan") or hasattr(
+        file, "tallies"
+    ):  # with both, units do not correspond to blocks of the plan
         raise SpaceError(
             f"space {space.name!r} declares no blocks (plan) that its units choose: its costs have no tables over units"
         )
@@ -76,13 +81,13 @@ def block_bounds(space: SearchSpace, metrics: Sequence[str], measure: Measure) -
 
 
 class BlockTables(CostTables):
-    """As :class:`CostTables`, of bounds.
+    """Tables as :class:`CostTables`, with lower and upper bounds as fields.
 
     Args:
         space: The space.
-        file: What declares it.
+        file: The module or class that declares it.
         shape: Channels, height and width of inputs.
-        metrics: What is measured.
+        metrics: Metrics of the cost.
         measure: See :func:`block_bounds`.
     """
 
@@ -107,10 +112,10 @@ class BlockTables(CostTables):
         parts = list(plan)
         out: dict[str, list[Sequence[float]]] = {part: [] for part in parts}
         for part, pieces in plan.items():
-            whole = [[block for blocks in pieces for block in blocks]] if part not in self.places else pieces
+            whole = [[block for blocks in pieces for block in blocks]] if part not in self.stage_index else pieces
             for place, blocks in enumerate(whole):
                 first = part == parts[0] and place == 0
-                last = part == parts[-1] and part not in self.places
+                last = part == parts[-1] and part not in self.stage_index
                 out[part].append(self._piece(Measured(tuple(blocks), shape, first, last)))
                 shape = shape_behind(blocks, shape)
         return out
@@ -118,5 +123,5 @@ class BlockTables(CostTables):
     def _piece(self, piece: Measured) -> Sequence[float]:
         if not piece.blocks:  # an identity
             return [0.0] * len(self.fields)
-        found = self.measure(piece)
-        return [NEVER] * len(self.fields) if found is None else [value for both in found for value in both]
+        measured = self.measure(piece)
+        return [NEVER] * len(self.fields) if measured is None else [value for both in measured for value in both]

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 def count_params(net: nn.Module) -> int:
-    """How many numbers a network stores and learns: ``sum(p.numel() for p in net.parameters())``.
+    """Number of trainable parameters: ``sum(p.numel() for p in net.parameters())``.
 
-    Batch norms' scales and shifts are among them, running statistics are not; shared ones count once. The operation
-    graph of the network says the same as ``params``, unless the network has parameters that no output depends on.
+    Scales and shifts of batch norms are included, running statistics are not. Shared parameters count once. The
+    operation graph gives the same number (``params``), unless the network has parameters that no output depends on.
+
+    Args:
+        net: The network.
     """
     return sum(parameter.numel() for parameter in net.parameters())
 
@@ -23,19 +26,22 @@ def count_params(net: nn.Module) -> int:
 def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of one forward pass of one input: those of the network's operation graph.
 
-    A convolution counts (positions of its output) * (output channels) * (input channels / groups) * (kernel positions),
-    padding included; a transposed one the same over its input's positions; a linear layer inputs * outputs for every
-    row; attention, recurrent layers and products of two maps their products, whether a module or a function computes
-    them. Biases, normalisation, activations, pooling, additions and gates count nothing. What runs twice counts twice.
+    - Convolution: output positions * output channels * input channels / groups * kernel positions, padding included.
+    - Transposed convolution: the same with input positions.
+    - Linear layer: inputs * outputs for every row.
+    - Attention, recurrent layers, products of two tensors: their multiplications, in modules and in functions.
+    - Biases, normalisation, activations, pooling, additions and gates count nothing.
+
+    An operation that runs twice counts twice.
 
     Args:
-        net: The network; it is left as it is.
+        net: The network; it is not changed.
         input_shape: Shape of one input without the batch, e.g. ``(channels, height, width)``. For networks of several
             inputs, see :func:`autobuild.graph_of`.
 
     Raises:
-        CostError: The network cannot be traced on inputs of this shape, or has operators without a rule, which the
-            message names.
+        CostError: The network cannot be traced on inputs of this shape, or has operators without a rule. The message
+            names them.
     """
     from autobuild.graphs.from_torch import from_torch
 
@@ -46,10 +52,10 @@ def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 
 def macs_of(graph: OperationGraph) -> int:
-    """Multiply-accumulates of a graph, if they are known of all its operations.
+    """Multiply-accumulates of a graph.
 
     Raises:
-        CostError: An operator without a rule; the message names those.
+        CostError: Operators have no rule. The message names them.
     """
     if graph.uncounted:
         named = ", ".join(f"{name} ({count})" for name, count in list(graph.uncounted.items())[:5])

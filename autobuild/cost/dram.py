@@ -1,4 +1,4 @@
-"""DRAM bytes of a network whose operations are fused as well as they can be."""
+"""The cost ``dram_bytes``: DRAM traffic under the best partition into fusion groups."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from autobuild.cost.block_tables import Measured, block_bounds
 from autobuild.cost.fusion import FusionGraph, fold
-from autobuild.cost.fusion.fusing import unfused_in
+from autobuild.cost.fusion.fusing import unfused_dram_bytes
+from autobuild.cost.fusion.group_cost_cache import CachedGroupCosts
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.cost.fusion.partition.partition import Partition
-from autobuild.cost.fusion.shared import SharedGroupCosts
 from autobuild.cost.hardware import Hardware
 from autobuild.errors import CostError, GraphError
 from autobuild.graphs.operations import OperationGraph
@@ -24,15 +24,15 @@ TIME_LIMIT_S = 60.0
 class DramBytes:
     """``dram_bytes``: bytes between DRAM and chip of one forward pass, under the best partition into fusion groups.
 
-    The partition is the exact optimum (:func:`autobuild.cost.fusion.partition.exact.exact_partition`); should a network
-    be so large that its limits are met, it is a valid partition all the same, so never too few bytes.
-    ``unfused_dram_bytes`` are those of every operation alone in the same buffer, with activations folded; what does not
-    fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_in`).
+    The partition is optimal (:func:`autobuild.cost.fusion.partition.exact.exact_partition`). For a network so large
+    that the solver reaches a limit it is still valid, so the bytes are an upper bound of the optimum.
+    ``unfused_dram_bytes``: every operation is its own group in the same buffer, with folded activations. Data that does
+    not fit is read several times (:func:`autobuild.cost.fusion.fusing.unfused_dram_bytes`).
 
     Args:
-        hardware: Its buffer, and its bytes of a weight and of an activation.
+        hardware: Hardware description: buffer size, bytes of a weight and of an activation.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`autobuild.cost.fusion.GroupCosts`).
-        recompute: Whether a group may read its inputs twice and compute some of them again.
+        recompute: Whether a group may run in two passes over its inputs.
     """
 
     name = "dram_bytes"
@@ -47,26 +47,34 @@ class DramBytes:
         """See :class:`autobuild.cost.Cost`.
 
         Raises:
-            CostError: An operation that the buffer cannot hold in any way (reason ``infeasible``); it is named.
+            CostError: The buffer cannot hold an operation in any way (reason ``infeasible``). The message names it.
         """
         try:
             folded = self._folded(graph)
         except GraphError as error:
             raise CostError(f"{self.name} of {graph.name!r}: {error}") from None
         costs = self._costs(folded)
-        return {"dram_bytes": self.partition(folded, costs).dram_bytes, "unfused_dram_bytes": unfused_in(costs)}
+        return {"dram_bytes": self.partition(folded, costs).dram_bytes, "unfused_dram_bytes": unfused_dram_bytes(costs)}
 
-    def partition(self, folded: FusionGraph, costs: SharedGroupCosts | None = None) -> Partition:
-        """The partition behind the number; ``costs``, where they are at hand. Raises CostError as above."""
+    def partition(self, folded: FusionGraph, costs: CachedGroupCosts | None = None) -> Partition:
+        """The best partition of a fusion graph.
+
+        Args:
+            folded: The fusion graph.
+            costs: Costs of its groups, if already made.
+
+        Raises:
+            CostError: As for :meth:`__call__`.
+        """
         costs = costs or self._costs(folded)
-        found = exact_partition(costs, time_limit_s=TIME_LIMIT_S)
-        if found.unschedulable:
-            reason = costs(1 << found.unschedulable[0]).reason
+        partition = exact_partition(costs, time_limit_s=TIME_LIMIT_S)
+        if partition.unschedulable:
+            reason = costs(1 << partition.unschedulable[0]).reason
             raise CostError(f"{self.name} of {folded.name!r}: {reason}", "infeasible")
-        return found
+        return partition
 
-    def _costs(self, folded: FusionGraph) -> SharedGroupCosts:
-        return SharedGroupCosts(folded, self.hardware.buffer_bytes, self.scheme, self.recompute)
+    def _costs(self, folded: FusionGraph) -> CachedGroupCosts:
+        return CachedGroupCosts(folded, self.hardware.buffer_bytes, self.scheme, self.recompute)
 
     def _folded(self, graph: OperationGraph) -> FusionGraph:
         return fold(graph, self.hardware.weight_bytes, self.hardware.activation_bytes)
@@ -74,8 +82,8 @@ class DramBytes:
     def unit_tables(self, space: SearchSpace) -> dict[str, Bounds]:
         """See :class:`autobuild.cost.TabledCost`.
 
-        Upper: the best partition of every layer cut at its borders; together they are a partition of the network.
-        Lower: weights, the network's input and its output, which no fusion saves.
+        Upper bound: the sum of the best partitions of the single layers, which together are a partition of the
+        network. Lower bound: weights, and the network's input and output, which no fusion saves.
         """
         return block_bounds(space, tuple(self.metrics), self._measured)
 
@@ -89,4 +97,7 @@ class DramBytes:
         except CostError:
             return None
         inner = self._folded(part.graph(inner=True))
-        return ((folded.floor_bytes - outside, best), (unfused_in(self._costs(inner)), unfused_in(costs)))
+        return (
+            (folded.floor_bytes - outside, best),
+            (unfused_dram_bytes(self._costs(inner)), unfused_dram_bytes(costs)),
+        )

@@ -1,4 +1,4 @@
-"""Hardware as data: what an accelerator is to a cost, read from YAML."""
+"""Hardware descriptions: the numbers of an accelerator that costs use, read from YAML."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Hardware:
     """An accelerator: an array of multipliers, an on-chip buffer, and DRAM behind it.
 
     Attributes:
-        name: What it is called.
+        name: Name of the accelerator.
         buffer_bytes: On-chip buffer for weights and activations together, bytes.
-        dram_bytes_per_s: Bandwidth of the DRAM, bytes per second.
-        dram_pj_per_byte: Energy of a byte moved from or to DRAM, picojoules.
-        mac_pj: Energy of a multiply-accumulate, its operands on the chip, picojoules.
-        macs_per_cycle: Multiply-accumulates of a cycle at most.
+        dram_bytes_per_s: DRAM bandwidth, bytes per second.
+        dram_pj_per_byte: Energy of moving a byte from or to DRAM, picojoules.
+        mac_pj: Energy of a multiply-accumulate with operands on chip, picojoules.
+        macs_per_cycle: Largest number of multiply-accumulates per cycle.
         clock_hz: Cycles per second.
         weight_bytes: Bytes of a weight.
         activation_bytes: Bytes of an activation.
@@ -47,12 +47,12 @@ class Hardware:
 
     @property
     def macs_per_s(self) -> float:
-        """Multiply-accumulates of a second at most."""
+        """Largest number of multiply-accumulates per second."""
         return self.macs_per_cycle * self.clock_hz
 
     @property
     def balance(self) -> float:
-        """Multiply-accumulates per DRAM byte at which computing and moving take equally long."""
+        """Machine balance: multiply-accumulates per DRAM byte at which computing and moving take equally long."""
         return self.macs_per_s / self.dram_bytes_per_s
 
 
@@ -62,7 +62,7 @@ _WIDTHS = (1, 2, 4)  # bytes of a number
 
 
 def hardware_names() -> list[str]:
-    """Names of the presets that ship, sorted."""
+    """Names of the built-in presets, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
@@ -74,19 +74,19 @@ def read_hardware(given: str | Path | Hardware, **changed: Any) -> Hardware:
     Args:
         given: The name of a preset (:func:`hardware_names`), the path of a YAML file with the same keys, or a
             description, which is returned as it is.
-        changed: Keys that are to have another value. The description's name, unless it is changed, too, and its source
-            tell of them.
+        changed: Keys with other values. They are added to the name and the source of the description, unless the name
+            is changed as well.
 
     Raises:
-        ConfigError: An unknown name (the nearest ones are offered), a file that cannot be read, a key that is missing
-            or unknown, or a number that is not positive; the message names file, key, value and what is accepted.
+        ConfigError: The name is unknown (the message suggests the nearest ones), the file cannot be read, a key is
+            missing or unknown, or a number is not positive. The message names file, key, value and what is accepted.
     """
-    found = _read(given)
+    base = _read(given)
     if not changed:
-        return found
-    told = ", ".join(f"{key}={value}" for key, value in changed.items() if key not in ("name", "source"))
-    own = {"name": f"{found.name} with {told}", "source": f"{found.source} Changed: {told}."} if told else {}
-    return _described(found.name, {**asdict(found), **own, **changed}, found.name)
+        return base
+    changes = ", ".join(f"{key}={value}" for key, value in changed.items() if key not in ("name", "source"))
+    noted = {"name": f"{base.name} with {changes}", "source": f"{base.source} Changed: {changes}."} if changes else {}
+    return _described(base.name, {**asdict(base), **noted, **changed}, base.name)
 
 
 def _read(given: str | Path | Hardware) -> Hardware:
@@ -137,7 +137,7 @@ def _described(what: str, data: dict[str, Any], name: str) -> Hardware:
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads ``4e9`` as a text; it is a number to everybody else."""
+    """Convert texts such as ``4e9``, which YAML 1.1 does not read as a number."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -147,7 +147,7 @@ def _number(value: Any) -> Any:
 
 
 def _check(what: str, key: str, value: Any, kind: str) -> float | int:
-    """A positive number of the right kind. Raises ConfigError."""
+    """Check that a value is a positive number of the right type. Raises ConfigError."""
     right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     if not right:
         raise ConfigError(f"{what}: {key}={value!r}: a number above 0 is accepted")

@@ -1,4 +1,4 @@
-"""What a cost is: a small object that gives numbers for a network; a user's package may bring its own."""
+"""Protocols of costs: what a cost, also one of a user's package, has to implement."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from autobuild.spaces.additive import Bounds
 
 
 class Cost(Protocol):
-    """Numbers of a network that are computed without training it.
+    """One or several metrics of a network, computed without training it.
 
-    ``name`` and ``unit`` are those of its metric. A cost of several metrics has an attribute ``metrics`` beside them,
-    ``{metric: unit}``; ``name`` then is what all of them are asked for by (``autobuild cost cost=NAME``). Names of
-    metrics are what targets and limits use, so they are words of letters, digits and ``_``.
+    ``name`` and ``unit`` are those of the metric. A cost with several metrics also has an attribute ``metrics``,
+    ``{metric: unit}``. Then ``name`` selects the cost (``autobuild cost cost=NAME``). Targets and limits use the names
+    of metrics, so a name consists of letters, digits and ``_``.
 
-    Two methods may be added: :class:`ArchitectureCost` where architectures can be counted without their graphs, and
-    :class:`TabledCost` where the constructor is to propose networks under a limit on it.
+    A cost may implement two more protocols: :class:`ArchitectureCost`, if architectures can be counted without graphs,
+    and :class:`TabledCost`, if the constructor shall propose networks under a limit on it.
     """
 
     name: str
     unit: str
 
     def __call__(self, graph: OperationGraph) -> Mapping[str, float]:
-        """Value of every metric, finite numbers, for one forward pass of the graph's inputs.
+        """Metric -> finite number, for one forward pass of the graph's inputs.
 
         Raises:
-            CostError: There is no value: an operation without a rule (reason ``unknown``), or a network that the
-                hardware cannot run (``infeasible``). The message names the operation. Never zero instead.
+            CostError: There is no value: an operation has no rule (reason ``unknown``), or the hardware cannot run the
+                network (reason ``infeasible``). The message names the operation. A cost must not return zero instead.
         """
         ...
 
 
 @runtime_checkable
 class ArchitectureCost(Protocol):
-    """A cost that also counts architectures themselves, many at once."""
+    """A cost that can be computed for many architectures at once, without their graphs."""
 
     def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> Mapping[str, ArrayLike]:
-        """Metric -> values, shape ``(n,)``; NaN where the hardware cannot run the network."""
+        """Metric -> values, shape ``(n,)``; NaN if the hardware cannot run the network."""
         ...
 
 
 @runtime_checkable
 class TabledCost(Protocol):
-    """A cost that is a sum over units, or lies between two such sums."""
+    """A cost that is a sum over units, or that is bounded by two such sums."""
 
     def unit_tables(self, space: SearchSpace) -> Mapping[str, Bounds]:
-        """Metric -> bounds as sums over the units of the space; metrics without are left out.
+        """Metric -> lower and upper bound as sums over the units of the space. Metrics without bounds are left out.
 
         Raises:
-            SpaceError: There are none for this space; the message says why.
+            SpaceError: There are no bounds for this space; the message says why.
         """
         ...
 
@@ -66,21 +66,24 @@ def metric_units(cost: Cost) -> dict[str, str]:
     return dict(several) if several is not None else {cost.name: cost.unit}
 
 
-def checked(cost: Cost, found: Mapping[str, float], of: str) -> dict[str, float]:
-    """What a cost gave, if it is what it owes.
+def checked(cost: Cost, values: Mapping[str, float], of: str) -> dict[str, float]:
+    """Check the values that a cost returned.
 
     Args:
         cost: The cost.
-        found: What it gave.
-        of: What for, for the message.
+        values: Metric -> value, as the cost returned them.
+        of: Name of the network, for the error message.
+
+    Returns:
+        Metric -> value, in the order of the cost's metrics.
 
     Raises:
-        CostError: A metric is missing, not announced, or no finite number.
+        CostError: A metric is missing or not declared, or a value is not finite.
     """
     units = metric_units(cost)
-    if set(found) != set(units):
-        raise CostError(f"cost {cost.name!r} of {of}: gave {sorted(found)}, announced {sorted(units)}", "no_value")
-    for metric, value in found.items():
+    if set(values) != set(units):
+        raise CostError(f"cost {cost.name!r} of {of}: returned {sorted(values)}, declared {sorted(units)}", "no_value")
+    for metric, value in values.items():
         if not math.isfinite(value):
             raise CostError(f"cost {cost.name!r} of {of}: {metric} is {value}", "no_value")
-    return {metric: float(found[metric]) for metric in units}
+    return {metric: float(values[metric]) for metric in units}

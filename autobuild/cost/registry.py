@@ -1,4 +1,4 @@
-"""Costs by name: those built in, those registered, and those of installed packages (entry points)."""
+"""Registry of costs: built-in ones, registered ones, and those of installed packages (entry points)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from autobuild.cost.counted import Macs, Params
+from autobuild.cost.activation_peak import ActivationPeak
 from autobuild.cost.dram import DramBytes
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.cost.latency import LookupLatency, MeasuredLatency
-from autobuild.cost.memory import ActivationPeak
+from autobuild.cost.params_macs import Macs, Params
 from autobuild.cost.protocol import Cost, metric_units
 from autobuild.cost.roofline import Roofline
 from autobuild.errors import ConfigError, CostError, nearest
@@ -30,22 +30,22 @@ BUILT_IN: dict[str, Factory] = {
     "latency": MeasuredLatency,
     "latency_lookup": LookupLatency,
 }
-TIMED = ("latency", "latency_lookup")  # they run networks, on this machine: computed only where they are asked for
+TIMED = ("latency", "latency_lookup")  # they run networks on this machine, so they are computed only on request
 _REGISTERED: dict[str, Factory] = {}
 _log = logging.getLogger(__name__)
 
 
 def register_cost(name: str) -> Callable[[Made], Made]:
-    """Decorator that makes a cost known by its name in this process; registering a name again replaces it.
+    """Decorator that registers a cost in this process. A later registration of the same name replaces it.
 
-    What is decorated is a class or function that returns a cost. It may take ``hardware``, a :class:`Hardware`, and no
-    other argument without a default. A package names it in its metadata instead, so that it is found without an import:
+    It decorates a class, or a function that returns a cost. This may take ``hardware``, a :class:`Hardware`, and no
+    other argument without a default. A package declares its cost as an entry point, so it is found without an import:
 
         [project.entry-points."autobuild.costs"]
         my_cost = "my_package.costs:MyCost"
 
     Raises:
-        ConfigError: The name is no word of letters, digits and ``_``, or that of a cost that is built in.
+        ConfigError: The name has other characters than letters, digits and ``_``, or is that of a built-in cost.
     """
 
     def register(factory: Made) -> Made:
@@ -58,9 +58,9 @@ def register_cost(name: str) -> Callable[[Made], Made]:
 
 def _check_name(name: str) -> None:
     if not name.isidentifier():
-        raise ConfigError(f"cost {name!r}: a word of letters, digits and _ is accepted")
+        raise ConfigError(f"cost {name!r}: accepted: letters, digits and _")
     if name in BUILT_IN:
-        raise ConfigError(f"cost {name!r} is built in: name yours otherwise")
+        raise ConfigError(f"cost {name!r} is built in: choose another name")
 
 
 def cost_names() -> list[str]:
@@ -69,7 +69,7 @@ def cost_names() -> list[str]:
 
 
 def _installed() -> dict[str, EntryPoint]:
-    """Entry points by name; one that takes the name of a built-in cost, or of an earlier one, is told and left out."""
+    """Entry points by name. A name that is already taken is left out, with a warning."""
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         if point.name in BUILT_IN or (point.name in found and point.value != found[point.name].value):
@@ -85,11 +85,11 @@ def make_cost(name: str, hardware: str | Hardware = DEFAULT) -> Cost:
 
     Args:
         name: One of :func:`cost_names`.
-        hardware: What it is computed for, where it asks: a description, the name of a preset, or the path of a YAML.
+        hardware: Hardware description, name of a preset, or path of a YAML file, for costs that take one.
 
     Raises:
-        ConfigError: The name or the hardware is unknown (the nearest names are offered), or an installed package's cost
-            cannot be imported or made, or is none; the message names the package and what is wrong.
+        ConfigError: The name or the hardware is unknown (the message suggests the nearest names), or the cost of an
+            installed package cannot be imported, cannot be made, or is not a cost. The message names the package.
     """
     described = read_hardware(hardware)
     factory = {**_REGISTERED, **BUILT_IN}.get(name)
@@ -100,7 +100,7 @@ def make_cost(name: str, hardware: str | Hardware = DEFAULT) -> Cost:
         raise ConfigError(f"cost={name}: unknown name: {nearest(name, cost_names())}")
     try:
         factory = point.load()
-    except Exception as error:  # importing runs the package's own code: anything may be raised, and all of it is its
+    except Exception as error:  # the import runs code of the package, which may raise anything
         raise ConfigError(_blame(point, f"cannot be imported: {type(error).__name__}: {error}")) from error
     try:
         return _made(name, factory, described)
@@ -118,17 +118,17 @@ def _made(name: str, factory: Any, hardware: Hardware) -> Cost:
     cost: Cost = factory(hardware=hardware) if takes else factory()
     lacking = [part for part in ("name", "unit") if not isinstance(getattr(cost, part, None), str)]
     if lacking or not callable(cost):
-        what = f"it has no {lacking[0]}, a text" if lacking else "it cannot be called with a graph"
-        raise ConfigError(f"cost {name!r}: {what} (accepted: what autobuild.cost.Cost says)")
+        what = f"it has no text attribute {lacking[0]}" if lacking else "it cannot be called with a graph"
+        raise ConfigError(f"cost {name!r}: {what} (accepted: the protocol autobuild.cost.Cost)")
     if bad := [metric for metric in metric_units(cost) if not metric.isidentifier()]:
-        raise ConfigError(f"cost {name!r}: metric {bad[0]!r}: a word of letters, digits and _ is accepted")
+        raise ConfigError(f"cost {name!r}: metric {bad[0]!r}: accepted: letters, digits and _")
     return cost
 
 
 def all_costs(hardware: str | Hardware = DEFAULT) -> dict[str, Cost]:
-    """Metric -> the cost that gives it, of all costs; of two that give the same, the first.
+    """Metric -> its cost, for all costs. If two costs have the same metric, the first one is used.
 
-    A package's cost that cannot be made is left out with a warning: it must not take the others away.
+    A package's cost that cannot be made is left out with a warning, so the others stay usable.
 
     Raises:
         ConfigError: The hardware is unknown.

@@ -1,4 +1,4 @@
-"""Latency and energy from a hardware description: the roofline of every operation (Williams et al., CACM 2009)."""
+"""The cost ``roofline``: latency and energy from a hardware description (roofline, Williams et al., CACM 2009)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one operation takes, the activation behind it included.
+    """Latency and energy of one operation, with its folded activation.
 
     Attributes:
-        name: Of the operation.
-        type: Its type.
+        name: Name of the operation.
+        type: Type of the operation.
         macs: Multiply-accumulates.
-        dram_bytes: Bytes moved: weights, inputs and outputs, each once.
+        dram_bytes: DRAM bytes: weights, inputs and outputs, each once.
         compute_s: ``macs / (macs_per_cycle * clock_hz)``, seconds.
         memory_s: ``dram_bytes / dram_bytes_per_s``, seconds.
         energy_j: ``1e-12 * (macs * mac_pj + dram_bytes * dram_pj_per_byte)``, joules.
@@ -44,26 +44,26 @@ class StepCost:
 
     @property
     def seconds(self) -> float:
-        """The longer of the two: computing and moving overlap."""
+        """The longer one of computing and moving, which overlap."""
         return max(self.compute_s, self.memory_s)
 
 
 class Roofline:
     """``roofline_ms`` and ``roofline_mj``: latency and energy of one forward pass, one operation after another.
 
-    Operations are those of :func:`autobuild.cost.fusion.fold`: activations folded, views and concatenations free.
-    Between them everything goes through DRAM, so this is the figure *without* layer fusion. Of each,
+    Operations are those of :func:`autobuild.cost.fusion.fold`: activations are folded, views and concatenations free.
+    All tensors between operations go through DRAM, so this is the cost *without* layer fusion. For each operation,
 
         bytes   = weights + inputs + outputs, each once
         seconds = max(macs / (macs_per_cycle * clock_hz), bytes / dram_bytes_per_s)
         joules  = 1e-12 * (macs * mac_pj + bytes * dram_pj_per_byte)
 
-    and the network's are the sums. Every multiplier works in every cycle, and operations without multiply-accumulates
-    (pooling, additions) compute in no time: the latency is a lower bound of what such hardware reaches without fusion.
-    Static power, control and the on-chip buffer's own energy are left out.
+    and the network's values are the sums. Every multiplier is busy in every cycle, and operations without
+    multiply-accumulates (pooling, additions) take no compute time. So the latency is a lower bound for such hardware
+    without fusion. Static power, control and the energy of the on-chip buffer are left out.
 
     Args:
-        hardware: The accelerator.
+        hardware: The hardware description.
     """
 
     name = "roofline"
@@ -83,10 +83,10 @@ class Roofline:
         }
 
     def steps(self, graph: OperationGraph) -> list[StepCost]:
-        """What every operation takes, in order.
+        """Latency and energy of every operation, in order.
 
         Raises:
-            CostError: Operations whose multiply-accumulates nobody has a rule for (reason ``unknown``).
+            CostError: Operations have no rule for multiply-accumulates (reason ``unknown``). The message names them.
         """
         if graph.uncounted:
             named = ", ".join(list(graph.uncounted)[:5])
@@ -104,7 +104,7 @@ class Roofline:
     def unit_tables(self, space: SearchSpace) -> dict[str, Bounds]:
         """See :class:`autobuild.cost.TabledCost`: the sum over operations, layer by layer.
 
-        An activation that begins a layer may fold into what lies before it: it counts in the upper bound only.
+        The first activation of a layer may be folded into the layer before it, so it counts only in the upper bound.
         """
         return block_bounds(space, tuple(self.metrics), self._measured)
 

@@ -1,4 +1,4 @@
-"""Costs as sums over units: one table of candidates for each, where a space's costs are additive."""
+"""Costs as sums over units: for each unit a table of its candidates, if the cost is additive over units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.analytic import INPUT, CostTables, cost_tables
+from autobuild.cost.layer_tables import INPUT, CostTables, cost_tables
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import SearchSpace, Unit
 from autobuild.spaces.additive import Additive, Bounds
@@ -21,17 +21,17 @@ MAX_CANDIDATES = 5_000_000  # of one unit
 def unit_tables(
     space: SearchSpace, cost: str, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
 ) -> Additive:
-    """An exact cost as ``constant + sum over units``: equal to ``costs_of(space)[cost]`` for every architecture.
+    """A cost as ``constant + sum over units``, equal to ``costs_of(space)[cost]`` for every architecture.
 
     Args:
-        space: The space, narrowed or joined as it may be.
+        space: The space; it may be narrowed, and its units may be joined.
         cost: ``params``, ``macs`` or another cost of the space.
         num_classes: As for :func:`~autobuild.cost.costs_of`.
         input_shape: As for :func:`~autobuild.cost.costs_of`.
 
     Raises:
-        SpaceError: The cost is unknown, or not additive over the units of this space: the message names the part and
-            the unit whose choice it depends on as well, or says that the space has no tables.
+        SpaceError: The cost is unknown, the space has no tables, or the cost is not additive over units. The message
+            names the part that depends on several units, and these units.
     """
     tables, rules = cost_tables(space, num_classes, input_shape)
     if cost not in rules:
@@ -46,9 +46,9 @@ def unit_tables(
     constant = 0
     out = [np.zeros(unit.size, dtype=np.int64) for unit in space.units]
     for part in tables.parts:
-        places = [*tables.context[part], *([tables.places[part]] if part in tables.places else [])]
+        places = [*tables.context[part], *([tables.stage_index[part]] if part in tables.stage_index else [])]
         if only_params:  # which never depend on the size of the input
-            places = [place for place in places if place != tables.places.get(INPUT)]
+            places = [place for place in places if place != tables.stage_index.get(INPUT)]
         free = [owner for owner in dict.fromkeys(owners[place] for place in places) if space.units[owner].size > 1]
         if len(free) > 1:
             names = [space.units[owner].name for owner in free]
@@ -72,7 +72,7 @@ def _part(
     runs: Sequence[Sequence[NDArray[np.int64]]],
     free: int | None,
 ) -> NDArray[Any]:
-    """What a part costs for every candidate of the one unit that it depends on; ``(1,)`` where on none."""
+    """Cost of a part for every candidate of the unit that it depends on; shape ``(1,)`` if it depends on none."""
     first = {owner: owners.index(owner) for owner in owners}
     count = 1 if free is None else units[free].size
 
@@ -93,28 +93,28 @@ def _part(
         )
         entries = tables.table(part, chosen) @ weights
         members = np.flatnonzero(group.reshape(-1) == number)
-        if part not in tables.places:
+        if part not in tables.stage_index:
             out[members] = entries[0, 0]
-        else:  # behind the last layer a digit is -1: the last entry, no layer
-            own = digits(tables.places[part])[members]
+        else:  # after the last layer digits are -1, which selects the last entry (no layer)
+            own = digits(tables.stage_index[part])[members]
             out[members] = entries[np.arange(own.shape[1]), own].sum(axis=1)
     return out
 
 
 def enclosing(space: SearchSpace, tables: CostTables, lower: str, upper: str) -> Bounds:
-    """Two fields of tables as sums over units that enclose every architecture's numbers.
+    """Lower and upper bounds as sums over units, from two fields of tables.
 
-    What depends on several units together is, in the table of the unit that it belongs to, the least (most) over the
-    choices of the others.
+    A part that depends on several units is counted in the table of its own unit, with the minimum (maximum) over the
+    choices of the other units.
 
     Args:
-        space: The space, narrowed or joined as it may be.
-        tables: Its tables.
-        lower: The field that is least.
-        upper: The field that is most.
+        space: The space; it may be narrowed, and its units may be joined.
+        tables: Tables of the space.
+        lower: Name of the field with lower bounds.
+        upper: Name of the field with upper bounds.
 
     Raises:
-        SpaceError: A unit has too many candidates to be listed.
+        SpaceError: A unit has too many candidates.
     """
     _check_sizes(space)
     low, high = ([int(name == field) for name in tables.fields] for field in (lower, upper))
@@ -129,7 +129,7 @@ def _enclosed(space: SearchSpace, tables: CostTables, weights: NDArray[np.int64]
     constant = 0.0
     out = [np.zeros(unit.size) for unit in space.units]
     for part in tables.parts:
-        own = [tables.places[part]] if part in tables.places else []
+        own = [tables.stage_index[part]] if part in tables.stage_index else []
         free = dict.fromkeys(owners[place] for place in [*own, *tables.context[part]])
         chosen = [owner for owner in free if space.units[owner].size > 1]
         others = [_distinct(tables, part, owner, owners, runs) for owner in chosen[1:]]
@@ -153,7 +153,7 @@ def _enclosed(space: SearchSpace, tables: CostTables, weights: NDArray[np.int64]
 def _distinct(
     tables: CostTables, part: str, owner: int, owners: Sequence[int], runs: Sequence[Sequence[NDArray[np.int64]]]
 ) -> list[int]:
-    """Candidates of a unit, one for each way in which they differ for a part."""
+    """One candidate of a unit for each distinct effect on a part."""
     first = owners.index(owner)
     columns = [runs[owner][place - first] for place in tables.context[part] if owners[place] == owner]
     _, rows = np.unique(np.concatenate(columns, axis=1), axis=0, return_index=True)
@@ -167,7 +167,7 @@ def _check_sizes(space: SearchSpace) -> None:
 
 
 def additive_costs(space: SearchSpace, names: Sequence[str]) -> tuple[dict[str, Additive], Mapping[str, str]]:
-    """Tables of those costs that are additive over the units, and for the others the reason why there are none."""
+    """Tables of the costs that are additive over units; for the others the reason why they are not."""
     found: dict[str, Additive] = {}
     reasons: dict[str, str] = {}
     for name in names:

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from autobuild.cost.analytic import costs_of
 from autobuild.cost.count import count_params
+from autobuild.cost.layer_tables import costs_of
 from autobuild.errors import CostError, EvaluationError, SpaceError
 from autobuild.evaluate.digits import DigitTask, digit_pictures
 

@@ -165,15 +165,15 @@ def costs_table(
     import numpy as np
     import pandas as pd
 
-    from autobuild.cost.of_space import CostOf
     from autobuild.cost.protocol import metric_units
+    from autobuild.cost.space_costs import CostOf
     from autobuild.errors import CostError
 
     columns: dict[str, Any] = {"arch": [arch.text for arch in archs]}
     units: dict[str, str] = {}
     reasons: list[list[str]] = [[] for _ in archs]
     for cost in costs:
-        found = CostOf(cost, space, shape).found(archs)
+        found = CostOf(cost, space, shape).results(archs)
         for metric, unit in metric_units(cost).items():
             units[metric] = unit
             columns[metric] = [np.nan if isinstance(own, CostError) else own[metric] for own in found]

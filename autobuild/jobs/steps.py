@@ -15,7 +15,7 @@ from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.labels.target import find_name
 
 if TYPE_CHECKING:
-    from autobuild.cost.of_space import SpaceCosts
+    from autobuild.cost.space_costs import SpaceCosts
     from autobuild.importance import Scores
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet, TargetValues

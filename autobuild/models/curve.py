@@ -11,7 +11,7 @@ import pandas as pd
 
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet

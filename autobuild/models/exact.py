@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.labels.target import TargetExpression, find_name
 from autobuild.labels.terms import linear_form, split_terms
 from autobuild.spaces import Architecture, SearchSpace

@@ -13,7 +13,7 @@ import numpy as np
 
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, FitWarning, nearest
 from autobuild.labels import LabelledSet, TargetValues

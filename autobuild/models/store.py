@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError, TargetError
 from autobuild.labels.target import TargetExpression, find_name

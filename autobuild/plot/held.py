@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel

@@ -11,7 +11,7 @@ import numpy as np
 from autobuild.construct import widen
 from autobuild.construct.dominance import fronts
 from autobuild.construct.from_scores import narrow
-from autobuild.cost.of_space import CountOf, MetricOf
+from autobuild.cost.space_costs import CountOf, MetricOf
 from autobuild.errors import ConfigError
 from autobuild.importance import AdditiveScores, explain
 from autobuild.studies.history import known_from

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
-from autobuild.cost.of_space import SpaceCosts
+from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError, EvaluationError, nearest
 from autobuild.evaluate import as_evaluator, place_for, renamed
 from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor

@@ -156,8 +156,8 @@ def test_what_cannot_be_counted_is_refused_by_name():
 def test_one_network_that_cannot_be_counted_does_not_hide_the_others():
     space = registered("counted_mixed", lambda width, *given: (Sorting if width == 8 else Normed)(width, *given))
     assert np.isfinite(ab.costs(space)["macs"]("w16")).all()
-    from autobuild.cost.of_space import CostOf
+    from autobuild.cost.space_costs import CostOf
 
-    wrong, right = CostOf(make_cost("macs"), space).found(["w8", "w16"])
+    wrong, right = CostOf(make_cost("macs"), space).results(["w8", "w16"])
     assert isinstance(wrong, CostError)
     assert right == {"macs": float(ab.graph_of(space, "w16").macs)}

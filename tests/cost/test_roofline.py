@@ -10,8 +10,8 @@ from torch import nn
 
 import autobuild as ab
 from autobuild.cost import ActivationPeak, Roofline, read_hardware
+from autobuild.cost.activation_peak import peak_bytes
 from autobuild.cost.fusion import fold
-from autobuild.cost.memory import peak_bytes
 from autobuild.errors import CostError
 
 EDGE = read_hardware("edge_npu")

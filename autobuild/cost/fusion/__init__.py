@@ -1,9 +1,10 @@
 """Layer fusion: which operations an accelerator runs as one, and the DRAM bytes that this saves."""
 
-from autobuild.cost.fusion.fold import fold
+from autobuild.cost.fusion.folding import fold
 from autobuild.cost.fusion.fusing import Fused, buffer_sweep, fuse
 from autobuild.cost.fusion.graph import FusedOperation, FusionGraph, Tensor
-from autobuild.cost.fusion.groups import SCHEMES, GroupCost, GroupCosts
+from autobuild.cost.fusion.group_costs import SCHEMES, GroupCost, GroupCosts
+from autobuild.cost.fusion.partition.solver import solve
 
 __all__ = [
     "SCHEMES",
@@ -16,4 +17,5 @@ __all__ = [
     "buffer_sweep",
     "fold",
     "fuse",
+    "solve",
 ]

@@ -1,4 +1,4 @@
-"""When to stop: one object for a whole call, handed down to whatever may take long and asked in the inner loops."""
+"""Time limits: one deadline for a whole call, passed to every step and checked in the inner loops."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import contextmanager
 
 
 class TimeUp(Exception):
-    """A deadline passed in the middle of something; who has a plan by then answers with it. Never leaves a solver."""
+    """A deadline has passed. Solvers catch it and return the best partition so far."""
 
 
 class Deadline:
-    """Seconds from now, on the monotonic clock.
+    """A point in time, on the monotonic clock.
 
     Args:
-        seconds: How many; infinite for none.
+        seconds: Seconds from now; infinite for no limit.
 
     Attributes:
-        start: When it was made.
-        end: When it passes.
+        start: Time of creation.
+        end: Time at which it passes.
     """
 
     def __init__(self, seconds: float = math.inf) -> None:
@@ -29,31 +29,31 @@ class Deadline:
 
     @staticmethod
     def of(limit: float | Deadline) -> Deadline:
-        """Seconds as a deadline; one that runs already stays as it is."""
+        """A time limit in seconds as a deadline. A deadline is returned unchanged."""
         return limit if isinstance(limit, Deadline) else Deadline(limit)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since its creation."""
         return time.monotonic() - self.start
 
     @property
     def left(self) -> float:
-        """Seconds until it passes, zero behind it."""
+        """Seconds until it passes; zero afterwards."""
         return max(self.end - time.monotonic(), 0.0)
 
     @property
     def passed(self) -> bool:
-        """Whether the time is up."""
+        """Whether it has passed."""
         return time.monotonic() >= self.end
 
     def check(self) -> None:
-        """Raise :class:`TimeUp` where the time is up."""
+        """Raise :class:`TimeUp` if it has passed."""
         if time.monotonic() >= self.end:
             raise TimeUp
 
     def share(self, part: float) -> Deadline:
-        """One that begins now and passes when ``part`` of the time that is left has gone."""
+        """A deadline that passes after the fraction ``part`` of the remaining time."""
         return Deadline(part * self.left)
 
 
@@ -62,7 +62,7 @@ NEVER = Deadline()
 
 @contextmanager
 def within(costs: object, deadline: Deadline) -> Iterator[None]:
-    """Let costs of groups stop at a deadline (raise :class:`TimeUp`), where they can: those with a ``deadline``."""
+    """Set the attribute ``deadline`` of costs, if they have one. They then raise :class:`TimeUp` when it passes."""
     before = getattr(costs, "deadline", None)
     if before is None:
         yield

@@ -1,4 +1,4 @@
-"""From a network and a buffer to its fusion groups: what is asked, what came out, as frames and numbers."""
+"""Fuse a network: from a network and hardware to the best partition, its groups as a frame, and its metrics."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
-from autobuild.cost.fusion.fold import fold
-from autobuild.cost.fusion.graph import FusionGraph, bits
-from autobuild.cost.fusion.groups import GroupCost, GroupCosts
-from autobuild.cost.fusion.partition.partition import GroupCosts as AnyCosts
-from autobuild.cost.fusion.partition.partition import Partition, group_dram
-from autobuild.cost.fusion.partition.solve import deadline_of, load, solve
+from autobuild.cost.fusion.folding import fold
+from autobuild.cost.fusion.graph import FusionGraph
+from autobuild.cost.fusion.group_costs import GroupCost, GroupCosts
+from autobuild.cost.fusion.partition.partition import AnyGroupCosts, Partition, group_dram
+from autobuild.cost.fusion.partition.solver import deadline_of, load, solve
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.errors import ConfigError, GraphError
 from autobuild.graphs.operations import OperationGraph
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fused:
-    """A network cut into fusion groups.
+    """A network partitioned into fusion groups.
 
     Attributes:
-        graph: The folded network.
-        costs: What its groups cost in the buffer.
-        partition: The groups, in an order in which they can run.
-        hardware: What it was computed for.
-        algorithm: How the partition was found.
+        graph: The fusion graph.
+        costs: Costs of its groups.
+        partition: The groups, in an order of execution.
+        hardware: The hardware description.
+        algorithm: Name of the algorithm that found the partition.
     """
 
     graph: FusionGraph
@@ -47,23 +47,23 @@ class Fused:
 
     @cached_property
     def group_costs(self) -> list[GroupCost]:
-        """Cost of every group, in order."""
+        """Cost of every group, in the order of ``partition.groups``."""
         return [self.costs(mask) for mask in self.partition.groups]
 
     @cached_property
     def group_of(self) -> list[int]:
-        """For each operation the number of its group, from 0."""
-        found = [0] * len(self.graph)
+        """For each operation the number of its group, starting at 0."""
+        group_of = [0] * len(self.graph)
         for number, mask in enumerate(self.partition.groups):
             for i in bits(mask):
-                found[i] = number
-        return found
+                group_of[i] = number
+        return group_of
 
     @cached_property
     def groups(self) -> pd.DataFrame:
         """``group, ops, scheme, dram_bytes, buffer_bytes, valid``: one row a group, in order of execution.
 
-        ``ops`` are names with a space between; spaces within one are written ``_``.
+        ``ops`` are operation names, separated by spaces. A space in a name is written ``_``.
         """
         import pandas as pd
 
@@ -78,22 +78,25 @@ class Fused:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """Bytes before and after, how good the partition is known to be, and what it costs beside.
+        """DRAM bytes with and without fusion, the lower bound, time, and extra work.
 
-        ``dram_bytes``, ``unfused_dram_bytes`` (every folded operation alone, in the same buffer) and ``reduction``
-        (1 - their ratio); ``unbounded_unfused_dram_bytes`` (every operation alone if each fitted, so that nothing is
-        read twice); ``separate_dram_bytes`` (activations as operations of their own, for comparison only);
-        ``floor_dram_bytes`` (weights, inputs and outputs of the network); ``fusable_dram_bytes`` and
-        ``fusable_unfused_dram_bytes`` (without operations that fit in the buffer by no scheme of groups, as the paper
-        counts); ``status``, ``lower_bound``, ``optimum_gap``, ``seconds``, ``training_seconds`` (the part of them that
-        an explainer was fitted for); ``extra_macs`` (computed twice), ``macs`` and ``uncounted`` (the operators that
-        ``macs`` leaves out, and how often each occurs); ``unschedulable`` (names).
+        - ``dram_bytes``; ``unfused_dram_bytes``: every folded operation is its own group, in the same buffer;
+          ``reduction``: 1 - their ratio.
+        - ``unbounded_unfused_dram_bytes``: the same with an unlimited buffer; ``separate_dram_bytes``: activations are
+          separate operations, too (for comparison only); ``floor_dram_bytes``: weights, inputs and outputs of the
+          network.
+        - ``fusable_dram_bytes`` and ``fusable_unfused_dram_bytes``: without the operations that fit by no scheme for
+          groups, as in the paper; ``fallback_dram_bytes``: these operations.
+        - ``status``, ``lower_bound``, ``optimum_gap``, ``plans``, ``seconds``, and ``training_seconds``, the part for
+          fitting an explainer.
+        - ``macs``, ``uncounted`` (operators that ``macs`` leaves out, with their number) and ``extra_macs`` (computed a
+          second time); ``unschedulable``: names of operations that the buffer cannot hold.
         """
         graph, partition = self.graph, self.partition
-        unfused = unfused_in(self.costs)
-        alone = [i for i in range(len(graph)) if self.costs.fallback >> i & 1]
-        left_out = sum(self.costs(1 << i).dram_bytes for i in alone)
-        fused_left_out = sum(
+        unfused = unfused_dram_bytes(self.costs)
+        fallback = [i for i in range(len(graph)) if self.costs.fallback >> i & 1]
+        fallback_bytes = sum(self.costs(1 << i).dram_bytes for i in fallback)
+        partition_fallback_bytes = sum(
             cost.dram_bytes
             for mask, cost in zip(partition.groups, self.group_costs, strict=True)
             if mask & self.costs.fallback
@@ -105,11 +108,11 @@ class Fused:
             "unbounded_unfused_dram_bytes": graph.unfused_bytes,
             "separate_dram_bytes": unfused + graph.separate_bytes - graph.unfused_bytes,
             "floor_dram_bytes": graph.floor_bytes,
-            "fusable_dram_bytes": partition.dram_bytes - fused_left_out,
+            "fusable_dram_bytes": partition.dram_bytes - partition_fallback_bytes,
             "fusable_unfused_dram_bytes": sum(
-                self.costs(1 << i).dram_bytes for i in range(len(graph)) if i not in set(alone)
+                self.costs(1 << i).dram_bytes for i in range(len(graph)) if i not in set(fallback)
             ),
-            "fallback_dram_bytes": left_out,
+            "fallback_dram_bytes": fallback_bytes,
             "groups": len(partition.groups),
             "operations": len(graph),
             "status": partition.status,
@@ -126,20 +129,20 @@ class Fused:
         }
 
     def __repr__(self) -> str:
-        told = self.metrics
-        size, unit = byte_unit(told["unfused_dram_bytes"])
+        metrics = self.metrics
+        size, unit = byte_unit(metrics["unfused_dram_bytes"])
         left_out = ", ".join(f"{count} {name}" for name, count in self.graph.uncounted)
-        gap = told["optimum_gap"]
-        known = (
+        gap = metrics["optimum_gap"]
+        quality = (
             "optimal"
-            if told["status"] == "optimal"
+            if metrics["status"] == "optimal"
             else "not proven the best" + ("" if gap is None else f", at most {gap:.2%} above the bound")
         )
         return (
-            f"Fused({self.graph.name or 'network'}: {told['operations']} operations in {told['groups']} groups, "
-            f"{told['macs'] / 1e6:,.1f} M MACs{f' without {left_out}' if left_out else ''}, "
-            f"{told['dram_bytes'] / size:,.2f} {unit} of DRAM traffic instead of "
-            f"{told['unfused_dram_bytes'] / size:,.2f}, {known})"
+            f"Fused({self.graph.name or 'network'}: {metrics['operations']} operations in {metrics['groups']} groups, "
+            f"{metrics['macs'] / 1e6:,.1f} M MACs{f' without {left_out}' if left_out else ''}, "
+            f"{metrics['dram_bytes'] / size:,.2f} {unit} of DRAM traffic instead of "
+            f"{metrics['unfused_dram_bytes'] / size:,.2f}, {quality})"
         )
 
     def _repr_html_(self) -> str:
@@ -149,8 +152,8 @@ class Fused:
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
-def unfused_in(costs: AnyCosts) -> int:
-    """DRAM bytes if every operation runs alone in the buffer; what does not fit is read several times."""
+def unfused_dram_bytes(costs: AnyGroupCosts) -> int:
+    """DRAM bytes if every operation is its own group. Data of operations that do not fit is read several times."""
     return sum(group_dram(costs, 1 << i) for i in range(costs.n))
 
 
@@ -169,34 +172,37 @@ def fuse(
     time_limit_s: float = 60.0,
     budget: int = 5000,
 ) -> Fused:
-    """Cut a network into fusion groups, so that the least crosses to DRAM.
+    """Partition a network into fusion groups with the fewest DRAM bytes.
 
     >>> fuse(network, (1, 3, 224, 224), "edge_npu").metrics["reduction"]
     >>> fuse("network.onnx", "edge_npu")
     >>> fuse(space, arch, buffer_bytes=2**20)
 
     Args:
-        model: A module, the path of an ONNX file, a search space, operations (:func:`autobuild.graph_of`), or a graph
-            that is folded already.
-        example_input: For a module a tensor, a tuple or dict of tensors, or a shape; for a space one of its
-            architectures. Nothing else takes one: there the second argument may be the hardware.
-        hardware: A description, the name of a preset, or the path of a YAML file.
-        shapes: For a file: shapes of inputs that it leaves open.
-        buffer_bytes: On-chip buffer, where it is not that of the hardware.
+        model: A module, the path of an ONNX file, a search space, an operation graph (:func:`autobuild.graph_of`), or a
+            fusion graph.
+        example_input: For a module a tensor, a tuple or dict of tensors, or a shape; for a space an architecture. For
+            all others the second argument is the hardware.
+        hardware: A hardware description, the name of a preset, or the path of a YAML file.
+        shapes: For an ONNX file: shapes of inputs with dynamic sizes.
+        buffer_bytes: Size of the on-chip buffer, bytes. Default: that of the hardware.
         scheme: ``mixed``, ``lbdf`` or ``brr`` (:class:`~autobuild.cost.fusion.GroupCosts`).
         recompute: Also allow groups in two passes over their inputs.
-        algorithm: ``exact``, ``interval``, ``random``, ``local`` or ``nsga2``.
-        split: For searches: how invalid groups are split.
-        seed: For searches.
-        time_limit_s: Seconds for all but reading the network. When they are over, the best partition found so far is
-            the answer: not proven, with ``lower_bound`` and ``optimum_gap``.
-        budget: For searches: distinct partitions.
+        algorithm: ``exact``, ``interval``, or a baseline: ``random``, ``local``, ``nsga2``.
+        split: For baselines: how invalid groups are split.
+        seed: For baselines: seed of all random choices.
+        time_limit_s: Seconds, without reading the network. When they have passed, the best partition so far is
+            returned, with ``lower_bound`` and ``optimum_gap``.
+        budget: For baselines: number of distinct partitions to evaluate.
+
+    Returns:
+        The partition with its frame ``groups`` and its ``metrics``.
 
     Raises:
-        ConfigError: For unknown hardware, scheme, algorithm or split, or a buffer that is not positive.
-        GraphError: For something that cannot be read as a graph, or not be folded (shapes that are open).
+        ConfigError: The hardware, scheme, algorithm or split is unknown, or the buffer is not positive.
+        GraphError: The model cannot be read as a graph, or has dynamic shapes.
     """
-    deadline_of(time_limit_s)  # refused before a network is read
+    deadline_of(time_limit_s)  # check it before reading a network
     graph, described = _read(model, example_input, hardware, shapes)
     load(algorithm, split)
     deadline = deadline_of(time_limit_s)
@@ -206,7 +212,7 @@ def fuse(
     costs = GroupCosts(graph, size, scheme, recompute)
     partition = solve(costs, algorithm, split, seed=seed, time_limit_s=deadline, budget=budget)
     fused = Fused(graph, costs, partition, described, algorithm)
-    with within(costs, deadline), suppress(TimeUp):  # how little a group needs is looked for while there is time
+    with within(costs, deadline), suppress(TimeUp):  # the least buffer of each group takes time, too
         _ = fused.group_costs
     return fused
 
@@ -214,7 +220,7 @@ def fuse(
 def _read(
     model: Any, example_input: Any, hardware: str | Hardware, shapes: Mapping[str, tuple[int, ...]] | None
 ) -> tuple[OperationGraph | FusionGraph, Hardware]:
-    """The graph and the hardware that arguments name."""
+    """The graph and the hardware that the arguments specify."""
     if isinstance(model, Architecture) and isinstance(example_input, SearchSpace):
         model, example_input = example_input, model
     named = isinstance(example_input, str | Path | Hardware)
@@ -226,7 +232,7 @@ def _read(
     elif named and not isinstance(model, SearchSpace):
         raise ConfigError(f"fuse({type(model).__name__}, {example_input!r}): accepted after a module: an example "
                           "input, a tensor or a shape such as (1, 3, 224, 224), then the hardware")  # fmt: skip
-    described = read_hardware(hardware)  # refused before a network is read
+    described = read_hardware(hardware)  # check it before reading a network
     if isinstance(model, OperationGraph | FusionGraph):
         if shapes is not None:
             raise ConfigError(f"fuse({type(model).__name__}, shapes=...): accepted with the path of an ONNX file only")
@@ -250,18 +256,23 @@ def buffer_sweep(
     schemes: Sequence[str] = ("lbdf", "brr", "mixed"),
     time_limit_s: float = 60.0,
 ) -> pd.DataFrame:
-    """DRAM bytes of the best partition against the size of the buffer.
+    """DRAM bytes of the best partition for several buffer sizes.
 
     Args:
         model: As for :func:`fuse`.
-        buffers: Sizes, bytes.
-        hardware: For the bytes of a number.
+        buffers: Buffer sizes, bytes.
+        hardware: Hardware description; gives the bytes of a weight and of an activation.
         example_input: As for :func:`fuse`.
-        schemes: Which schemes.
-        time_limit_s: Seconds for all partitions together; each has an equal share of what is left.
+        schemes: Any of ``lbdf``, ``brr`` and ``mixed``.
+        time_limit_s: Seconds for all partitions together. Each gets an equal share of the remaining time.
 
     Returns:
-        ``buffer_bytes, scheme, dram_bytes, status, unfused_dram_bytes, floor_dram_bytes``, sorted.
+        A frame ``buffer_bytes, scheme, dram_bytes, status, unfused_dram_bytes, floor_dram_bytes``, one row for each
+        buffer size and scheme, sorted.
+
+    Raises:
+        ConfigError: As for :func:`fuse`.
+        GraphError: As for :func:`fuse`.
     """
     import pandas as pd
 
@@ -275,6 +286,6 @@ def buffer_sweep(
     for number, (buffer, scheme) in enumerate(cells):
         costs = GroupCosts(graph, buffer, scheme)
         found = solve(costs, time_limit_s=deadline.share(1 / (len(cells) - number)))
-        rows.append((buffer, scheme, found.dram_bytes, found.status, unfused_in(costs), graph.floor_bytes))
+        rows.append((buffer, scheme, found.dram_bytes, found.status, unfused_dram_bytes(costs), graph.floor_bytes))
     columns = ["buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,25 +1,25 @@
-"""A network as an accelerator runs it: activations folded, aliases resolved, tensors counted in rows."""
+"""The fusion graph: operations with folded activations, and the tensors between them, measured in rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from autobuild.cost.fusion.access import Access
+from autobuild.cost.fusion.bitmask import bits
+from autobuild.cost.fusion.row_access import Access
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """What is written to memory, or read from it, as one.
+    """A tensor that is written to DRAM or read from it as a whole.
 
     Attributes:
-        name: Of the operation or input that it comes from.
+        name: Name of the operation or input that produces it.
         producer: Number of the operation that writes it; -1 for inputs of the network and constants.
-        consumers: Bit i: operation i reads it.
-        rows: How many rows.
-        row_bytes: Bytes of one row on chip: of four-byte accumulators where it is a sum over rows.
-        dram_bytes: Bytes of all of it in memory.
+        consumers: Mask of the operations that read it.
+        rows: Number of rows.
+        row_bytes: Bytes of one row on chip. The result of a reduction over rows is held in four-byte accumulators.
+        dram_bytes: Bytes of the tensor in DRAM.
         output: Whether it is an output of the network.
     """
 
@@ -33,29 +33,29 @@ class Tensor:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of all rows on chip."""
+        """Bytes of the whole tensor on chip."""
         return self.rows * self.row_bytes
 
 
 @dataclass(frozen=True)
 class FusedOperation:
-    """An operation with what was folded into it.
+    """An operation with the batch norm and activation that are folded into it.
 
     Attributes:
-        name: Of the first node.
-        type: Of the first node, one of :data:`autobuild.graphs.operations.OPERATIONS`.
-        members: Names of all nodes in it, in order.
-        operands: Tensors that it reads, with how; a tensor that is read in several ways stands here several times.
+        name: Name of the first node.
+        type: Type of the first node, one of :data:`autobuild.graphs.operations.OPERATIONS`.
+        members: Names of all its nodes, in order.
+        operands: Tensors that it reads, each with its access; a tensor with several accesses is listed several times.
         outputs: Tensors that it writes.
-        rows: Rows of its output.
+        rows: Number of rows of its output.
         weight_bytes: Bytes of its weights.
-        weight_tiles: In how many tiles of one output channel its weights can be cut; 1 where they cannot be.
-        macs: Multiply-accumulates; 0 where there is no rule.
-        accumulator_bytes: Sums over rows that it holds beside its output.
-        pointwise: Whether its output may take the place of an operand.
-        moves: Whether it only moves numbers.
-        barrier: Whether it is an operator that is not known: it never fuses.
-        folded_bytes: Bytes that its folded activations would move if they were operations of their own.
+        weight_tiles: Number of output channels that its weights can be divided into; 1 if they cannot.
+        macs: Multiply-accumulates; 0 if there is no rule.
+        accumulator_bytes: Bytes of intermediate sums on chip, besides the output.
+        pointwise: Whether its output may overwrite an operand.
+        moves: Whether it only moves data.
+        barrier: Whether it is an unknown operator, which never fuses.
+        folded_bytes: DRAM bytes that its folded activations would move as separate operations.
     """
 
     name: str
@@ -76,18 +76,17 @@ class FusedOperation:
 
 @dataclass(frozen=True)
 class FusionGraph:
-    """Operations in an order in which they can run, and the tensors between them. Groups of operations are bitmasks.
+    """Operations in topological order, and the tensors between them. Groups of operations are bitmasks.
 
     Attributes:
-        ops: The operations; every operand comes from an operation before it or from outside.
+        ops: The operations. Every operand comes from an earlier operation or from outside.
         tensors: The tensors.
-        name: Of the network.
-        weight_bytes: Bytes of one weight; biases have at least four.
+        name: Name of the network.
+        weight_bytes: Bytes of one weight. A bias has at least four.
         activation_bytes: Bytes of one activation.
-        shared: Weights that several operations read: the mask of those, and their bytes, which are part of the
-            ``weight_bytes`` of each. A group reads them once.
-        uncounted: Operators whose multiply-accumulates are not known, so that ``macs`` leaves them out, and how often
-            each occurs.
+        shared: Weights that several operations read: the mask of these operations, and the bytes. The bytes are part of
+            the ``weight_bytes`` of each operation; a group reads them once.
+        uncounted: Operators without a rule for multiply-accumulates, which ``macs`` leaves out, and their number.
     """
 
     ops: tuple[FusedOperation, ...]
@@ -103,33 +102,32 @@ class FusionGraph:
 
     @cached_property
     def preds(self) -> tuple[int, ...]:
-        """For each operation the mask of those whose tensors it reads."""
-        found = [0] * len(self.ops)
+        """For each operation the mask of its producers."""
+        masks = [0] * len(self.ops)
         for tensor in self.tensors:
             if tensor.producer >= 0:
                 for i in bits(tensor.consumers):
-                    found[i] |= 1 << tensor.producer
-        return tuple(found)
+                    masks[i] |= 1 << tensor.producer
+        return tuple(masks)
 
     @cached_property
     def succs(self) -> tuple[int, ...]:
-        """For each operation the mask of those that read its tensors."""
-        found = [0] * len(self.ops)
+        """For each operation the mask of its consumers."""
+        masks = [0] * len(self.ops)
         for tensor in self.tensors:
             if tensor.producer >= 0:
-                found[tensor.producer] |= tensor.consumers
-        return tuple(found)
+                masks[tensor.producer] |= tensor.consumers
+        return tuple(masks)
 
     @cached_property
     def neighbours(self) -> tuple[int, ...]:
-        """For each operation the mask of those that it may share a group with directly: a tensor lies between them,
-        or both read the same one."""
-        found = [0] * len(self.ops)
+        """For each operation the mask of its neighbours: those with a tensor between them, or a common operand."""
+        masks = [0] * len(self.ops)
         for tensor in self.tensors:
-            touching = tensor.consumers | (1 << tensor.producer if tensor.producer >= 0 else 0)
-            for i in bits(touching):
-                found[i] |= touching & ~(1 << i)
-        return tuple(found)
+            connected = tensor.consumers | (1 << tensor.producer if tensor.producer >= 0 else 0)
+            for i in bits(connected):
+                masks[i] |= connected & ~(1 << i)
+        return tuple(masks)
 
     @property
     def full(self) -> int:
@@ -141,30 +139,30 @@ class FusionGraph:
         return tuple(self.ops[i].name for i in bits(mask))
 
     def repeated_bytes(self, mask: int) -> int:
-        """Bytes of weights that the operations of a group count more than once between them."""
+        """Bytes of shared weights that the sum over the operations of a group counts more than once."""
         return sum(size * max((readers & mask).bit_count() - 1, 0) for readers, size in self.shared)
 
     def common_bytes(self, mask: int) -> int:
-        """Bytes of the weights that two operations of a group or more read."""
+        """Bytes of the weights that at least two operations of a group read."""
         return sum(size for readers, size in self.shared if (readers & mask).bit_count() > 1)
 
     @cached_property
     def read_tensors(self) -> tuple[Tensor, ...]:
-        """The tensors, and shared weights as such from outside: what partitions are reckoned with."""
-        own = (Tensor("shared weights", -1, readers, 1, size, size) for readers, size in self.shared)
-        return (*self.tensors, *own)
+        """All tensors that partitions count: the tensors of the graph, and shared weights as tensors from outside."""
+        shared = (Tensor("shared weights", -1, readers, 1, size, size) for readers, size in self.shared)
+        return (*self.tensors, *shared)
 
     @cached_property
     def own_weight_bytes(self) -> tuple[int, ...]:
-        """For each operation the bytes of weights that no other one reads."""
-        found = [op.weight_bytes for op in self.ops]
+        """For each operation the bytes of the weights that no other operation reads."""
+        own = [op.weight_bytes for op in self.ops]
         for readers, size in self.shared:
             for i in bits(readers):
-                found[i] -= size
-        return tuple(found)
+                own[i] -= size
+        return tuple(own)
 
     def dram_bytes(self, mask: int) -> int:
-        """Bytes of a group: its weights, every tensor from outside once, every tensor that leaves it once."""
+        """DRAM bytes of a group: its weights, tensors from outside, and tensors that are read outside, each once."""
         moved = sum(self.ops[i].weight_bytes for i in bits(mask)) - self.repeated_bytes(mask)
         for tensor in self.tensors:
             if tensor.producer >= 0 and mask >> tensor.producer & 1:
@@ -175,7 +173,7 @@ class FusionGraph:
 
     @property
     def unfused_bytes(self) -> int:
-        """Bytes if every operation is a group of its own: every tensor is written once, and read by each reader."""
+        """DRAM bytes if every operation is its own group: each tensor is written once, and read by each consumer."""
         moved = sum(op.weight_bytes for op in self.ops)
         return moved + sum(
             tensor.dram_bytes * (tensor.consumers.bit_count() + (tensor.producer >= 0)) for tensor in self.tensors
@@ -183,23 +181,15 @@ class FusionGraph:
 
     @property
     def separate_bytes(self) -> int:
-        """Bytes if every folded activation, too, is one: printed beside the others, never used for a target."""
+        """DRAM bytes if folded activations are separate operations, too. Only for comparison, never in a target."""
         return self.unfused_bytes + sum(op.folded_bytes for op in self.ops)
 
     @property
     def floor_bytes(self) -> int:
-        """Bytes that no fusion saves: weights, the network's inputs and its outputs."""
+        """DRAM bytes that no fusion saves: weights, inputs and outputs of the network."""
         return self.dram_bytes(self.full)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all operations that have a rule; :attr:`uncounted` says what is left out."""
+        """Multiply-accumulates of all operations with a rule; :attr:`uncounted` lists the others."""
         return sum(op.macs for op in self.ops)
-
-
-def bits(mask: int) -> Iterator[int]:
-    """Numbers of the bits that are set, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low

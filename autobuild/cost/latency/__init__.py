@@ -1,15 +1,15 @@
 """Latency: measured, looked up by kernel in a table, or predicted from measurements on a device."""
 
 from autobuild.cost.latency.costs import LookupLatency, MeasuredLatency, prepare_lookup
-from autobuild.cost.latency.design import KnownOperators, PredictedLatency, choose_networks
-from autobuild.cost.latency.from_graph import onnx_of
+from autobuild.cost.latency.fusion_rules import Evidence, find_rules, rules_frame, rules_of
+from autobuild.cost.latency.graph_to_onnx import onnx_of
+from autobuild.cost.latency.latency_table import LatencyTable
 from autobuild.cost.latency.lookup import Calibration, Lookup, calibrate
 from autobuild.cost.latency.machine import describe_machine
-from autobuild.cost.latency.measured import Measurement, Meter
-from autobuild.cost.latency.operators import Fragment, Operators
-from autobuild.cost.latency.rules import Evidence, find_rules, rules_frame, rules_of
+from autobuild.cost.latency.measurement import Measurement, Meter
+from autobuild.cost.latency.measurement_design import KnownOperators, PredictedLatency, choose_networks
+from autobuild.cost.latency.onnx_fragments import Fragment, Operators
 from autobuild.cost.latency.runtimes import to_onnx
-from autobuild.cost.latency.table import LatencyTable
 from autobuild.cost.latency.timing import Timing, time_call
 
 __all__ = [

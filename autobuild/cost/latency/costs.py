@@ -1,4 +1,4 @@
-"""Latency as a cost: measured on this machine, or looked up in a table; of anything that has an operation graph."""
+"""The costs ``measured_ms`` and ``lookup_ms``: latency measured on this machine, or looked up in a table of kernels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.cost.latency.from_graph import onnx_of
+from autobuild.cost.latency.fusion_rules import find_rules, rules_of
+from autobuild.cost.latency.graph_to_onnx import onnx_of
+from autobuild.cost.latency.latency_table import ROUNDS, LatencyTable
 from autobuild.cost.latency.lookup import Lookup, calibrate
 from autobuild.cost.latency.machine import describe_machine, machine_key
-from autobuild.cost.latency.measured import Meter
-from autobuild.cost.latency.operators import Operators
-from autobuild.cost.latency.rules import find_rules, rules_of
-from autobuild.cost.latency.table import ROUNDS, LatencyTable
+from autobuild.cost.latency.measurement import Meter
+from autobuild.cost.latency.onnx_fragments import Operators
 from autobuild.errors import CostError
 from autobuild.graphs import graph_of
 from autobuild.graphs.operations import OperationGraph
@@ -28,20 +28,22 @@ _log = logging.getLogger(__name__)
 
 
 def latency_folder() -> Path:
-    """Where this machine's measured latencies and its table lie, in the user's cache."""
+    """Folder of this machine's measured latencies and its table, in the user's cache."""
     return cache_folder() / "latency" / machine_key(describe_machine())
 
 
 class MeasuredLatency:
     """``measured_ms``: median latency of one forward pass on this machine, through ONNX Runtime.
 
-    The graph is written as an ONNX model with made-up weights (:func:`~autobuild.cost.latency.onnx_of`) and run: one
-    input, one pinned thread of the CPU, float32. The same graph gets the same number as long as the object lives, and
-    on this machine for good where the meter has a cache. What makes a number doubtful is told by a logged warning.
+    The graph is written as an ONNX model with random weights (:func:`~autobuild.cost.latency.onnx_of`) and run: one
+    input, one pinned CPU thread, float32. Values are cached in the object and, if the meter has a cache, on disk. A
+    logged warning says when a value is doubtful.
 
     Args:
-        meter: How it is measured; its runtime is ``onnxruntime``. By default with a cache, beside the table of kernels
-            (:func:`latency_folder`).
+        meter: How to measure; its runtime must be ``onnxruntime``. By default with a cache in :func:`latency_folder`.
+
+    Raises:
+        CostError: The meter has another runtime.
     """
 
     name = "measured_ms"
@@ -55,7 +57,7 @@ class MeasuredLatency:
 
     @property
     def meter(self) -> Meter:
-        """How it is measured."""
+        """How to measure."""
         if self._meter is None:
             self._meter = Meter(cache=latency_folder().parent)
         return self._meter
@@ -64,30 +66,30 @@ class MeasuredLatency:
         """See :class:`autobuild.cost.Cost`.
 
         Raises:
-            CostError: An operation that cannot be written from the graph, or that the runtime does not have.
+            CostError: An operation cannot be written as ONNX, or the runtime does not support it.
         """
         model = onnx_of(graph)
         key = Operators(model, graph.name).key
         if key not in self._known:
             shape = graph.nodes[0].output_shape
-            found = self.meter.measure(model, shape)
-            for doubt in found.timing.warnings:
-                _log.warning("%s of %r: %s", self.name, graph.name, doubt)
-            self._known[key] = found.latency_ms
+            measured = self.meter.measure(model, shape)
+            for warning in measured.timing.warnings:
+                _log.warning("%s of %r: %s", self.name, graph.name, warning)
+            self._known[key] = measured.latency_ms
         return {self.name: self._known[key]}
 
     def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, list[float]]:
-        """See :class:`autobuild.cost.ArchitectureCost`: a measurement each."""
+        """See :class:`autobuild.cost.ArchitectureCost`; every architecture is measured."""
         return {self.name: [self(graph_of(space, arch))[self.name] for arch in archs]}
 
 
 class LookupLatency:
-    """``lookup_ms``: latency of one forward pass, a calibrated sum over a table of kernels.
+    """``lookup_ms``: latency of one forward pass as a calibrated sum over a table of kernels.
 
-    Kernels that the table does not know are measured on the spot where it is this machine's, and refused otherwise.
+    A kernel that the table lacks is measured if the table was measured on this machine; otherwise it is an error.
 
     Args:
-        lookup: The table and how it is read; by default what :func:`prepare_lookup` left for this machine.
+        lookup: The table and its calibration. Default: those that :func:`prepare_lookup` wrote for this machine.
     """
 
     name = "lookup_ms"
@@ -98,15 +100,15 @@ class LookupLatency:
 
     @property
     def lookup(self) -> Lookup:
-        """The table and how it is read.
+        """The table and its calibration.
 
         Raises:
-            CostError: Nothing was prepared on this machine.
+            CostError: There is no table for this machine.
         """
         if self._lookup is None:
             folder = latency_folder()
             if not (folder / LOOKUP).is_file():
-                raise CostError(f"no table of latencies was made on this machine ({folder / LOOKUP}): "
+                raise CostError(f"there is no latency table for this machine ({folder / LOOKUP}): "
                                 "autobuild.cost.latency.prepare_lookup makes one")  # fmt: skip
             self._lookup = Lookup.read(folder / LOOKUP, LatencyTable(folder / TABLE), measure=True)
         return self._lookup
@@ -115,13 +117,12 @@ class LookupLatency:
         """See :class:`autobuild.cost.Cost`.
 
         Raises:
-            CostError: An operation that cannot be written from the graph, or a kernel that is not known and cannot be
-                measured here.
+            CostError: An operation cannot be written as ONNX, or the table lacks a kernel that cannot be measured here.
         """
         return {self.name: float(self.lookup.latency_ms([Operators(onnx_of(graph), graph.name)])[0])}
 
     def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, NDArray[np.float64]]:
-        """See :class:`autobuild.cost.ArchitectureCost`; what the table lacks for all of them is measured together."""
+        """See :class:`autobuild.cost.ArchitectureCost`. Kernels that the table lacks are measured together."""
         networks = [Operators(onnx_of(graph_of(space, arch)), arch.text) for arch in archs]
         return {self.name: self.lookup.latency_ms(networks)}
 
@@ -132,28 +133,30 @@ def prepare_lookup(
     rounds: int = ROUNDS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Lookup:
-    """Make a table of latencies on this machine: find the fusion rules, measure all kernels, calibrate.
+    """Make a latency table on this machine: find the fusion rules, measure all kernels, and calibrate.
 
-    Whole networks are measured in the same rounds as their kernels. A killed call goes on where it stopped.
+    Whole networks are measured in the same rounds as their kernels. An interrupted call continues where it stopped.
 
     Args:
-        networks: A few dozen of the networks that are to be asked for; the calibration is fitted on them, so judge its
-            error on others.
-        folder: Where the table lies (default: the user's cache, where ``cost=latency_lookup`` finds it).
-        rounds: Rounds of each fragment.
-        on_progress: Called with timings done and to do.
+        networks: A few dozen typical networks. The calibration is fitted on them, so test its error on others.
+        folder: Folder of the table. Default: the user's cache, where ``cost=latency_lookup`` finds it.
+        rounds: Number of timing rounds for each fragment.
+        on_progress: Called with the number of timings done and in total.
+
+    Returns:
+        The table with its fusion rules and calibration.
 
     Raises:
-        CostError: Fewer than three networks, or operators that the runtime refuses.
+        CostError: There are fewer than three networks, or the runtime does not support an operator.
     """
-    place = latency_folder() if folder is None else Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    table = LatencyTable(place / TABLE)
+    target = latency_folder() if folder is None else Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    table = LatencyTable(target / TABLE)
     rules = rules_of(find_rules(networks, table, rounds, on_progress))
     lookup = Lookup(table, rules, rounds=rounds, measure=table.is_of_this_machine)
     wholes = [network.whole for network in networks]
     table.measure([*lookup.fragments(networks), *wholes], rounds, on_progress)
     measured = [table.time_ms(whole.key) for whole in wholes]
     lookup = replace(lookup, calibration=calibrate(lookup.sums(networks), [n.weights_mb for n in networks], measured))
-    lookup.write(place / LOOKUP)
+    lookup.write(target / LOOKUP)
     return lookup

@@ -1,15 +1,15 @@
-"""Latency of a network as the calibrated sum of what its kernels take, looked up in a table.
+"""Latency of a network as a calibrated sum of kernel times from a table.
 
 Three ways to count a kernel, from coarse to fine:
 
-- ``operators``: every operator alone, less the cost of a call;
-- ``kernels``: operators that run as one are grouped by rules, every group is timed alone, less the cost of a call;
-- ``context``: what the kernel *adds* to the few kernels before it, T(before + kernel) - T(before). Copies between
-  memory layouts, the hand-over of inputs and outputs and the cost of a call are on both sides or belong to the place,
-  so the sum over a network telescopes to the network's own time; work that a runtime shares (two equal poolings of one
-  tensor) is counted once.
+- ``operators``: the time of every operator alone, without the overhead of a call;
+- ``kernels``: operators are grouped by fusion rules; the time of every group alone, without the overhead of a call;
+- ``context``: the time that the kernel *adds* to the few kernels before it, T(before + kernel) - T(before). Copies
+  between memory layouts, transfers of inputs and outputs, and the overhead of a call are in both terms, so the sum over
+  a network telescopes to the time of the network. Work that a runtime shares (two equal poolings of one tensor) is
+  counted once.
 
-A sum is calibrated on other networks that were timed as wholes: see :class:`Calibration`.
+The sum is calibrated on networks that were timed as a whole: see :class:`Calibration`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autobuild.cost.latency.kernels import group
-from autobuild.cost.latency.operators import Fragment, Operators
-from autobuild.cost.latency.rules import empty_call
-from autobuild.cost.latency.table import ROUNDS, LatencyTable
+from autobuild.cost.latency.fusion_rules import empty_call
+from autobuild.cost.latency.kernel_grouping import group
+from autobuild.cost.latency.latency_table import ROUNDS, LatencyTable
+from autobuild.cost.latency.onnx_fragments import Fragment, Operators
 from autobuild.errors import ConfigError, CostError, nearest
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 COUNTS = ("context", "kernels", "operators")
 FORMAT = 1
-HOPS = 1  # kernels before the one that is counted, with count="context"
+HOPS = 1  # number of kernels before the counted one, for count="context"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one kernel of a network is looked up as: ``T(own) - T(before)``."""
+    """Table entry of one kernel: its time is ``T(own) - T(before)``."""
 
     pattern: str
     own: Fragment
@@ -49,15 +49,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How sums become latencies: ``intercept_ms + factor * sum + ms_per_mb * weights``.
+    """Calibration of sums: latency is ``intercept_ms + factor * sum + ms_per_mb * weights``.
 
     Attributes:
-        intercept_ms: What a network takes besides its kernels.
-        factor: Of the sum.
-        ms_per_mb: What bringing a MiB of weights takes: a fragment that is timed finds its weights in the core's own
-            caches, a network of more weights than these hold does not.
-        networks: How many networks it was fitted on; 0 for one that was not fitted.
-        error: Median relative error on them.
+        intercept_ms: Time of a network besides its kernels.
+        factor: Factor of the sum.
+        ms_per_mb: Time to load a MiB of weights. A timed fragment has its weights in the caches of the core; a network
+            with more weights does not.
+        networks: Number of networks that it was fitted on; 0 if it was not fitted.
+        error: Median relative error on these networks.
     """
 
     intercept_ms: float = 0.0
@@ -77,7 +77,7 @@ class Calibration:
 
 
 def calibrate(sums: ArrayLike, weights_mb: ArrayLike, latency_ms: ArrayLike) -> Calibration:
-    """Fit a calibration by least squares of relative errors, all numbers at least zero.
+    """Fit a calibration by non-negative least squares of relative errors.
 
     Args:
         sums: Sums over the kernels of some networks in milliseconds, shape ``(n,)``.
@@ -85,7 +85,7 @@ def calibrate(sums: ArrayLike, weights_mb: ArrayLike, latency_ms: ArrayLike) -> 
         latency_ms: Their measured latencies, shape ``(n,)``.
 
     Raises:
-        CostError: Fewer than three networks, or a number that is not positive.
+        CostError: There are fewer than three networks, or a number is not positive.
     """
     from scipy.optimize import nnls
 
@@ -103,12 +103,15 @@ class Lookup:
 
     Attributes:
         table: Times of fragments.
-        rules: Patterns that run as one (:func:`~autobuild.cost.latency.find_rules`).
-        calibration: How sums become latencies.
+        rules: Fusion rules (:func:`~autobuild.cost.latency.find_rules`).
+        calibration: Calibration of the sums.
         count: How kernels are counted: ``context``, ``kernels`` or ``operators``.
-        hops: Kernels before one that ``context`` looks at.
-        measure: Whether a fragment that the table lacks is measured on the spot; otherwise it is refused.
-        rounds: Rounds of what is measured.
+        hops: Number of kernels before a kernel in its context.
+        measure: Whether to measure a fragment that the table lacks; otherwise it is an error.
+        rounds: Number of timing rounds for each fragment.
+
+    Raises:
+        ConfigError: ``count`` is unknown.
     """
 
     table: LatencyTable
@@ -124,9 +127,9 @@ class Lookup:
             raise ConfigError(f"count={self.count!r}: {nearest(self.count, COUNTS)}")
 
     def entries(self, network: Operators) -> list[Entry]:
-        """What the kernels of a network are looked up as, in order."""
-        # In its context a sum shows by itself whether it runs with what feeds it, and branch by branch less is counted
-        # in one difference, so less goes wrong on networks of many branches.
+        """Table entries of the kernels of a network, in order."""
+        # With count="context" the timing itself shows whether a sum is fused with its producers. Its own kernel for
+        # every sum keeps the differences small, which is more accurate for networks with many branches.
         kernels = group(network, self.rules if self.count != "operators" else (), chains=self.count == "context")
         call, found = empty_call(), []
         for number, members in enumerate(kernels.groups):
@@ -136,7 +139,7 @@ class Lookup:
         return found
 
     def fragments(self, networks: Iterable[Operators]) -> list[Fragment]:
-        """All distinct fragments that some networks need."""
+        """All distinct fragments of some networks."""
         found: dict[str, Fragment] = {}
         for network in networks:
             for entry in self.entries(network):
@@ -145,14 +148,14 @@ class Lookup:
         return list(found.values())
 
     def fill(self, networks: Iterable[Operators], on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Measure what the table lacks for some networks, all together: rounds far apart disturb results least."""
+        """Measure the fragments that the table lacks, all in the same rounds, so disturbances spread evenly."""
         self.table.measure(self.fragments(networks), self.rounds, on_progress)
 
     def sums(self, networks: Sequence[Operators]) -> NDArray[np.float64]:
-        """Sums over the kernels in milliseconds, not calibrated, shape ``(n,)``.
+        """Sums of kernel times in milliseconds, not calibrated, shape ``(n,)``.
 
         Raises:
-            CostError: A fragment is not in the table and is not to be measured; the message names its operators.
+            CostError: The table lacks a fragment and ``measure`` is False. The message names its operators.
         """
         if self.measure:
             self.fill(networks)
@@ -163,7 +166,7 @@ class Lookup:
         return self.calibration.apply(self.sums(networks), [network.weights_mb for network in networks])
 
     def explain(self, network: Operators) -> pd.DataFrame:
-        """One row a kernel: its pattern, what it was looked up as, its time, and its part of the latency, in ms."""
+        """A frame with one row per kernel: pattern, measured operators, time and share of the latency, in ms."""
         import pandas as pd
 
         rows = [
@@ -176,13 +179,13 @@ class Lookup:
         for fragment in (entry.own, entry.before):
             if fragment.key not in self.table:
                 raise CostError(
-                    f"the latency table does not know {fragment.text!r}: measure it (measure=True, on the table's "
+                    f"the latency table lacks {fragment.text!r}: measure it (measure=True, on the table's "
                     "machine), or leave the network out; it is not counted as zero"
                 )
         return self.table.time_ms(entry.own.key) - self.table.time_ms(entry.before.key)
 
     def write(self, path: str | Path) -> None:
-        """Write everything but the table itself, as JSON."""
+        """Write rules, calibration and settings as JSON, without the table."""
         data = {"format": FORMAT, "rules": sorted(self.rules), "calibration": self.calibration.to_dict(),
                 "count": self.count, "hops": self.hops, "rounds": self.rounds}  # fmt: skip
         beside = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
@@ -194,7 +197,7 @@ class Lookup:
         """Read what :meth:`write` wrote.
 
         Raises:
-            CostError: A damaged file, or one of another format.
+            CostError: The file is damaged or has another format.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -203,4 +206,4 @@ class Lookup:
             return cls(table, frozenset(map(str, data["rules"])), Calibration(**data["calibration"]), data["count"],
                        int(data["hops"]), measure, int(data["rounds"]))  # fmt: skip
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise CostError(f"{path}: no lookup of latencies, or a damaged one ({error!r})") from error
+            raise CostError(f"{path}: not a latency lookup, or damaged ({error!r})") from error

@@ -1,4 +1,4 @@
-"""What a measured time belongs to: the machine, the runtime and how it was set up."""
+"""Description of the machine and the runtime that a measured time is valid for."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ _PACKAGES = {"onnxruntime": "onnxruntime", "eager": "torch", "compiled": "torch"
 
 
 def describe_machine(runtime: str = "onnxruntime", device: str = "cpu", threads: int = 1) -> dict[str, Any]:
-    """The description that results are stored under: processor, cores, system, runtime with version, device, threads.
+    """Processor, cores, system, runtime with version, device and threads: the key of stored measurements.
 
-    The name of the host is not part of it: equal machines share their results.
+    The host name is not part of it, so equal machines share their results.
+
+    Args:
+        runtime: ``onnxruntime``, ``eager`` or ``compiled``.
+        device: ``cpu`` or ``cuda``.
+        threads: Threads within an operator.
 
     Raises:
-        ConfigError: An unknown runtime or device.
-        CostError: The device is not there.
+        ConfigError: The runtime or device is unknown.
+        CostError: The device is not available.
     """
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime={runtime!r}: {nearest(runtime, RUNTIMES)}")
@@ -51,13 +56,13 @@ def describe_machine(runtime: str = "onnxruntime", device: str = "cpu", threads:
 
 
 def machine_key(description: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that stand for a description."""
+    """A hash of a description: twelve hexadecimal digits."""
     return hashlib.sha256(json.dumps(dict(description), sort_keys=True).encode()).hexdigest()[:12]
 
 
 @lru_cache
 def _processor() -> str:
-    """The processor's name as the system tells it."""
+    """Name of the processor, from the operating system."""
     file = Path("/proc/cpuinfo")
     fields: dict[str, str] = {}
     if file.is_file():

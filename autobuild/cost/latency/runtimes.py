@@ -1,7 +1,7 @@
-"""Networks ready to run: ONNX Runtime, PyTorch as it is, PyTorch compiled; on the CPU or on a CUDA device.
+"""Runtimes: ONNX Runtime, eager PyTorch and compiled PyTorch, on the CPU or on a CUDA device.
 
-Each of them turns a network into a call without arguments that runs one forward pass on a fixed random input and
-returns when it is done, so that one clock serves all.
+Each turns a network into a function without arguments that runs one forward pass on a fixed random input and returns
+when it is done.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def prepare(
     net: nn.Module | onnx.ModelProto, input_shape: Shape, runtime: str = "onnxruntime", device: str = "cpu",
     threads: int = 1,
 ) -> Call:  # fmt: skip
-    """A call that runs one forward pass of a network in float32.
+    """A function that runs one forward pass of a network in float32.
 
     Args:
-        net: A network, left as it is, or for ``runtime="onnxruntime"`` an ONNX model as well.
+        net: A network, which is not changed, or for ``runtime="onnxruntime"`` an ONNX model.
         input_shape: Shape of the input, the batch included.
         runtime: ``onnxruntime`` (all graph optimisations), ``eager`` (PyTorch, batch norms folded, channels-last) or
             ``compiled`` (the same through ``torch.compile``).
         device: ``cpu`` or ``cuda``.
-        threads: Threads within an operator. PyTorch's are those of the process: see :func:`torch_threads`.
+        threads: Threads within an operator, for ONNX Runtime. For PyTorch see :func:`torch_threads`.
 
     Raises:
-        ConfigError: For an unknown runtime or device, or a missing package.
-        CostError: The device is not there, or the network does not accept such an input.
+        ConfigError: The runtime or device is unknown, or a package is missing.
+        CostError: The device is not available, or the network does not accept such an input.
     """
-    describe_machine(runtime, device)  # refuses what is not there
+    describe_machine(runtime, device)  # raises if the device is not available
     try:
         if runtime == "onnxruntime":
             model: Any = to_onnx(net, input_shape) if hasattr(net, "forward") else net
@@ -57,18 +57,20 @@ def prepare(
         return _torch_call(net, input_shape, device, compiled=runtime == "compiled")
     except AutobuildError:
         raise
-    except Exception as error:  # runtimes raise their own types, and all of them mean that this network does not run
-        said = " ".join(str(error).split())[:300]
-        raise CostError(f"{runtime} on {device} does not run this network on inputs {input_shape}: {said}") from error
+    except Exception as error:  # exceptions of the runtime: it does not run this network
+        message = " ".join(str(error).split())[:300]
+        raise CostError(
+            f"{runtime} on {device} does not run this network on inputs {input_shape}: {message}"
+        ) from error
 
 
 def to_onnx(net: nn.Module, input_shape: Shape) -> onnx.ModelProto:
-    """Export a network in evaluation mode for one fixed input shape, batch norms folded.
+    """Export a network in evaluation mode for one fixed input shape, with folded batch norms.
 
-    The exporter by TorchScript is used where this version of PyTorch has it: it takes a tenth of the other's time.
+    The TorchScript exporter is used if this version of PyTorch has it: it is ten times faster than the other one.
 
     Raises:
-        ConfigError: A package that exporting needs is missing.
+        ConfigError: A package for the export is missing.
         CostError: The network does not accept such an input, or cannot be exported.
     """
     try:
@@ -79,9 +81,9 @@ def to_onnx(net: nn.Module, input_shape: Shape) -> onnx.ModelProto:
     try:
         with quiet_exporter():
             return onnx.load_from_string(_exported(ready, input_shape))
-    except Exception as error:  # exporting runs the user's own code: anything may be raised, and all of it is theirs
-        said = " ".join(str(error).split())[:300]
-        raise CostError(f"{type(net).__name__} could not be exported for inputs {input_shape}: {said}") from error
+    except Exception as error:  # the export runs code of the user, which may raise anything
+        message = " ".join(str(error).split())[:300]
+        raise CostError(f"{type(net).__name__} could not be exported for inputs {input_shape}: {message}") from error
 
 
 def _exported(net: nn.Module, input_shape: Shape) -> bytes:
@@ -98,10 +100,10 @@ def _exported(net: nn.Module, input_shape: Shape) -> bytes:
 
 
 def session_call(model: bytes, shapes: Mapping[str, Shape], device: str = "cpu", threads: int = 1) -> Call:
-    """A pass of an ONNX model through ONNX Runtime, inputs and outputs bound once.
+    """A function that runs an ONNX model in ONNX Runtime, with inputs and outputs bound once.
 
     Args:
-        model: The serialised model; inputs are float32, or whole numbers of zero where it asks for them.
+        model: The serialised model. Inputs are random float32 numbers; inputs of other types are zeros.
         shapes: Shape of each input.
         device: ``cpu`` or ``cuda``.
         threads: Threads within an operator.
@@ -140,13 +142,13 @@ def session_call(model: bytes, shapes: Mapping[str, Shape], device: str = "cpu",
 
 
 def _bind_outputs(binding: Any, session: Any, device: str) -> Any:
-    """Outputs whose shapes are known are written to the same place in every pass."""
+    """Outputs with known shapes are written to the same memory in every pass."""
     import onnxruntime
 
     for value in session.get_outputs():
         if value.type == "tensor(float)" and all(isinstance(size, int) for size in value.shape):
-            held = onnxruntime.OrtValue.ortvalue_from_shape_and_type(value.shape, np.float32, device)
-            binding.bind_ortvalue_output(value.name, held)
+            output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(value.shape, np.float32, device)
+            binding.bind_ortvalue_output(value.name, output)
         else:
             binding.bind_output(value.name, device)
     return binding
@@ -179,7 +181,7 @@ def _torch_call(net: Any, input_shape: Shape, device: str, *, compiled: bool) ->
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """PyTorch's threads, and what they were afterwards."""
+    """Set the number of PyTorch's threads while the context lasts."""
     import torch
 
     before = torch.get_num_threads()
@@ -211,7 +213,7 @@ def fold_batch_norms(net: nn.Module) -> nn.Module:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keep the remarks of torch's ONNX exporter about packages that are not needed here from the user."""
+    """Suppress warnings of torch's ONNX exporter about packages that are not needed here."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)

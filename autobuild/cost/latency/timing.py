@@ -1,9 +1,9 @@
-"""Timing one call: warm-up, a pinned thread, passes that were disturbed told from those that were not.
+"""Timing of one call: warm-up, a pinned thread, and detection of disturbed passes.
 
-On a machine that others use, a pass can only take longer than it needs: the thread was preempted, the cache was taken,
-the clock was lowered. Of the first kind the operating system tells: wall time that is no processor time of the thread.
-Such passes are outliers and left out; where hardly any other is left, as in long passes on a busy machine, all count
-with their processor time. How many there were is a part of the result, and so is drift, which they do not explain.
+On a shared machine a pass can take longer than necessary: the thread is preempted, others use the cache, the clock
+frequency drops. Preemption can be detected: the wall time is longer than the processor time of the thread. Such passes
+are left out. If almost all passes are disturbed, as with long passes on a busy machine, the processor times of all
+passes are used. The result contains the number of disturbed passes, and the drift of the others.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from numpy.typing import NDArray
 from autobuild.errors import CostError
 
 WARM_UP, PASSES = 10, 40
-DISTURBED_MS = 0.02  # wall time beyond processor time: more is a preemption, less is the clocks' own cost
+DISTURBED_MS = 0.02  # wall time beyond processor time; less than this is the overhead of reading the clocks
 DISTURBED_SHARE = 0.02
-MAX_DRIFT = 0.1  # relative change of the medians between thirds of the passes that is called drift
-MAX_DISTURBED = 0.5  # share of disturbed passes beyond which a result is called noisy
-TRIES = 3  # of a call whose passes drift, or were mostly disturbed
-UNDISTURBED = 5  # passes that are enough to leave the others out
+MAX_DRIFT = 0.1  # relative change of the median from the first to the last third of the passes; beyond, a warning
+MAX_DISTURBED = 0.5  # share of disturbed passes; beyond, a warning
+TRIES = 3  # number of timings of a call with warnings
+UNDISTURBED = 5  # least number of undisturbed passes; with fewer, processor times of all passes are used
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a call takes, in milliseconds, over its undisturbed passes.
+    """Time of a call in milliseconds, over its undisturbed passes.
 
     Attributes:
         median: Median.
-        q10: 10 % quantile: what the call takes where nothing else wants the machine, on a busy one.
+        q10: 10 % quantile: on a busy machine, the time without contention.
         q90: 90 % quantile.
-        passes: How many passes were timed.
-        disturbed: How many of them were preempted, and left out.
-        drift: Median of the last third of the passes over that of the first third, less 1.
-        processor: Whether these are processor times of all passes, for want of undisturbed ones.
+        passes: Number of timed passes.
+        disturbed: Number of preempted passes, which are left out.
+        drift: Median of the last third of the passes divided by that of the first third, minus 1.
+        processor: Whether these are processor times of all passes, because too few were undisturbed.
     """
 
     median: float
@@ -53,13 +53,13 @@ class Timing:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the numbers doubtful, in words; empty where nothing does."""
-        found = []
+        """Reasons to doubt the numbers; empty if there are none."""
+        reasons = []
         if self.disturbed > MAX_DISTURBED * self.passes:
-            found.append(f"{self.disturbed} of {self.passes} passes were disturbed: the machine is busy")
+            reasons.append(f"{self.disturbed} of {self.passes} passes were disturbed: the machine is busy")
         if abs(self.drift) > MAX_DRIFT:
-            found.append(f"drift of {100 * self.drift:+.0f} % between the first and the last passes")
-        return tuple(found)
+            reasons.append(f"drift of {100 * self.drift:+.0f} % between the first and the last passes")
+        return tuple(reasons)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready data."""
@@ -69,12 +69,12 @@ class Timing:
 def summarise(
     wall_ms: NDArray[np.float64], disturbed: NDArray[np.bool_], busy_ms: NDArray[np.float64] | None = None
 ) -> Timing:
-    """A :class:`Timing` from single passes.
+    """Summarise single passes.
 
     Args:
-        wall_ms: Wall times in the order of time, shape ``(n,)``.
+        wall_ms: Wall times in chronological order, milliseconds, shape ``(n,)``.
         disturbed: Which passes were disturbed, shape ``(n,)``.
-        busy_ms: Processor times, shape ``(n,)``; they count where fewer than :data:`UNDISTURBED` passes are left.
+        busy_ms: Processor times, milliseconds, shape ``(n,)``; used if fewer than :data:`UNDISTURBED` passes are left.
     """
     few = (~disturbed).sum() < min(UNDISTURBED, len(wall_ms))
     processor = bool(few and busy_ms is not None)
@@ -95,18 +95,17 @@ def time_call(
     """Time a call.
 
     Args:
-        call: What is timed; it returns when its work is done (a CUDA call synchronises).
-        passes: Timed passes.
-        warmup: Passes before the clock runs.
-        single_thread: Whether the work is done by the calling thread alone: only then its processor time tells
-            disturbed passes. Where it is not, passes beyond the third quartile plus three interquartile ranges count
-            as disturbed.
+        call: The function to time. It must return when its work is done (a CUDA call synchronises).
+        passes: Number of timed passes.
+        warmup: Number of passes before the timed ones.
+        single_thread: Whether the calling thread does all the work. Then processor times reveal disturbed passes.
+            Otherwise passes above the third quartile plus three interquartile ranges count as disturbed.
 
     Raises:
-        CostError: For counts that are not positive.
+        CostError: ``passes`` is below 1 or ``warmup`` below 0.
     """
     if passes < 1 or warmup < 0:
-        raise CostError(f"passes={passes}, warmup={warmup}: at least 1 and 0 are accepted")
+        raise CostError(f"passes={passes}, warmup={warmup}: accepted: at least 1 and at least 0")
     for _ in range(warmup):
         call()
     wall, busy = np.empty(passes), np.empty(passes)
@@ -124,19 +123,25 @@ def time_call(
 def steady_call(
     call: Callable[[], object], passes: int = PASSES, warmup: int = WARM_UP, *, single_thread: bool = True
 ) -> Timing:
-    """As :func:`time_call`; what has a warning is timed again, three times in all, and the steadiest counts."""
-    found: list[Timing] = []
-    while not found or (found[-1].warnings and len(found) < TRIES):
-        found.append(time_call(call, passes, warmup, single_thread=single_thread))
-    return min(found, key=lambda timing: (len(timing.warnings), timing.disturbed, abs(timing.drift)))
+    """Like :func:`time_call`, but up to three timings while there are warnings. The result is the steadiest one."""
+    timings: list[Timing] = []
+    while not timings or (timings[-1].warnings and len(timings) < TRIES):
+        timings.append(time_call(call, passes, warmup, single_thread=single_thread))
+    return min(timings, key=lambda timing: (len(timing.warnings), timing.disturbed, abs(timing.drift)))
 
 
 @contextmanager
 def pinned(cores: Sequence[int] | None = None) -> Iterator[tuple[int, ...]]:
-    """Run on these processor cores only (default: the last one this process may use); nothing where a system cannot.
+    """Pin this process to some cores while the context lasts. Without effect if the system does not support it.
+
+    Args:
+        cores: The cores. Default: the last one that this process may use.
 
     Yields:
-        The cores; empty where threads cannot be pinned.
+        The cores; empty if the system does not support pinning.
+
+    Raises:
+        CostError: The process may not use one of the cores.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield ()

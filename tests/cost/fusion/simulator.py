@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import torch
 
-from autobuild.cost.fusion.graph import bits
+from autobuild.cost.fusion.bitmask import bits
 
 
 class Simulator:

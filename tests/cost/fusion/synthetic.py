@@ -1,4 +1,4 @@
-"""Made-up networks whose groups have exact costs by a formula that needs no network: weights, tensors, a buffer."""
+"""Synthetic networks: groups have costs by a simple formula of weights, tensors and a buffer."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SyntheticCosts:
     """A random graph: operation i has weights and one output tensor, its size drawn; inner tensors take buffer.
 
     Traffic follows the rules of fusion (weights once, outside tensors read once, outputs written once). The buffer
-    holds a group's weights and ``lines`` of every tensor that it touches. ``noise`` adds bytes drawn for each group,
-    so that costs follow no structure; ``holes`` makes groups invalid at random, so that validity is not hereditary.
+    holds a group's weights and ``lines`` of every tensor that it reads or writes. ``noise`` adds bytes drawn for each
+    group, so that costs follow no structure; ``holes`` makes groups invalid at random, so that validity is not hereditary.
     Without ``rule`` it does not say what its tensors are.
     """
 
@@ -92,7 +92,7 @@ class SyntheticCosts:
 
 
 class Chosen:
-    """Costs given by hand: edges, and the bytes of the valid groups; every lone operation is valid."""
+    """Costs given explicitly: edges, and bytes of the valid groups. Every single operation is valid."""
 
     def __init__(self, n: int, edges: list[tuple[int, int]], drams: dict[frozenset[int], int], alone: int = 10):
         self.n, self.hereditary = n, False

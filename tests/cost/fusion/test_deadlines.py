@@ -9,13 +9,13 @@ import time
 import pytest
 
 import autobuild as ab
-from autobuild.cost.fusion import FusedOperation, FusionGraph, GroupCosts, Tensor, buffer_sweep, fold, lines
-from autobuild.cost.fusion.access import POINTWISE, WINDOW, Access, rows_read
+from autobuild.cost.fusion import FusedOperation, FusionGraph, GroupCosts, Tensor, buffer_sweep, fold, line_buffer
 from autobuild.cost.fusion.deadline import Deadline, TimeUp
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.partition.masks import Order
-from autobuild.cost.fusion.partition.partition import flaw
-from autobuild.cost.fusion.partition.solve import SEARCHES, solve
+from autobuild.cost.fusion.partition.partition import partition_violation
+from autobuild.cost.fusion.partition.solver import SEARCHES, solve
+from autobuild.cost.fusion.partition.topology import Topology
+from autobuild.cost.fusion.row_access import POINTWISE, WINDOW, Access, rows_read
 from autobuild.errors import AutobuildError, ConfigError, GraphError
 from autobuild.graphs import Operation, OperationGraph
 from tests.cost.fusion.synthetic import SyntheticCosts
@@ -47,7 +47,7 @@ def held(graph: FusionGraph, limit: float, **options: object) -> ab.cost.fusion.
     started = time.monotonic()
     found = ab.fuse(graph, time_limit_s=limit, **options)
     assert time.monotonic() - started < limit + GRACE_S
-    assert flaw(Order.of(found.costs), found.partition.groups) is None
+    assert partition_violation(Topology.of(found.costs), found.partition.groups) is None
     told = found.metrics
     assert 0 < told["lower_bound"] <= told["dram_bytes"] <= told["unfused_dram_bytes"]
     assert told["optimum_gap"] == pytest.approx(told["dram_bytes"] / told["lower_bound"] - 1)
@@ -100,7 +100,7 @@ def test_a_sweep_shares_its_limit():
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
 def test_a_map_of_2_to_the_40_rows(axis):
-    """Nothing walks along the rows of a tensor: neither windows, nor bands, nor the rows that wait for a skip."""
+    """No code iterates over the rows of a tensor: neither for windows, nor for bands, nor for skips."""
     many = 2**40
     shape = (1, 2, many, 2) if axis == "rows" else (1, 2, 2, many)
     x = Operation("x", "input", (), (shape,))
@@ -126,14 +126,14 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
         for r in reversed(range(out)):
             first, last = rows_read(access, r, rows)
             oldest[r] = min(first if first <= last else rows - 1, oldest[r + 1])
-        lead, moments = lines._timing.__wrapped__(access, rows, out, den, num)
+        lead, moments = line_buffer._timing.__wrapped__(access, rows, out, den, num)
         assert lead == max(den * rows_read(access, r, rows)[1] - num * r for r in range(out))
         for lag in (lead, lead + 1, lead + 7):  # most rows that wait at once, whenever the reader begins
             waits = [min((lag + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)]
             kept = [min((lag + when) // den, rows - 1) - first + 1 for when, first in moments]
             assert max(1, *waits) == max([1, *kept])
-        shortened += len(lines.telling_rows(access, rows, out)) < out
-        bound, more = lines._timing_bound(access, rows, out, den, num)
+        shortened += len(line_buffer.critical_rows(access, rows, out)) < out
+        bound, more = line_buffer._timing_bound(access, rows, out, den, num)
         assert bound >= lead
         assert max(min((lead + when) // den, rows - 1) - first + 1 for when, first in more) >= max(
             min((lead + num * r) // den, rows - 1) - oldest[r] + 1 for r in range(out)
@@ -141,7 +141,7 @@ def test_windows_in_closed_form_equal_windows_row_by_row():
     assert shortened > 300
 
 
-def test_costs_stop_where_they_are_and_forget_nothing():
+def test_costs_stop_at_the_deadline_and_keep_their_cache():
     costs = GroupCosts(branches(6, 6), 600_000)
     known = costs.dram(0b11)
     costs.deadline = Deadline(0)
@@ -154,7 +154,7 @@ def test_costs_stop_where_they_are_and_forget_nothing():
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), "8", True, None])
-def test_a_limit_that_is_none_is_refused(limit):
+def test_wrong_time_limits_are_refused(limit):
     for call in (lambda: ab.fuse(branches(2, 2), time_limit_s=limit),
                  lambda: solve(SyntheticCosts(3), time_limit_s=limit),
                  lambda: buffer_sweep(branches(2, 2), [10**6], time_limit_s=limit)):  # fmt: skip

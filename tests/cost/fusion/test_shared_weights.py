@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 import autobuild as ab
 from autobuild.cost.fusion import GroupCosts, fold
-from autobuild.cost.fusion.partition.brute import brute_partition
+from autobuild.cost.fusion.baselines.brute_force import brute_force_partition
+from autobuild.cost.fusion.group_cost_cache import CachedGroupCosts
 from autobuild.cost.fusion.partition.exact import exact_partition
-from autobuild.cost.fusion.shared import SharedGroupCosts
 from autobuild.graphs.operations import OperationGraph
 
 WEIGHTS = 4 * 4 * 9 + 4 * 4  # 3 x 3 from 4 to 4 channels, biases of four bytes
@@ -75,7 +75,7 @@ def test_a_module_called_twice_by_hand(source, tmp_path):
     assert apart == best.metrics["dram_bytes"]
 
 
-def test_in_two_groups_they_are_read_twice():
+def test_shared_weights_in_two_groups_are_read_twice():
     """A buffer that holds each convolution, and not both calls with what lies between."""
     folded = fold(ab.graph_of(Twice(between=True), SHAPE))
     between = 4 * 4 + 4 * 4
@@ -90,7 +90,7 @@ def test_in_two_groups_they_are_read_twice():
 
 
 @pytest.mark.parametrize("fold_early", [True, False])
-def test_norms_make_them_others_unless_they_are_the_same_norm(fold_early):
+def test_shared_weights_with_different_norms_are_different_weights(fold_early):
     for bias in (True, False):
         same = fold(ab.graph_of(Twice(norms=1, bias=bias), SHAPE, fold=fold_early))
         assert same.shared == ((0b11, WEIGHTS),)
@@ -115,20 +115,20 @@ class Recurrent(nn.Module):
 
 @pytest.mark.parametrize("scheme", ["lbdf", "brr", "mixed"])
 @pytest.mark.parametrize("buffer", [300, 420, 500, 700, 900, 1200])
-def test_the_best_partition_is_that_of_looking_at_all(scheme, buffer):
+def test_the_best_partition_equals_brute_force(scheme, buffer):
     folded = fold(ab.graph_of(Recurrent(), SHAPE))
     assert len(folded.shared) == 2
     costs = GroupCosts(folded, buffer, scheme)
-    best = brute_partition(costs)
-    for found in (exact_partition(costs), exact_partition(costs, max_lazy=0),
-                  exact_partition(SharedGroupCosts(folded, buffer, scheme))):  # fmt: skip
+    best = brute_force_partition(costs)
+    for found in (exact_partition(costs), exact_partition(costs, max_best_first=0),
+                  exact_partition(CachedGroupCosts(folded, buffer, scheme))):  # fmt: skip
         assert (found.dram_bytes, found.status) == (best.dram_bytes, "optimal")
         if not costs.fallback:  # which read something several times
             assert found.dram_bytes == sum(folded.dram_bytes(group) for group in found.groups)
 
 
-def test_networks_that_differ_in_what_is_shared_are_told_apart():
+def test_the_cache_distinguishes_shared_weights():
     shared = fold(ab.graph_of(Twice(), SHAPE))
     plain = replace(shared, shared=())
-    found = [SharedGroupCosts(graph, 10**6).dram(0b11) for graph in (shared, plain)]
+    found = [CachedGroupCosts(graph, 10**6).dram(0b11) for graph in (shared, plain)]
     assert found[1] - found[0] == WEIGHTS

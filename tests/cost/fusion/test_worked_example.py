@@ -10,9 +10,9 @@ from torch import nn
 
 import autobuild as ab
 from autobuild.cost.fusion import GroupCosts, fold
-from autobuild.cost.fusion.alone import alone
-from autobuild.cost.fusion.lines import Strides
-from autobuild.cost.fusion.whole import weight_tile
+from autobuild.cost.fusion.line_buffer import Strides
+from autobuild.cost.fusion.single_operation import schedule_alone
+from autobuild.cost.fusion.whole_tensor import weight_tile
 from benchmarks.documents import DOCS
 
 LINE = re.compile(r"^(\S.*?) += (.+) = (\d+)$", re.MULTILINE)
@@ -49,13 +49,13 @@ def test_every_line_is_right(lines):
         assert evaluated(text) == result, name
 
 
-def test_every_line_is_what_the_code_says(lines):
+def test_every_line_equals_the_code(lines):
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU(),
                         nn.Conv2d(8, 16, 1))  # fmt: skip
     graph = fold(ab.graph_of(net, (1, 3, 16, 16)))
     costs = GroupCosts(graph, 2048)
     buffers, whole = costs.line_buffers, costs.whole_tensors
-    kept, strides = buffers.lines(0b111), Strides(graph)
+    kept, strides = buffers.schedule(0b111), Strides(graph)
     found = {"DRAM unfused": graph.unfused_bytes, "DRAM A+B+C": costs.dram(0b111), "DRAM A+B": costs.dram(0b11),
              "LBDF A+B+C": kept.required_bytes, "BRR A+B+C": whole.required_bytes(0b111)}  # fmt: skip
     for i, name in enumerate("xABC"):
@@ -70,7 +70,7 @@ def test_every_line_is_what_the_code_says(lines):
         found |= {f"step {name}": step, f"tile {name}": tile, f"delta {name}": kept.delta[i]}
     found["LBDF A"] = buffers.required_bytes(1)
     found["lines of A"] = found["LBDF A"] - graph.ops[0].weight_bytes
-    found["A in 400 bytes"] = alone(graph, 0, 208, 400).dram_bytes
+    found["A in 400 bytes"] = schedule_alone(graph, 0, 208, 400).dram_bytes
     small = GroupCosts(graph, 400, "lbdf")(1)
     assert (small.scheme, small.dram_bytes) == ("weight_tiles", found["A in 400 bytes"])
     assert {name: lines[name][1] for name in found} == found
@@ -78,17 +78,17 @@ def test_every_line_is_what_the_code_says(lines):
     assert set(lines) - set(found) == ways | {"band of 2 rows", "band of 3 rows"}  # those of the next test
 
 
-def test_the_ways_to_run_a_alone(lines):
+def test_schedules_of_a_single_operation(lines):
     """Each of the three ways, forced by a buffer in which only it is the cheapest."""
     net = nn.Conv2d(3, 8, 3, 2, 1)
     graph = fold(ab.graph_of(net, (1, 3, 16, 16)))
     value = {name: result for name, (_, result) in lines.items()}
-    resident = alone(graph, 0, 10**6, 863)  # lines that do not fit: no tiles
+    resident = schedule_alone(graph, 0, 10**6, 863)  # lines that do not fit: no tiles
     assert (resident.scheme, resident.required_bytes) == ("resident", value["resident A"])
-    assert alone(graph, 0, 10**6, 862).scheme == "row_bands"
-    banded = alone(graph, 0, 10**6, 400)
+    assert schedule_alone(graph, 0, 10**6, 862).scheme == "row_bands"
+    banded = schedule_alone(graph, 0, 10**6, 400)
     assert (banded.scheme, banded.dram_bytes) == ("row_bands", value["row_bands A"])
     assert banded.required_bytes == value["band of 2 rows"]
-    assert alone(graph, 0, 10**6, value["band of 3 rows"]).required_bytes == value["band of 3 rows"]
-    tiled = alone(graph, 0, value["lines of A"], 400)
+    assert schedule_alone(graph, 0, 10**6, value["band of 3 rows"]).required_bytes == value["band of 3 rows"]
+    tiled = schedule_alone(graph, 0, value["lines of A"], 400)
     assert (tiled.scheme, tiled.dram_bytes) == ("weight_tiles", value["weight_tiles A"])

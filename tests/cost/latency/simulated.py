@@ -9,7 +9,7 @@ import math
 
 import onnx
 
-from autobuild.cost.latency.table import LatencyTable
+from autobuild.cost.latency.latency_table import LatencyTable
 from autobuild.cost.latency.timing import Timing
 
 CALL_MS = 0.005

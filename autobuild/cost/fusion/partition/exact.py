@@ -1,140 +1,144 @@
-"""The partition with the fewest DRAM bytes: a shortest path over what can have been executed."""
+"""The partition with the fewest DRAM bytes: a shortest path over down-sets of the graph of operations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
-from autobuild.cost.fusion.partition.bounded import branch_and_bound
-from autobuild.cost.fusion.partition.feasible import TooManyGroups, feasible_groups
-from autobuild.cost.fusion.partition.interval import interval_partition, stretches
-from autobuild.cost.fusion.partition.lazy import best_first
-from autobuild.cost.fusion.partition.masks import Order, bits
+from autobuild.cost.fusion.partition.best_first_search import best_first
+from autobuild.cost.fusion.partition.branch_and_bound import branch_and_bound
+from autobuild.cost.fusion.partition.decomposition import PartGroups, PartSolution, independent_parts
+from autobuild.cost.fusion.partition.dynamic_programming import best_intervals, interval_partition
+from autobuild.cost.fusion.partition.feasible_groups import TooManyGroups, feasible_groups
 from autobuild.cost.fusion.partition.partition import (
-    GroupCosts,
+    AnyGroupCosts,
     Partition,
     Status,
     floor_bytes,
-    follows_rule,
+    has_tensor_traffic,
     partition_of,
 )
-from autobuild.cost.fusion.partition.parts import Choices, Solved, parts
+from autobuild.cost.fusion.partition.topology import Topology
 
-MAX_LAZY = 3_000  # down-sets that are searched best first
-MAX_STATES = 200_000  # down-sets of one part; beyond, branch and bound
-# Shares of the time that is left: for a proof, and for all that is better than stretches of one order.
+MAX_BEST_FIRST = 3_000  # down-sets of the network up to which best-first search is used
+MAX_STATES = 200_000  # down-sets of one part up to which a shortest path is computed; beyond, branch and bound
+# Shares of the remaining time: for a proof of optimality, and for all methods better than intervals of one order.
 PROVING, SEARCHING = 0.5, 0.65
 
 
 def exact_partition(
-    costs: GroupCosts,
+    costs: AnyGroupCosts,
     time_limit_s: float | Deadline = 60.0,
-    max_lazy: int = MAX_LAZY,
+    max_best_first: int = MAX_BEST_FIRST,
     max_states: int = MAX_STATES,
     max_groups: int = 500_000,
     hereditary: bool | None = None,
 ) -> Partition:
     """The partition with the fewest DRAM bytes.
 
-    A partition with an acyclic quotient is a chain of down-sets (sets that hold the ancestors of all they hold), each
-    larger by one group than the one before. So the best is a shortest path from the empty set to the full one.
+    A down-set contains all ancestors of its operations. A partition with an acyclic quotient graph is a chain of
+    down-sets, each larger by one group than the one before. So the best partition is a shortest path from the empty set
+    to the set of all operations.
 
-    Where costs say what their tensors are and there are few down-sets, it is searched best first, and only groups that
-    could be in a best partition are computed (:func:`~autobuild.cost.fusion.partition.lazy.best_first`). Otherwise all
-    feasible groups are listed, the network is taken apart at operations that none joins to others
-    (:func:`~autobuild.cost.fusion.partition.parts.parts`), and each part solved alone; one with more than
-    ``max_states`` down-sets by branch and bound. Where neither ends in most of the time, the best partition found as if
-    validity were hereditary is the answer, or that of one topological order, as far as the time allows; in the worst
-    case every operation is alone.
+    If the costs list their tensors and the network has few down-sets, a best-first search computes only those groups
+    that a best partition could contain (:func:`~autobuild.cost.fusion.partition.best_first_search.best_first`).
+    Otherwise all feasible groups are enumerated. The network is split into parts that no feasible group joins
+    (:func:`~autobuild.cost.fusion.partition.decomposition.independent_parts`). Each part is solved by a shortest path,
+    or by branch and bound if it has more than ``max_states`` down-sets. If neither ends in its share of the time, the
+    result is the best partition under the assumption that validity is hereditary, or else the best partition into
+    intervals of one topological order. In the worst case every operation is its own group.
 
     Args:
-        costs: The network and the cost of its groups.
-        time_limit_s: Seconds, or a deadline that runs already.
-        max_lazy: Down-sets up to which it is searched best first; each is held against each.
-        max_states: Down-sets of one part that are held.
-        max_groups: Groups that are looked at where all are listed.
-        hereditary: Whether no valid group has invalid parts, so that an invalid one refuses all that hold it; faster.
-            Default: what the costs say of themselves.
+        costs: Costs of the groups of a network.
+        time_limit_s: Seconds, or a deadline that already runs.
+        max_best_first: Number of down-sets up to which best-first search is used. Its time is quadratic in this number.
+        max_states: Number of down-sets of one part up to which a shortest path is computed.
+        max_groups: Number of groups to enumerate.
+        hereditary: Assume that every part of a valid group is valid. Then every superset of an invalid group is
+            invalid, which is faster. Default: the attribute ``hereditary`` of the costs.
 
     Returns:
-        ``optimal``, or ``bounded`` where a limit was met.
+        The partition, with status ``optimal``, or ``bounded`` if a limit was reached.
     """
     deadline = Deadline.of(time_limit_s)
-    order = Order.of(costs)
-    if not len(order):
+    topology = Topology.of(costs)
+    if not len(topology):
         return Partition((), 0, "optimal", 0)
     strict = not (getattr(costs, "hereditary", True) if hereditary is None else hereditary)
     proving, searching = deadline.share(PROVING if strict else SEARCHING), deadline.share(SEARCHING)
-    floor = floor_bytes(costs, order)
-    if follows_rule(costs):
-        lazily = best_first(costs, order, max_lazy, proving, not strict)
+    floor = floor_bytes(costs, topology)
+    if has_tensor_traffic(costs):
+        lazily = best_first(costs, topology, max_best_first, proving, not strict)
         if lazily.groups:
-            return _partition(costs, order, lazily.groups, None, deadline)
+            return _partition(costs, topology, lazily.groups, None, deadline)
         floor = max(floor, lazily.bound)
-        if strict and (assuming := best_first(costs, order, max_lazy, searching, True)).groups:
-            return _partition(costs, order, assuming.groups, floor, deadline)
+        if strict and (assuming := best_first(costs, topology, max_best_first, searching, True)).groups:
+            return _partition(costs, topology, assuming.groups, floor, deadline)
     for assumed in (False, True) if strict else (True,):
         stop = searching if assumed else proving
         try:
-            groups = feasible_groups(costs, order, max_groups, stop, assumed)
-            chosen, bound = _by_parts(order, groups, max_states, stop)
+            groups = feasible_groups(costs, topology, max_groups, stop, assumed)
+            chosen, bound = _by_parts(topology, groups, max_states, stop)
         except (TooManyGroups, TimeUp):
             continue
         known = floor if assumed and strict else None if bound is None else max(floor, bound)
-        return _partition(costs, order, chosen, known, deadline)
-    return _partition(costs, order, interval_partition(costs, order, None, deadline).groups, floor, deadline)
+        return _partition(costs, topology, chosen, known, deadline)
+    return _partition(costs, topology, interval_partition(costs, topology, None, deadline).groups, floor, deadline)
 
 
 def _by_parts(
-    order: Order, groups: dict[int, int], max_states: int, deadline: Deadline
+    topology: Topology, groups: dict[int, int], max_states: int, deadline: Deadline
 ) -> tuple[list[int], int | None]:
-    """The best of all feasible groups, and a bound where that is not sure."""
-    found = parts(order, groups, deadline)
-    where = {i: number for number, part in enumerate(found) for i in bits(part)}
-    inside: list[dict[int, int]] = [{} for _ in found]
+    """The best partition into the given groups, and a lower bound if it is not proven optimal."""
+    parts = independent_parts(topology, groups, deadline)
+    part_of = {i: number for number, part in enumerate(parts) for i in bits(part)}
+    inside: list[dict[int, int]] = [{} for _ in parts]
     for group, dram in groups.items():
-        inside[where[(group & -group).bit_length() - 1]][group] = dram
+        inside[part_of[(group & -group).bit_length() - 1]][group] = dram
     solved = []
-    for part, held in zip(found, inside, strict=True):
-        choices = Choices.of(order, part, held)
+    for part, drams in zip(parts, inside, strict=True):
+        part_groups = PartGroups.of(topology, part, drams)
         try:
-            best = shortest_path(choices, max_states, deadline)
+            best = shortest_path(part_groups, max_states, deadline)
         except TimeUp:
             best = None
         if best is None:
-            chosen, _ = stretches(order, list(bits(part)), lambda group: held.get(group, -1), NEVER)  # noqa: B023
-            best = branch_and_bound(choices, deadline, chosen)
+            chosen, _ = best_intervals(topology, list(bits(part)), lambda group: drams.get(group, -1), NEVER)  # noqa: B023
+            best = branch_and_bound(part_groups, deadline, chosen)
         solved.append(best)
     bound = None if all(one.optimal for one in solved) else sum(one.lower_bound for one in solved)
     return [group for one in solved for group in one.groups], bound
 
 
 def _partition(
-    costs: GroupCosts, order: Order, groups: Sequence[int], bound: int | None, deadline: Deadline
+    costs: AnyGroupCosts, topology: Topology, groups: Sequence[int], bound: int | None, deadline: Deadline
 ) -> Partition:
-    """Groups as an answer; optimal where no bound is given, or where it is met."""
-    found = partition_of(costs, groups, order)
-    bound = found.dram_bytes if bound is None else min(bound, found.dram_bytes)
-    status: Status = "optimal" if bound == found.dram_bytes else "bounded"
-    return replace(found, status=status, lower_bound=bound, seconds=deadline.elapsed)
+    """A partition with its status: optimal if no bound is given, or if the bytes equal the bound."""
+    partition = partition_of(costs, groups, topology)
+    bound = partition.dram_bytes if bound is None else min(bound, partition.dram_bytes)
+    status: Status = "optimal" if bound == partition.dram_bytes else "bounded"
+    return replace(partition, status=status, lower_bound=bound, seconds=deadline.elapsed)
 
 
-def shortest_path(choices: Choices, max_states: int = MAX_STATES, deadline: Deadline = NEVER) -> Solved | None:
-    """The best chain of down-sets of a part; None where there are more than ``max_states`` of them.
+def shortest_path(
+    part_groups: PartGroups, max_states: int = MAX_STATES, deadline: Deadline = NEVER
+) -> PartSolution | None:
+    """The best chain of down-sets of a part; None if it has more than ``max_states`` down-sets.
 
     Raises:
-        TimeUp: Past the deadline.
+        TimeUp: The deadline has passed.
     """
-    # Down-sets by size: all ways into one are known before it is left. A state: bytes, the last group, what is ready.
-    levels: list[dict[int, tuple[int, int, int]]] = [{} for _ in range(choices.part.bit_count() + 1)]
-    levels[0][0] = (0, 0, choices.ready)
+    # Down-sets by size: all paths to one are known before it is expanded. State: bytes, last group, ready operations.
+    levels: list[dict[int, tuple[int, int, int]]] = [{} for _ in range(part_groups.part.bit_count() + 1)]
+    levels[0][0] = (0, 0, part_groups.ready)
     states = 1
     for level in levels:
         for done, (spent, _, ready) in level.items():
             deadline.check()
             for first in bits(ready):
-                for group, needs, dram in choices.by_first[first]:
+                for group, needs, dram in part_groups.by_first[first]:
                     if group & done or needs & ~done:
                         continue
                     after = done | group
@@ -144,14 +148,14 @@ def shortest_path(choices: Choices, max_states: int = MAX_STATES, deadline: Dead
                         states += 1
                         if states > max_states:
                             return None
-                        there[after] = (spent + dram, group, choices.ready_after(after, ready, group))
+                        there[after] = (spent + dram, group, part_groups.ready_after(after, ready, group))
                     elif spent + dram < known[0]:
                         there[after] = (spent + dram, group, known[2])
-    total = levels[-1][choices.part][0]
+    total = levels[-1][part_groups.part][0]
     groups: list[int] = []
-    done = choices.part
+    done = part_groups.part
     while done:
         group = levels[done.bit_count()][done][1]
         groups.append(group)
         done ^= group
-    return Solved(tuple(reversed(groups)), total, total)
+    return PartSolution(tuple(reversed(groups)), total, total)

@@ -1,0 +1,220 @@
+"""Costs from tables of layers: parameters and multiply-accumulates of many architectures, without building networks.
+
+The cost of a layer depends on its own choices, its position, and few other choices (the input size, the width of a
+neighbour). So every layer of a space is counted once, from the blocks that the space declares. The cost of an
+architecture is a sum of table entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autobuild.cost.count import count_params, macs_of
+from autobuild.errors import CostError, GraphError, SpaceError, nearest
+from autobuild.graphs.of_architecture import graph_of_architecture
+from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.blocks import Tally, tallies
+from autobuild.spaces.registry import declared_by, network_arguments, realiser
+from autobuild.spaces.stage import Digits
+
+Counts = NDArray[np.int64]
+Counter = Callable[[Sequence[Architecture | str]], Counts]
+
+INPUT = "input"
+BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
+
+
+def costs_of(
+    space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
+) -> dict[str, Counter]:
+    """Counts of a space by name: ``params``, ``macs``, and those that its publication defines.
+
+    Every value is a function: n architectures (or texts) -> integers, shape ``(n,)``. It raises CostError for a network
+    that cannot be counted. ``params`` equals :func:`~autobuild.cost.count_params` of the realised network, ``macs``
+    equals :func:`~autobuild.cost.count_macs`. If the space declares its layers (``plan`` or ``tallies``), the numbers
+    come from tables. Otherwise every network is built, and for ``macs`` traced. An input size that the space chooses is
+    taken into account.
+
+    Args:
+        space: The space.
+        num_classes: Classes of the classifier. Default: that of the space.
+        input_shape: Channels, height and width of an input. Default: that of the space.
+
+    Raises:
+        SpaceError: The space builds no networks, or neither the space nor the caller gives the input size.
+    """
+    tables, rules = cost_tables(space, num_classes, input_shape)
+    if tables is None:
+        return {name: partial(_from_networks, space, name, num_classes, input_shape) for name in rules}
+    return {name: partial(tables.cost, rule) for name, rule in rules.items()}
+
+
+def cost_tables(
+    space: SearchSpace, num_classes: int | None = None, input_shape: tuple[int, int, int] | None = None
+) -> tuple[CostTables | None, dict[str, Mapping[str, int]]]:
+    """The tables of a space, and for each cost the weights of the counts in it.
+
+    The tables are None if the space declares no layers; then whole networks are counted. Arguments and errors are those
+    of :func:`costs_of`.
+    """
+    shape = inputs_of(space, input_shape)
+    file = declared_by(space)
+    if not hasattr(file, "plan") and not hasattr(file, "tallies"):
+        return None, dict(BASE)
+    if shape[1] != shape[2]:
+        raise SpaceError(f"input_shape={shape}: accepted: inputs with equal height and width")
+    given = network_arguments(space, num_classes, shape[0])
+    return CostTables(space, file, given, shape[1]), {**BASE, **getattr(file, "COSTS", {})}
+
+
+def inputs_of(space: SearchSpace, input_shape: tuple[int, int, int] | None = None) -> tuple[int, int, int]:
+    """Shape of an input: the given one, or else that of the space. Raises SpaceError if there is none."""
+    realiser(space)  # raises SpaceError if the space builds no networks
+    shape = input_shape or getattr(declared_by(space), "INPUT_SHAPE", None)
+    if shape is None:
+        raise SpaceError(f"space {space.name!r} gives no input size: pass input_shape")
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def known_costs(space: SearchSpace) -> CostTables | None:
+    """The tables of a space for its own number of classes and input shape; None if it has no tables."""
+    try:
+        return cost_tables(space)[0]
+    except SpaceError:
+        return None
+
+
+def _from_networks(
+    space: SearchSpace,
+    name: str,
+    classes: int | None,
+    shape: tuple[int, int, int] | None,
+    archs: Sequence[Architecture | str],
+) -> Counts:
+    if name == "params":
+        channels = inputs_of(space, shape)[0]
+        found = [count_params(space.realise(arch, num_classes=classes, in_channels=channels)) for arch in archs]
+        return np.array(found, dtype=np.int64)
+    macs = []
+    for arch in archs:
+        try:
+            macs.append(macs_of(graph_of_architecture(space, arch, classes, shape)))
+        except GraphError as error:
+            raise CostError(
+                f"macs of {str(arch)!r}: {error}; or declare the count in the space (tallies)", "no_network"
+            ) from error
+    return np.array(macs, dtype=np.int64)
+
+
+class CostTables:
+    """Counts of every choice of every layer. An entry is computed when an architecture first needs it.
+
+    Args:
+        space: The space.
+        file: The module or class that declares the space, with ``plan`` (:data:`autobuild.spaces.blocks.Plan`) or
+            ``tallies``. ``DEPENDS`` (part -> names of stages) lists the stages whose choices the cost of a part depends
+            on.
+        given: Further arguments of ``plan`` and ``tallies`` (:func:`autobuild.spaces.registry.network_arguments`).
+        size: Height and width of inputs, unless the space chooses it.
+    """
+
+    fields: tuple[str, ...] = Tally._fields
+    dtype: type = np.int64
+
+    def __init__(self, space: SearchSpace, file: Any, given: Mapping[str, Any], size: int) -> None:
+        self.space, self.file, self.given, self.size = space, file, given, size
+        self.stage_index = {stage.name: place for place, stage in enumerate(space.stages)}
+        depends: Mapping[str, Sequence[str]] = getattr(file, "DEPENDS", {})
+        first = self._tallies(tuple(stage.run(0) for stage in space.stages))
+        self.parts = list(first)
+        self.context = {
+            part: [self.stage_index[name] for name in (INPUT, *depends.get(part, ())) if name in self.stage_index]
+            for part in self.parts
+        }
+        for part in depends:
+            if part not in first:
+                raise SpaceError(f"{space.family!r}: DEPENDS names an unknown part {part!r}: {nearest(part, first)}")
+        self._tables: dict[tuple[str, tuple[Digits, ...]], NDArray[Any]] = {}
+
+    def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> Counts:
+        """A weighted sum of counts, shape ``(n,)``; ``rule``: field of ``autobuild.spaces.blocks.Tally`` -> weight."""
+        weights = np.array([rule.get(field, 0) for field in Tally._fields], dtype=np.int64)
+        out: Counts = self.counts(archs) @ weights
+        return out
+
+    def counts(self, archs: Sequence[Architecture | str]) -> Counts:
+        """All counts of n architectures, shape ``(n, fields of Tally)``."""
+        parsed = [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
+        for arch in parsed:
+            if arch.family != self.space.family:
+                raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
+        return sum(self.by_part([arch.runs for arch in parsed]).values(), np.zeros((1, 1), dtype=np.int64))
+
+    def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, Counts]:
+        """Counts of every part: the stages by name, and the parts around them (stem, head).
+
+        Args:
+            runs: For each of n networks its layers.
+
+        Returns:
+            Part -> counts, shape ``(n, fields of Tally)``.
+        """
+        return {part: self._part(part, list(runs)) for part in self.parts}
+
+    def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> Counts:
+        """Counts of one part of every architecture; entries are looked up for all architectures at once."""
+        context = self.context[part]
+        groups: dict[tuple[Digits, ...], list[int]] = {}
+        for row, run in enumerate(runs):
+            groups.setdefault(tuple([run[stage] for stage in context]), []).append(row)
+        out = np.zeros((len(runs), len(Tally._fields)), dtype=np.int64)
+        stage = self.stage_index.get(part)
+        for chosen, rows in groups.items():
+            table = self.table(part, chosen)
+            if stage is None:
+                out[rows] = table[0, 0]
+                continue
+            depth = self.space.stages[stage].depths[-1]
+            digits = np.array([own + (-1,) * (depth - len(own)) for own in (runs[row][stage] for row in rows)])
+            out[rows] = table[np.arange(depth), digits].sum(axis=1)
+        return out
+
+    def table(self, part: str, chosen: tuple[Digits, ...]) -> NDArray[Any]:
+        """Entries of a part for a context: shape ``(positions, choices + 1, fields)``; the last choice is no layer."""
+        if (part, chosen) not in self._tables:
+            runs = [stage.run(0) for stage in self.space.stages]
+            for place, run in zip(self.context[part], chosen, strict=True):
+                runs[place] = run
+            number = self.stage_index.get(part)
+            if number is None:
+                own: NDArray[Any] = np.array(self._tallies(tuple(runs))[part], dtype=self.dtype)
+                table = own.reshape(1, -1, len(self.fields)).sum(axis=1, keepdims=True)
+            else:
+                stage = self.space.stages[number]
+                table = np.zeros((stage.depths[-1], len(stage.layers) + 1, len(self.fields)), dtype=self.dtype)
+                for digit in range(len(stage.layers)):
+                    runs[number] = (digit,) * stage.depths[-1]
+                    table[:, digit] = self._tallies(tuple(runs))[part]
+            self._tables[part, chosen] = table
+        return self._tables[part, chosen]
+
+    def _layers(self, runs: tuple[Digits, ...]) -> tuple[list[list[dict[str, Any]]], int]:
+        """Layers of every stage, and the input size."""
+        stages = self.space.stages
+        layers: list[list[dict[str, Any]]] = [
+            [stage.layer_dict(digit) for digit in run] for stage, run in zip(stages, runs, strict=True)
+        ]
+        return layers, layers[self.stage_index[INPUT]][0]["resolution"] if INPUT in self.stage_index else self.size
+
+    def _tallies(self, runs: tuple[Digits, ...]) -> Mapping[str, Sequence[Sequence[float]]]:
+        """Counts of every layer of every part, in the order of ``fields``."""
+        layers, size = self._layers(runs)
+        if hasattr(self.file, "tallies"):
+            own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given)
+            return own
+        return tallies(self.file.plan(layers, **self.given), size)
