@@ -82,14 +82,18 @@ class LabelledSet:
 
     @classmethod
     def read(
-        cls, path_or_name: str | os.PathLike[str], space: SearchSpace, n: int | None = None, format: str = "auto"
+        cls,
+        path_or_name: str | os.PathLike[str] | pd.DataFrame,
+        space: SearchSpace,
+        n: int | None = None,
+        format: str = "auto",
     ) -> LabelledSet:
         """Read a table (CSV, TSV, Parquet, Feather, JSON, JSON Lines, Excel), a published form, or an embedded set.
 
         Args:
             path_or_name: A file with a column ``arch`` and metric columns (packed as ``.gz``, ``.bz2``, ``.xz`` or
-                ``.zip``, too), the file or folder of a published data set (:mod:`autobuild.labels.importers`), or a
-                name such as ``"tiny_mbconv"``.
+                ``.zip``, too), such a frame, the file or folder of a published data set
+                (:mod:`autobuild.labels.importers`), or a name such as ``"tiny_mbconv"``.
             space: Every architecture is parsed by it, and stored in its canonical text.
             n: Read the first ``n`` rows of the file only (of an archive: members, sorted by name); rows after them are
                 not even checked.
@@ -100,11 +104,15 @@ class LabelledSet:
                 holds numbers; names of columns occur twice; ``n`` is out of range; or rows cannot be used: one error
                 counts them and shows the first 20.
         """
+        if isinstance(path_or_name, pd.DataFrame):
+            return cls.from_frame(path_or_name if n is None else path_or_name.head(n), space)
         return cls.from_table(read_any(path_or_name, format), space, n)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, space: SearchSpace, *, source: str = "labels") -> LabelledSet:
-        """Take a frame with a column ``arch`` (text or architectures) and numeric metric columns; the index is ignored.
+        """Take a frame with a column ``arch`` (text or architectures) and numeric metric columns.
+
+        An index is read only where it is named ``arch``.
 
         Raises:
             LabelError: As for :meth:`read`; ``source`` is what messages call the frame.

@@ -122,7 +122,9 @@ def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
 
 
 def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
-    """View a frame as a raw table; its index is not read."""
+    """View a frame as a raw table; its index is not read, unless it is called as architectures are."""
+    if frame.index.name in ("arch", *ARCH_ALIASES):
+        frame = frame.reset_index()
     if frame.shape[0] * frame.shape[1] > MAX_CELLS:
         raise LabelError(f"{source}: {frame.shape[0]:,} x {frame.shape[1]:,} cells; at most {MAX_CELLS:,} are read")
     columns = check_columns([str(name) if isinstance(name, int | float) else name for name in frame.columns], source)
