@@ -140,7 +140,8 @@ def test_a_measured_limit_is_kept_by_every_sampler_narrowed_or_not(wide_labels, 
 
 
 def test_searches_under_limits_pickle_and_names_with_dashes_are_limits(space):
-    rows = [{"arch": arch.text, "acc": metrics(arch)["acc"], "npu-ms": metrics(arch)["ms"]} for arch in space.sample(30)]
+    archs = space.sample(30)
+    rows = [{"arch": arch.text, "acc": metrics(arch)["acc"], "npu-ms": metrics(arch)["ms"]} for arch in archs]
     labels = ab.LabelledSet.from_frame(pd.DataFrame(rows).drop_duplicates("arch"), space)
     found = ab.search(
         space, lambda arch: metrics(arch)["acc"], prior=labels, where="`npu-ms` <= 6", n_trials=3, model="gp"
