@@ -63,7 +63,7 @@ def verify(
     evaluator: Any,
     labels: LabelledSet | None = None,
     *,
-    target: str = "acc",
+    target: str | None = None,
     space: SearchSpace | None = None,
     top: int | None = None,
     labelled: int = 1,
@@ -89,7 +89,8 @@ def verify(
             there), or architectures or their texts.
         evaluator: What measures a network: see :func:`autobuild.evaluate.as_evaluator`.
         labels: The labels that the model was fitted on; without, nothing is compared.
-        target: What is compared: an expression over measured metrics and ``costs``.
+        target: What is compared: an expression over measured metrics and ``costs`` (default: what the networks were
+            built for, where ``built`` says so, else ``acc``).
         space: The space of the networks, where there are no labels.
         top: Only the first so many of ``built``.
         labelled: So many of the best labelled networks.
@@ -112,6 +113,7 @@ def verify(
     if given is None:
         raise ConfigError("verify needs labels= or space=: it has to know what the networks are made of")
     texts, predicted = _networks(built, top)
+    target = target or getattr(built, "target", "") or "acc"
     archs = [given.parse(text) for text in texts]
     known: Costs = SpaceCosts(given, hardware) if costs is None else costs
     expression = TargetExpression.parse(target, () if labels is None else labels.metrics)

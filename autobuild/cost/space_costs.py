@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,6 +194,9 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         for metric, cost in all_costs(self.hardware).items():
             if metric not in self:
                 self[metric] = MetricOf(shared.setdefault(id(cost), CostOf(cost, space)), metric)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.space, self.hardware)  # tables and costs are found again, not carried along
 
     def __missing__(self, name: str) -> MetricOf | CountOf:
         raise ConfigError(f"{self.space.name} has no cost {name!r}: {self.lacking or nearest(name, self)}")

@@ -12,6 +12,7 @@ from autobuild.evaluate.checked import JoinedEvaluator, checked
 from autobuild.evaluate.command import CommandEvaluator
 from autobuild.evaluate.latency import latency_meter
 from autobuild.evaluate.lookup import SurrogateEvaluator, TableEvaluator, surrogate
+from autobuild.evaluate.metrics import nearest_metric
 from autobuild.evaluate.protocol import Evaluator, evaluator_for
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def as_evaluator(
     if given is not None:
         for name in needs:
             if name not in given:
-                raise EvaluationError(f"{source} gives no {name!r}, which the target needs: {nearest(name, given)}")
+                raise EvaluationError(
+                    f"{source} gives no {name!r}, which the target needs: {nearest_metric(name, given)}"
+                )
     return checked(evaluator, needs, source)
 
 

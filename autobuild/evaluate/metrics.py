@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from autobuild.errors import EvaluationError, nearest
+from autobuild.labels.target import written
 
 ACCEPTED = "accepted: metric names with numbers, {'acc': 93.5}"
 IGNORED = "the evaluator gives what is no number and is not kept"
@@ -66,14 +67,20 @@ def checked_metrics(given: Any, needs: Collection[str] = (), *, source: str = "t
         if name in items and name not in metrics:
             raise UnusableMetrics(f"{source} gave {name!r}: {_shown(items[name])}; accepted: a number", metrics)
         if name not in metrics:
-            known = nearest(name, metrics)
-            raise UnusableMetrics(f"{source} gave no {name!r}, which the target needs: {known}", metrics)
+            told = f"{source} gave no {name!r}, which the target needs: {nearest_metric(name, metrics)}"
+            raise UnusableMetrics(told, metrics)
         if not math.isfinite(metrics[name]):
             told = f"{source} gave {name}={metrics[name]}, and the target needs a finite number"
             raise UnusableMetrics(told, {key: value for key, value in metrics.items() if math.isfinite(value)})
     if not metrics:
         raise EvaluationError(f"{source} gave no metrics{': ' if ignored else ''}{', '.join(ignored)}; {ACCEPTED}")
     return metrics
+
+
+def nearest_metric(name: str, metrics: Collection[str]) -> str:
+    """What to write instead of a metric's name: as it is, or in backticks where an expression takes it apart."""
+    apart = [written(given) for given in metrics if written(given) != given and name in given]
+    return f"write {' or '.join(apart)}" if apart else nearest(name, [written(given) for given in metrics])
 
 
 def _items(given: Any, needs: Collection[str], source: str) -> Mapping[Any, Any]:

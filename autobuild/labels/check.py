@@ -171,6 +171,12 @@ def _find_architectures(table: RawTable, space: SearchSpace, rows: int) -> RawTa
             raise no_architectures(table, f", and several that hold architectures ({', '.join(likely)}): rename one")
         else:
             raise no_architectures(table, f", and none of another name holds architectures of {space.name}")
+        if _is_architecture(found, space):
+            names = ", ".join(["arch", *(f"metric{n}" for n in range(1, min(len(table.columns), 4)))])
+            raise LabelError(
+                f"{table.source}: the names of the columns are missing: {_short(found)} in their place is an "
+                f"architecture; write them above it, for example {names}"
+            )
     return table if found == "arch" else table.with_arch(found)
 
 
@@ -195,12 +201,16 @@ def _holds_units(table: RawTable, space: SearchSpace) -> bool:
     texts = [cell for name, cell in first.items() if name != "arch"]
     if not all(isinstance(cell, str) and text_number(cell) is None for cell in texts) or not any(map(_filled, texts)):
         return False
+    second = table.columns["arch"]
+    return not _is_architecture(first["arch"], space) and _share(second[1:], space, len(table.numbers) - 1) > 0
+
+
+def _is_architecture(cell: object, space: SearchSpace) -> bool:
     try:
-        _architecture(first["arch"], space, {})
+        _architecture(cell, space, {})
     except _Unusable:
-        second = table.columns["arch"]
-        return _share(second[1:], space, len(table.numbers) - 1) > 0
-    return False
+        return False
+    return True
 
 
 def _filled(cell: object) -> bool:

@@ -102,13 +102,17 @@ class LabelledSet:
 
     @classmethod
     def read(
-        cls, path_or_name: str | os.PathLike[str], space: SearchSpace, n: int | None = None, format: str = "auto"
+        cls,
+        path_or_name: str | os.PathLike[str] | pd.DataFrame,
+        space: SearchSpace,
+        n: int | None = None,
+        format: str = "auto",
     ) -> LabelledSet:
         """Read a table (CSV, TSV, Parquet, Feather, JSON, JSON Lines, Excel), a published data set, or a bundled one.
 
         Args:
             path_or_name: A file with a column ``arch`` and metric columns (``.gz``, ``.bz2``, ``.xz`` and ``.zip`` are
-                unpacked), the file or folder of a published data set (:mod:`autobuild.labels.importers`), or the name
+                unpacked), a frame of that form, the file or folder of a published data set (:mod:`autobuild.labels.importers`), or the name
                 of a set that ships with the package, such as ``"tiny_mbconv"``.
             space: The space whose architectures the rows are; texts are stored in its canonical form.
             n: Read only the first ``n`` rows of the file (of an archive: its first ``n`` members, sorted by name). Rows
@@ -123,6 +127,8 @@ class LabelledSet:
                 holds numbers; names of columns occur twice; ``n`` is out of range; or rows cannot be used: one error
                 counts them and shows the first 20.
         """
+        if isinstance(path_or_name, pd.DataFrame):
+            return cls.from_frame(path_or_name if n is None else path_or_name.head(n), space)
         return cls.from_table(read_any(path_or_name, format), space, n)
 
     @classmethod
@@ -130,7 +136,8 @@ class LabelledSet:
         """Make a labelled set from a pandas frame.
 
         Args:
-            frame: Column ``arch`` (texts or architectures) and numeric metric columns; the index is ignored.
+            frame: Column ``arch`` (texts or architectures) and numeric metric columns; an index
+                is read only if it is named ``arch``.
             space: The space that the architectures belong to.
             source: Name of the frame in messages.
 

@@ -79,6 +79,9 @@ def read_json(path: Path, data: bytes) -> RawTable:
             found = _object(given)
         except ValueError as error:
             raise LabelError(f"{path}: {error}") from None
+        if isinstance(found.get("schema"), _Pairs) and isinstance(found.get("data"), list):  # pandas, orient="table"
+            rows = [{key: cell for key, cell in row if key != "index"} for row in found["data"]]
+            return _records_table(path, rows, list(range(1, len(rows) + 1)), ROWS, {})
         if table := _columns_table(path, found):
             return table
         if all(isinstance(value, _Pairs) for value in found.values()):

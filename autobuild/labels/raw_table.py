@@ -124,7 +124,9 @@ def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
 
 
 def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
-    """View a pandas frame as a raw table; its index is ignored."""
+    """View a pandas frame as a raw table; its index is read only if it is named like a column of architectures."""
+    if frame.index.name in ("arch", *ARCH_ALIASES):
+        frame = frame.reset_index()
     if frame.shape[0] * frame.shape[1] > MAX_CELLS:
         raise LabelError(f"{source}: {frame.shape[0]:,} x {frame.shape[1]:,} cells; at most {MAX_CELLS:,} are read")
     columns = check_columns([str(name) if isinstance(name, int | float) else name for name in frame.columns], source)

@@ -213,6 +213,16 @@ def _identity(space: SearchSpace, given: Mapping[str, Any] | None) -> Identity |
     return Identity(values, first)
 
 
+# What a value without quotes is; all else is a text (the core schema of YAML 1.2, and << of 1.1).
+_PLAIN_VALUES = {
+    "null": r"(~|null|Null|NULL|)$",
+    "bool": r"(true|True|TRUE|false|False|FALSE)$",
+    "int": r"[-+]?[0-9]+$",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$",
+    "merge": r"<<$",
+}
+
+
 def space_from_yaml(text: str, source: str) -> SearchSpace:
     """Read a declaration from YAML text.
 
@@ -246,7 +256,10 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
 
 
 def _loader() -> type[yaml.SafeLoader]:
-    """The safe loader of YAML, changed to refuse repeated keys instead of silently using the last one."""
+    """The safe loader of YAML, with the plain values of YAML 1.2; it refuses repeated keys.
+
+    PyYAML follows YAML 1.1, where ``no`` and ``off`` are booleans, ``010`` is 8, ``1:30`` is 90 and ``1e-3`` is a text.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -262,4 +275,15 @@ def _loader() -> type[yaml.SafeLoader]:
                     )
             return super().construct_mapping(node, deep)
 
+        def construct_int(self, node: yaml.ScalarNode) -> int:
+            return int(self.construct_scalar(node))
+
+        def construct_float(self, node: yaml.ScalarNode) -> float:
+            return float(re.sub(r"\.(inf|nan)$", r"\1", self.construct_scalar(node), flags=re.IGNORECASE))
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_int)
+    Loader.add_constructor("tag:yaml.org,2002:float", Loader.construct_float)
+    Loader.yaml_implicit_resolvers = {}
+    for tag, pattern in _PLAIN_VALUES.items():
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), None)
     return Loader

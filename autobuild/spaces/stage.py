@@ -118,8 +118,11 @@ class Stage:
         for token in self.tokens:  # blanks around a text are removed when it is read
             if token != token.strip() or not token:
                 raise SpaceError(f"unit {self.name!r}: a layer is written {token!r}: empty, or with blanks at its ends")
-        if self.separator and any(self.separator in token for token in self.tokens):
-            raise SpaceError(f"unit {self.name!r}: a layer's text contains the separator {self.separator!r}")
+        if self.separator and (parted := [token for token in self.tokens if self.separator in token]):
+            raise SpaceError(
+                f"unit {self.name!r}: a layer's text {parted[0]!r} contains the separator {self.separator!r}; "
+                "another is given as layer_separator"
+            )
         if not self.separator and len({len(token) for token in self.tokens}) > 1:
             raise SpaceError(f"unit {self.name!r}: without a separator all layers must be written equally long")
 

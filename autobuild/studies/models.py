@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 
 from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.labels import LabelledSet
+from autobuild.labels.target import written
 from autobuild.models import FittedModel, fit
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.studies.objective import Cost, Objective, Predict
+from autobuild.studies.objective import Cost, Objective
 from autobuild.studies.settings import FEWEST, Settings
 from autobuild.studies.study import ARCH, FROM, METRICS
 
@@ -197,22 +198,25 @@ def measured(studies: Sequence[optuna.Study], *, failed: bool = False) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def limit_predictor(prior: LabelledSet | None, seed: int) -> Predict:
+@dataclass
+class LimitPredictor:
     """Predicts label columns that an evaluator does not measure, by a Gaussian process on the prior labels."""
-    models: dict[str, FittedModel | None] = {}
 
-    def predict(name: str, archs: Sequence[Architecture]) -> np.ndarray | None:
-        if prior is None or name not in prior.metrics:
+    prior: LabelledSet | None
+    seed: int
+    _models: dict[str, FittedModel | None] = field(default_factory=dict)
+
+    def __call__(self, name: str, archs: Sequence[Architecture]) -> np.ndarray | None:
+        """Predictions of one column, shape ``(len(archs),)``; None where the labels do not have it."""
+        if self.prior is None or name not in self.prior.metrics:
             return None
-        if name not in models:
+        if name not in self._models:
             try:
-                models[name] = fit(prior, f"label.{name}", model="gp", seed=seed)
+                self._models[name] = fit(self.prior, f"label.{written(name)}", model="gp", seed=self.seed)
             except (LabelError, TargetError):  # too few rows have it, or all the same
-                models[name] = None
-        model = models[name]
+                self._models[name] = None
+        model = self._models[name]
         return None if model is None else model.predict_mean(list(archs))
-
-    return predict
 
 
 def measured_columns(prior: LabelledSet | None, costs: Mapping[str, Cost]) -> list[str]:

@@ -20,7 +20,7 @@ from autobuild.evaluate.metrics import IGNORED, EvaluationWarning
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, load_model
 from autobuild.spaces import SearchSpace, check_space
-from autobuild.studies.models import limit_predictor, measured_columns
+from autobuild.studies.models import LimitPredictor, measured_columns
 from autobuild.studies.objective import MAXIMISED, Cost, Objective
 from autobuild.studies.pruning import make_pruner
 from autobuild.studies.result import Search
@@ -142,7 +142,7 @@ def search(
         raise ConfigError(f"executor={executor!r}: {nearest(executor, EXECUTORS)}; an executor is accepted, too")
     costs = SpaceCosts(space, hardware) if costs is None else costs
     labelled = measured_columns(prior, costs)
-    objective = Objective.read(target, where, costs, labelled, limit_predictor(prior, seed))
+    objective = Objective.read(target, where, costs, labelled, LimitPredictor(prior, seed))
     settings = Settings(
         space=space,
         objective=objective,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autobuild.construct.building import Built
 from autobuild.construct.verification import verify
 from autobuild.errors import ConfigError, EvaluationError
 from autobuild.evaluate import EvaluationWarning, evaluate_many, seeds_of
@@ -35,6 +36,15 @@ def test_built_and_labelled_networks_are_measured_with_the_same_fresh_seeds(smal
     assert list(found.frame["predicted"][:2]) == [3.0, 2.0]
     assert "labelled" in repr(found)
     assert "<table" in found._repr_html_()
+
+
+def test_what_networks_were_built_for_is_compared(small_space, small_labels):
+    archs = tuple(small_space.sample(2, 5))
+    built = Built(archs, np.zeros(2), np.zeros(2), target="-ms")
+    found = verify(built, measured, space=small_space)
+    assert found.target == "-ms"
+    assert list(found.frame["measured"]) == [-measured(small_space, arch, 0)["ms"] for arch in archs]
+    assert verify(built, measured, space=small_space, target="acc").frame["measured"].min() > 0
 
 
 def test_targets_over_costs_lists_of_seeds_and_no_labels(small_space):

@@ -1,5 +1,6 @@
 """Costs from tables equal counting the realised networks, for every choice that costs depend on."""
 
+import pickle
 import time
 
 import numpy as np
@@ -99,3 +100,12 @@ def test_a_single_architecture_is_accepted_and_others_are_refused():
     graphs_only = ab.sequence_space("plain", {"a": 2}, {"k": [1, 3]}, text="k{k}")
     with pytest.raises(ConfigError, match=r"no cost 'macs': .* declares graphs only"):
         ab.costs(graphs_only)["macs"]
+
+
+def test_the_costs_of_a_space_pickle():
+    costs = ab.costs(ab.space("nas_bench_macro"), "mobile_npu")
+    again = pickle.loads(pickle.dumps(costs))
+    archs = costs.space.sample(3, seed=0)
+    assert again.hardware == costs.hardware
+    assert list(again) == list(costs)
+    assert again["macs"](archs).tolist() == costs["macs"](archs).tolist()

@@ -101,6 +101,23 @@ def test_unusable_headers(text: str, mbv3: SearchSpace, tmp_path: Path) -> None:
     assert HEADERS[text] in refused(written(tmp_path, text), mbv3)
 
 
+def test_a_file_without_a_header_keeps_no_row_secretly(rows: pd.DataFrame, mbv3: SearchSpace, tmp_path: Path) -> None:
+    told = refused(written(tmp_path, rows.to_csv(index=False, header=False)), mbv3)
+    assert f"{rows['arch'][0][:20]}" in told
+    assert "the names of the columns are missing" in told
+
+
+def test_frames_are_read_as_files_are(rows: pd.DataFrame, mbv3: SearchSpace, tmp_path: Path) -> None:
+    whole = LabelledSet.from_frame(rows, mbv3)
+    assert LabelledSet.read(rows, mbv3).frame.equals(whole.frame)
+    assert LabelledSet.read(rows.set_index("arch"), mbv3).frame.equals(whole.frame)
+    assert LabelledSet.read(rows, mbv3, n=2).frame.equals(whole.frame[:2])
+    rows.to_json(tmp_path / "table.json", orient="table")
+    assert list(LabelledSet.read(tmp_path / "table.json", mbv3).frame) == list(whole.frame)
+    with pytest.raises(LabelError, match="given a Series; accepted"):
+        LabelledSet.read(rows["arch"], mbv3)
+
+
 def test_csv_as_spreadsheets_write_it(mbv3: SearchSpace, tmp_path: Path) -> None:
     path = written(tmp_path, f'\ufeffarch , "acc"\r\n {GOOD} ,"0.5"\r\n\r\n'.replace(' "acc"', "acc"))
     labels = LabelledSet.read(path, mbv3)

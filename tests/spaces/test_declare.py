@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 import autobuild as ab
 from autobuild.errors import SpaceError
 from autobuild.spaces import SearchSpace, load_space
+from autobuild.spaces.declare import space_from_yaml
 
 GOOD = """
 name: mine
@@ -49,7 +50,7 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: 1}\nfeatures: {score: [1]}", "reserved"),
         ("name: mine\nunits: {a: 1}\nfeatures: {hop3: [1]}", "reserved"),
         ("name: mine\nunits: {a: 1}\nfeatures: {k: [1]}\ntext: e{expand}", "must name each feature"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1-2, 3]}\ntext: '{k}'", "separator"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {k: [1-2, 3]}\ntext: '{k}'", "'1-2' contains the separator"),
         (
             "name: mine\nunits: {a: 1}\nfeatures: {k: [1, 11], j: [1, 11]}\ntext: '{k}{j}'",
             "two different layers the same text",
@@ -85,8 +86,8 @@ def test_default_text_names_every_feature():
         ("name: mine\nunits: {a: {features: {kernal: null}}}\nfeatures: {kernel: [1, 2]}", "did you mean 'kernel'"),
         ("name: mine\nunits: {a: {text: null}}\nfeatures: {k: [1, 2]}\ntext: '{k}'", "not None"),
         ("name: mine\nunits: {a: 1}\nfeatures: {kernel: 3-7}", "only depths are ranges"),
-        ("name: mine\nunits: {a: 1}\nfeatures: {on: [1, 2]}", "a feature is named True"),
-        ("name: mine\nunits: {no: 1}\nfeatures: {k: [1, 2]}", "a unit is named False"),
+        ("name: mine\nunits: {a: 1}\nfeatures: {true: [1, 2]}", "a feature is named True"),
+        ("name: mine\nunits: {false: 1}\nfeatures: {k: [1, 2]}", "a unit is named False"),
         ("name: mine\nunits: {a: 1}\nfeatures: {op: [0, 1]}\nidentity: []", "identity maps features"),
         ("name: mine\nunits: {a: 1}\nfeatures: {op: [0, 1]}\nidentity: {first_layer_counts: true}", "maps features"),
         (
@@ -104,6 +105,15 @@ def test_wrong_declarations_say_what_is_accepted(tmp_path, change, said):
     with pytest.raises(SpaceError, match=said) as caught:
         load_space(path)
     assert "wrong.yaml" in str(caught.value)
+
+
+def test_plain_values_are_those_of_yaml_1_2():
+    """YAML 1.1 would make booleans of no and off, 8 of 010, 90 of 1:30, and a text of 1e-3."""
+    values = "[relu, no, off, 010, 1:30, 1e-3, .5, +2, true, '7']"
+    space = space_from_yaml(f"name: x\nunits: {{a: 1}}\nfeatures: {{v: {values}}}\nlayer_separator: ;", "x.yaml")
+    wanted = ("relu", "no", "off", 10, "1:30", 1e-3, 0.5, 2, True, "7")
+    assert space.features[0].values == wanted
+    assert [type(value) for value in space.features[0].values] == [type(value) for value in wanted]
 
 
 def test_unknown_names_offer_the_nearest(tmp_path):

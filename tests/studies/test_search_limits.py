@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import pickle
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autobuild as ab
+from autobuild.errors import EvaluationError
 from autobuild.studies.samplers import SAMPLERS
 
 
@@ -135,3 +137,17 @@ def test_a_measured_limit_is_kept_by_every_sampler_narrowed_or_not(wide_labels, 
     within = wide_labels.frame[wide_labels.frame["latency_ms"] <= bound]["acc"].max()
     if sampler == "guided":
         assert own[own["broken"] <= 0]["acc"].max() > within  # it is not kept by staying far inside
+
+
+def test_searches_under_limits_pickle_and_names_with_dashes_are_limits(space):
+    archs = space.sample(30)
+    rows = [{"arch": arch.text, "acc": metrics(arch)["acc"], "npu-ms": metrics(arch)["ms"]} for arch in archs]
+    labels = ab.LabelledSet.from_frame(pd.DataFrame(rows).drop_duplicates("arch"), space)
+    found = ab.search(
+        space, lambda arch: metrics(arch)["acc"], prior=labels, where="`npu-ms` <= 6", n_trials=3, model="gp"
+    )
+    assert all(metrics(arch)["ms"] <= 6 for arch in found.best["arch"])
+    again = pickle.loads(pickle.dumps(found))
+    assert again.best.equals(found.best)
+    with pytest.raises(EvaluationError, match="gave no 'top', which the target needs: write `top-1`"):
+        ab.search(space, lambda arch: {"top-1": 1.0}, target="top-1", n_trials=2, model=None, sampler="random")

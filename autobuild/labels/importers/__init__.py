@@ -86,7 +86,10 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
         LabelError: There is no such file (the message offers the nearest names), or its format is unknown.
     """
     if not isinstance(path_or_name, str | os.PathLike):
-        raise LabelError(f"labels {path_or_name!r}: the path of a file or the name of an embedded set is accepted")
+        raise LabelError(
+            f"labels: given a {type(path_or_name).__name__}; accepted: the path of a file, the name of an embedded "
+            "set, or a pandas frame"
+        )
     path = Path(path_or_name).expanduser()
     if os.fspath(path_or_name) in embedded_sets():  # bundled sets take precedence over files of the same name
         return locate(path_or_name), "table"
