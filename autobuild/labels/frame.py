@@ -112,8 +112,9 @@ class LabelledSet:
 
         Args:
             path_or_name: A file with a column ``arch`` and metric columns (``.gz``, ``.bz2``, ``.xz`` and ``.zip`` are
-                unpacked), a frame of that form, the file or folder of a published data set (:mod:`autobuild.labels.importers`), or the name
-                of a set that ships with the package, such as ``"tiny_mbconv"``.
+                unpacked), a frame of that form, the file or folder of a published data set
+                (:mod:`autobuild.labels.importers`), or the name of a set that ships with the package, such as
+                ``"tiny_mbconv"``.
             space: The space whose architectures the rows are; texts are stored in its canonical form.
             n: Read only the first ``n`` rows of the file (of an archive: its first ``n`` members, sorted by name). Rows
                 after them are not checked.

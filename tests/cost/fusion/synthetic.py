@@ -27,8 +27,7 @@ class SyntheticCosts:
     Traffic follows the rules of fusion (weights once, outside tensors read once, outputs written once). The buffer
     holds a group's weights and ``lines`` of every tensor that it reads or writes. ``noise`` adds bytes drawn for each
     group, so that costs follow no structure; ``holes`` makes groups invalid at random, so that validity is not
-    hereditary.
-    Without ``rule`` it does not say what its tensors are.
+    hereditary. Without ``rule`` it does not say what its tensors are.
     """
 
     def __init__(
