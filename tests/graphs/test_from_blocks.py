@@ -84,7 +84,7 @@ def test_graphs_only_and_open_inputs_are_refused():
     mine = ab.sequence_space(name="mine", units={"a": 1}, features={"kernel": (3, 5)}, text="k{kernel}")
     with pytest.raises(SpaceError, match="declares graphs only"):
         graph_of_architecture(mine, "k3")
-    with pytest.raises(GraphError, match="takes one of its architectures"):
+    with pytest.raises(GraphError, match="give one of its architectures"):
         ab.graph_of(mine)
     with pytest.raises(GraphError, match=r"take 3 inputs \(sample, timestep, encoder_hidden_states\)"):
         graph_of_architecture(ab.space("sd_unet"), ab.space("sd_unet").example, input_shape=(4, 64, 64))
