@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from autobuild.cost.latency.onnx_fragments import ELEMENTWISE, Operators
+from autobuild.cost.latency.onnx_fragments import ELEMENTWISE, Operators, readers_of
 
 Kernel = tuple[int, ...]
 
@@ -47,11 +47,7 @@ class Kernels:
     @cached_property
     def readers(self) -> list[tuple[int, ...]]:
         """For each kernel its readers, in order."""
-        readers: list[list[int]] = [[] for _ in self.groups]
-        for target, sources in enumerate(self.sources):
-            for source in sources:
-                readers[source].append(target)
-        return [tuple(numbers) for numbers in readers]
+        return readers_of(self.sources)
 
     def surroundings(self, kernel: int, hops: int = 1) -> Kernel:
         """The context in which a kernel is measured: operators of the kernels before it, and of their earlier readers.

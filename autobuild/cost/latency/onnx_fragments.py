@@ -110,11 +110,7 @@ class Operators:
     @cached_property
     def readers(self) -> list[tuple[int, ...]]:
         """For each operator its readers."""
-        readers: list[list[int]] = [[] for _ in self.nodes]
-        for target, sources in enumerate(self.sources):
-            for source in sources:
-                readers[source].append(target)
-        return [tuple(numbers) for numbers in readers]
+        return readers_of(self.sources)
 
     def is_output(self, number: int) -> bool:
         """Whether an output of an operator is an output of the network."""
@@ -258,6 +254,15 @@ class Operators:
     def types(self) -> Counter[str]:
         """Number of operators of each type."""
         return Counter(map(self.type, range(len(self))))
+
+
+def readers_of(sources: Sequence[Iterable[int]]) -> list[tuple[int, ...]]:
+    """Invert edges: from the producers of every node to the readers of every node, in order."""
+    readers: list[list[int]] = [[] for _ in sources]
+    for reader, producers in enumerate(sources):
+        for producer in producers:
+            readers[producer].append(reader)
+    return [tuple(numbers) for numbers in readers]
 
 
 def _with_shapes(model: onnx.ModelProto | str | Path, name: str) -> onnx.ModelProto:

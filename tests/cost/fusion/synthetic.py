@@ -25,9 +25,9 @@ class SyntheticCosts:
     """A random graph: operation i has weights and one output tensor, its size drawn; inner tensors take buffer.
 
     Traffic follows the rules of fusion (weights once, outside tensors read once, outputs written once). The buffer
-    holds a group's weights and ``lines`` of every tensor that it reads or writes. ``noise`` adds bytes drawn for each
-    group, so that costs follow no structure; ``holes`` makes groups invalid at random, so that validity is not
-    hereditary. Without ``rule`` it does not say what its tensors are.
+    holds a group's weights and ``lines`` of every tensor that it reads or writes. ``noise`` adds random bytes to each
+    group, so costs follow no structure. ``holes`` makes random groups invalid, so validity is not hereditary. Without
+    ``rule`` it does not list its tensors.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def test_what_cannot_be_timed_is_refused_by_name(tmp_path):
     with pytest.raises(CostError, match=r"shape of 'y', written by 'act' \(Relu\), is not known"):
         Operators(made([helper.make_node("Relu", ["x"], ["y"], name="act")], ("batch", 4), ("batch", 4)))
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(CostError, match=r"broken\.onnx: no ONNX model"):
+    with pytest.raises(CostError, match=r"broken\.onnx: not a readable ONNX model"):
         Operators(tmp_path / "broken.onnx")
 
 
