@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +108,11 @@ def _hydra(command: Command) -> int:
             raise ConfigError(f"--config-dir {own}: there is no such folder")
         place = SearchPathQuery(provider="schema")
         search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(own)}", anchor=place)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a configuration's own _target_ lies: callbacks, launchers
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    warnings.filterwarnings("error", "provider=.* is not available", UserWarning)  # a folder in hydra.searchpath
     try:
         return _act(Hydra.create_main_hydra2(task_name="autobuild", config_search_path=search_path), command)
     except Exception as error:

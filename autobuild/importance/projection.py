@@ -106,7 +106,7 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
     kernels = [_kernel(own, own) for own in rows]
     wanted = np.column_stack([predicted[:known], *([drawn.T] if drawn is not None else [])])
     middle = share @ wanted
-    noise = np.random.default_rng(seed).standard_normal((known, wanted.shape[1] - 1)) if checked else None
+    noise = np.random.default_rng(seed).standard_normal((known, wanted.shape[1] - 1)) if known < space.size else None
     weights = _solve(np.sum(kernels, axis=0), wanted - middle, share, noise)
     units, means, base = [], [], float(middle[0])
     fitted = np.zeros(len(checked) or known)
@@ -151,10 +151,10 @@ def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architec
         indices = list(itertools.product(*(range(unit.size) for unit in space.units)))
         share = np.array([np.prod([own[i] for own, i in zip(weights, row, strict=True)]) for row in indices])
         return [space.assemble(row) for row in indices], share, []
-    drawn = Counter(space.sample(size + CHECKED, seed, "depth"))
-    archs = list(drawn)
-    counts = np.array([drawn[arch] for arch in archs[:size]], dtype=np.float64)
-    return archs[:size], counts / counts.sum(), archs[size:]
+    draws = space.sample(size + CHECKED, seed, "depth")
+    drawn = Counter(draws[:size])  # shallow networks are few, and so are drawn again and again
+    counts = np.array(list(drawn.values()), dtype=np.float64)
+    return list(drawn), counts / counts.sum(), [arch for arch in dict.fromkeys(draws[size:]) if arch not in drawn]
 
 
 def _with_costs(learned: Projection, model: CostedModel) -> Projection:

@@ -24,7 +24,7 @@ def arguments(composed: DictConfig) -> tuple[str, dict[str, Any]]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from autobuild.jobs.sweeps import HERE, folder_of_job
+    from autobuild.jobs.sweeps import folder_of_job, goes_before
 
     settings = HydraConfig.get()
     job = read_job(str(settings.runtime.choices["job"]))
@@ -37,9 +37,7 @@ def arguments(composed: DictConfig) -> tuple[str, dict[str, Any]]:
     if settings.mode == RunMode.MULTIRUN:
         if config["out"] is not None or job.name not in WRITE_NOTHING:
             config["out"] = folder_of_job(job.name, config, settings)
-    elif settings.run.dir != HERE:
-        if config["out"] is not None:
-            raise ConfigError(f"out={config['out']} and hydra.run.dir={settings.run.dir} name the same thing; give one")
+    elif goes_before(config["out"], "hydra.run.dir", settings):
         config["out"] = str(settings.run.dir)
     return job.name, config
 

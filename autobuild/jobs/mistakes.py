@@ -68,6 +68,13 @@ def explain(error: Exception, command: Command) -> str:
         several = "; to try each, add -m" if "," in choice and not command.sweeps else ""
         return f"{group}={choice}: unknown choice: {nearest(choice, options)}{several}"
     told = readable(error)
+    for word in command.words:
+        if word.lstrip("+").startswith("hydra.sweeper.params"):
+            return f"{word}: stands in a configuration of your own; on the command line write -m KEY=1,2"
+        if "does not support sweep type" in told and "interval(" in word:
+            return f"{word}: an interval has no single values; choice(...), range(...) and a,b have"
+    if isinstance(error, UserWarning):  # provider=..., path=nope is not available.
+        return f"hydra.searchpath: there is no folder {told.rpartition('path=')[2].removesuffix(' is not available.')}"
     if type(error).__module__ == "builtins":  # said by the insides of Hydra, without the word that it is about
         told = f"{' '.join(command.words)}: Hydra cannot use this: {told}"
     if "Ambiguous value" in told:
@@ -85,6 +92,8 @@ def readable(error: Exception) -> str:
     told = " ".join(line for line in lines if not line.startswith(about_hydra))
     if told.startswith("Error merging") and error.__cause__ is not None:
         told += f": {str(error.__cause__).splitlines()[0]}"
+    if (key := getattr(error, "full_key", None)) and "nterpolation" in told:
+        told = f"{key}: {told}"
     if "nterpolation" in told or "${" in told:
         told += r" (${key} refers to another key, ${oc.env:NAME} to the environment; \${...} stays as typed)"
     return told or type(error).__name__

@@ -56,6 +56,8 @@ class Key:
             return None
         kind, *rest = self.base.split(" ")
         good: bool
+        if isinstance(value, str) or (kind == "bool" and value in (0, 1)):
+            value = _read_from_text(kind, str(value))
         if kind in ("text", "path", "name"):
             good, value = isinstance(value, str) and value != "", value
         elif kind == "bool":
@@ -199,6 +201,18 @@ def _lines(path: Path, text: str) -> list[tuple[str, str, str, str]]:
         name = (parent if found["indent"] else "") + found["key"]
         rows.append((name, found["value"] or "null", kind, about))
     return rows
+
+
+def _read_from_text(kind: str, text: str) -> Any:
+    """What a text says of the wanted kind, as OmegaConf's typed nodes read it: the environment holds texts only."""
+    from omegaconf import BooleanNode, FloatNode, IntegerNode
+    from omegaconf.errors import ValidationError
+
+    node: Any = {"int": IntegerNode, "float": FloatNode, "bool": BooleanNode}.get(kind)
+    try:
+        return text if node is None else node(text)._value()
+    except ValidationError:
+        return text
 
 
 def _typed(value: object) -> str:

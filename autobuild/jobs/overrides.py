@@ -18,6 +18,9 @@ from autobuild.jobs.options import Key, job_names, read_job
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALL = re.compile(r"(choice|shuffle|sort|tag|glob|range|interval)\((.*)\)", re.DOTALL)
+_PLAIN = re.compile(
+    r"(?!(true|false|null|nan|inf)$)(\.{0,2}/)?[a-z_][\w./-]*", re.IGNORECASE | re.ASCII
+)  # means itself
 _NAMED_ARGUMENT = re.compile(r"\w+=.*", re.DOTALL)
 _CLOSING = {"(": ")", "[": "]", "{": "}", "`": "`"}
 
@@ -191,7 +194,7 @@ def _element(value: str) -> str:
     """One text value in quotes; one that the user has quoted stays as it is, as do calls that ask for a sweep."""
     if value in ("", "null"):
         return "null"
-    if _QUOTED.fullmatch(value) or _CALL.fullmatch(value):
+    if _QUOTED.fullmatch(value) or _CALL.fullmatch(value) or _PLAIN.fullmatch(value):
         return value
     value = value.replace("${hydra.", "${hydra:")  # Hydra's own settings are no part of a job's configuration
     return in_quotes(value)

@@ -61,16 +61,15 @@ def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]
     swept = {word.key_or_group.split(".")[0] for word in _parsed(app, words) if word.is_sweep_override()}
     if "out" in swept:
         raise ConfigError(f"out={command.typed('out')}: a sweep has one folder; its jobs have folders in that")
-    unnamed = ",".join(key for key in BY_THE_WAY if key not in swept)
-    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{unnamed}]")
     probe = app.compose_config(config_name=name, overrides=_one_of(app, words), run_mode=RunMode.RUN)
     HydraConfig.instance().set_config(probe)
     job, settings = str(probe.hydra.runtime.choices["job"]), probe.hydra
     out = OmegaConf.to_container(probe, resolve=False).get("out")
+    unnamed = ["job", *(key for key in BY_THE_WAY if key not in swept)]
+    own = [key for key in settings.job.config.override_dirname.exclude_keys if key not in unnamed]
+    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join([*unnamed, *own])}]")
     typed = shown(command.words)
-    if settings.sweep.dir != HERE:
-        if out is not None:
-            raise ConfigError(f"out={out} and hydra.sweep.dir={settings.sweep.dir} name the same thing; give one")
+    if goes_before(out, "hydra.sweep.dir", settings):
         sweep = Sweep.in_folder(Path(str(settings.sweep.dir)), typed)
     elif out is None:
         sweep = Sweep.in_runs(job, typed, probe.get("resume", True))
@@ -83,6 +82,27 @@ def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]
         if dollar:
             words = [*words, f"hydra.sweep.subdir={in_quotes(f'{beginning}${{{filled}')}"]
     return sweep, [*words, f"hydra.sweep.dir={quote(str(sweep.folder))}"]
+
+
+def goes_before(out: object, key: str, settings: Any) -> bool:
+    """Whether Hydra's own key for a folder decides instead of ``out``: what was typed goes before what a file says.
+
+    Args:
+        out: The value of ``out``; None where nothing says so.
+        key: ``hydra.run.dir`` or ``hydra.sweep.dir``.
+        settings: Hydra's own settings.
+
+    Raises:
+        ConfigError: Both are typed, or neither is and files say both.
+    """
+    folder = (settings.run if key == "hydra.run.dir" else settings.sweep).dir
+    if folder == HERE or out is None:
+        return bool(folder != HERE)
+    words = [*settings.overrides.task, *settings.overrides.hydra]
+    typed = {word.partition("=")[0].lstrip("+") for word in words} & {"out", key}
+    if len(typed) != 1:
+        raise ConfigError(f"out={out} and {key}={folder} name the same thing; give one")
+    return key in typed
 
 
 def combinations(app: Any, name: str, words: Sequence[str]) -> list[list[str]]:
@@ -104,7 +124,12 @@ def _one_of(app: Any, words: Sequence[str]) -> list[str]:
         if not word.is_sweep_override():
             first.append(word.input_line)
         elif word.is_discrete_sweep():
-            first.append(f"{word.get_key_element()}={next(iter(word.sweep_string_iterator()))}")
+            value = next(iter(word.sweep_string_iterator()), None)
+            if value is None:
+                raise ConfigError(
+                    f"{word.input_line}: names no value; glob is of the choices of a group: 'encoder=glob(*)'"
+                )
+            first.append(f"{word.get_key_element()}={value}")
     return first
 
 

@@ -83,7 +83,7 @@ def values(started: list, key: str) -> list:
     ("cost", "cost='macs,params',macs", ["macs,params", "macs"]),
     ("cost", "hardware=edge_npu,mine.yaml", ["edge_npu", "mine.yaml"]),
     ("build", "build.where=acc > 1,null", ["acc > 1", None]),
-    ("label", "seeds=[1],[1,2]", [[1], [1, 2]]),
+    ("label", "seeds=[1],[1,2]", ["[1]", "[1,2]"]),
     ("search", "sampler=tpe,random", ["tpe", "random"]),
     ("fit", "encoder=glob(g*,exclude=gin)", ["gat", "gatv2", "gcn"]),
     ("fit", "encoder.width=8,16", [8, 16]),
@@ -129,8 +129,16 @@ def test_a_shuffled_sweep_tries_the_same(composed) -> None:
     ("out=${oc.env:NOWHERE,home}", "home"),
     ("++seed=3", 3),
     ("hydra.run.dir=here/${seed}", "here/0"),
+    ("n=${oc.env:FIFTY}", 50),
+    ("n='50'", 50),
+    ("holdout=${oc.env:HALF}", 0.5),
+    ("plots=${oc.env:NO}", False),
+    ("plots=off", False),
+    ("plots=0", False),
 ])  # fmt: skip
-def test_a_value_arrives_as_meant(composed, word: str, wanted: object) -> None:
+def test_a_value_arrives_as_meant(composed, monkeypatch, word: str, wanted: object) -> None:
+    for name, text in (("FIFTY", "50"), ("HALF", "0.5"), ("NO", "no")):  # the environment holds texts
+        monkeypatch.setenv(name, text)
     code, [(name, config)] = composed(["fit", word])
     assert (code, name) == (0, "fit")
     key = word.split("=")[0].lstrip("+")
@@ -437,6 +445,11 @@ def test_the_table_is_made_again_sorted_and_elsewhere(capsys) -> None:
     (["hydra.sweep.dir=d", "hydra.sweep.subdir=${hydra.job.num}"], ["d/0", "d/1"]),
     (["out=d", "hydra.sweep.subdir=${hydra.job.num}_${seed}"], ["d/0_0", "d/1_1"]),
     (["out=d", "hydra.sweep.subdir=${hydra:job.num}"], ["d/0", "d/1"]),
+    (["out=d", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
+     ["d/seed=0,space=ofa_mbv3", "d/seed=1,space=ofa_mbv3"]),
+    (["out=d", "hydra.sweep.subdir=${hydra.job.override_dirname}",
+      "hydra.job.config.override_dirname.exclude_keys=[space]"], ["d/seed=0", "d/seed=1"]),
+    (["out=d", "hydra.job.config.override_dirname.exclude_keys=[space]"], ["d/seed=0", "d/seed=1"]),
 ])  # fmt: skip
 def test_folders_of_a_sweep_are_where_hydra_says(composed, words: list[str], folders: list[str]) -> None:
     code, started = composed(["sample", "-m", "space=ofa_mbv3", "seed=0,1", *words])
@@ -452,6 +465,12 @@ def test_folders_of_a_sweep_are_where_hydra_says(composed, words: list[str], fol
     ("sample --experimental-rerun x.pickle", "--config-dir RUN_FOLDER --config-name config"),
     ("sample ~n", "key 'n' is missing; its default is n=100"),
     ("search ~sampler", "sampler"),
+    ("sample n=${nowhere}", "n: Interpolation key 'nowhere' not found"),
+    ("sample n=${oc.env:NOWHERE}", "n: KeyError"),
+    ("sample -m seed=glob(*)", "seed=glob(*): names no value"),
+    ("sample -m seed=interval(1,3)", "seed=interval(1,3): an interval has no single values"),
+    ("sample -m hydra.sweeper.params.seed=1", "stands in a configuration of your own"),
+    ("sample hydra.searchpath=[nowhere]", "hydra.searchpath: there is no folder nowhere"),
 ])  # fmt: skip
 def test_what_does_not_work_is_refused_by_name(words: str, wanted: str, capsys) -> None:
     assert main(words.split()) == 2
@@ -459,6 +478,25 @@ def test_what_does_not_work_is_refused_by_name(words: str, wanted: str, capsys) 
     assert wanted in err
     assert "Traceback" not in err
     assert err.count("\n") == 1 or "-m" in words
+
+
+def test_a_typed_folder_goes_before_that_of_a_configuration(composed, own: Path) -> None:
+    text = "defaults: [autobuild, {override job: sample}, _self_]\nspace: ofa_mbv3\n"
+    (own / "placed.yaml").write_text(f"{text}hydra: {{run: {{dir: there}}, sweep: {{dir: there}}}}\n")
+    words = ["--config-dir", str(own), "--config-name", "placed"]
+    assert values(composed([*words, "out=here"])[1], "out") == ["here"]
+    assert values(composed([*words, "-m", "seed=1,2", "out=here"])[1], "out")[-2:] == ["here/seed=1", "here/seed=2"]
+    assert values(composed([*words, "-m", "seed=1,2"])[1], "out")[-1] == "there/seed=2"
+
+
+def test_callbacks_are_found_in_the_working_folder(composed, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("my_callbacks.py").write_text(
+        "from hydra.experimental.callback import Callback\n\n\nclass Note(Callback):\n"
+        "    def on_job_end(self, config, **kw):\n        open('noted.txt', 'w').write(str(config.n))\n"
+    )
+    code, _ = composed(["sample", "n=7", "+hydra.callbacks.note={_target_: my_callbacks.Note}"])
+    assert (code, Path("noted.txt").read_text()) == (0, "7")
 
 
 def test_instantiate_in_a_hydra_program_of_ones_own(small_labels) -> None:

@@ -1,11 +1,14 @@
 """Effects are marginal means: identities with candidate scores, planted laws, and how often intervals hold them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import autobuild as ab
 from autobuild.importance.marginals import design_weights
+from autobuild.importance.projection import LEVEL_SD, project
 from autobuild.jobs.console import table
 from autobuild.spaces.sampling import sample
 
@@ -145,6 +148,31 @@ def test_effects_are_mean_predictions_where_units_act_on_each_other():
         own = predicted[[len(arch.runs[place]) == row.value for arch in archs]]
         slack = 3 * own.std() / len(own) ** 0.5 + (row.upper - row.lower) / 2
         assert row.effect == pytest.approx(own.mean() - predicted.mean(), abs=slack)
+
+
+def test_intervals_hold_what_the_sample_of_networks_left_open():
+    """In a space of 23,000, draws with every depth equally likely repeat the shallow networks: too few differ.
+
+    The space was then taken for one that is decomposed as a whole, and effects of 0 had intervals that were ten times
+    too narrow.
+    """
+    space = ab.sequence_space("mid", {"a": [1, 2, 3], "b": [1, 2, 4]}, {"k": [3, 5], "w": [1, 2]}, text="k{k}w{w}")
+
+    def truth(archs):  # the sign of the effect of b's depth is decided in a: on average it has none
+        layers = [space.layers(arch) for arch in archs]
+        return np.array([len(b) * (1.0 if a[0]["w"] == 2 else -1.0) for a, b in layers])
+
+    certain = SimpleNamespace(
+        space=space, predict_mean=truth, draw=lambda archs, draws, seed: np.tile(truth(archs), (draws, 1))
+    )
+    held = []
+    for seed in range(3):
+        found = project(certain, seed=seed)
+        assert len(found.background) < 1200
+        assert found.share == pytest.approx(5.44 / 7, abs=0.1)  # (1 + 2 + 4)^2 / 9 of (1 + 4 + 16) / 3
+        depths = np.concatenate([means.depths for means in found.means])
+        held.append(np.abs(depths[:, 0]) < LEVEL_SD * depths[:, 1:].std(axis=1))
+    assert np.mean(held) > 0.7
 
 
 def test_a_small_space_is_decomposed_as_a_whole(small_labels):
