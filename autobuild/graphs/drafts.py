@@ -193,13 +193,14 @@ def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
 
 def fold_norm(draft: Draft, norm: list[Weight], name: str) -> None:
     """Fold a batch norm into a convolution or linear layer, which gets a bias if it has none."""
+    stored = tuple(part for weight in norm for part in weight.stored)
     draft.weights = [
-        replace(weight, key=f"{weight.key} by {name}", computed_from=(*weight.stored, *norm))
+        replace(weight, key=f"{weight.key} by {name}", computed_from=(*weight.stored, *stored))
         for weight in draft.weights
     ]
     if not draft.bias:
         features = draft.outputs[0][1]
-        draft.weights.append(Weight(f"{name}, folded", (features,), draft.itemsize, computed_from=tuple(norm)))
+        draft.weights.append(Weight(f"{name}, folded", (features,), draft.itemsize, computed_from=stored))
         draft.bias = True
 
 

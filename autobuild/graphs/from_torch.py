@@ -166,8 +166,9 @@ class _Reader:
         named = _named(node, args, keywords)
         if base in COPIES or (base == "fill" and isinstance(named.get("value"), Value)):
             return self._copied(node, args[1], shapes[0])
-        if base == "type_as" or (base in ("to", "_to_copy") and _same_type(node)):
-            data, operands = data[:1], operands[:1]
+        if base in ("to", "_to_copy", "type_as"):  # a second tensor only says which type
+            operands = operands[:1]
+            data = [value for value in operands if isinstance(value, Value)]
             if data and _same_type(node):
                 return data[0]
         if not data or base in FILLS or base in RANDOM or not any(0 not in shape for shape in shapes):

@@ -102,6 +102,17 @@ def _along(draft: Draft, call: Call) -> None:
     draft.axes = (int(call.attributes.get("axis", -1)) % len(draft.inputs[0].shape),)
 
 
+def _ranked(draft: Draft, call: Call) -> None:
+    """Along an attribute; of a running sum along an input, of which an unknown one leaves the axis open."""
+    axis = call.attributes.get("axis", -1 if call.kind == "TopK" else 0)
+    if call.kind in ("CumSum", "CumProd"):
+        found = call.given("", 1)
+        if found is None or len(found) != 1:
+            return
+        axis = found[0]
+    draft.axes = (int(axis) % len(draft.inputs[0].shape),)
+
+
 def _normed(draft: Draft, call: Call) -> None:
     rank = len(draft.inputs[0].shape)
     draft.axes = tuple(range(int(call.attributes.get("axis", -1)) % rank, rank))
@@ -158,4 +169,5 @@ READERS: dict[str, Callable[[Draft, Call], None]] = {
     "Gather": _picked, "Resize": _resized, "Upsample": _resized, "Pad": _padded,
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
                      "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"), _reduced),
+    **dict.fromkeys(("ArgMax", "ArgMin", "TopK", "CumSum", "CumProd"), _ranked),
 }  # fmt: skip

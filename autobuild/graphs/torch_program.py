@@ -209,6 +209,9 @@ def _told(model: nn.Module, error: Exception) -> str:
     if "__obj_flatten__" in str(error) or "PackedParams" in str(error):
         return (f"{name} could not be traced: it holds packed parameters, as quantised layers do, not tensors; "
                 "give graph_of the network before it is quantised")  # fmt: skip
+    if "fake tensor in the exported program constant" in str(error):
+        return (f"{name} could not be traced: it reads a parameter past the tracer, as .data does; read the parameter "
+                "itself, or .detach()")  # fmt: skip
     said = " ".join(str(error).split())[:400]
     return (f"{name} could not be traced on this example input{where}: {type(error).__name__}: {said}. torch.export "
             "needs an example that the network accepts, and no control flow that depends on data")  # fmt: skip

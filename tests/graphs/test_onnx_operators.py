@@ -92,6 +92,19 @@ def test_rows_that_a_product_sums_over_are_all_read(read):
     assert kinds[3] == kinds[4] == "window"  # of one row
 
 
+def test_the_largest_and_running_sums_are_no_barriers(read):
+    """Along an attribute or a constant input: other rows are not asked for, along rows all of them are."""
+    nodes = [("TopK", "x k", "a i", {"axis": 1}), ("ArgMax", "x", "b", {"axis": 1}), ("CumSum", "x one", "c"),
+             ("CumSum", "x two", "d")]  # fmt: skip
+    held = {"k": np.asarray([3]), "one": np.asarray(1), "two": np.asarray([-2])}
+    graph = read(nodes, {"x": (2, 8, 6, 6)}, "a i b c d", held)
+    assert [node.axes for node in graph.nodes[1:]] == [(1,), (1,), (1,), (2,)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kinds = [op.operands[0][1].kind for op in fold(graph).ops]
+    assert kinds == ["window"] * 3 + ["full"]
+
+
 def test_what_is_not_counted_is_named(read):
     nodes = [("DFT", "x", "a"), ("my.domain::Warp", "a", "b"), ("NonMaxSuppression", "p q", "c")]
     inputs = {"x": (1, 8, 1), "p": (1, 5, 4), "q": (1, 2, 5)}

@@ -169,6 +169,9 @@ def read(net, shape, **options):
         (Net(lambda m, x: torch.sigmoid(m.a) * x, a=w(8, 1, 1)), PICTURE, 8, 8),
         (Net(lambda m, x: F.linear(x, m.a @ m.b), a=w(5, 2), b=w(2, 8)), ROWS, 5 * 8, 5 * 2 + 2 * 8),
         (Net(lambda m, x: F.linear(x, m.w.half().float()), w=w(5, 8)), ROWS, 40, 40),
+        # data that only say of which type it shall be are not what it is
+        (Net(lambda m, x: x * (m.a * m.b).sum().exp().type_as(x), a=w(4), b=w(4)), ROWS, 1, 8),
+        (Net(lambda m, x: F.linear(x, (m.w + 1).to(x)), w=w(5, 8)), ROWS, 40, 40),
         # a token that every picture of the batch gets is stored and read once
         (Net(lambda m, x: torch.cat([m.t.expand(len(x), -1, -1), x], 1), t=w(1, 1, 8)), ROWS, 8, 8),
     ],
@@ -194,6 +197,22 @@ def test_an_elastic_kernel_and_its_transform():
     assert (node.kernel, node.groups, node.macs, node.weight_elements) == ((3, 3), 16, 9 * 16 * 64, 16 * 9)
     assert graph.params == 16 * 25 + 81
     assert ab.fuse(graph).metrics["floor_dram_bytes"] == 16 * 9 + 2 * 16 * 64
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_slimmable_norm_is_stored_whole(bias):
+    """A convolution and its batch norm of six of sixteen channels: folded, and all sixteen stored."""
+
+    def forward(m, x):
+        x = F.conv2d(x, m.a.weight[:6], m.a.bias[:6] if bias else None)
+        x = F.batch_norm(x, m.b.running_mean[:6], m.b.running_var[:6], m.b.weight[:6], m.b.bias[:6])
+        return F.linear(x.mean((2, 3)), m.l.weight[:, :6], m.l.bias)
+
+    net = Net(forward, a=conv(8, 16, 3, bias=bias), b=nn.BatchNorm2d(16), l=nn.Linear(16, 5))
+    graph = read(net, (1, 8, 6, 6))
+    assert graph.types() == {"input": 1, "conv": 1, "global_avg_pool": 1, "linear": 1}
+    assert (graph.macs, graph.params) == (16 * 6 * 72 + 30, sum(p.numel() for p in net.parameters()))
+    assert graph.folded_params == sum(node.weight_elements for node in graph.nodes) == 6 * 72 + 6 + 35
 
 
 def test_what_is_read_once_is_shared():
@@ -264,6 +283,7 @@ def test_rewriting_a_program_changes_no_operation(monkeypatch):
             r"Net could not be traced at test_operations_counts.py:\d+ .*values of data",
         ),
         (lambda m, x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)), "cond: control flow"),
+        (lambda m, x: x @ nn.Parameter(torch.ones(12, 5)).data, "past the tracer, as .data does"),
         (lambda m, x: F.conv2d(x, torch.ones(3, 8, 13, 13)), "Kernel size can't be greater"),
         (lambda m, x: x.nowhere(), r"test_operations_counts.py:\d+ .*AttributeError"),
     ],
@@ -301,7 +321,8 @@ def test_forms_of_the_example_input():
         lambda x: torch.var_mean(x, 1), lambda x: F.one_hot(x.argmax(1), 8), lambda x: F.fold(F.unfold(x, 2), 12, 2),
         lambda x: x.cumsum(1), lambda x: x.sort(1)[0], lambda x: torch.hypot(x, x), lambda x: F.cosine_similarity(x, x),
         lambda x: x.scatter(1, x.argsort(1), x), lambda x: x.masked_fill(x > 0, 0.0), lambda x: x.mT,
-        nn.GRU(12, 3),
+        lambda x: torch.histc(x, 4), lambda x: F.fractional_max_pool2d(x, 2, 3),
+        lambda x: x * torch.tensor(x.mean().item()), nn.GRU(12, 3),
     ],
 )  # fmt: skip
 def test_operators_under_other_names_are_no_barriers(expression):

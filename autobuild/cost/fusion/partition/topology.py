@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from autobuild.cost.fusion.bitmask import bits, union
@@ -111,14 +112,15 @@ class Topology:
             for other in others:
                 feeds[other].append(number)
         missing = [len(others) for others in producers]
-        ready = [number for number in range(len(groups)) if not missing[number]]
+        first = [group & -group for group in groups]
+        ready = [(first[number], number) for number in range(len(groups)) if not missing[number]]
+        heapify(ready)
         placed: list[int] = []
         while ready:
-            number = min(ready, key=lambda k: groups[k] & -groups[k])
-            ready.remove(number)
+            _, number = heappop(ready)
             placed.append(groups[number])
             for fed in feeds[number]:
                 missing[fed] -= 1
                 if not missing[fed]:
-                    ready.append(fed)
+                    heappush(ready, (first[fed], fed))
         return tuple(placed) if len(placed) == len(groups) else None
