@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.limited import Limited, Metric
-from autobuild.construct.where import parse_where
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
 from autobuild.cost.of_space import CountOf, MetricOf, SpaceCosts
 from autobuild.errors import ConfigError, TargetError
+from autobuild.expressions.limits import parse_where
+from autobuild.expressions.parse import find_name
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet
 from autobuild.labels.frame import check_labels
-from autobuild.labels.target import find_name
 from autobuild.models import CostedModel, fit
 from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive

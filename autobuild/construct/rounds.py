@@ -16,10 +16,11 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
+from autobuild.expressions import TargetExpression
+from autobuild.expressions.parse import find_name
 from autobuild.importance import explain
-from autobuild.labels import LabelledSet, TargetExpression
+from autobuild.labels import LabelledSet
 from autobuild.labels.frame import check_labels
-from autobuild.labels.target import find_name
 from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
 

@@ -20,7 +20,8 @@ from autobuild.evaluate import EvaluationWarning, Place, as_evaluator, evaluate_
 if TYPE_CHECKING:
     import pandas as pd
 
-    from autobuild.labels import LabelledSet, TargetExpression
+    from autobuild.expressions import TargetExpression
+    from autobuild.labels import LabelledSet
     from autobuild.spaces import Architecture, SearchSpace
 
     # Networks and seeds -> arch, seed and metrics of what went well, and network -> why it failed.
@@ -105,7 +106,7 @@ def verify(
         SpaceError: A network outside the space.
         EvaluationError: All evaluations failed, or as :func:`autobuild.evaluate.as_evaluator`.
     """
-    from autobuild.labels import TargetExpression
+    from autobuild.expressions import TargetExpression
     from autobuild.models import load_model
 
     given = labels.space if labels is not None else space

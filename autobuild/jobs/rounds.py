@@ -150,9 +150,9 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Out
         EvaluationError: It is the space's own, and the space has none.
     """
     from autobuild.evaluate import seeds_of
+    from autobuild.expressions import TargetExpression
     from autobuild.jobs import places
     from autobuild.jobs.measuring import train_some
-    from autobuild.labels import TargetExpression
 
     own, space = config["evaluator"] == "train", labels.space
     try:

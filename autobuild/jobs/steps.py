@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning, TargetError
+from autobuild.expressions.parse import find_name
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
 from autobuild.labels.embedded_sets import embedded_sets
-from autobuild.labels.target import find_name
 
 if TYPE_CHECKING:
     from autobuild.cost.of_space import SpaceCosts
@@ -86,7 +86,7 @@ def filtered(labels: LabelledSet, text: str) -> LabelledSet:
     """
     import numpy as np
 
-    from autobuild.construct import parse_where
+    from autobuild.expressions import parse_where
 
     limits = parse_where(text, labels.metrics)
     try:
@@ -300,7 +300,7 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     Targets of a front and the text of limits are read here, so that a mistake is told before anything is fitted.
     """
     import autobuild as ab
-    from autobuild.construct import parse_where
+    from autobuild.expressions import parse_where
 
     how = config["build"]
     if saved_model(config) is None:

@@ -97,8 +97,8 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
 
 def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Measure:
     """Evaluation by what ``evaluator=`` names, kept in the run folder."""
+    from autobuild.expressions import TargetExpression
     from autobuild.jobs import measuring, places
-    from autobuild.labels import TargetExpression
 
     names = TargetExpression.parse(config["target"]).names
     own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too

@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from autobuild.errors import ConfigError, LabelError, LabelWarning, TargetError, nearest
+from autobuild.expressions.parse import TargetExpression, find_name, split_name
 from autobuild.labels import splits
 from autobuild.labels.check import Measured, check_table, row_count, row_indices
 from autobuild.labels.importers import read_any
 from autobuild.labels.raw_table import RawTable, frame_table
 from autobuild.labels.suspects import Suspect, find_suspects
 from autobuild.labels.tables import write_table
-from autobuild.labels.target import TargetExpression, find_name, split_name
 from autobuild.spaces import Architecture, SearchSpace, check_space
 
 FloatArray = npt.NDArray[np.float64]

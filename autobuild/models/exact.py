@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost.of_space import SpaceCosts
-from autobuild.labels.target import TargetExpression, find_name
-from autobuild.labels.terms import linear_form, split_terms
+from autobuild.expressions.parse import TargetExpression, find_name
+from autobuild.expressions.terms import linear_form, split_terms
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds, bounded_sum
 

@@ -18,7 +18,7 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError, TargetError
-from autobuild.labels.target import TargetExpression, find_name
+from autobuild.expressions.parse import TargetExpression, find_name
 from autobuild.models.config import FitConfig
 from autobuild.models.costed import CostedModel
 from autobuild.models.ensemble import EnsembleModel

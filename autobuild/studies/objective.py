@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autobuild.construct.where import Limit, parse_where
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
-from autobuild.labels.target import TargetExpression, find_name, split_name
+from autobuild.expressions.limits import Limit, parse_where
+from autobuild.expressions.parse import TargetExpression, find_name, split_name
 from autobuild.spaces import Architecture
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autobuild.construct.dominance import undominated
-from autobuild.construct.where import parse_where
+from autobuild.expressions.limits import parse_where
 from autobuild.studies.study import ARCH, FACTS, FROM, METRICS, PREDICTED, REASON, counts
 
 if TYPE_CHECKING:

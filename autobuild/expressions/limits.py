@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from autobuild.errors import ConfigError, TargetError, nearest
-from autobuild.labels.target import MAX_LENGTH, TargetExpression, hide_quoted, split_name
-from autobuild.labels.terms import linear_form, number_of
+from autobuild.expressions.parse import MAX_LENGTH, TargetExpression, hide_quoted, split_name
+from autobuild.expressions.terms import linear_form, number_of
 from autobuild.spaces.additive import Additive, FloatArray, weighted_sum
 
 _ACCEPTED = "accepted: limits such as 'latency <= 8 and 2e6 <= params < 6e6', with < <= > >= joined by 'and'"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from autobuild.errors import TargetError
-from autobuild.labels.target import TargetExpression, name_of
+from autobuild.expressions.parse import TargetExpression, name_of
 
 
 def split_terms(

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autobuild.errors import TargetError
-from autobuild.labels import TargetExpression
-from autobuild.labels.target import find_name, written
-from autobuild.labels.terms import linear_form, split_terms
+from autobuild.expressions import TargetExpression
+from autobuild.expressions.parse import find_name, written
+from autobuild.expressions.terms import linear_form, split_terms
 
 NAMES = ("acc", "lat", "params")
 
