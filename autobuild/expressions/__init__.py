@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autobuild.expressions.limits import Limit, parse_where, split_limits
+from autobuild.expressions.names import Names
 from autobuild.expressions.parse import TargetExpression
 
-__all__ = ["Limit", "TargetExpression", "parse_where", "split_limits"]
+__all__ = ["Limit", "Names", "TargetExpression", "parse_where", "split_limits"]

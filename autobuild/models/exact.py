@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost.of_space import SpaceCosts
-from autobuild.expressions.parse import TargetExpression, find_name
+from autobuild.expressions import Names, TargetExpression
 from autobuild.expressions.terms import linear_form, split_terms
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds, bounded_sum
@@ -60,23 +60,23 @@ class ExactPart:
         return ExactPart(self.expression, SpaceCosts(space, self.costs.hardware))
 
     def _cost(self, name: str) -> str:
-        return find_name(name, (), self.costs, self.expression.text)[1]
+        return Names(costs=self.costs).find(name, self.expression.text)[1]
 
 
 def taken_apart(
-    expression: TargetExpression, metrics: Sequence[str], costs: CostFunctions
+    expression: TargetExpression, names: Names, costs: CostFunctions
 ) -> tuple[TargetExpression, ExactPart | None]:
     """What of a target is learned, and what is computed; all is learned where no term is left to learn.
 
     Args:
         expression: The target.
-        metrics: Label columns.
+        names: What its names stand for.
         costs: Cost name -> function of architectures.
 
     Raises:
         TargetError: A name is unknown or ambiguous.
     """
-    kinds = {name: find_name(name, metrics, costs, expression.text)[0] for name in expression.names}
+    kinds = {name: names.find(name, expression.text)[0] for name in expression.names}
     learned, exact = split_terms(expression, lambda name: kinds[name] == "cost")
     if exact is None or learned is None or not learned.names:
         return expression, None

@@ -163,7 +163,7 @@ def _fit_learned(
 ) -> FittedModel:
     """Learn the target, but for its terms that name costs alone: those are computed."""
     labels = usable.labels
-    learned, exact = taken_apart(usable.expression, labels.metrics, costs)
+    learned, exact = taken_apart(usable.expression, labels.names(costs), costs)
     if exact is None:
         return fit_ensemble(labels, usable.values, target, family, settings, folds=folds, on_progress=on_progress)
     values = labels.target(learned, costs).values

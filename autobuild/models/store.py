@@ -18,7 +18,7 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.of_space import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError, TargetError
-from autobuild.expressions.parse import TargetExpression, find_name
+from autobuild.expressions import Names, TargetExpression
 from autobuild.models.config import FitConfig
 from autobuild.models.costed import CostedModel
 from autobuild.models.ensemble import EnsembleModel
@@ -91,7 +91,7 @@ def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
     part = ExactPart(TargetExpression.parse(told["expression"]), SpaceCosts(learned.space, hardware))
     for name in part.expression.names:
         try:
-            find_name(name, (), part.costs, told["target"])
+            Names(costs=part.costs).find(name, told["target"])
         except TargetError as error:
             raise ModelError(f"the model's costs are not all known here: {error}") from None
     model = CostedModel.of(learned, part, str(told["target"]))
