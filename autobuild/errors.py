@@ -18,16 +18,16 @@ class LabelError(AutobuildError, ValueError):
     """Labelled data that cannot be used: missing columns, unparsable rows, too few rows."""
 
 
-class TargetError(AutobuildError, ValueError):
-    """A target expression that does not parse, names something unknown, or is constant."""
-
-
 class ModelError(AutobuildError, ValueError):
     """A saved model that is missing, truncated or belongs to another space."""
 
 
 class ConfigError(AutobuildError, ValueError):
     """An option, job or key that is unknown or has an unusable value."""
+
+
+class TargetError(ConfigError):
+    """A target or limit that does not parse, names something unknown or ambiguous, or is constant."""
 
 
 class GraphError(AutobuildError, ValueError):

@@ -15,7 +15,7 @@ from autobuild.construct.pareto import Front, additive_front, hypervolume, re_ra
 from autobuild.construct.probable import narrow_probable, probable_networks, widen
 from autobuild.construct.probable_front import front_scores, probable_front
 from autobuild.construct.programme import Solution, solve
-from autobuild.construct.where import Limit, parse_where, split_limits
+from autobuild.expressions.limits import Limit, parse_where, split_limits
 from autobuild.spaces.additive import Additive, weighted_sum
 
 __all__ = [

@@ -18,8 +18,8 @@ from autobuild.construct.bands import Bands
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.instance import TOLERANCE, IntArray, instance, rows_of
 from autobuild.construct.programme import MAX_ROWS, OPTIMAL, Solution, check_time, solve
-from autobuild.construct.where import Limit, find_metric
 from autobuild.errors import AutobuildError, ConfigError
+from autobuild.expressions.limits import Limit, find_metric
 from autobuild.spaces.additive import Additive, FloatArray, same_sizes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 from autobuild.construct.dominance import undominated
 from autobuild.construct.instance import Row, rows_of
 from autobuild.construct.programme import check_time, solve
-from autobuild.construct.where import Limit
+from autobuild.expressions.limits import Limit
 from autobuild.spaces.additive import Additive
 
 

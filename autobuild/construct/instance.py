@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.dominance import undominated
-from autobuild.construct.where import Limit
 from autobuild.errors import ConfigError
+from autobuild.expressions.limits import Limit
 from autobuild.spaces.additive import Additive, FloatArray, same_sizes
 
 IntArray = NDArray[np.int64]

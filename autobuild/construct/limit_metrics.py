@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.construct.limited import Limited, Metric
-from autobuild.construct.where import parse_where
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
 from autobuild.cost.space_costs import CountOf, MetricOf, SpaceCosts
-from autobuild.errors import ConfigError, TargetError
+from autobuild.errors import ConfigError
+from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet
 from autobuild.labels.frame import check_labels
-from autobuild.labels.target import find_name
 from autobuild.models import CostedModel, fit
 from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive
@@ -51,16 +50,12 @@ def limits_on(
     known = labels if labels is not None else scores.model.labels
     if known is not None and check_labels(known).space.family != scores.space.family:
         raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
+    names = Names(costs=exact) if known is None else known.names(exact)
+    limits = names.limits(where)  # all names are looked up before the first of them is fitted
     found: dict[str, Metric] = {}
-    columns = known.metrics if known is not None else []
-    limits = parse_where(where, [*columns, *exact])
     for limit in limits:
         for name in limit.expression.names:
-            own = [column for column in columns if not _is_cost(column, known, exact)]
-            try:
-                kind, bare = find_name(name, columns if name.startswith("label.") else own, exact, limit.text)
-            except TargetError as error:
-                raise ConfigError(str(error).replace("target", "limit", 1)) from None
+            kind, bare = names.find(name, limit.text, "limit")
             if f"{kind}.{bare}" not in found:
                 made = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
                 found[f"{kind}.{bare}"] = made
@@ -75,14 +70,6 @@ def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceC
     if isinstance(own, SpaceCosts) and (hardware is None or read_hardware(hardware) == own.hardware):
         return own
     return SpaceCosts(scores.space, DEFAULT if hardware is None else hardware)
-
-
-def _is_cost(column: str, labels: LabelledSet | None, exact: SpaceCosts) -> bool:
-    """Whether a label column is a cost of the same name, written down: then a bare name means that cost."""
-    if labels is None or column not in exact:
-        return False
-    written = labels.frame[column].to_numpy()
-    return bool(np.allclose(written, exact[column](labels.archs), rtol=1e-9, equal_nan=False))
 
 
 def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:

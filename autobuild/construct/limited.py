@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from autobuild.construct.constrained import Constrained, SearchLimit
 from autobuild.construct.infeasible import Infeasible
-from autobuild.construct.where import Limit, find_metric, split_limits
 from autobuild.errors import AutobuildError
+from autobuild.expressions.limits import Limit, find_metric, split_limits
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive, Bounds, FloatArray
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from autobuild.construct.bands import Bands, Found
 from autobuild.construct.instance import Instance, IntArray, instance, rows_of
-from autobuild.construct.where import Limit
 from autobuild.errors import ConfigError
+from autobuild.expressions.limits import Limit
 from autobuild.spaces.additive import Additive, FloatArray
 
 OPTIMAL, TIME_LIMIT, INFEASIBLE = "optimal", "time limit", "infeasible"

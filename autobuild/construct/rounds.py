@@ -17,9 +17,8 @@ from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
 from autobuild.importance import explain
-from autobuild.labels import LabelledSet, TargetExpression
+from autobuild.labels import LabelledSet
 from autobuild.labels.frame import check_labels
-from autobuild.labels.target import find_name
 from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
 
@@ -91,10 +90,10 @@ class Rounds:
     ) -> None:
         if acquisition not in ACQUISITIONS:
             raise ConfigError(f"acquisition={acquisition!r}: {nearest(acquisition, ACQUISITIONS)}")
-        target = labels.target(
-            target, costs
-        ).expression.text  # an unusable one is refused here, before anything is fitted
-        self.labels, self.target, self.family = labels, target, model
+        expression = labels.target(target, costs).expression  # an unusable one is refused before anything is fitted
+        self.names = labels.names(costs)
+        self.expression = self.names.explicit(expression)  # evaluations may measure what is a cost, too
+        self.labels, self.target, self.family = labels, expression.text, model
         self.acquisition, self.seed, self.costs, self.options = acquisition, seed, costs or {}, options
         self.number = 0
         self.failed: dict[str, str] = {}
@@ -105,7 +104,7 @@ class Rounds:
         """A model of all labels so far; fitted when it is first asked for."""
         if self._model is None:
             self._model = fit(
-                self.labels, self.target, model=self.family, seed=self.seed, costs=self.costs, **self.options
+                self.labels, self.expression.text, model=self.family, seed=self.seed, costs=self.costs, **self.options
             )
         return self._model
 
@@ -156,10 +155,9 @@ class Rounds:
 
     def _value(self, text: str, metrics: Metrics) -> float:
         """The target of one evaluation."""
-        expression = TargetExpression.parse(self.target)
 
         def column(name: str) -> list[float]:
-            kind, which = find_name(name, self.labels.metrics, self.costs, self.target)
+            kind, which = self.names.find(name, self.target)
             if kind == "cost":
                 return [float(self.costs[which]([self.labels.space.parse(text)])[0])]
             if which not in metrics:
@@ -169,7 +167,7 @@ class Rounds:
                 )
             return [float(metrics[which])]
 
-        return float(expression.evaluate(column)[0])
+        return float(self.expression.evaluate(column)[0])
 
 
 def rounds(

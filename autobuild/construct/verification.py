@@ -14,13 +14,15 @@ import numpy as np
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
-from autobuild.errors import ConfigError, EvaluationError, nearest
+from autobuild.errors import ConfigError, EvaluationError
 from autobuild.evaluate import EvaluationWarning, Place, as_evaluator, evaluate_many, place_for, seeds_of
+from autobuild.expressions import Names, TargetExpression
+from autobuild.expressions.names import not_measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from autobuild.labels import LabelledSet, TargetExpression
+    from autobuild.labels import LabelledSet
     from autobuild.spaces import Architecture, SearchSpace
 
     # Networks and seeds -> arch, seed and metrics of what went well, and network -> why it failed.
@@ -102,11 +104,12 @@ def verify(
         measure: Evaluates instead of ``evaluator`` and the place: jobs keep what was measured in a file.
 
     Raises:
-        ConfigError: No networks, no space, or a target that the evaluator does not measure.
+        ConfigError: No networks, or no space.
+        TargetError: A target that cannot be read, or names what is unknown or ambiguous.
         SpaceError: A network outside the space.
-        EvaluationError: All evaluations failed, or as :func:`autobuild.evaluate.as_evaluator`.
+        EvaluationError: All evaluations failed, the target names what the evaluator does not measure, or as
+            :func:`autobuild.evaluate.as_evaluator`.
     """
-    from autobuild.labels import TargetExpression
     from autobuild.models import load_model
 
     given = labels.space if labels is not None else space
@@ -116,15 +119,16 @@ def verify(
     target = target or getattr(built, "target", "") or "acc"
     archs = [given.parse(text) for text in texts]
     known: Costs = SpaceCosts(given, hardware) if costs is None else costs
-    expression = TargetExpression.parse(target, () if labels is None else labels.metrics)
+    names = Names(costs=known, measured=None) if labels is None else labels.names(known)
+    expression = names.target(target)
     usable = None if labels is None else labels.target(expression, known)
     best: list[Architecture] = []
     if usable is not None:
         best = [usable.labels.archs[row] for row in usable.values.argsort(kind="stable")[::-1][:labelled]]
     if measure is None:
-        names = [name.rpartition(".")[2] for name in expression.names if not name.startswith("cost.")]
-        needs = [name for name in names if name not in known]
-        evaluates = as_evaluator(evaluator, given, needs=needs, labels=labels, load_model=load_model)
+        evaluates = as_evaluator(
+            evaluator, given, needs=names.metrics(expression), labels=labels, load_model=load_model
+        )
         measure = _here(given, evaluates, place_for(n_jobs, executor, time_limit_s, retries, executor_options))
     trained, failed = measure([*archs, *best], seeds_of(seeds, FIRST_SEED + 1_000 * seed))
     if trained.empty:
@@ -134,7 +138,7 @@ def verify(
     label_of = {} if usable is None else dict(zip(usable.labels.keys, usable.values.tolist(), strict=True))
     rows = [("built", arch, predicted.get(text, np.nan)) for arch, text in zip(archs, texts, strict=True)]
     rows += [("labelled", arch, np.nan) for arch in best]
-    return Verified(target, _compared(given, expression, known, trained, rows, label_of), trained, dict(failed))
+    return Verified(target, _compared(given, expression, names, known, trained, rows, label_of), trained, dict(failed))
 
 
 def _networks(built: Any, top: int | None) -> tuple[list[str], dict[str, float]]:
@@ -181,6 +185,7 @@ def _failures(failed: Mapping[str, str], *, all_of: bool = False) -> str:
 def _compared(
     space: SearchSpace,
     expression: TargetExpression,
+    names: Names,
     costs: Costs,
     trained: pd.DataFrame,
     networks: Sequence[tuple[str, Architecture, float]],
@@ -190,7 +195,7 @@ def _compared(
 
     rows = []
     for which, arch, predicted in networks:
-        values = _values(expression, costs, arch, trained[trained["arch"] == str(arch)])
+        values = _values(expression, names, costs, arch, trained[trained["arch"] == str(arch)])
         rows.append(
             {
                 "set": which,
@@ -205,23 +210,22 @@ def _compared(
     return pd.DataFrame(rows)
 
 
-def _values(expression: TargetExpression, costs: Costs, arch: Architecture, own: pd.DataFrame) -> np.ndarray:
+def _values(
+    expression: TargetExpression, names: Names, costs: Costs, arch: Architecture, own: pd.DataFrame
+) -> np.ndarray:
     """The target of every evaluation of one network.
 
     Raises:
-        ConfigError: The target names what is neither measured nor a cost.
+        EvaluationError: The target names what is neither measured nor a cost.
     """
 
     def column(name: str) -> Any:
-        bare = name.rpartition(".")[2]
-        if bare in own and not name.startswith("cost."):
-            return own[bare].to_numpy(dtype=float)
-        if bare in costs and not name.startswith("label."):
+        kind, bare = names.find(name, expression.text)
+        if kind == "cost":
             return np.repeat(np.asarray(costs[bare]([arch]), dtype=float), len(own))
+        if bare in own:
+            return own[bare].to_numpy(dtype=float)
         measured = [str(known) for known in own.columns if known not in ("arch", "seed")]
-        raise ConfigError(
-            f"target={expression}: {bare!r} is neither measured by the evaluator nor a cost: "
-            f"{nearest(bare, [*measured, *costs])}"
-        )
+        raise not_measured(bare, expression.text, [*measured, *costs])
 
     return expression.evaluate(column)

@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Any
 
 from autobuild.errors import EvaluationError, nearest
-from autobuild.labels.target import written
+from autobuild.expressions.parse import written
 
 ACCEPTED = "accepted: metric names with numbers, {'acc': 93.5}"
 IGNORED = "the evaluator gives what is no number and is not kept"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from autobuild.jobs.options import Job, Key, job_names, read_job
+from autobuild.jobs.options import TEXTS, Job, Key, job_names, read_job
 
 _INTRO = """\
 autobuild learns from labelled architectures what matters in them, and builds the best networks of a search space.
@@ -59,8 +59,8 @@ def describe(job: Job) -> str:
         for key in (key for key in job.keys.values() if key.name.startswith(group + ".")):
             only = "" if default in key.choices else f"only with {group}={' or '.join(key.choices)}: "
             lines.append(_entry(f"{key.name}={key.default}", only + _about(key), column, width))
-    if any(key.base == "text" for key in job.keys.values()):
-        names = ", ".join(key.name for key in job.keys.values() if key.base == "text")
+    if any(key.base in ("text", "texts") for key in job.keys.values()):
+        names = ", ".join(key.name for key in job.keys.values() if key.base in ("text", "texts"))
         lines += ["", *textwrap.wrap(f"Taken as typed: {names}. Put single quotes around them for your shell.", width)]
     lines += ["", "Examples:", *(f"  {line}" for line in job.examples)]
     lines += ["", "Writes:", *(_entry(*_split(line), column, width) for line in job.writes)]
@@ -69,7 +69,7 @@ def describe(job: Job) -> str:
 
 def _about(key: Key) -> str:
     accepted = key.base.replace("one of ", "").replace(" ", "|") if key.base.startswith("one of") else key.kind
-    return key.about if key.base in ("text", "path", "name", "bool") else f"{key.about} [{accepted}]"
+    return key.about if key.base in (*TEXTS, "bool") else f"{key.about} [{accepted}]"
 
 
 def _split(line: str) -> tuple[str, str]:

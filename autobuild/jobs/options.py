@@ -1,6 +1,7 @@
 """What a job accepts, read from the YAML files under ``conf``: one source for the checks and for ``--help``.
 
 Every key in those files carries a trailing comment ``kind; description``. Kinds: ``text`` (free text, taken as typed),
+``texts`` (one, or a list),
 ``path``, ``name``, ``bool``, ``ints``, ``int`` and ``float`` with optional bounds (``int >=1``, ``float >=0 <1``),
 ``one of a b c``; each may end in ``or null``.
 """
@@ -21,6 +22,7 @@ from autobuild.resources import resource_dir
 _KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>.*?))?(?:  # (?P<comment>.*))?$")
 _DEFAULT_LINE = re.compile(r"^  - /?(?P<group>[\w/]+)(?:: (?P<choice>\w+))?$")
 _BOUND = re.compile(r"(>=|>|<=|<)(-?[\d.]+)")
+TEXTS = ("text", "texts", "path", "name")  # kinds whose values are taken as typed
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _ORDER = ("demo", "label", "fit", "explain", "build", "search", "rounds", "predict", "sample", "cost", "fuse",
           "verify", "export", "report", "table", "spaces")  # fmt: skip
@@ -58,7 +60,12 @@ class Key:
         good: bool
         if isinstance(value, str) or (kind == "bool" and value in (0, 1)):
             value = _read_from_text(kind, str(value))
-        if kind in ("text", "path", "name"):
+        if kind == "texts":
+            value = _listed(value)
+            good = bool(value) and all(
+                isinstance(one, str) and one for one in ([value] if isinstance(value, str) else value)
+            )
+        elif kind in ("text", "path", "name"):
             good, value = isinstance(value, str) and value != "", value
         elif kind == "bool":
             good = isinstance(value, bool)
@@ -110,6 +117,18 @@ class Job:
             else:
                 result[str(name)] = self.keys[dotted].check(value)
         return result
+
+
+def _listed(value: Any) -> Any:
+    """A text that is a list, ``[acc, -ms]``, as one; texts may stand in quotes there."""
+    from autobuild.jobs.overrides import split_commas
+
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else None
+    if not (value.startswith("[") and value.endswith("]")):
+        return value
+    parts = split_commas(value[1:-1])
+    return [part[1:-1] if part[:1] in ("'", '"') and part[-1:] == part[:1] else part for part in parts]
 
 
 def job_names() -> list[str]:

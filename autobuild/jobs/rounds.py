@@ -48,8 +48,10 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     from autobuild.jobs import steps
 
     labels = _labels(config)
-    outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels)
     exact = steps.costs(config, labels.space)
+    names = labels.names(exact)
+    needs = names.metrics(names.target(config["target"]))
+    outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels, needs)
     how = {key: config[key] for key in ("model", "acquisition", "seed")}
     asking = Rounds(labels, config["target"], costs=exact, **how)
     start = labels.target(config["target"], exact)
@@ -143,8 +145,14 @@ def _looked_up(config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
     return outcomes
 
 
-def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
+def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs: Sequence[str]) -> Outcomes:
     """Evaluation by what ``evaluator=`` names, here or on a cluster.
+
+    Args:
+        folder: Where the rows go.
+        config: The job's settings.
+        labels: The labels to begin with.
+        needs: What has to be measured.
 
     Raises:
         EvaluationError: It is the space's own, and the space has none.
@@ -152,17 +160,15 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Out
     from autobuild.evaluate import seeds_of
     from autobuild.jobs import places
     from autobuild.jobs.measuring import train_some
-    from autobuild.labels import TargetExpression
 
     own, space = config["evaluator"] == "train", labels.space
     try:
-        evaluator = places.evaluator_of(config, space)
+        evaluator = places.evaluator_of(config, space, needs)
     except EvaluationError as error:
         hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if own else ""
         raise EvaluationError(f"{error}{hint}") from None
     how: dict[str, Any] = {"evaluator": None if own else evaluator}
-    target = TargetExpression.parse(config["target"], labels.metrics)
-    how["latency"] = own and any(name.endswith("latency_ms") for name in target.names)
+    how["latency"] = own and "latency_ms" in needs
     seeds = seeds_of(places.seeds_of(config))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:

@@ -51,8 +51,8 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     space = ab.space(config["space"])
     labels = _labels(config, space)
     where = address_of(folder, config["storage"])
-    place, targets = place_of(config), targets_of(config["target"])
-    folder.record(study=config["name"] or space.name, storage=_said(where), targets=targets)
+    place = place_of(config)
+    folder.record(study=config["name"] or space.name, storage=_said(where))
     sampler = dict(config["sampler"])
     hardware = {} if config["hardware"] is None else {"hardware": config["hardware"]}
     with folder.step("search") as todo, Phases() as phases:
@@ -63,7 +63,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             ab.search,
             space,
             config["evaluator"],
-            target=targets if len(targets) > 1 else targets[0],
+            target=config["target"],
             prior=labels,
             n_trials=config["n_trials"],
             sampler=sampler.pop("name"),
@@ -146,11 +146,6 @@ def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     return f"{count:,} networks are evaluated there already"
 
 
-def targets_of(text: str) -> list[str]:
-    """The targets of ``target=``, which ``;`` parts."""
-    return [part.strip() for part in text.split(";") if part.strip()]
-
-
 def _said(address: str) -> str:
     from autobuild.studies.storage import shown
 
@@ -181,6 +176,7 @@ def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
     states = evaluated["state"].value_counts()
     folder.record(
         space=found.space.name,
+        targets=list(found.targets),
         size=str(found.space.size),
         evaluated=len(evaluated),
         failed=int(states.get("FAIL", 0)),

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning, TargetError
+from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
 from autobuild.labels.embedded_sets import embedded_sets
-from autobuild.labels.target import find_name
 
 if TYPE_CHECKING:
     from autobuild.cost.space_costs import SpaceCosts
@@ -80,19 +79,14 @@ def filtered(labels: LabelledSet, text: str) -> LabelledSet:
     """The labels whose rows keep the limits in ``text``; a missing value breaks none.
 
     Raises:
-        TargetError: The limits cannot be read.
-        ConfigError: They name what is no metric of these labels.
+        TargetError: The limits cannot be read, or name what is no metric of these labels.
         LabelError: No row is left.
     """
     import numpy as np
 
-    from autobuild.construct import parse_where
-
-    limits = parse_where(text, labels.metrics)
-    try:
-        columns = {n: find_name(n, labels.metrics, (), lim.text)[1] for lim in limits for n in lim.expression.names}
-    except TargetError as error:
-        raise ConfigError(str(error).replace("target", "filter", 1)) from None
+    names = labels.names()
+    limits = names.limits(text, "filter")
+    columns = {name: names.find(name, text)[1] for limit in limits for name in limit.expression.names}
 
     def keep(metrics: Mapping[str, Any]) -> Any:
         kept = np.ones(len(next(iter(metrics.values()))), dtype=bool)
@@ -297,37 +291,48 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
 def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     """The labels that a job fits; with a saved model those of ``labels=``, if limits or a front need them.
 
-    Targets of a front and the text of limits are read here, so that a mistake is told before anything is fitted.
+    All expressions are read here, so that a mistake is told before anything is fitted.
     """
     import autobuild as ab
-    from autobuild.construct import parse_where
+    from autobuild.expressions import Names
 
-    how = config["build"]
-    if saved_model(config) is None:
+    where, pareto, saved = config.get("where"), config["build"].get("pareto"), saved_model(config)
+    labels = None
+    if saved is None:
         labels = read_labels(config)
-    elif config["labels"] is None or (config.get("where") is None and how.get("pareto") is None):
+        target, space = labels.target(config["target"], costs(config, labels.space)).expression.text, labels.space
+    elif where is None and pareto is None:
         return None
     else:
-        space = ab.FittedModel.load(str(saved_model(config))).space
-        labels = _read(config, config["labels"], space, config["n"])
-    exact = costs(config, labels.space)
-    where = config.get("where")
-    for limit in parse_where(where, [*labels.metrics, *exact]) if where is not None else ():
-        for name in limit.expression.names:
-            columns = labels.metrics if "." in name else [own for own in labels.metrics if own not in exact]
-            try:
-                find_name(name, columns, exact, limit.text)
-            except TargetError as error:
-                raise ConfigError(str(error).replace("target", "limit", 1)) from None
-    for text in _other_targets(config):
-        labels.target(text, exact)
+        model = ab.FittedModel.load(str(saved))
+        target, space = model.target, model.space
+        if config["labels"] is not None:
+            labels = _read(config, config["labels"], space, config["n"])
+    exact = costs(config, space)
+    if where is not None:
+        (Names(costs=exact) if labels is None else labels.names(exact)).limits(where)
+    if pareto is not None:
+        _other_targets(config, labels, target)
     return labels
 
 
-def _other_targets(config: Mapping[str, Any]) -> list[str]:
-    """Those of ``build.pareto``."""
-    pareto = config["build"].get("pareto")
-    return [] if pareto is None else [text.strip() for text in str(pareto).split(";")]
+def _other_targets(config: Mapping[str, Any], labels: LabelledSet | None, target: str) -> list[str]:
+    """Those of ``build.pareto``.
+
+    Raises:
+        ConfigError: They are not one or two, one is there twice, or there are no labels to fit them on.
+        TargetError: One is unusable.
+    """
+    from autobuild.expressions.parse import split_targets
+
+    if labels is None:
+        raise ConfigError("build.pareto fits the other targets, and needs labels= beside a saved model")
+    exact, given = costs(config, labels.space), config["build"]["pareto"]
+    others = split_targets(given, labels.names(exact).known)
+    texts = [labels.target(text, exact).expression.text for text in others]
+    if len(texts) > 2 or len({target, *texts}) <= len(texts):
+        raise ConfigError(f"build.pareto={given}: one or two targets besides {target} are accepted, each once")
+    return texts
 
 
 def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: LabelledSet | None = None) -> None:
@@ -359,9 +364,8 @@ def _pareto(folder: Run, config: Mapping[str, Any], scores: Scores, labels: Labe
     """The predicted front of the target and one or two others, each fitted on the same labels."""
     import autobuild as ab
 
-    if labels is None:
-        raise ConfigError("build.pareto fits the other targets, and needs labels= beside a saved model")
-    others = _other_targets(config)
+    others = _other_targets(config, labels, scores.model.target)
+    assert labels is not None
     exact = costs(config, labels.space)
     models = [ab.fit(labels, text, model="gp", seed=config["seed"], costs=exact) for text in others]
     front = ab.pareto([scores, *(model.explain(scores.space) for model in models)])

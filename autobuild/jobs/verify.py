@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autobuild.construct.verification import Measure
+    from autobuild.cost.space_costs import SpaceCosts
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
     from autobuild.spaces import Architecture
@@ -86,7 +87,7 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
                 seeds=places.seeds_of(config),
                 seed=config["seed"],
                 costs=costs,
-                measure=_measure(folder, config, labels),
+                measure=_measure(folder, config, labels, costs),
             )
         known = labels.target(config["target"], costs).values
         folder.write_frame("verified.csv", found.frame)
@@ -95,16 +96,15 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
             pictures.draw_verified(folder, known)
 
 
-def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> Measure:
+def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs: SpaceCosts) -> Measure:
     """Evaluation by what ``evaluator=`` names, kept in the run folder."""
     from autobuild.jobs import measuring, places
-    from autobuild.labels import TargetExpression
 
-    names = TargetExpression.parse(config["target"]).names
+    names = labels.names(costs)
+    needs = names.metrics(names.target(config["target"]))
     own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
-    evaluator = None if own else places.evaluator_of(config, labels.space, labels=labels)
-    how: dict[str, Any] = {"evaluator": evaluator}
-    how["latency"] = own and any(name.endswith("latency_ms") for name in names)
+    evaluator = None if own else places.evaluator_of(config, labels.space, needs, labels)
+    how: dict[str, Any] = {"evaluator": evaluator, "latency": own and "latency_ms" in needs}
 
     def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mapping[str, str]]:
         return measuring.train_some(folder, labels.space, archs, seeds, places.place_of(config), **how)

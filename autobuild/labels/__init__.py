@@ -1,4 +1,4 @@
-"""Labelled architectures: sets read and checked against a space, target expressions, splits and sampling designs.
+"""Labelled architectures: sets read and checked against a space, targets, splits and sampling designs.
 
 pandas is imported only when a name that needs it is first used.
 """
@@ -12,11 +12,10 @@ from autobuild._lazy import attach
 if TYPE_CHECKING:
     from autobuild.labels.design import sample_design
     from autobuild.labels.frame import LabelledSet, TargetValues
-    from autobuild.labels.target import TargetExpression
 
-__all__ = ["LabelledSet", "TargetExpression", "TargetValues", "sample_design"]
+__all__ = ["LabelledSet", "TargetValues", "sample_design"]
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"LabelledSet": "frame", "TargetExpression": "target", "TargetValues": "frame", "sample_design": "design"},
+    {"LabelledSet": "frame", "TargetValues": "frame", "sample_design": "design"},
 )

@@ -8,21 +8,21 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from autobuild.errors import ConfigError, LabelError, LabelWarning, TargetError, nearest
+from autobuild.errors import ConfigError, CostError, LabelError, LabelWarning, TargetError, nearest
+from autobuild.expressions import Names, TargetExpression
 from autobuild.labels import splits
 from autobuild.labels.check import Measured, check_table, row_count, row_indices
 from autobuild.labels.importers import read_any
 from autobuild.labels.raw_table import RawTable, frame_table
 from autobuild.labels.suspects import Suspect, find_suspects
 from autobuild.labels.tables import write_table
-from autobuild.labels.target import TargetExpression, find_name, split_name
 from autobuild.spaces import Architecture, SearchSpace, check_space
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,6 +30,7 @@ Rows = npt.NDArray[np.int64]
 Cost = Callable[[list[Architecture]], npt.ArrayLike]
 
 MIN_USABLE = 20
+REPEATED = 32  # rows that are compared with a cost before all are
 TINY, HUGE = 1e-100, 1e100  # range of standard deviations whose squares and inverses float64 can represent
 
 
@@ -388,8 +389,8 @@ class LabelledSet:
         """Compute a target expression for every row, and leave out the rows where it is missing or not finite.
 
         Args:
-            expression: Such as ``"acc - 0.01*latency_gpu"``, see :class:`TargetExpression`. A name is a metric of this
-                set, or a cost if the set has no such metric.
+            expression: Such as ``"acc - 0.01*latency_gpu"``, see :class:`~autobuild.expressions.TargetExpression`;
+                :meth:`names` says what its names mean.
             costs: Name -> function from ``n`` architectures to their costs, shape ``(n,)``. Only costs that the
                 expression names are computed.
 
@@ -402,13 +403,10 @@ class LabelledSet:
             LabelError: Fewer than 20 rows have a finite target.
         """
         costs = {} if costs is None else costs
-        parsed = expression
-        if not isinstance(parsed, TargetExpression):
-            parsed = TargetExpression.parse(parsed, [*self.metrics, *costs, *self._ignored])
-        if not parsed.names:
-            raise TargetError(f"target {parsed.text!r} names no metric, so all rows are equal; {self._known(costs)}")
+        names = self.names(costs)
         # Look up all names before computing the first cost, which may take long: a misspelt name must fail at once.
-        found = {name: self._find(name, costs, parsed) for name in parsed.names}
+        parsed = names.target(expression)
+        found = {name: names.find(name, parsed.text) for name in parsed.names}
         computed: dict[str, FloatArray] = {}
 
         def column(name: str) -> FloatArray:
@@ -435,12 +433,31 @@ class LabelledSet:
         warned = tuple(suspect.text for suspect in self.suspects if suspect.metric in used or not suspect.metric)
         return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, warned)
 
-    def _find(self, name: str, costs: Mapping[str, Cost], expression: TargetExpression) -> tuple[str, str]:
-        base, bare = split_name(name)
-        if base != "cost" and bare in self._ignored and bare not in costs:
-            why = self._ignored[bare]
-            raise TargetError(f"target {expression.text!r}: the column {bare!r} is not a metric: {why}")
-        return find_name(name, self.metrics, costs, expression.text)
+    def names(self, costs: Mapping[str, Cost] | None = None, measured: Collection[str] | None = ()) -> Names:
+        """What names in expressions over these labels stand for.
+
+        Args:
+            costs: Name -> function from ``n`` architectures to their costs, shape ``(n,)``; called only where a bare
+                name is a column, too.
+            measured: What an evaluator measures besides, see :class:`~autobuild.expressions.Names`.
+        """
+        known: Mapping[str, Cost] = {} if costs is None else costs
+        repeats = cache(lambda column, cost: self._repeats(column, known[cost]))
+        return Names(self.metrics, known, measured, repeats, self._ignored)
+
+    def _repeats(self, column: str, cost: Cost) -> bool:
+        """Whether a column is a cost that was written down; rows without a value do not count."""
+        given = self._frame[column].to_numpy(dtype=np.float64)
+        there = np.flatnonzero(np.isfinite(given))
+        # A few rows tell most columns from a cost, which may take long.
+        for rows in (there[:REPEATED], there) if len(there) else ():
+            try:
+                values = np.asarray(cost([self._archs[row] for row in rows]), dtype=np.float64)
+            except CostError:
+                return False
+            if values.shape != rows.shape or not np.allclose(given[rows], values, rtol=1e-9, atol=0.0):
+                return False
+        return bool(len(there))
 
     def split(self, holdout: float | int = 0.1, seed: int = 0) -> tuple[Rows, Rows]:
         """Divide the rows at random into training and held-out rows; equal networks (:attr:`keys`) stay together.
@@ -479,9 +496,6 @@ class LabelledSet:
         if values.shape != (len(self),):
             raise TargetError(f"cost {name!r} gave an array of shape {values.shape} for {len(self):,} architectures")
         return values
-
-    def _known(self, costs: Mapping[str, Cost]) -> str:
-        return f"label columns: {', '.join(self.metrics) or 'none'}; costs: {', '.join(costs) or 'none'}"
 
 
 def _refuse_constant(expression: TargetExpression, values: FloatArray) -> None:

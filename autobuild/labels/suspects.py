@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autobuild.expressions.parse import written
 from autobuild.labels.check import Measured
 from autobuild.labels.raw_table import name_rows
-from autobuild.labels.target import written
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -70,7 +70,7 @@ def learning_curve(
     if model == "graph":
         judge = _graph(usable.labels, usable.values, test_rows, seed, encoder, config)
     else:
-        exact = taken_apart(usable.expression, labels.metrics, costs)[1]
+        exact = taken_apart(usable.expression, labels.names(costs), costs)[1]
         computed = np.zeros(len(usable.values)) if exact is None else exact.values(usable.labels.archs)
         judge = _process(usable.labels, usable.values, computed, test_rows, seed)
     points = []

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost.space_costs import SpaceCosts
-from autobuild.labels.target import TargetExpression, find_name
-from autobuild.labels.terms import linear_form, split_terms
+from autobuild.expressions import Names, TargetExpression
+from autobuild.expressions.terms import linear_form, split_terms
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds, bounded_sum
 
@@ -60,11 +60,11 @@ class ExactPart:
         return ExactPart(self.expression, SpaceCosts(space, self.costs.hardware))
 
     def _cost(self, name: str) -> str:
-        return find_name(name, (), self.costs, self.expression.text)[1]
+        return Names(costs=self.costs).find(name, self.expression.text)[1]
 
 
 def taken_apart(
-    expression: TargetExpression, metrics: Sequence[str], costs: CostFunctions
+    expression: TargetExpression, names: Names, costs: CostFunctions
 ) -> tuple[TargetExpression, ExactPart | None]:
     """Split a target into the terms that are learned and the cost terms that are computed.
 
@@ -72,7 +72,7 @@ def taken_apart(
 
     Args:
         expression: The target.
-        metrics: Names of the label columns.
+        names: What its names stand for.
         costs: Cost name -> function from architectures to values.
 
     Returns:
@@ -81,7 +81,7 @@ def taken_apart(
     Raises:
         TargetError: A name is unknown or ambiguous.
     """
-    kinds = {name: find_name(name, metrics, costs, expression.text)[0] for name in expression.names}
+    kinds = {name: names.find(name, expression.text)[0] for name in expression.names}
     learned, exact = split_terms(expression, lambda name: kinds[name] == "cost")
     if exact is None or learned is None or not learned.names:
         return expression, None

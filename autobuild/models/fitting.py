@@ -168,7 +168,7 @@ def _fit_learned(
 ) -> FittedModel:
     """Fit a model of the target, in which terms with costs only are computed instead of learned."""
     labels = usable.labels
-    learned, exact = taken_apart(usable.expression, labels.metrics, costs)
+    learned, exact = taken_apart(usable.expression, labels.names(costs), costs)
     if exact is None:
         return fit_ensemble(labels, usable.values, target, family, settings, folds=folds, on_progress=on_progress)
     values = labels.target(learned, costs).values

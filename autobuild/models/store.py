@@ -18,7 +18,7 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError, TargetError
-from autobuild.labels.target import TargetExpression, find_name
+from autobuild.expressions import Names, TargetExpression
 from autobuild.models.config import FitConfig
 from autobuild.models.costed import CostedModel
 from autobuild.models.ensemble import EnsembleModel
@@ -101,7 +101,7 @@ def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
     part = ExactPart(TargetExpression.parse(exact["expression"]), SpaceCosts(learned.space, hardware))
     for name in part.expression.names:
         try:
-            find_name(name, (), part.costs, exact["target"])
+            Names(costs=part.costs).find(name, exact["target"])
         except TargetError as error:
             raise ModelError(f"the model's costs are not all known here: {error}") from None
     model = CostedModel.of(learned, part, str(exact["target"]))

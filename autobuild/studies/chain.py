@@ -84,11 +84,11 @@ def _labelled_limits(settings: Settings, labels: LabelledSet | None) -> str:
     is heeded when networks are proposed."""
     objective, columns = settings.objective, labels.metrics if labels is not None else []
     known = [
-        limit.text
+        limit.with_bound(limit.bound).text  # by names that say where they come from, whatever has been measured since
         for limit in objective.limits
         if all(
             isinstance(objective.costs[bare], CountOf | MetricOf) if kind == "cost" else bare in columns
-            for kind, bare in (objective.source(name, limit.text) for name in limit.expression.names)
+            for kind, bare in (objective.names.find(name, limit.text) for name in limit.expression.names)
         )
     ]
     return " and ".join(known)

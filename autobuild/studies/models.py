@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from autobuild.errors import ConfigError, LabelError, TargetError
+from autobuild.expressions.parse import written
 from autobuild.labels import LabelledSet
-from autobuild.labels.target import written
 from autobuild.models import FittedModel, fit
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.studies.objective import Cost, Objective
+from autobuild.studies.objective import Objective
 from autobuild.studies.settings import FEWEST, Settings
 from autobuild.studies.study import ARCH, FROM, METRICS
 
@@ -56,7 +56,9 @@ class Models:
         if isinstance(own.model, str):
             assert self.labels is not None
             costs = own.objective.costs
-            return [fit(self.labels, text, model=own.model, seed=own.seed, costs=costs) for text in own.objective.texts]
+            return [
+                fit(self.labels, text, model=own.model, seed=own.seed, costs=costs) for text in own.objective.explicit
+            ]
         models = [own.model] if isinstance(own.model, FittedModel) else list(own.model)
         if len(models) != len(own.objective.targets):
             raise ConfigError(f"model: {len(models)} fitted models for {len(own.objective.targets)} targets")
@@ -217,16 +219,3 @@ class LimitPredictor:
                 self._models[name] = None
         model = self._models[name]
         return None if model is None else model.predict_mean(list(archs))
-
-
-def measured_columns(prior: LabelledSet | None, costs: Mapping[str, Cost]) -> list[str]:
-    """The metric columns of the labels, without costs that were merely written down: those names mean the costs."""
-    if prior is None:
-        return []
-    frame = prior.frame
-
-    def written_down(column: str) -> bool:
-        given = frame[column].to_numpy()
-        return column in costs and bool(np.allclose(given, costs[column](prior.archs), rtol=1e-9, equal_nan=False))
-
-    return [column for column in prior.metrics if not written_down(column)]

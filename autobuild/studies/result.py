@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autobuild.construct.dominance import undominated
-from autobuild.construct.where import parse_where
+from autobuild.expressions import parse_where
 from autobuild.studies.study import ARCH, FACTS, FROM, METRICS, PREDICTED, REASON, counts
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ class Search:
             broken = [value for value in values if value > 0]
             if broken:
                 (limit,) = parse_where(text)
-                off = min(broken) * (abs(limit.bound) or 1.0)
-                value = limit.bound + off if limit.sense == "<=" else limit.bound - off
+                value = limit.moved(min(broken) * (abs(limit.bound) or 1.0)).bound
                 told.append(f"{len(broken):,} of {complete:,} break {text}, the nearest reaches {value:.5g}")
         return told
 

@@ -17,10 +17,11 @@ from autobuild.errors import ConfigError, EvaluationError, nearest
 from autobuild.evaluate import as_evaluator, place_for, renamed
 from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor
 from autobuild.evaluate.metrics import IGNORED, EvaluationWarning
+from autobuild.expressions import Names
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, load_model
 from autobuild.spaces import SearchSpace, check_space
-from autobuild.studies.models import LimitPredictor, measured_columns
+from autobuild.studies.models import LimitPredictor
 from autobuild.studies.objective import MAXIMISED, Cost, Objective
 from autobuild.studies.pruning import make_pruner
 from autobuild.studies.result import Search
@@ -141,8 +142,8 @@ def search(
     if not isinstance(executor, str | None) and not all(hasattr(executor, own) for own in ("submit", "wait")):
         raise ConfigError(f"executor={executor!r}: {nearest(executor, EXECUTORS)}; an executor is accepted, too")
     costs = SpaceCosts(space, hardware) if costs is None else costs
-    labelled = measured_columns(prior, costs)
-    objective = Objective.read(target, where, costs, labelled, LimitPredictor(prior, seed))
+    names = Names(costs=costs, measured=None) if prior is None else prior.names(costs, measured=None)
+    objective = Objective.read(target, where, costs, names, LimitPredictor(prior, seed))
     settings = Settings(
         space=space,
         objective=objective,

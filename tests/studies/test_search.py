@@ -178,7 +178,7 @@ def test_a_limit_that_is_not_measured_is_predicted_from_the_labels(space, labels
     for row in found.evaluated.itertuples():
         predicted = float(model.predict_mean([row.arch])[0])
         assert row.broken == pytest.approx(max(0.0, (predicted - 3) / 3))
-    with pytest.raises(EvaluationError, match="'ms' is neither measured by the evaluation nor a cost"):
+    with pytest.raises(EvaluationError, match="'ms' is neither measured by the evaluator nor a cost"):
         ab.search(space, only_acc, n_trials=20, where="ms <= 3")
 
 

@@ -80,10 +80,10 @@ def test_the_fit_of_an_explainer_is_part_of_the_limit(split):
 def test_thousands_of_groups_are_put_in_order_in_no_time():
     """Looking for the first among all that are ready, for each of them, took seconds behind every deadline."""
     n = 6000
-    order = Order(*[(0,) * n] * 5)
+    topology = Topology(*[(0,) * n] * 5)
     groups = [1 << i for i in range(n)]
     started = time.process_time()
-    assert order.order_groups(groups[::-1]) == tuple(groups)
+    assert topology.order_groups(groups[::-1]) == tuple(groups)
     assert time.process_time() - started < 1
 
 

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from autobuild.errors import ConfigError, TargetError, nearest
-from autobuild.labels.target import MAX_LENGTH, TargetExpression, hide_quoted, split_name
-from autobuild.labels.terms import linear_form, number_of
+from autobuild.expressions.parse import MAX_LENGTH, TargetExpression, hide_quoted, split_name
+from autobuild.expressions.terms import linear_form, number_of, renamed
 from autobuild.spaces.additive import Additive, FloatArray, weighted_sum
 
 _ACCEPTED = "accepted: limits such as 'latency <= 8 and 2e6 <= params < 6e6', with < <= > >= joined by 'and'"
-_SENSES: dict[type[ast.cmpop], tuple[str, bool]] = {
-    ast.Lt: ("<=", True),
-    ast.LtE: ("<=", False),
-    ast.Gt: (">=", True),
-    ast.GtE: (">=", False),
+_SENSES: dict[type[ast.cmpop], tuple[int, bool]] = {
+    ast.Lt: (1, True),
+    ast.LtE: (1, False),
+    ast.Gt: (-1, True),
+    ast.GtE: (-1, False),
 }
 _REFUSED: dict[type[ast.AST], str] = {
     ast.Eq: "'==' is not accepted: measured numbers are hardly ever equal; write a range: 7.9 <= latency <= 8.1",
@@ -34,26 +34,25 @@ _REFUSED: dict[type[ast.AST], str] = {
     ast.Or: "'or' is not accepted: solve for each alternative on its own",
     ast.Not: "'not' is not accepted: turn the comparison round",
 }
-_FLIPPED = {"<=": ">=", ">=": "<="}
 
 
 @dataclass(frozen=True)
 class Limit:
-    """``expression <= bound`` or ``expression >= bound``.
+    """``sign * expression <= sign * bound``: what is limited from below is turned round, and all else is one sense.
 
     Attributes:
         expression: What is limited.
-        sense: ``"<="`` or ``">="``.
+        sign: 1 where the expression is to be at most the bound, -1 where at least.
         bound: The bound, finite.
         strict: Whether the bound itself is excluded.
-        text: The limit in one canonical form, the bound on the right.
+        text: The limit in one canonical form, as it was written, the bound on the right.
         linear: Name -> coefficient where the expression is ``offset + sum of coefficient * name``; None where it is
             not, so that it cannot be solved for, only verified.
         offset: The number added in the linear form.
     """
 
     expression: TargetExpression
-    sense: str
+    sign: int
     bound: float
     strict: bool
     text: str
@@ -63,9 +62,25 @@ class Limit:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def sense(self) -> str:
+        """``"<="`` or ``">="``, as it is shown."""
+        return "<=" if self.sign > 0 else ">="
+
     def with_bound(self, bound: float) -> Limit:
         """The same limit with another bound."""
-        return replace(self, bound=bound, text=_text(self.expression, self.sense, self.strict, bound))
+        return replace(self, bound=bound, text=_text(self.expression, self.sign, self.strict, bound))
+
+    def moved(self, step: float) -> Limit:
+        """The limit, looser by ``step``, in its own unit; tighter where that is negative."""
+        return self.with_bound(self.bound + self.sign * step)
+
+    def renamed(self, names: Mapping[str, str]) -> Limit:
+        """The limit over other names (name -> new name), shown as before."""
+        if not names:
+            return self
+        expression = renamed(self.expression, names)
+        return replace(self, expression=expression, linear=linear_form(expression)[0])
 
     def loosened(self, share: float) -> Limit:
         """The limit with a bound that is larger (for ``>=``, smaller) by this share of its size.
@@ -79,21 +94,26 @@ class Limit:
             raise ConfigError(
                 f"limit {self.text!r}: a bound of 0 has no {share:.0%} of its own; give the step as a number"
             )
-        step = share * abs(self.bound)
-        return self.with_bound(self.bound + step if self.sense == "<=" else self.bound - step)
+        return self.moved(share * abs(self.bound))
 
     def holds(self, values: ArrayLike) -> NDArray[np.bool_]:
         """Which values satisfy the limit; a missing value (NaN) does not. Shapes: ``(n,) -> (n,)``."""
-        given = np.asarray(values, dtype=np.float64)
-        if self.sense == "<=":
-            found = given < self.bound if self.strict else given <= self.bound
-        else:
-            found = given > self.bound if self.strict else given >= self.bound
-        return np.asarray(found)
+        usage, most = self.sign * np.asarray(values, dtype=np.float64), self.sign * self.bound
+        return np.asarray(usage < most if self.strict else usage <= most)
 
     def excess(self, value: float) -> float:
         """By how much a value breaks the limit, in its own unit; 0 where it does not."""
-        return max(0.0, value - self.bound if self.sense == "<=" else self.bound - value)
+        return max(0.0, self.sign * (value - self.bound))
+
+    def shares_beyond(self, values: ArrayLike) -> FloatArray:
+        """By how much values break the limit, in shares of its bound; 0 or less where they keep it. ``(n,) -> (n,)``.
+
+        An infinite one counts as a thousand million bounds.
+        """
+        beyond = self.sign * (np.asarray(values, dtype=np.float64) - self.bound)
+        if self.strict:
+            beyond = np.where(beyond == 0, np.finfo(float).tiny, beyond)
+        return np.where(np.isinf(beyond), np.copysign(1e9, beyond), beyond / (abs(self.bound) or 1.0))
 
     def evaluate(self, resolve: Callable[[str], ArrayLike]) -> FloatArray:
         """Value of the expression for columns by name, see :meth:`TargetExpression.evaluate`."""
@@ -131,17 +151,17 @@ def find_metric(name: str, metrics: Mapping[str, object], limit: str) -> str:
     raise ConfigError(f"limit {limit!r}: no additive table of {name!r}: {nearest(name, metrics)}")
 
 
-def parse_where(text: str, columns: Collection[str] = ()) -> tuple[Limit, ...]:
+def parse_where(text: str, columns: Collection[str] = (), what: str = "where") -> tuple[Limit, ...]:
     """Read limits such as ``"4 <= latency_gpu <= 8 and 2*macs + params < 6e8"``, in the order of the text.
 
     Both sides of a comparison are expressions as in a target; one that is exactly a name in ``columns`` means that.
-    Limits on one metric are kept apart, however many.
+    Limits on one metric are kept apart, however many. Messages call the text ``what``.
 
     Raises:
         TargetError: Not text, empty, too long, or anything but comparisons with ``< <= > >=`` joined by ``and``; a
             comparison without a metric, or with a bound that is no finite number.
     """
-    reader = _Reader(text, columns)
+    reader = _Reader(text, columns, what)
     return tuple(limit for comparison in reader.comparisons() for limit in reader.limits(comparison))
 
 
@@ -166,15 +186,15 @@ def _known(name: str, metrics: Mapping[str, object]) -> bool:
 class _Reader:
     """Splits a text into comparisons and hands each side to the parser of target expressions."""
 
-    def __init__(self, text: str, columns: Collection[str]) -> None:
+    def __init__(self, text: str, columns: Collection[str], what: str) -> None:
         if not isinstance(text, str):
-            raise TargetError(f"where {text!r}: limits are text ({_ACCEPTED})")
+            raise TargetError(f"{what} {text!r}: limits are text ({_ACCEPTED})")
         self.text = text.strip()
         if not self.text:
-            raise TargetError(f"where {text!r} is empty ({_ACCEPTED})")
+            raise TargetError(f"{what} {text!r} is empty ({_ACCEPTED})")
         if len(self.text) > MAX_LENGTH:
-            raise TargetError(f"where {self.text[:40]!r}...: {len(self.text):,} characters, at most {MAX_LENGTH:,}")
-        self.columns = columns
+            raise TargetError(f"{what} {self.text[:40]!r}...: {len(self.text):,} characters, at most {MAX_LENGTH:,}")
+        self.columns, self.what = columns, what
         try:
             self.plain, self.words = hide_quoted(self.text)
         except ValueError:
@@ -182,7 +202,7 @@ class _Reader:
 
     def refuse(self, problem: str) -> NoReturn:
         shown = self.text if len(self.text) <= 200 else self.text[:200] + "..."
-        raise TargetError(f"where {shown!r}: {problem} ({_ACCEPTED})")
+        raise TargetError(f"{self.what} {shown!r}: {problem} ({_ACCEPTED})")
 
     def comparisons(self) -> list[ast.Compare]:
         """The comparisons that ``and`` joins."""
@@ -231,7 +251,7 @@ class _Reader:
         try:
             return TargetExpression.parse(self.segment(node), self.columns)
         except TargetError as error:
-            raise TargetError(f"where {self.text!r}: {error}") from None
+            raise TargetError(f"{self.what} {self.text!r}: {error}") from None
 
     def segment(self, node: ast.expr) -> str:
         """The text of a node, as it was written."""
@@ -240,21 +260,21 @@ class _Reader:
             found = found.replace(word, name)
         return found
 
-    def limit(self, left: TargetExpression, sense: str, strict: bool, right: TargetExpression) -> Limit:
+    def limit(self, left: TargetExpression, sign: int, strict: bool, right: TargetExpression) -> Limit:
         if not left.names and not right.names:
-            self.refuse(f"'{left} {sense} {right}' names no metric")
+            self.refuse(f"'{left} {_operator(sign, strict)} {right}' names no metric")
         if left.names and right.names:
             expression = TargetExpression.parse(f"({left}) - ({right})")
             bound = 0.0
         elif left.names:
             expression, bound = left, number_of(right)
         else:
-            expression, bound, sense = right, number_of(left), _FLIPPED[sense]
+            expression, bound, sign = right, number_of(left), -sign
         if not math.isfinite(bound):
             self.refuse(f"the bound of '{expression}' is {bound}")
         linear, offset = linear_form(expression)
-        text = _text(expression, sense, strict, bound)
-        return Limit(expression, sense, bound, strict, text, linear, offset)
+        text = _text(expression, sign, strict, bound)
+        return Limit(expression, sign, bound, strict, text, linear, offset)
 
 
 def _assigns(text: str) -> bool:
@@ -264,5 +284,9 @@ def _assigns(text: str) -> bool:
     return "=" in plain
 
 
-def _text(expression: TargetExpression, sense: str, strict: bool, bound: float) -> str:
-    return f"{expression} {sense[0] if strict else sense} {bound:.12g}"
+def _text(expression: TargetExpression, sign: int, strict: bool, bound: float) -> str:
+    return f"{expression} {_operator(sign, strict)} {bound:.12g}"
+
+
+def _operator(sign: int, strict: bool) -> str:
+    return ("<" if sign > 0 else ">") + ("" if strict else "=")

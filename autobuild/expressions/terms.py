@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from autobuild.errors import TargetError
-from autobuild.labels.target import TargetExpression, name_of
+from autobuild.expressions.parse import TargetExpression, name_of, split_name, written
 
 
 def split_terms(
@@ -63,6 +64,37 @@ def _terms(node: ast.expr, within: Callable[[str], str]) -> Iterator[tuple[str, 
 
 def _names(node: ast.expr) -> list[str]:
     return list(TargetExpression.parse(ast.unparse(node)).names)
+
+
+def renamed(expression: TargetExpression, names: Mapping[str, str]) -> TargetExpression:
+    """The expression with other names: name, as in ``expression.names`` -> new name."""
+    tree = _Renaming(names).visit(copy.deepcopy(expression.tree))
+    found = tuple(dict.fromkeys(names.get(name, name) for name in expression.names))
+    return TargetExpression(ast.unparse(tree), found, tree)
+
+
+class _Renaming(ast.NodeTransformer):
+    """Puts other names into a checked tree."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        node.args = [self.visit(argument) for argument in node.args]  # a function may be called as a column is
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._other(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        return self._other(node)
+
+    def _other(self, node: ast.Name | ast.Attribute) -> ast.expr:
+        if name_of(node) not in self.names:
+            return node
+        base, bare = split_name(self.names[name_of(node)])
+        word = written(bare)
+        return ast.Attribute(ast.Name(base), word) if base else ast.Name(word)
 
 
 def number_of(expression: TargetExpression) -> float:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-import unicodedata
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import NoReturn
@@ -153,6 +152,30 @@ class TargetExpression:
         return self._tree
 
 
+def split_targets(given: str | Sequence[str], columns: Collection[str] = ()) -> list[str]:
+    """Several targets as a list: one text whose targets ``;`` parts, or a list already; empty for anything else.
+
+    A ``;`` in backticks parts nothing, nor does one in a name of ``columns`` that stands as it is.
+    """
+    if not isinstance(given, str):
+        return list(given) if isinstance(given, Sequence) else []
+    try:
+        plain = hide_quoted(given)[0]
+    except ValueError:  # the parser says what is wrong
+        plain = given
+    ends = [place for place, letter in enumerate(plain) if letter == ";"] + [len(given)]
+    found: list[str] = []
+    start = 0
+    while ends:
+        # The longest name, else all up to the next semicolon.
+        whole = (end for end in reversed(ends) if split_name(given[start:end].strip())[1] in columns)
+        end = next(whole, ends[0])
+        found.append(given[start:end].strip())
+        ends = [later for later in ends if later > end]
+        start = end + 1
+    return [text for text in found if text] or [given]
+
+
 def split_name(name: str) -> tuple[str, str]:
     """Split ``"label.acc"`` into ``("label", "acc")``; a name without a base (``"top.1"``) into ``("", name)``."""
     base, dot, rest = name.partition(".")
@@ -206,44 +229,6 @@ def hide_quoted(text: str) -> tuple[str, dict[str, str]]:
     if "`" in plain:
         raise ValueError(plain.index("`"))
     return plain, words
-
-
-def find_name(name: str, labels: Collection[str], costs: Collection[str], expression: str) -> tuple[str, str]:
-    """Find where a name comes from: ``("label", column)`` or ``("cost", cost)``.
-
-    A name without a base is a label column or a cost; ``label.x`` and ``cost.x`` say which. If a space has no costs,
-    the attribute ``costs.lacking`` may give the reason, which the message repeats.
-
-    Raises:
-        TargetError: The name is unknown (the message offers the nearest ones), or it is both without saying which.
-    """
-    base, rest = split_name(name)
-    found = [(kind, _same(rest, names)) for kind, names in (("label", labels), ("cost", costs)) if base in ("", kind)]
-    hits = [(kind, column) for kind, column in found if column is not None]
-    if len(hits) == 2:
-        raise TargetError(
-            f"target {expression!r}: {rest!r} is a label column and a cost: "
-            f"write label.{written(rest)} or cost.{written(rest)}"
-        )
-    if hits:
-        return hits[0]
-    known = [*labels, *costs] if not base else labels if base == "label" else costs
-    # Columns that need backticks and occur in the expression without them: acc-1 is read as acc minus 1.
-    taken_apart = [column for column in known if written(column) != column and column in expression]
-    accepted = [f"{base}.{written(column)}" if base else written(column) for column in (*taken_apart, *known)]
-    accepted = list(dict.fromkeys(accepted))
-    what = {"label": "label column", "cost": "cost", "": "name (neither a label column nor a cost)"}[base]
-    why = getattr(costs, "lacking", "")
-    lacking = f"; there are no costs: {why}" if why and base != "label" else ""
-    hint = f"write {' or '.join(accepted[: len(taken_apart)])}; " if taken_apart else ""
-    raise TargetError(f"target {expression!r}: unknown {what} {name!r}: {hint}{nearest(name, accepted)}{lacking}")
-
-
-def _same(name: str, columns: Collection[str]) -> str | None:
-    """Find the column of a name. Python's parser normalises names (NFKC), which the column name may not be."""
-    if name in columns:
-        return name
-    return next((column for column in columns if unicodedata.normalize("NFKC", column) == name), None)
 
 
 class _Checker:

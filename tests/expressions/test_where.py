@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from autobuild.construct import Additive, parse_where, split_limits
-from autobuild.construct.where import find_metric
 from autobuild.errors import ConfigError, TargetError
+from autobuild.expressions import parse_where, split_limits
+from autobuild.expressions.limits import find_metric
+from autobuild.spaces.additive import Additive
 
 METRICS = {
     "latency": Additive(1.0, (np.array([1.0, 2.0]), np.array([0.5, 4.0]))),

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autobuild.errors import TargetError
-from autobuild.labels import TargetExpression
-from autobuild.labels.target import find_name, written
-from autobuild.labels.terms import linear_form, split_terms
+from autobuild.expressions import Names, TargetExpression
+from autobuild.expressions.parse import written
+from autobuild.expressions.terms import linear_form, split_terms
 
 NAMES = ("acc", "lat", "params")
 
@@ -244,24 +244,6 @@ def test_not_text_is_refused() -> None:
         TargetExpression.parse(3)  # type: ignore[arg-type]
 
 
-def test_bare_names_are_label_columns_else_costs_and_both_is_an_error() -> None:
-    labels, costs = ["acc", "lat", "µs"], ["params", "lat"]
-    assert find_name("acc", labels, costs, "e") == ("label", "acc")
-    assert find_name("params", labels, costs, "e") == ("cost", "params")
-    assert find_name("label.lat", labels, costs, "e") == ("label", "lat")
-    assert find_name("cost.lat", labels, costs, "e") == ("cost", "lat")
-    # The micro sign of a keyboard is another character to Python's parser than to the file.
-    assert find_name(TargetExpression.parse("µs").names[0], labels, costs, "e") == ("label", "µs")
-    with pytest.raises(TargetError, match=r"write label\.lat or cost\.lat"):
-        find_name("lat", labels, costs, "e")
-    with pytest.raises(TargetError, match="did you mean 'params'"):
-        find_name("param", labels, costs, "e")
-    with pytest.raises(TargetError, match=r"unknown label column 'label.params'.*accepted: label.acc, label.lat"):
-        find_name("label.params", labels, costs, "e")
-    with pytest.raises(TargetError, match=r"unknown cost 'cost.acc'"):
-        find_name("cost.acc", labels, costs, "e")
-
-
 HARD = [
     "cifar10-test",
     "top 1",
@@ -288,7 +270,7 @@ def test_any_column_is_a_target_as_it_stands_and_in_backticks(name: str) -> None
         expression = TargetExpression.parse(text, columns)
         again = TargetExpression.parse(expression.text)  # what is stored is read without the columns
         assert again.names == expression.names
-        found = {one: find_name(one, list(columns), [], text) for one in expression.names}
+        found = {one: Names(columns).find(one, text) for one in expression.names}
         return again.evaluate(lambda one: columns[found[one][1]])
 
     np.testing.assert_array_equal(value(name), [1, 2])
@@ -324,20 +306,20 @@ def test_what_an_error_suggests_is_accepted(columns: list[str], typed: str) -> N
         expression = TargetExpression.parse(typed, columns)
         missing = next(name for name in expression.names if name not in columns)
         with pytest.raises(TargetError) as raised:
-            find_name(missing, columns, [], typed)
+            Names(columns).find(missing, typed)
     except (TargetError, StopIteration):
         return
     for column in columns:
         assert written(column) in str(raised.value)
         (name,) = TargetExpression.parse(written(column)).names
-        assert find_name(name, columns, [], written(column)) == ("label", column)
+        assert Names(columns).find(name, written(column)) == ("label", column)
 
 
 def test_a_name_that_was_taken_apart_is_suggested_first() -> None:
     with pytest.raises(
         TargetError, match=r"unknown name .* 'cifar10': write `cifar10-test`; did you mean `cifar10-test`"
     ):
-        find_name("cifar10", ["acc", "cifar10-test"], [], "100*cifar10-test")
+        Names(["acc", "cifar10-test"]).find("cifar10", "100*cifar10-test")
 
 
 @pytest.mark.parametrize(
