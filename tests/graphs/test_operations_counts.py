@@ -215,6 +215,20 @@ def test_a_slimmable_norm_is_stored_whole(bias):
     assert graph.folded_params == sum(node.weight_elements for node in graph.nodes) == 6 * 72 + 6 + 35
 
 
+def test_a_state_of_zeros_is_multiplied_ahead():
+    """The first step of a loop over cells has one product of data, every other step two."""
+
+    def forward(m, x):
+        state = (x.new_zeros(2, 5), x.new_zeros(2, 5))
+        for step in range(6):
+            state = m.cell(x[:, step], state)
+        return state[0]
+
+    graph = read(Net(forward, cell=nn.LSTMCell(8, 5)), ROWS)
+    assert graph.macs == 2 * 20 * (6 * 8 + 5 * 5)
+    assert graph.params == 4 * 5 * (8 + 5 + 2)
+
+
 def test_what_is_read_once_is_shared():
     """The same computed weight in two places is one, its transposition as well; another slice is another."""
     net = Net(lambda m, x: x @ m.w[:, :8].T @ m.w[:, :8] + x @ m.w[:, 8:] * m.w[:, :8].sum(), w=w(8, 16))
