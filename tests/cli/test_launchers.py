@@ -48,7 +48,7 @@ def plugin(module: str, install: str) -> str:
 def finished(work: Path) -> list[str]:
     """The seeds of the jobs that have their labels."""
     runs = [path.with_name("run.json") for path in (work / "sweep").glob("*/labels.csv")]
-    return sorted(str(json.loads(run.read_text())["config"]["seeds"][0]) for run in runs)
+    return sorted(str(json.loads(json.loads(run.read_text())["config"]["seeds"])[0]) for run in runs)
 
 
 def calls(work: Path) -> list[str]:
