@@ -72,7 +72,7 @@ def test_an_evaluator_that_fails_fails_alone(space, archs, tmp_path, name):
     assert all(isinstance(event, Failed) for event in reasons.values())
     assert "ValueError: its weights went astray (_raises, line" in reasons["raises"].reason
     assert "SystemExit: 4" in reasons["exits"].reason
-    assert "'acc' (str): 'very good' (str)" in reasons["text"].reason
+    assert "gave no metrics: 'acc': 'very good' (str)" in reasons["text"].reason
     assert "None (NoneType)" in reasons["nothing"].reason
     assert [kind for kind, event in reasons.items() if event.retry] == ["refuses"]
 
