@@ -11,7 +11,7 @@ from autobuild.construct.constrained import Assemblies, Constrained, SearchLimit
 from autobuild.construct.infeasible import Infeasible, why_infeasible
 from autobuild.construct.limited import Limited, Metric, NoNetworkError
 from autobuild.construct.narrowing import narrow_rows, narrow_units, narrowing_note
-from autobuild.construct.pareto import Front, additive_front, hypervolume, re_rank
+from autobuild.construct.pareto import Front, additive_front, hypervolume
 from autobuild.construct.probable import narrow_probable, probable_networks, widen
 from autobuild.construct.probable_front import front_scores, probable_front
 from autobuild.construct.programme import Solution, solve
@@ -50,7 +50,6 @@ __all__ = [
     "parse_where",
     "probable_front",
     "probable_networks",
-    "re_rank",
     "solve",
     "split_limits",
     "verified",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct.pareto import front_of
+from autobuild.construct.dominance import undominated
 from autobuild.spaces import Architecture, SearchSpace
 
 FloatArray = NDArray[np.float64]
@@ -66,6 +66,7 @@ def climb_front(
 
 
 def _front(archs: list[Architecture], values: FloatArray) -> tuple[list[Architecture], FloatArray]:
-    kept = front_of(values)
+    there = np.flatnonzero(np.isfinite(values).all(axis=1))  # a network without a value is on no front
+    kept = there[undominated(values[there])]
     kept = kept[np.argsort(-values[kept, 0], kind="stable")]
     return [archs[row] for row in kept.tolist()], values[kept]

@@ -139,9 +139,9 @@ def test_a_dominated_candidate_may_be_second_best():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(few, few, few), max_size=30))
+@given(st.integers(1, 4).flatmap(lambda n: st.lists(st.tuples(*[few | st.just(-math.inf)] * n), max_size=30)))
 def test_undominated_rows(rows):
-    values = np.array(rows).reshape(-1, 3)
+    values = np.array(rows).reshape(len(rows), len(rows[0]) if rows else 3)
     expected = [
         i
         for i, row in enumerate(values)
