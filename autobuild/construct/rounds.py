@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from autobuild.construct.acquire import ACQUISITIONS, acquire
+from autobuild.construct.acquisition import ACQUISITIONS, acquire
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.of_space import SpaceCosts
@@ -62,7 +62,7 @@ class Rounds:
         labels: The labels to begin with; at least 20 with a target.
         target: Expression over their metrics, maximised.
         model: Family of models, as in :func:`autobuild.fit`.
-        acquisition: As ``by`` of :func:`autobuild.construct.acquire.acquire`.
+        acquisition: As ``by`` of :func:`autobuild.construct.acquire`.
         seed: Seed of everything random.
         costs: Cost name -> function of architectures, for targets that name costs.
         options: Further options of the fit.
@@ -207,7 +207,7 @@ def rounds(
         rounds: How many rounds.
         per_round: Networks of a round.
         model: Family of models, as in :func:`autobuild.fit`.
-        acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire.acquire`.
+        acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire`.
         seed: Seed of everything random.
         costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
         hardware: What those default costs are computed for.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import autobuild as ab
-from autobuild.construct.climb_front import climb_front
 from autobuild.construct.dominance import undominated
+from autobuild.construct.local_search import climb_front
 
 SPACE = ab.sequence_space("s", {"a": [1, 2], "b": [1, 2], "c": 1}, {"w": [1, 2, 3], "k": [1, 2]}, text="w{w}k{k}")
 ALL = [SPACE.assemble(i) for i in itertools.product(*(range(unit.size) for unit in SPACE.units))]
