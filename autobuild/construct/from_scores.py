@@ -196,6 +196,9 @@ def narrow(
         labels: Where limited label columns come from, as in :func:`build`.
         hardware: What limited costs are computed for, as in :func:`build`.
 
+    Returns:
+        The narrowed space; its attribute ``note`` says how large both spaces are.
+
     Raises:
         ConfigError: Unless exactly one of ``top``, ``threshold``, ``mass`` and ``share`` is given (none, with
             ``where``); for an unusable one, or scores of different spaces.

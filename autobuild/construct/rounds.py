@@ -220,6 +220,9 @@ def rounds(
         hardware: What those default costs are computed for.
         folds, holdout, refit, encoder, config, on_progress, device: Of each fit, as in :func:`autobuild.fit`.
 
+    Returns:
+        An iterator over the rounds, one :class:`Round` after each.
+
     Raises:
         ConfigError: For an unusable number, acquisition, evaluator or executor.
         TargetError, LabelError: For an unusable target, or too few labels.

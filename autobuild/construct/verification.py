@@ -103,6 +103,9 @@ def verify(
         hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
         measure: Evaluates instead of ``evaluator`` and the place: jobs keep what was measured in a file.
 
+    Returns:
+        A table of the networks (:attr:`Verified.frame`), every evaluation, and what failed.
+
     Raises:
         ConfigError: No networks, or no space.
         TargetError: A target that cannot be read, or names what is unknown or ambiguous.

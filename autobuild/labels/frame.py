@@ -440,6 +440,9 @@ class LabelledSet:
             costs: Name -> function from ``n`` architectures to their costs, shape ``(n,)``; called only where a bare
                 name is a column, too.
             measured: What an evaluator measures besides, see :class:`~autobuild.expressions.Names`.
+
+        Returns:
+            The resolver of names.
         """
         known: Mapping[str, Cost] = {} if costs is None else costs
         repeats = cache(lambda column, cost: self._repeats(column, known[cost]))

@@ -116,6 +116,9 @@ def search(
             ``n_trials`` goes on with what is left of the rounds, or with one more.
         others: ``workers``, the former name of ``n_jobs``; anything else is refused.
 
+    Returns:
+        The search: ``best``, ``front``, ``trials`` and ``history`` are frames, ``study`` is the Optuna study.
+
     Warns:
         EvaluationWarning: Some evaluations failed, or gave what is no number.
 

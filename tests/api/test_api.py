@@ -221,15 +221,19 @@ def test_functions_of_the_face_run_in_other_processes(small_labels):
 
 
 def test_targets_may_name_costs():
-    """A bare name is a label column, else a cost; where both exist the error asks which."""
+    """A bare name is a label column or a cost: the cost where the column repeats it; if they differ the error asks."""
     space = ab.space("tiny_mbconv")
     labels = ab.LabelledSet.read("tiny_mbconv", space, n=60)
     config = ab.FitConfig(epochs=2)
     model = ab.fit(labels, "acc - 1e-5*cost.macs", config=config, model="graph")
     expected = labels.frame["acc"] - 1e-5 * labels.frame["macs"]
     np.testing.assert_allclose(model.training["target"], expected)
+    differs = labels.frame[["arch", "acc", "macs"]].assign(macs=lambda frame: frame["macs"] + 1)
     with pytest.raises(ab.AutobuildError, match=r"label\.macs.*cost\.macs"):
-        ab.fit(labels, "acc - 1e-5*macs", config=config, model="graph")
+        ab.fit(ab.LabelledSet.from_frame(differs, space), "acc - 1e-5*macs", config=config, model="graph")
+    np.testing.assert_allclose(
+        ab.fit(labels, "acc - 1e-5*macs", config=config, model="graph").training["target"], expected
+    )
     bare = ab.LabelledSet.from_frame(labels.frame[["arch", "acc"]], space)
     np.testing.assert_allclose(
         ab.fit(bare, "acc - 1e-5*macs", config=config, model="graph").training["target"], expected
