@@ -20,9 +20,9 @@ from autobuild.spaces.additive import FloatArray
 
 CHUNK = 1 << 18  # partial assemblies extended at once
 CACHED = 1 << 13  # partial assemblies bounded at once, at all multipliers: fits the caches
-BEAM = 100_000  # partial assemblies kept for each unit where there are too many to keep all
 FACTORS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0)  # other multipliers of one limit
 COMMON = (0.0, 0.5, 0.8, 1.25, 2.0)  # other multipliers of all limits
+BEAM = 200  # partial assemblies kept after each unit where the search came to nothing
 BINS = 1024
 FIRST, GROWTH = 1e5, 16.0  # assemblies (feasible or not) in the first band, and how many times more in the next
 
@@ -34,10 +34,6 @@ class Partial:
     losses: FloatArray
     usages: FloatArray
     places: IntArray
-
-    def take(self, rows: IntArray) -> Partial:
-        """Some of them."""
-        return Partial(self.losses[rows], self.usages[:, rows], self.places[rows])
 
 
 class BranchAndBound:
@@ -78,14 +74,12 @@ class BranchAndBound:
         self.places, self.gaps = self.places[order], self.gaps[order]
 
     def _run(self) -> None:
-        """Widen the band until the k best are in it, or time or memory ends; then keep the best of each level."""
+        """Widen the band until the k best are in it, or time or memory ends."""
         greatest, wanted = self.problem.greatest_gap, FIRST
         while True:
             band = min(max(self._width(wanted, greatest), self.proven * 1.01), self.kth, greatest)
-            now = time.monotonic()
-            # While assemblies are missing, there must be time left to look for any.
-            until = self.deadline if self.gaps.size >= self.k else now + (self.deadline - now) / 2
-            if not self._search(band + TOLERANCE, self.max_rows, until):
+            if not self._search(band + TOLERANCE):
+                self.complete = self.kth <= self.proven + TOLERANCE
                 break
             self.proven = band
             if self.kth <= band + TOLERANCE or band >= greatest:
@@ -93,13 +87,8 @@ class BranchAndBound:
                 return
             count = self.gaps.size
             wanted *= min(GROWTH, max(2.0, 1.5 * self.k / count)) if count else GROWTH
-        width, slack = BEAM, band
-        while self.gaps.size < self.k and width <= self.max_rows and time.monotonic() < self.deadline:
-            slack *= 1.5
-            self._search(slack + TOLERANCE, width, self.deadline, beam=True)
-            if slack > greatest:
-                width, slack = 4 * width, band
-        self.complete = self.kth <= self.proven + TOLERANCE
+        if not self.gaps.size:  # some assembly is better than none: a short beam search, whatever the time
+            self._search(greatest + TOLERANCE, BEAM)
 
     def _width(self, wanted: float, greatest: float) -> float:
         """About how wide a band holds so many assemblies, by losses alone."""
@@ -121,14 +110,10 @@ class BranchAndBound:
             histogram = np.convolve(histogram, np.bincount(bins, minlength=BINS + 1))[: BINS + 1]
         return float(histogram.sum())
 
-    def _search(self, band: float, most: int, until: float, *, beam: bool = False) -> bool:
-        """Find the assemblies whose gap is within the band; whether that was all of them.
+    def _search(self, band: float, beam: int | None = None) -> bool:
+        """Find the assemblies whose gap is within the band; False where time or memory ends before.
 
-        Args:
-            band: The greatest gap.
-            most: How many partial assemblies may be held.
-            until: When to stop.
-            beam: Where there are more, go on with the best ones.
+        With ``beam``, only so many partial assemblies with the least bounds are kept after each unit.
         """
         before = self.places, self.gaps
         self.places, self.gaps = self.places[:0], self.gaps[:0]
@@ -139,23 +124,21 @@ class BranchAndBound:
         shifted = np.array([(loss + self.shifts @ usage).min(axis=1) for loss, usage in tables])
         least = np.array([usage.min(axis=1) for _, usage in tables])
         part = Partial(np.zeros(1), np.zeros((self.problem.room.size, 1)), np.zeros((1, 0), dtype=np.int32))
-        whole = True
         for depth, unit in enumerate(self.order):
             ahead = self.order[depth + 1 :]
-            still = shifted[ahead].sum(axis=0), least[ahead].sum(axis=0)
-            part, all_kept = self._extend(part, unit, band, *still, most, until)
-            whole &= all_kept
-            if not (whole or beam):
-                break
-        if not whole:  # of a whole band, what was found before is a part
-            self.places, first = np.unique(np.concatenate([self.places, before[0]]), axis=0, return_index=True)
-            self.gaps = np.concatenate([self.gaps, before[1]])[first]
-        return whole
+            grown = self._extend(part, unit, band, shifted[ahead].sum(axis=0), least[ahead].sum(axis=0), beam)
+            if grown is None:  # what was found before may be missing now
+                places = np.concatenate([self.places, before[0]])
+                self.places, first = np.unique(places, axis=0, return_index=True)
+                self.gaps = np.concatenate([self.gaps, before[1]])[first]
+                return False
+            part = grown
+        return True
 
     def _extend(
-        self, part: Partial, unit: int, band: float, shifted: FloatArray, least: FloatArray, most: int, until: float
-    ) -> tuple[Partial, bool]:
-        """Add a unit: partial assemblies that some completion may bring within the band, and whether all were kept.
+        self, part: Partial, unit: int, band: float, shifted: FloatArray, least: FloatArray, beam: int | None
+    ) -> Partial | None:
+        """Add a unit: partial assemblies that some completion may bring within the band; None: no time or memory left.
 
         Complete assemblies are taken into the result instead.
 
@@ -165,36 +148,30 @@ class BranchAndBound:
             band: The greatest gap.
             shifted: Least shifted losses of all units still missing, for each shift of the multipliers, ``(shifts,)``.
             least: Their least usages, ``(limits,)``.
-            most: How many may be kept.
-            until: When to stop.
+            beam: As of :meth:`_search`.
         """
         complete = part.places.shape[1] + 1 == len(self.order)
-        nothing = Partial(part.losses[:0], part.usages[:, :0], np.zeros((0, part.places.shape[1] + 1), dtype=np.int32))
-        parts, bounds, size, whole = [nothing], [np.zeros(0)], 0, True
+        parts = [Partial(part.losses[:0], part.usages[:, :0], np.zeros((0, part.places.shape[1] + 1), dtype=np.int32))]
+        keys, size = [np.zeros(0)], 0
         children = np.searchsorted(self.losses[unit], band - part.losses, side="right")
         for parents, numbers in _pairs(children):
             usages = part.usages[:, parents] + self.usages[unit][:, numbers]
             losses = part.losses[parents] + self.losses[unit][numbers]
-            bound = self._bounds(losses, usages, shifted, least)
-            alive = np.flatnonzero(bound <= (min(band, self.kth + TOLERANCE) if complete else band))
+            bounds = self._bounds(losses, usages, shifted, least)
+            alive = np.flatnonzero(bounds <= (min(band, self.kth + TOLERANCE) if complete else band))
             places = np.column_stack([part.places[parents[alive]], numbers[alive].astype(np.int32)])
             if complete:
                 self._add(losses[alive], usages[:, alive], places)
             else:
                 parts.append(Partial(losses[alive], usages[:, alive], places))
-                bounds.append(bound[alive])
+                keys.append(bounds[alive] if beam else losses[alive])
                 size += alive.size
-            if size > most or time.monotonic() > until:
-                whole = False
-                break
-        if complete:
-            return nothing, whole
-        grown = Partial(
-            np.concatenate([item.losses for item in parts]),
-            np.concatenate([item.usages for item in parts], axis=1),
-            np.concatenate([item.places for item in parts]),
-        )
-        return grown.take(np.argsort(np.concatenate(bounds), kind="stable")[:most]), whole
+            if not beam and (size > self.max_rows or time.monotonic() > self.deadline):
+                return None
+        order = np.argsort(np.concatenate(keys), kind="stable")[:beam]
+        losses = np.concatenate([item.losses for item in parts])
+        usages = np.concatenate([item.usages for item in parts], axis=1)
+        return Partial(losses[order], usages[:, order], np.concatenate([item.places for item in parts])[order])
 
     def _bounds(self, losses: FloatArray, usages: FloatArray, shifted: FloatArray, floor: FloatArray) -> FloatArray:
         """The least gap that each partial assembly may end with; infinite where limits leave no room. Shape ``(n,)``.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import Bounds, FloatArray
+from autobuild.spaces.additive import FloatArray
+
+if TYPE_CHECKING:
+    from autobuild.construct.limits import Limited
+    from autobuild.models.exact import ExactPart
 
 Predict = Callable[[Sequence[Architecture]], FloatArray]
 Bools = NDArray[np.bool_]
@@ -37,16 +41,6 @@ class Evaluator:
         return self.bounds(archs)[0]
 
 
-class CostTerms(Protocol):
-    """The cost terms of a target, as :class:`autobuild.models.exact.ExactPart`."""
-
-    def values(self, archs: Sequence[Architecture], /) -> FloatArray:
-        """Their values, shape ``(n,)``."""
-
-    def bounds(self) -> Bounds | None:
-        """Sums over units that enclose them."""
-
-
 class WithCostTerms(Evaluator):
     """A prediction plus cost terms that are expensive, such as DRAM traffic after fusion.
 
@@ -62,7 +56,7 @@ class WithCostTerms(Evaluator):
 
     cheap = False
 
-    def __init__(self, space: SearchSpace, predict: Predict, terms: CostTerms, known: float) -> None:
+    def __init__(self, space: SearchSpace, predict: Predict, terms: ExactPart, known: float) -> None:
         super().__init__(predict)
         self.space, self.terms, self.known, self.sums = space, terms, known, terms.bounds()
         self._predicted: dict[str, float] = {}
@@ -82,16 +76,6 @@ class WithCostTerms(Evaluator):
         return np.array([self._predicted[arch.text] for arch in archs]) + self.terms.values(archs)
 
 
-class Feasibility(Protocol):
-    """Limits, as :class:`autobuild.construct.limits.Limited`."""
-
-    def decide(self, archs: Sequence[Architecture], /) -> NDArray[np.int64]:
-        """By cheap bounds: 1 feasible, -1 infeasible, 0 undecided; shape ``(n,)``."""
-
-    def feasible(self, archs: Sequence[Architecture], /) -> Bools:
-        """Exactly, shape ``(n,)``."""
-
-
 class WithinLimits(Evaluator):
     """An evaluator that excludes networks which break limits.
 
@@ -101,7 +85,7 @@ class WithinLimits(Evaluator):
         lazily: Check undecided networks only when their exact values are asked for.
     """
 
-    def __init__(self, evaluator: Evaluator, limits: Feasibility, *, lazily: bool = True) -> None:
+    def __init__(self, evaluator: Evaluator, limits: Limited, *, lazily: bool = True) -> None:
         self.evaluator, self.limits, self.lazily, self.cheap = evaluator, limits, lazily, evaluator.cheap
         self._undecided: dict[str, float | None] = {}  # text -> its value, where only the limits are undecided
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from autobuild.construct.acquisition import (
     PROPOSED,
     STEPS,
     Tables,
-    Uncertain,
     directions,
     front_pool,
     joint_draws,
@@ -28,6 +28,9 @@ from autobuild.construct.dominance import IntArray, first_fronts, fronts, undomi
 from autobuild.construct.limits import Limited
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive, FloatArray
+
+if TYPE_CHECKING:
+    from autobuild.models import FittedModel
 
 JUDGED = 1_000  # of which are drawn, jointly
 DRAWS = 256
@@ -52,7 +55,7 @@ class Probable:
 
 
 def probable_networks(
-    model: Uncertain,
+    model: FittedModel,
     space: SearchSpace,
     scores: Mapping[str, FloatArray],
     *,
@@ -64,15 +67,15 @@ def probable_networks(
     Args:
         model: The fitted model. One without draws is drawn within its intervals, each network by itself.
         space: Where to look.
-        scores: Unit name -> scores of its candidates; they propose, with the model's own climbing.
+        scores: Unit name -> scores of its candidates; their sums propose, and the model climbs from there.
         seed: Seed of the draws.
-        limited: Limits that every network looked at has to satisfy.
+        limited: Limits that every network has to satisfy.
 
     Raises:
         NoNetworkError: No network satisfies the limits.
     """
-    found = pool_of(model, space, scores, PROPOSALS, limited=limited).values()
-    pool = [arch for arch in found if limited is None or arch in space]
+    candidates = pool_of(model, space, scores, PROPOSALS, limited=limited).values()
+    pool = [arch for arch in candidates if limited is None or arch in space]
     if not pool:
         assert limited is not None
         raise limited.refuse()
@@ -89,7 +92,7 @@ def probable_networks(
 
 
 def probable_front(
-    models: Sequence[Uncertain],
+    models: Sequence[FittedModel],
     space: SearchSpace,
     scores: Sequence[Mapping[str, FloatArray]],
     *,
@@ -111,7 +114,7 @@ def probable_front(
         scores: For each model, unit name -> scores of its candidates: those of ``space``, or of the space of
             ``limited``, which may be wider.
         seed: Seed of everything random.
-        limited: Limits that every network looked at has to satisfy.
+        limited: Limits that every network has to satisfy.
 
     Returns:
         ``best``: the share of the votes; ``weight``: the same, counted over as many whole fronts of every draw as hold
@@ -123,9 +126,9 @@ def probable_front(
     rng = np.random.default_rng(seed)
     means = _Asked(len(models), lambda archs: [model.predict_mean(archs) for model in models])
     uppers = _Asked(len(models), lambda archs: [upper_bound(model, archs) for model in models])
-    found = _pool(models, space, scores, means, uppers, rng, limited)
-    there = np.asarray(np.isfinite(means(found)).all(axis=1))
-    archs = [arch for arch, good in zip(found, there, strict=True) if good and (limited is None or arch in space)]
+    pool = _pool(models, space, scores, means, uppers, rng, limited)
+    valued = np.asarray(np.isfinite(means(pool)).all(axis=1))
+    archs = [arch for arch, good in zip(pool, valued, strict=True) if good and (limited is None or arch in space)]
     if not archs:
         assert limited is not None
         raise limited.refuse()
@@ -151,11 +154,11 @@ def front_scores(scores: Sequence[Mapping[str, FloatArray]], seed: int = 0) -> d
         Unit name -> scores, 0 for a candidate that is best in some weighted sum of the targets; the unit of each target
         is what its sums range over.
     """
-    spans = [sum(float(np.ptp(table)) for table in own.values()) or 1.0 for own in scores]
+    spans = [sum(float(np.ptp(table)) for table in target.values()) or 1.0 for target in scores]
     weights = np.array(directions(len(scores), np.random.default_rng(seed))) / spans
     joined: dict[str, FloatArray] = {}
     for name in scores[0]:
-        sums = weights @ np.stack([own[name] for own in scores])  # (directions, candidates)
+        sums = weights @ np.stack([target[name] for target in scores])  # (directions, candidates)
         joined[name] = (sums - sums.max(axis=1, keepdims=True)).max(axis=0)
     return joined
 
@@ -175,7 +178,7 @@ class _Asked:
 
 
 def _pool(
-    models: Sequence[Uncertain],
+    models: Sequence[FittedModel],
     space: SearchSpace,
     scores: Sequence[Mapping[str, FloatArray]],
     means: _Asked,
@@ -186,7 +189,7 @@ def _pool(
     """Networks that may be on the front, each once."""
     wide = space if limited is None else limited.space
     known = {arch.text: arch for model in models for arch in model.training_archs if arch in wide}
-    ends = [wide.assemble([int(own[unit.name].argmax()) for unit in wide.units]) for own in scores]
+    ends = [wide.assemble([int(target[unit.name].argmax()) for unit in wide.units]) for target in scores]
     start = [*ends, *known.values(), *wide.sample(DRAWN_AT_RANDOM, rng, "uniform")]
     low, span = _range(means(start))
     weights = directions(len(models), rng)

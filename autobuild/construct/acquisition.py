@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autobuild.construct._evaluators import Evaluator, WithinLimits, evaluator_of
 from autobuild.construct.building import check_top, distinct, tables_of
@@ -17,8 +16,11 @@ from autobuild.construct.limits import Limited
 from autobuild.construct.local_search import Pool, layers_apart, propose_and_climb
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.additive import FloatArray
 
-FloatArray = NDArray[np.float64]
+if TYPE_CHECKING:
+    from autobuild.models import FittedModel
+
 
 ACQUISITIONS = ("balanced", "predicted", "upper")
 EXPLOIT = 0.3  # share of a balanced batch that is simply the predicted best
@@ -39,34 +41,8 @@ SCALARISATIONS = 256  # over which hypervolume is averaged
 Tables = Sequence[FloatArray]  # scores of the candidates of each unit
 
 
-class Uncertain(Protocol):
-    """What an acquisition asks of a model; every :class:`autobuild.models.FittedModel` gives it."""
-
-    @property
-    def space(self) -> SearchSpace:
-        """Its space."""
-        ...
-
-    @property
-    def training_archs(self) -> Sequence[Architecture]:
-        """The architectures fitted."""
-        ...
-
-    def predict_mean(self, archs: Sequence[Architecture]) -> FloatArray:
-        """Predicted target. Shape ``(n,)``."""
-        ...
-
-    def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Prediction and bounds. Shapes: three times ``(n,)``."""
-        ...
-
-    def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
-        """Joint draws of the target, shape ``(count, n)``, or None."""
-        ...
-
-
 def acquire(
-    model: Uncertain,
+    model: FittedModel,
     scores: Mapping[str, FloatArray],
     count: int,
     seed: int = 0,
@@ -121,7 +97,7 @@ def acquire(
 
 
 def _explored(
-    model: Uncertain,
+    model: FittedModel,
     archs: list[Architecture],
     predicted: FloatArray,
     upper: FloatArray,
@@ -146,7 +122,7 @@ def _explored(
 
 
 def pool_of(
-    model: Uncertain,
+    model: FittedModel,
     space: SearchSpace,
     scores: Mapping[str, FloatArray],
     most: int,
@@ -163,7 +139,7 @@ def pool_of(
     tables = tables_of(space, scores)
     proposals = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
 
-    def within(predict: Callable[[Uncertain], Callable[[Sequence[Architecture]], FloatArray]]) -> Evaluator:
+    def within(predict: Callable[[FittedModel], Callable[[Sequence[Architecture]], FloatArray]]) -> Evaluator:
         evaluator = evaluator_of(model, space, predict)
         return WithinLimits(evaluator, limited, lazily=False) if limited else evaluator
 
@@ -176,7 +152,7 @@ def pool_of(
     return proposed.archs | hopeful.archs
 
 
-def upper_bound(model: Uncertain, archs: Sequence[Architecture]) -> FloatArray:
+def upper_bound(model: FittedModel, archs: Sequence[Architecture]) -> FloatArray:
     """Upper bound of the 80 % interval; the prediction where too few rows were held out for a bound. Shape ``(n,)``."""
     predicted, _, upper = model.intervals(list(archs), LEVEL)
     return np.where(np.isfinite(upper), upper, predicted)
@@ -187,7 +163,7 @@ def likely(archs: Sequence[Architecture], predicted: FloatArray, upper: FloatArr
     return list(dict.fromkeys([*_order(upper, archs)[: most // 2], *_order(predicted, archs)[: most // 2]]))
 
 
-def joint_draws(model: Uncertain, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
+def joint_draws(model: FittedModel, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
     """Joint draws, or independent ones within the interval of a model that draws nothing. Shape ``(count, n)``."""
     drawn = model.draw(archs, count, seed)
     if drawn is not None:
@@ -215,7 +191,7 @@ def _apart(archs: Sequence[Architecture], order: Sequence[int], places: Sequence
 
 
 def acquire_front(
-    models: Sequence[Uncertain],
+    models: Sequence[FittedModel],
     scores: Sequence[Mapping[str, FloatArray]],
     count: int,
     seed: int = 0,
@@ -224,7 +200,7 @@ def acquire_front(
     space: SearchSpace,
     measured: FloatArray,
     best: Sequence[Architecture] = (),
-    constraints: Sequence[Uncertain] = (),
+    constraints: Sequence[FittedModel] = (),
 ) -> list[Architecture]:
     """Choose ``count`` networks that may widen the Pareto front most.
 
@@ -310,11 +286,11 @@ class _Gain:
 
 
 def _pool(
-    models: Sequence[Uncertain],
+    models: Sequence[FittedModel],
     scores: Sequence[Mapping[str, FloatArray]],
     space: SearchSpace,
     best: Sequence[Architecture],
-    constraints: Sequence[Uncertain],
+    constraints: Sequence[FittedModel],
     low: FloatArray,
     span: FloatArray,
     rng: np.random.Generator,
@@ -329,7 +305,7 @@ def _pool(
             return value
 
         tables = [
-            np.sum([w * own[unit.name] / s for w, s, own in zip(weight, span, scores, strict=True)], axis=0)
+            np.sum([w * table[unit.name] / s for w, s, table in zip(weight, span, scores, strict=True)], axis=0)
             for unit in space.units
         ]
         return Evaluator(weighted), tables
@@ -340,18 +316,16 @@ def _pool(
     def propose(tables: Tables) -> Iterator[Architecture]:
         return itertools.chain(inside, (arch for _, arch in distinct(space, list(tables))))
 
-    found = front_pool(
-        space, directions(len(models), rng), scalarised, propose=propose, proposed=PROPOSED + len(inside)
-    )
+    pool = front_pool(space, directions(len(models), rng), scalarised, propose=propose, proposed=PROPOSED + len(inside))
     near = itertools.chain.from_iterable(space.neighbours(arch) for arch in list(best)[:AROUND])
-    return found | {space.key(arch): arch for arch in near}
+    return pool | {space.key(arch): arch for arch in near}
 
 
-def _scale(model: Uncertain) -> float:
+def _scale(model: FittedModel) -> float:
     return float(np.std(model.predict_mean(list(model.training_archs)))) or 1.0
 
 
-def _predictions(models: Sequence[Uncertain], archs: Sequence[Architecture]) -> FloatArray:
+def _predictions(models: Sequence[FittedModel], archs: Sequence[Architecture]) -> FloatArray:
     """Shape ``(len(archs), targets)``."""
     return np.stack([model.predict_mean(list(archs)) for model in models], axis=1)
 
@@ -364,7 +338,7 @@ def _first_places(values: FloatArray, rng: np.random.Generator) -> list[int]:
 
 
 def _broken(
-    constraints: Sequence[Uncertain], archs: Sequence[Architecture], count: int, rng: np.random.Generator
+    constraints: Sequence[FittedModel], archs: Sequence[Architecture], count: int, rng: np.random.Generator
 ) -> FloatArray:
     """Summed violations, in standard deviations of each constraint: predicted (first row), then drawn ones.
 

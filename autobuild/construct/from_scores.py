@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from autobuild.labels import LabelledSet
 
-SLOW_FRONT = 3_000  # networks judged for a front where each takes a graph of its own
+SLOW_FRONT = 3_000  # networks evaluated for a front where each needs a graph
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
 
 

@@ -90,11 +90,11 @@ def _kept(
     for unit in space.units:
         if unit.name not in scores_by_unit:
             raise ConfigError(f"scores of unit {unit.name!r}: missing; given: {', '.join(scores_by_unit) or 'none'}")
-        values = np.asarray(scores_by_unit[unit.name], dtype=np.float64)
-        if values.shape != (unit.size,):
-            raise ConfigError(f"scores of unit {unit.name!r}: given shape {values.shape}, accepted: ({unit.size},)")
+        shape = np.shape(scores_by_unit[unit.name])
+        if shape != (unit.size,):
+            raise ConfigError(f"scores of unit {unit.name!r}: given shape {shape}, accepted: ({unit.size},)")
         try:
-            kept[unit.name] = narrow_rows(values, top, threshold)
+            kept[unit.name] = narrow_rows(scores_by_unit[unit.name], top, threshold)
         except ConfigError as error:
             raise ConfigError(f"unit {unit.name!r}: {error}") from error
     return kept
@@ -224,11 +224,10 @@ def widen(
     scores: Mapping[str, FloatArray] | Sequence[Mapping[str, FloatArray]] | None = None,
     margin: float = 0.0,
 ) -> SearchSpace:
-    """Give back what narrowing may have cut off too early: the surroundings of the best networks found.
+    """Add candidates back to a narrowed space: those one step away from the candidates of the best networks found.
 
-    A network lies on the rim of a narrowed space where a candidate one step away from its own is in ``space`` but not
-    in ``small``. These candidates come back; with ``scores`` (of the model that knows the new labels) only those that
-    score as much as the network's own candidate less ``margin``.
+    With ``scores`` (of the model that knows the new labels) only candidates come back that score at least as much as
+    the network's present candidate less ``margin``.
 
     Args:
         space: The space that was narrowed.

@@ -83,10 +83,10 @@ def _extended(sums: FloatArray, indices: IntArray, table: FloatArray, kept: IntA
     best, parents, children = np.zeros((0, sums.shape[1])), np.zeros(0, np.int64), np.zeros(0, np.int64)
     for start in range(0, len(sums), step):
         part = (sums[start : start + step, None, :] + table[None]).reshape(-1, sums.shape[1])
-        own = undominated(part)
-        best = np.concatenate([best, part[own]])
-        parents = np.concatenate([parents, start + own // len(table)])
-        children = np.concatenate([children, own % len(table)])
+        kept_rows = undominated(part)
+        best = np.concatenate([best, part[kept_rows]])
+        parents = np.concatenate([parents, start + kept_rows // len(table)])
+        children = np.concatenate([children, kept_rows % len(table)])
         if start:
             alive = undominated(best)
             best, parents, children = best[alive], parents[alive], children[alive]

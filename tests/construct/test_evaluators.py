@@ -88,6 +88,20 @@ def test_no_more_than_so_many_are_settled():
     assert len(slow.looked_at) == 50
 
 
+def test_exact_values_of_several_networks_at_once():
+    slow = Slow(np.random.default_rng(5), 0.5)
+    within = WithinLimits(slow, slow)
+    bounds, exact = within.bounds(ALL)
+    kept = np.flatnonzero(~np.isnan(bounds))
+    assert not exact[kept].any()
+    assert slow.right[kept].any()
+    assert not slow.right[kept].all()
+    values = within.exact([ALL[row] for row in kept])
+    np.testing.assert_array_equal(values, np.where(slow.right, slow.values, np.nan)[kept])
+    assert (np.nan_to_num(values, nan=-np.inf) <= bounds[kept]).all()
+    assert set(slow.looked_at) == {ALL[row].text for row in kept if not slow.known[row]}
+
+
 def enclosed(rng):
     """A cost between two sums: the lower one, and a share of the way that differs from network to network."""
     low = Additive(3.0, tuple(rng.uniform(0, 4, unit.size) for unit in SPACE.units))
