@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -39,6 +39,32 @@ OUTSIDE = 10  # weight of a deviation beyond a constraint, in ranges of a target
 SCALARISATIONS = 256  # over which hypervolume is averaged
 
 Tables = Sequence[FloatArray]  # scores of the candidates of each unit
+
+
+class Uncertain(Protocol):
+    """What an acquisition asks of a model; every :class:`autobuild.models.FittedModel` gives it."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """Its space."""
+        ...
+
+    @property
+    def training_archs(self) -> Sequence[Architecture]:
+        """The architectures fitted."""
+        ...
+
+    def predict_mean(self, archs: Sequence[Architecture]) -> FloatArray:
+        """Predicted target. Shape ``(n,)``."""
+        ...
+
+    def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Prediction and bounds. Shapes: three times ``(n,)``."""
+        ...
+
+    def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
+        """Joint draws of the target, shape ``(count, n)``, or None."""
+        ...
 
 
 def acquire(
@@ -163,7 +189,7 @@ def likely(archs: Sequence[Architecture], predicted: FloatArray, upper: FloatArr
     return list(dict.fromkeys([*_order(upper, archs)[: most // 2], *_order(predicted, archs)[: most // 2]]))
 
 
-def joint_draws(model: FittedModel, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
+def joint_draws(model: Uncertain, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
     """Joint draws, or independent ones within the interval of a model that draws nothing. Shape ``(count, n)``."""
     drawn = model.draw(archs, count, seed)
     if drawn is not None:
@@ -191,7 +217,7 @@ def _apart(archs: Sequence[Architecture], order: Sequence[int], places: Sequence
 
 
 def acquire_front(
-    models: Sequence[FittedModel],
+    models: Sequence[Uncertain],
     scores: Sequence[Mapping[str, FloatArray]],
     count: int,
     seed: int = 0,
@@ -200,7 +226,7 @@ def acquire_front(
     space: SearchSpace,
     measured: FloatArray,
     best: Sequence[Architecture] = (),
-    constraints: Sequence[FittedModel] = (),
+    constraints: Sequence[Uncertain] = (),
 ) -> list[Architecture]:
     """Choose ``count`` networks that may widen the Pareto front most.
 
@@ -286,11 +312,11 @@ class _Gain:
 
 
 def _pool(
-    models: Sequence[FittedModel],
+    models: Sequence[Uncertain],
     scores: Sequence[Mapping[str, FloatArray]],
     space: SearchSpace,
     best: Sequence[Architecture],
-    constraints: Sequence[FittedModel],
+    constraints: Sequence[Uncertain],
     low: FloatArray,
     span: FloatArray,
     rng: np.random.Generator,
@@ -321,11 +347,11 @@ def _pool(
     return pool | {space.key(arch): arch for arch in near}
 
 
-def _scale(model: FittedModel) -> float:
+def _scale(model: Uncertain) -> float:
     return float(np.std(model.predict_mean(list(model.training_archs)))) or 1.0
 
 
-def _predictions(models: Sequence[FittedModel], archs: Sequence[Architecture]) -> FloatArray:
+def _predictions(models: Sequence[Uncertain], archs: Sequence[Architecture]) -> FloatArray:
     """Shape ``(len(archs), targets)``."""
     return np.stack([model.predict_mean(list(archs)) for model in models], axis=1)
 
@@ -338,7 +364,7 @@ def _first_places(values: FloatArray, rng: np.random.Generator) -> list[int]:
 
 
 def _broken(
-    constraints: Sequence[FittedModel], archs: Sequence[Architecture], count: int, rng: np.random.Generator
+    constraints: Sequence[Uncertain], archs: Sequence[Architecture], count: int, rng: np.random.Generator
 ) -> FloatArray:
     """Summed violations, in standard deviations of each constraint: predicted (first row), then drawn ones.
 
