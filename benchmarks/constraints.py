@@ -19,20 +19,19 @@ import pandas as pd
 import autobuild as ab
 from autobuild.construct import (
     Additive,
-    Assemblies,
-    Constrained,
     Limit,
+    Problem,
     Solution,
     additive_front,
     hypervolume,
     parse_where,
 )
-from autobuild.construct.instance import instance, rows_of
+from autobuild.construct._relaxation import constraints_of, relax
 from autobuild.cost import unit_tables
 from benchmarks.report import arguments, machine, published, write
 
 LIMIT = 10.0  # seconds
-Case = tuple[Constrained, tuple[Limit, ...]]
+Case = tuple[Problem, tuple[Limit, ...]]
 
 
 def random_case(seed: int, hard: bool = False) -> Case:
@@ -46,7 +45,7 @@ def random_case(seed: int, hard: bool = False) -> Case:
             parts = [weight * cost.tables[unit] for weight, cost in zip(weights, costs.values(), strict=True)]
             tables[unit] = np.sum(parts, axis=0) + 1e-3 * noise
     limits = " and ".join(f"{name} <= {rng.uniform(1.5, 3):.3f}" for name in costs)
-    return Constrained(Additive(0.0, tuple(tables)), costs, time_limit=LIMIT), parse_where(limits)
+    return Problem(Additive(0.0, tuple(tables)), costs, time_limit=LIMIT), parse_where(limits)
 
 
 def one_hot(runs: np.ndarray, choices: int) -> np.ndarray:
@@ -85,7 +84,7 @@ def ofa_case(tables: dict[str, Additive], seed: int) -> Case:
     names = ("latency_gpu", "params", "macs")
     bounds = [np.quantile(tables[name].totals(drawn), rng.uniform(0.1, 0.9)) for name in names]
     limits = " and ".join(f"{name} <= {bound:.4f}" for name, bound in zip(names, bounds, strict=True))
-    problem = Constrained(tables["acc"], {name: tables[name] for name in names}, time_limit=LIMIT)
+    problem = Problem(tables["acc"], {name: tables[name] for name in names}, time_limit=LIMIT)
     return problem, parse_where(limits)
 
 
@@ -101,8 +100,7 @@ def by_highs(case: Case) -> tuple[float, float, float]:
 
     problem, limits = case
     started = time.perf_counter()
-    rows = rows_of(problem.score, limits, problem.metrics)
-    small = instance(problem.score, rows, only_best=True)
+    small = relax(problem.score, constraints_of(problem.score, limits, problem.metrics), only_best=True)
     assert small is not None
     owner = np.repeat(np.arange(len(small.kept)), [kept.size for kept in small.kept])
     cost = np.concatenate([loss - small.prices @ use for loss, use in zip(small.losses, small.usages, strict=True)])
@@ -129,19 +127,20 @@ def main() -> None:
 
     def add_best(what: str, cases: list[Case]) -> None:
         solved: list[Solution] = [problem.best(limits) for problem, limits in cases]
+        total = sum(cases[0][0].score.sizes)
         took, proven = [item.seconds for item in solved], sum(item.status == "optimal" for item in solved)
         reached = proven == len(cases) and max(took) <= LIMIT
         add(f"{what}: best, proven optimal (s)", seconds(took), "<= 10, all proven", reached)
         add("... proven", f"{proven} of {len(cases)}")
-        add("... candidates left of all", f"{solved[0].candidates - solved[0].dropped:,} of {solved[0].candidates:,}")
+        add("... candidates left of all", f"{total - solved[0].dropped:,} of {total:,}")
         others = [by_highs(case) for case in cases]
         worst = max(abs(item.score - score) for item, (_, score, _) in zip(solved, others, strict=True))
         add("... HiGHS alone on those (s)", seconds([took for took, _, _ in others]))
         add("... largest difference between both scores", f"{worst:.1e}", "<= 1e-6", worst <= 1e-6)
 
     def add_k_best(what: str, cases: list[Case], k: int) -> None:
-        found: list[Assemblies] = [
-            Constrained(problem.score, problem.metrics, time_limit=20.0).k_best(limits, k) for problem, limits in cases
+        found: list[Solution] = [
+            Problem(problem.score, problem.metrics, time_limit=20.0).k_best(limits, k) for problem, limits in cases
         ]
         complete = sum(item.complete for item in found)
         add(f"{what}: {k:,} best feasible (s)", seconds([item.seconds for item in found]))
@@ -177,7 +176,7 @@ def main() -> None:
         started = time.perf_counter()
         problem.prices(limits)
         add("... prices of its three limits, solved again (s)", f"{time.perf_counter() - started:.2f}")
-        both = Constrained(tables["acc"], tables, time_limit=LIMIT)
+        both = Problem(tables["acc"], tables, time_limit=LIMIT)
         greedy = parse_where(
             f"acc >= {tables['acc'].greatest - 0.5} and latency_gpu <= {limits[0].bound} and macs <= 500"
         )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import autobuild as ab
 from autobuild.construct import hypervolume
-from autobuild.construct.pareto import front_of
+from autobuild.construct.dominance import undominated
 from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers import make_sampler
@@ -130,7 +130,7 @@ def mutations(level: str) -> Callable[[Truth, int], Iterator[Architecture]]:
         values = [own(arch) for arch in archs]
         yield from archs
         while True:
-            front = [archs[row] for row in front_of(np.array(values))]
+            front = [archs[row] for row in undominated(np.array(values))]
             for _ in range(BATCH):
                 child = own.space.mutate(front[int(rng.integers(len(front)))], rng, level)
                 while child in archs:

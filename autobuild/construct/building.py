@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct.assemblies import k_best
-from autobuild.construct.limited import Limited, NoNetworkError
-from autobuild.construct.refine import PROPOSALS, Judge, Lazy, refine, spread
+from autobuild.construct._best_first import k_best
+from autobuild.construct._evaluators import Evaluator, Predict, WithinLimits
+from autobuild.construct.limits import Limited, NoNetworkError
+from autobuild.construct.local_search import PROPOSALS, propose_and_climb, spread
 from autobuild.errors import ConfigError
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -29,7 +30,7 @@ class Built:
     Attributes:
         archs: The architectures.
         scores: Their additive scores. Shape ``(len(archs),)``.
-        predicted: The predictor's opinion of each, or NaN. Shape ``(len(archs),)``.
+        predicted: The full predictor's value of each, or NaN. Shape ``(len(archs),)``.
         lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
         values: Limited metrics by name, each of shape ``(len(archs),)``.
         prices: What loosening each limit would buy on the additive scores; None without limits.
@@ -90,7 +91,7 @@ def build_by_sum(
     space: SearchSpace,
     scores_by_unit: Mapping[str, FloatArray],
     top: int = 10,
-    predict: Judge | None = None,
+    predict: Predict | None = None,
 ) -> Built:
     """Build the ``top`` best architectures by summed candidate scores; exact, whatever the size of the space.
 
@@ -106,7 +107,7 @@ def build_by_sum(
         ConfigError: If ``top`` is below 1, or a unit's scores are missing or not numbers.
     """
     check_top(top)
-    chosen = list(itertools.islice(distinct(space, _tables(space, scores_by_unit)), top))
+    chosen = list(itertools.islice(distinct(space, tables_of(space, scores_by_unit)), top))
     archs = tuple(arch for _, arch in chosen)
     predicted = predict(archs) if predict else np.full(len(archs), np.nan)
     return Built(archs, np.array([score for score, _ in chosen]), predicted)
@@ -115,20 +116,19 @@ def build_by_sum(
 def build_refined(
     space: SearchSpace,
     scores_by_unit: Mapping[str, FloatArray],
-    judge: Judge | Lazy,
+    evaluator: Evaluator,
     top: int = 10,
     *,
     limited: Limited | None = None,
     apart: int = 0,
     proposals: int = PROPOSALS,
 ) -> list[Architecture]:
-    """Build the ``top`` best architectures by ``judge``: proposed by summed scores, re-ranked, and climbed from.
+    """Build the ``top`` best architectures by ``evaluator``: proposed by summed scores, re-ranked, and climbed from.
 
     Args:
         space: The space.
         scores_by_unit: Unit name -> additive scores of its candidates.
-        judge: The full predictor, or a bound of it: architectures -> what is maximised; or one whose last word takes
-            long (:class:`~autobuild.construct.refine.Lazy`).
+        evaluator: What is maximised: the full predictor, or a bound of it.
         top: How many to build.
         limited: Limits that every network has to satisfy.
         apart: In at least how many layers any two built networks differ.
@@ -141,9 +141,10 @@ def build_refined(
     check_top(top)
     if isinstance(apart, bool) or not isinstance(apart, int) or apart < 0:
         raise ConfigError(f"apart={apart!r}: an integer of at least 0 is accepted")
-    tables = _tables(space, scores_by_unit)
+    tables = tables_of(space, scores_by_unit)
     source = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
-    pool = refine(space, source, judge, feasible=limited, most=max(proposals, top))
+    within = WithinLimits(evaluator, limited) if limited else evaluator
+    pool = propose_and_climb(space, source, within, max(proposals, top))
     ranked = (pool.archs[key] for key in pool.ranked())
     archs = spread(ranked, top, apart) if apart else list(itertools.islice(ranked, top))
     if not archs:
@@ -157,7 +158,8 @@ def check_top(top: object) -> None:
         raise ConfigError(f"build.top={top!r}: an integer of at least 1 is accepted")
 
 
-def _tables(space: SearchSpace, scores_by_unit: Mapping[str, FloatArray]) -> list[FloatArray]:
+def tables_of(space: SearchSpace, scores_by_unit: Mapping[str, FloatArray]) -> list[FloatArray]:
+    """Scores in the order of the units, each shape ``(unit.size,)``. Raises ConfigError where some are missing."""
     for unit in space.units:
         if unit.name not in scores_by_unit or len(scores_by_unit[unit.name]) != unit.size:
             raise ConfigError(f"unit {unit.name!r} needs one score for each of its {unit.size:,} candidates")

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild.construct._evaluators import evaluator_of
+from autobuild.construct._limit_metrics import best_labelled, limits_on
+from autobuild.construct._posterior import front_scores, probable_front, probable_networks
 from autobuild.construct.building import Built, build_by_sum, build_refined
-from autobuild.construct.climb_front import climb_front
-from autobuild.construct.computed import Computed, judge_of
-from autobuild.construct.limit_metrics import best_labelled, limits_on
-from autobuild.construct.narrowing import narrow_units, narrowing_note
+from autobuild.construct.local_search import climb_front
+from autobuild.construct.narrowing import narrow_probable, narrow_units, narrowing_note
 from autobuild.construct.pareto import additive_front
-from autobuild.construct.probable import narrow_probable, probable_networks
-from autobuild.construct.probable_front import front_scores, probable_front
 from autobuild.cost import Hardware
 from autobuild.errors import ConfigError, nearest
 from autobuild.importance import AdditiveScores, Scores
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from autobuild.labels import LabelledSet
 
-SLOW_FRONT = 3_000  # networks judged for a front where each takes a graph of its own
+SLOW_FRONT = 3_000  # networks evaluated for a front where each needs a graph
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
 
 
@@ -91,8 +90,8 @@ def build(
     limited = None
     if where is not None:
         limited = limits_on(scores, where, labels, hardware, time_limit)
-    judge = judge_of(model, space, lambda part: _predictor(part, by))
-    archs = build_refined(space, scores.unit_scores, judge, top, limited=limited, apart=apart)
+    evaluator = evaluator_of(model, space, lambda part: _predictor(part, by))
+    archs = build_refined(space, scores.unit_scores, evaluator, top, limited=limited, apart=apart)
     predicted, lower, upper = model.intervals(archs, 0.9)
     values = limited.values(archs) if limited else {}
     prices = limited.prices() if limited else None
@@ -123,7 +122,7 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
 
     The exact front of additive scores and the networks built for each target alone are proposed; the full predictors
     judge them, and the front climbs to its neighbours until nothing is gained
-    (:func:`~autobuild.construct.climb_front.climb_front`).
+    (:func:`~autobuild.construct.local_search.climb_front`).
 
     Args:
         scores: Additive scores of two or three models on one space; every target is maximised.
@@ -140,20 +139,22 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     import pandas as pd
 
     tables = []
-    for own in scores if isinstance(scores, Sequence) else (None,):
-        if not isinstance(own, AdditiveScores) or own.space.units != scores[0].space.units:
+    for each in scores if isinstance(scores, Sequence) else (None,):
+        if not isinstance(each, AdditiveScores) or each.space.units != scores[0].space.units:
             raise ConfigError("pareto takes a list of additive scores of two or three models on the same space")
-        tables.append(Additive(own.base, tuple(own.unit_scores.values())))
+        tables.append(Additive(each.base, tuple(each.unit_scores.values())))
     front = additive_front(tables, max_front)
-    space = scores[0].space
-    models = [own.model for own in scores]
-    judges = [judge_of(model, space, lambda part: part.predict_mean) for model in models]
-    ends = [build_refined(space, own.unit_scores, judge, FRONT_ENDS) for own, judge in zip(scores, judges, strict=True)]
+    space, models = scores[0].space, [each.model for each in scores]
+    evaluators = [evaluator_of(model, space, lambda part: part.predict_mean) for model in models]
+    ends = [
+        build_refined(space, each.unit_scores, evaluator, FRONT_ENDS)
+        for each, evaluator in zip(scores, evaluators, strict=True)
+    ]
     archs, values = climb_front(
         space,
         itertools.chain(*ends, (space.assemble(tuple(row)) for row in front.indices.tolist())),
         lambda archs: np.column_stack([np.nan_to_num(model.predict_mean(archs), nan=-np.inf) for model in models]),
-        **({"most": SLOW_FRONT} if any(isinstance(judge, Computed) for judge in judges) else {}),
+        **({"most": SLOW_FRONT} if not all(evaluator.cheap for evaluator in evaluators) else {}),
     )
     columns = {model.target: values[:, place] for place, model in enumerate(models)}
     frame = pd.DataFrame({"arch": [arch.text for arch in archs], **columns})
@@ -176,11 +177,11 @@ def narrow(
 
     ``mass`` and ``share`` judge whole networks: the model draws what all labels may be, jointly, and candidates are
     dropped in the order in which least is lost of the networks that come out best, see
-    :func:`autobuild.construct.probable.narrow_probable`.
+    :func:`autobuild.construct.narrow_probable`.
 
     Scores of several targets narrow for their Pareto front: ``ab.narrow([scores_a, scores_b], mass=0.9)``. Every target
     is drawn by its own model, and what counts is how much of the front of each draw stays inside, see
-    :func:`autobuild.construct.probable_front.probable_front`.
+    :func:`autobuild.construct.probable_front`.
 
     Args:
         scores: Candidate scores; of several targets, all maximised, on one space: a list.
@@ -207,36 +208,36 @@ def narrow(
     count = sum(value is not None for value in given.values())
     if count > 1 or (count == 0 and where is None):
         raise ConfigError(f"narrow takes exactly one of top, threshold, mass and share; given: {given}")
-    every = _scores_of(scores)
-    first, limited, said = every[0], None, ""
-    space, tables = first.space, [own.unit_scores for own in every]
+    targets = _scores_of(scores)
+    first, limited, note = targets[0], None, ""
+    space, tables = first.space, [each.unit_scores for each in targets]
     if where is not None:
         if not isinstance(first, AdditiveScores):
             raise ConfigError(f"where needs additive scores, not those of scorer={first.scorer}")
         limited = limits_on(first, where, labels, hardware)
         possible = limited.possible()
         space = space.restrict({unit.name: rows for unit, rows in zip(space.units, possible, strict=True)})
-        tables = [{name: own[name][rows] for name, rows in zip(own, possible, strict=True)} for own in tables]
-        said = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
+        tables = [{name: table[name][rows] for name, rows in zip(table, possible, strict=True)} for table in tables]
+        note = f"; networks that break {' and '.join(limit.text for limit in limited.limits)} may be left"
     if mass is not None or share is not None:
-        if len(every) == 1:
+        if len(targets) == 1:
             ranked, likely = tables[0], "holds the best network with a probability of {:.2f}, as the model draws it"
             probable = probable_networks(first.model, space, ranked, seed=first.model.seed, limited=limited)
         else:
             ranked, likely = front_scores(tables), "holds {:.0%} of the front in expectation, as the models draw it"
-            models, whole = [own.model for own in every], [own.unit_scores for own in every]
+            models, whole = [each.model for each in targets], [each.unit_scores for each in targets]
             probable = probable_front(models, space, whole, seed=first.model.seed, limited=limited)
         space, held = narrow_probable(space, ranked, probable, mass=mass, share=share, of=first.space.size)
-        said += f"; {likely.format(held)}"
+        note += f"; {likely.format(held)}"
     elif count:
         space = narrow_units(space, tables, top=top, threshold=threshold)
-    space.note = narrowing_note(first.space, space) + said
+    space.note = narrowing_note(first.space, space) + note
     return space
 
 
 def _scores_of(scores: Scores | Sequence[Scores]) -> list[Scores]:
     """One or several scores, on one space."""
-    every = [scores] if isinstance(scores, Scores) else list(scores) if isinstance(scores, Sequence) else []
-    if not every or any(not isinstance(own, Scores) or own.space.units != every[0].space.units for own in every):
+    given = [scores] if isinstance(scores, Scores) else list(scores) if isinstance(scores, Sequence) else []
+    if not given or any(not isinstance(each, Scores) or each.space.units != given[0].space.units for each in given):
         raise ConfigError("narrow takes scores, or a list of scores of several models on the same space")
-    return every
+    return given

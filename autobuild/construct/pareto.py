@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autobuild.construct.instance import IntArray
+from autobuild.construct.dominance import IntArray, undominated
 from autobuild.errors import ConfigError
 from autobuild.spaces.additive import Additive, FloatArray, same_sizes
 
 CHUNK = 1 << 20  # partial sums compared at once
-GRID = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,7 @@ def additive_front(targets: Sequence[Additive], max_front: int = 20_000) -> Fron
     enough; ``epsilon`` adds up what that may lose.
 
     An additive front bounds the true one only where the targets really are sums: predictions with a remainder have to
-    be evaluated in full, see :func:`re_rank`.
+    be evaluated in full.
 
     Args:
         targets: Two or three, all maximised.
@@ -68,60 +66,15 @@ def additive_front(targets: Sequence[Additive], max_front: int = 20_000) -> Fron
     epsilon = np.zeros(len(targets))
     for unit in range(len(targets[0].tables)):
         table = np.stack([target.tables[unit] for target in targets], axis=1)
-        kept = front_of(table)
+        kept = undominated(table)
         sums, indices = _extended(sums, indices, table[kept], kept)
         if len(sums) > max_front:
             sums, indices, lost = _thinned(sums, indices, max_front)
             epsilon += lost
     values = np.stack([target.totals(indices) for target in targets], axis=1)
-    best = front_of(values)
+    best = undominated(values)
     order = best[np.lexsort((*indices[best].T[::-1], *(-values[best].T[::-1])))]
     return Front(indices[order], values[order], epsilon)
-
-
-def front_of(values: ArrayLike) -> IntArray:
-    """Rows that no other row equals or exceeds in every column, equal rows once: ``(n, targets) -> (kept,)``."""
-    rows = np.asarray(values, dtype=np.float64)
-    if rows.shape[1] == 3:
-        return _front_of_three(rows)
-    order = np.lexsort((np.arange(len(rows)), -rows[:, 1], -rows[:, 0]))
-    second = rows[order, 1]
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(second)[:-1]])
-    return np.sort(order[second > before])
-
-
-def _front_of_three(rows: FloatArray) -> IntArray:
-    """Sweep down the first target, keeping the front of the other two among what has passed (Kung et al., 1975)."""
-    places = _thinly_beaten(rows)
-    order = places[np.lexsort((places, *(-rows[places].T[::-1])))]
-    second: list[float] = []  # ascending, and the third descending
-    third: list[float] = []
-    kept = []
-    for row, y, z in zip(order.tolist(), rows[order, 1].tolist(), rows[order, 2].tolist(), strict=True):
-        at = bisect.bisect_left(second, y)
-        if at < len(second) and third[at] >= z:
-            continue
-        kept.append(row)
-        stop = at + (at < len(second) and second[at] == y)
-        start = at
-        while start and third[start - 1] <= z:
-            start -= 1
-        second[start:stop], third[start:stop] = [y], [z]
-    return np.sort(np.array(kept, dtype=np.int64))
-
-
-def _thinly_beaten(rows: FloatArray) -> IntArray:
-    """Rows left when those are dropped that a row beats from a higher cell of a grid over the first two targets."""
-    if len(rows) < 10_000:
-        return np.arange(len(rows))
-    cells = []
-    for column in (rows[:, 0], rows[:, 1]):
-        edges = np.quantile(column[:: max(1, len(column) // 20_000)], np.linspace(0, 1, GRID)[1:-1])
-        cells.append(np.searchsorted(edges, column, side="right"))
-    best = np.full((GRID, GRID), -np.inf)
-    np.maximum.at(best, (cells[0], cells[1]), rows[:, 2])
-    best = np.maximum.accumulate(np.maximum.accumulate(best[::-1, ::-1], axis=0), axis=1)[::-1, ::-1]
-    return np.flatnonzero(rows[:, 2] > best[cells[0] + 1, cells[1] + 1])
 
 
 def _extended(sums: FloatArray, indices: IntArray, table: FloatArray, kept: IntArray) -> tuple[FloatArray, IntArray]:
@@ -130,12 +83,12 @@ def _extended(sums: FloatArray, indices: IntArray, table: FloatArray, kept: IntA
     best, parents, children = np.zeros((0, sums.shape[1])), np.zeros(0, np.int64), np.zeros(0, np.int64)
     for start in range(0, len(sums), step):
         part = (sums[start : start + step, None, :] + table[None]).reshape(-1, sums.shape[1])
-        own = front_of(part)
-        best = np.concatenate([best, part[own]])
-        parents = np.concatenate([parents, start + own // len(table)])
-        children = np.concatenate([children, own % len(table)])
+        kept_rows = undominated(part)
+        best = np.concatenate([best, part[kept_rows]])
+        parents = np.concatenate([parents, start + kept_rows // len(table)])
+        children = np.concatenate([children, kept_rows % len(table)])
         if start:
-            alive = front_of(best)
+            alive = undominated(best)
             best, parents, children = best[alive], parents[alive], children[alive]
     return best, np.column_stack([indices[parents], kept[children]])
 
@@ -150,26 +103,6 @@ def _thinned(sums: FloatArray, indices: IntArray, most: int) -> tuple[FloatArray
         if len(first) <= most or cells == 1:
             return sums[first], indices[first], cell
         cells = max(1, int(cells / 1.25))
-
-
-def re_rank(front: Front, evaluate: Callable[[IntArray], ArrayLike]) -> Front:
-    """The front of the same assemblies by the full predictor: those that another one now beats are left out.
-
-    Args:
-        front: Proposals.
-        evaluate: Indices ``(n, units)`` -> targets ``(n, targets)``, all maximised.
-
-    Raises:
-        ConfigError: Values of another shape, or missing ones.
-    """
-    values = np.asarray(evaluate(front.indices), dtype=np.float64)
-    if values.shape != front.values.shape or np.isnan(values).any():
-        raise ConfigError(
-            f"re_rank: given values of shape {values.shape}, accepted: {front.values.shape}, none missing"
-        )
-    best = front_of(values)
-    order = best[np.lexsort((best, *(-values[best].T[::-1])))]
-    return Front(front.indices[order], values[order], front.epsilon)
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
@@ -202,6 +135,6 @@ def _area(points: NDArray[np.float64]) -> float:
     """Area that points dominate above the origin."""
     if not len(points):
         return 0.0
-    front = points[front_of(points)]
+    front = points[undominated(points)]
     front = front[np.argsort(-front[:, 0])]
     return float(np.dot(front[:, 0], np.diff(front[:, 1], prepend=0.0)))

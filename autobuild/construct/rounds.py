@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from autobuild.construct.acquire import ACQUISITIONS, acquire
+from autobuild.construct.acquisition import ACQUISITIONS, acquire
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
@@ -61,7 +61,7 @@ class Rounds:
         labels: The labels to begin with; at least 20 with a target.
         target: Expression over their metrics, maximised.
         model: Family of models, as in :func:`autobuild.fit`.
-        acquisition: As ``by`` of :func:`autobuild.construct.acquire.acquire`.
+        acquisition: As ``by`` of :func:`autobuild.construct.acquire`.
         seed: Seed of everything random.
         costs: Cost name -> function of architectures, for targets that name costs.
         options: Further options of the fit.
@@ -212,7 +212,7 @@ def rounds(
         rounds: How many rounds.
         per_round: Networks of a round.
         model: Family of models, as in :func:`autobuild.fit`.
-        acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire.acquire`.
+        acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire`.
         seed: Seed of everything random but the evaluations.
         seeds: So many evaluations of each network, with the seeds 0, 1, ..., or a list of seeds; a label is the mean.
         n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.

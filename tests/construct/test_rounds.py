@@ -10,7 +10,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.construct import acquire
-from autobuild.construct.refine import layers_apart
+from autobuild.construct.local_search import layers_apart
 from autobuild.construct.rounds import Rounds, best_so_far
 from autobuild.errors import ConfigError, EvaluationError, LabelError, TargetError
 

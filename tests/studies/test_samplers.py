@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 import autobuild as ab
 from autobuild.construct import hypervolume
-from autobuild.construct.refine import layers_apart
+from autobuild.construct.local_search import layers_apart
 from autobuild.errors import ConfigError, SpaceError
 from autobuild.studies.samplers import SAMPLERS, EvolutionSampler, GuidedSampler, make_sampler
 from autobuild.studies.samplers.history import better

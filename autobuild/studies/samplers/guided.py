@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from autobuild.construct.acquire import EXPLOIT, Uncertain, acquire
-from autobuild.construct.acquire_front import acquire_front
+from autobuild.construct.acquisition import EXPLOIT, Uncertain, acquire, acquire_front
 from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError, LabelError, TargetError, nearest
 from autobuild.importance import project
@@ -37,13 +36,13 @@ RESERVE = 4  # times as many networks are chosen as will be needed until the nex
 
 
 class GuidedSampler(ArchitectureSampler):
-    """Proposes by the acquisition of a fitted predictor, :func:`autobuild.construct.acquire.acquire`.
+    """Proposes by the acquisition of a fitted predictor, :func:`autobuild.construct.acquire`.
 
     The predictor is fitted on the labels given and on the study's finished trials, again and again as these become
     more. In between it hands out the networks it has chosen, one by one; those in the study already, running ones
     included, are passed over, so several workers can ask. With several targets, or with constraints on trials, the
     choice is by hypervolume and by how probable it is that constraints hold, see
-    :func:`autobuild.construct.acquire_front.acquire_front`. Until there are 20 labels networks are drawn at random.
+    :func:`autobuild.construct.acquire_front`. Until there are 20 labels networks are drawn at random.
 
     Args:
         space, grain, seed, mutation: As of :class:`ArchitectureSampler`.

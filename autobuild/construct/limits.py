@@ -1,4 +1,4 @@
-"""Networks under limits: proposed exactly on additive tables, then verified by the full predictor or the exact cost."""
+"""Networks under limits: proposed exactly on additive tables, then checked by the full predictor or the exact cost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct.constrained import Constrained, SearchLimit
-from autobuild.construct.infeasible import Infeasible
+from autobuild.construct._infeasible import Infeasible
+from autobuild.construct._relaxation import Constraint
+from autobuild.construct.dominance import IntArray
+from autobuild.construct.problem import Problem, SearchLimit
 from autobuild.errors import AutobuildError
 from autobuild.expressions.limits import Limit, find_metric, split_limits
 from autobuild.spaces import Architecture, SearchSpace
@@ -24,7 +26,7 @@ SHARPENED = 4  # times at most that likely sums are fitted to what would be prop
 FEW = 24  # networks computed each time
 UNLIKELY = 3  # deviations of a metric from its fitted sum
 LOWER, UPPER = "@lower", "@upper"  # behind a metric's name: the sums that enclose it
-Fit = Callable[[NDArray[np.int64], FloatArray], tuple[Additive, float]]
+Fit = Callable[[IntArray, FloatArray], tuple[Additive, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,23 +35,21 @@ class Metric:
 
     Attributes:
         evaluate: Architectures -> its values, shape ``(n,)``: an exact cost, or a prediction.
-        table: Its sum over units, or one that comes near; None where there is none, so that it can only be verified.
-        margin: How far the sum may be from the value: 0 for exact sums, the deviation of what a sum leaves.
-        exact: Whether values are exact rather than predicted.
+        table: Its sum over units, or an approximation by one; None where there is none, so that it can only be checked.
+        margin: Standard deviation of the value from the sum; 0 where the sum is exact.
         bounds: Sums over units that enclose the value, where it is not a sum itself.
-        fit: How ``table`` is fitted, where it comes near and there are no bounds for it to lie between: candidates of
-            known architectures ``(n, units)`` and their values ``(n,)`` -> the sum, and its margin.
+        fit: How an approximation without bounds is fitted: candidates of known architectures ``(n, units)`` and their
+            values ``(n,)`` -> the sum, and its margin.
         known: What it was fitted to.
-        slow: Whether a value takes so long that networks are only evaluated as they come up.
+        slow: Whether a value takes so long that only networks among the best are evaluated.
     """
 
     evaluate: Callable[[Sequence[Architecture]], FloatArray]
     table: Additive | None
     margin: float = 0.0
-    exact: bool = True
     bounds: Bounds | None = None
     fit: Fit | None = None
-    known: tuple[NDArray[np.int64], FloatArray] | None = None
+    known: tuple[IntArray, FloatArray] | None = None
     slow: bool = False
 
     @property
@@ -59,7 +59,7 @@ class Metric:
 
     @property
     def certain(self) -> bool:
-        """Whether sums over units say, or enclose, it."""
+        """Whether sums over units equal or enclose it."""
         return self.bounds is not None or (self.fit is None and self.table is not None and self.margin == 0)
 
 
@@ -106,13 +106,13 @@ class Limited:
                 tables |= {f"{name}{LOWER}": metric.bounds.lower, f"{name}{UPPER}": metric.bounds.upper}
         self.tables = tables
         self.solvable, self.only_verified = split_limits(self.limits, tables)
-        self.problem = Constrained(self.score, tables, time_limit=self.time_limit)
+        self.problem = Problem(self.score, tables, time_limit=self.time_limit)
 
     def proposals(self) -> Iterator[Architecture]:
-        """Architectures in descending order of their scores that satisfy the limits but for the metrics' margins.
+        """Architectures in descending order of their scores that satisfy the limits up to the metrics' margins.
 
-        Where the sum of a metric is fitted, two such orders take turns: networks that certainly satisfy the limits (if
-        sums enclose it), and networks that probably do. What else may satisfy them comes last.
+        Where the sum of a metric is fitted, two such orders are interleaved: networks that certainly satisfy the limits
+        (where sums enclose the metric), and networks that probably do. Others that may satisfy them come last.
         """
         if not self._fitted:
             yield from self._assembled([self._widened(limit) for limit in self.solvable])
@@ -131,23 +131,23 @@ class Limited:
         return [key for key in used if self.metrics[key].fitting is not None]
 
     def _sharpen(self) -> None:
-        """Fit the likely sums to the networks that matter: some of those that would be proposed are computed.
+        """Fit the approximate sums again, with some of the networks that would be proposed.
 
-        What fits networks in general may be off for the best ones near a limit, and then all proposals break it.
+        A sum that fits networks in general may be wrong for the best ones near a limit; then all proposals break it.
         """
         for _ in range(SHARPENED):
-            found = self.problem.k_best([self._widened(limit) for limit in self.solvable], FEW**2)
-            if not len(found):
+            solution = self.problem.k_best([self._widened(limit) for limit in self.solvable], FEW**2)
+            if not len(solution):
                 return
-            rows = found.indices[np.unique(np.linspace(0, len(found) - 1, FEW).astype(np.int64))]
+            rows = solution.indices[np.unique(np.linspace(0, len(solution) - 1, FEW).astype(np.int64))]
             archs = [self.space.assemble(tuple(row)) for row in rows.tolist()]
             right = [self._refit(key, rows, archs) for key in self._fitted]
             self._pose()
             if all(right):
                 return
 
-    def _refit(self, key: str, rows: NDArray[np.int64], archs: Sequence[Architecture]) -> bool:
-        """Fit one likely sum to what was known and some more; whether it was right about those already."""
+    def _refit(self, key: str, rows: IntArray, archs: Sequence[Architecture]) -> bool:
+        """Fit one approximate sum to the known networks and some more; whether it was right about those already."""
         metric = self.metrics[key]
         assert metric.fitting is not None
         assert metric.table is not None
@@ -157,7 +157,7 @@ class Limited:
         indices, known = metric.known or (rows[:0], values[:0])
         indices, known = np.concatenate([indices, rows[there]]), np.concatenate([known, values[there]])
         table, margin = metric.fitting(indices, known)
-        if there.any():  # what comes up first under a limit is what the sum takes for less than it is
+        if there.any():  # the first proposals under a limit are those that the sum underestimates
             more = float((values[there] - table.totals(rows[there])).mean())
             table = Additive(table.constant + more, table.tables)
         self.metrics[key] = replace(metric, table=table, margin=margin, known=(indices, known))
@@ -167,32 +167,33 @@ class Limited:
         try:
             for _, indices in self.problem.assemblies(limits, first=1024):
                 yield self.space.assemble(indices)
-        except SearchLimit:  # what was proven has been proposed; climbing goes on from there
+        except SearchLimit:  # the proven ones have been proposed; climbing goes on from there
             return
 
-    def possible(self) -> list[NDArray[np.int64]]:
+    def possible(self) -> list[IntArray]:
         """For each unit the candidates that some network within the limits may have.
 
-        A candidate goes where even the least of everything else breaks a limit: for exact costs for certain, for
-        predicted metrics if it is by more than two of their margins, for fitted sums that nothing encloses by more than
-        three. Limits that are no sums drop nothing.
+        A candidate is dropped where even with the least usages of all other units it breaks a limit: by any amount for
+        exact costs, by more than two margins for predicted metrics, by more than three for fitted sums without bounds.
+        Limits that are no sums drop nothing.
 
         Raises:
             NoNetworkError: A unit is left without a candidate.
         """
-        sizes = [unit.size for unit in self.space.units]
-        kept = [np.arange(size) for size in sizes]
-        rules = [(lim, self._at(lim, pessimistic=False).additive(self.tables)) for lim in self.limits if self._sum(lim)]
+        kept = [np.arange(unit.size) for unit in self.space.units]
+        rules = []
+        for limit in self.limits:
+            if self._sum(limit):
+                wide = self._widened(self._widened(limit, 2.0), fitted=True, bounded=False)
+                rules.append(Constraint.of(self._at(wide, pessimistic=False), self.tables))
         while True:
             before = [len(rows) for rows in kept]
-            for limit, total in rules:
-                sign = 1.0 if limit.sense == "<=" else -1.0
-                bound = sign * self._widened(self._widened(limit, 2.0), fitted=True, bounded=False).bound
-                tables = [sign * table for table in total.tables]
-                least = sign * total.constant + sum(float(t[rows].min()) for t, rows in zip(tables, kept, strict=True))
-                slack = 1e-9 * (abs(bound) + abs(least) + 1.0)
+            for rule in rules:
+                tables = rule.usage.tables
+                least = rule.usage.constant + sum(float(t[rows].min()) for t, rows in zip(tables, kept, strict=True))
+                slack = 1e-9 * (abs(rule.bound) + abs(least) + 1.0)
                 for unit, (table, rows) in enumerate(zip(tables, kept, strict=True)):
-                    over = least - float(table[rows].min()) + table[rows] > bound + slack
+                    over = least - float(table[rows].min()) + table[rows] > rule.bound + slack
                     if over.all():
                         raise self.refuse()
                     kept[unit] = rows[~over]
@@ -211,10 +212,10 @@ class Limited:
             renamed[key + (UPPER if up == (weight >= 0) else LOWER) if enclosed else name] = weight
         return replace(limit, linear=renamed)
 
-    def decide(self, archs: Sequence[Architecture]) -> NDArray[np.int64]:
-        """Which architectures satisfy all limits (1), have to be evaluated in full (0), or are out (-1).
+    def decide(self, archs: Sequence[Architecture]) -> IntArray:
+        """Which architectures satisfy all limits (1), have to be evaluated in full (0), or are excluded (-1).
 
-        Out is what cannot satisfy a limit, and what is unlikely to: by the likely sum it is off by three deviations.
+        Excluded are those that cannot satisfy a limit, and those whose approximate sum breaks it by three deviations.
         """
         out = np.ones(len(archs), dtype=np.int64)
         quick: dict[str, FloatArray] = {}
@@ -235,18 +236,19 @@ class Limited:
             out = np.where((out < 0) | (verdict < 0), -1, np.minimum(out, verdict))
         return out
 
-    def _by_sums(self, limit: Limit, indices: NDArray[np.int64], certain: bool) -> NDArray[np.int64]:
-        """What sums over units say of a limit, as :meth:`decide`; ``certain``: whether all of them enclose."""
-        slack = 1e-9 * abs(limit.bound) * (1 if limit.sense == "<=" else -1)  # sums of floats are rounded
-        wide = self._widened(limit, fitted=True)
-        possibly = wide.holds(wide.additive(self.tables).totals(indices) - slack)
+    def _by_sums(self, limit: Limit, indices: IntArray, certain: bool) -> IntArray:
+        """The verdicts of :meth:`decide` by sums over units; ``certain``: whether all of them enclose."""
+        slack = 1e-9 * abs(limit.bound)  # sums of floats are rounded
+
+        def holds(limit: Limit, slack: float) -> NDArray[np.bool_]:
+            constraint = Constraint.of(limit, self.tables)
+            return constraint.holds(constraint.usage.totals(indices) + slack)
+
+        possibly = holds(self._widened(limit, fitted=True), -slack)
         surely = np.zeros(len(indices), dtype=bool)
         if certain:
-            hard, easy = (
-                self._at(limit, pessimistic=way).additive(self.tables).totals(indices) for way in (True, False)
-            )
-            surely = limit.holds(hard + slack)
-            possibly &= limit.holds(easy - slack)
+            surely = holds(self._at(limit, pessimistic=True), slack)
+            possibly &= holds(self._at(limit, pessimistic=False), -slack)
         return np.where(surely, 1, np.where(possibly, 0, -1))
 
     def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
@@ -268,41 +270,36 @@ class Limited:
     def prices(self) -> pd.DataFrame | None:
         """What loosening each limit by a twentieth would buy on the additive scores; None where nothing can be solved.
 
-        See :meth:`Constrained.prices`.
+        See :meth:`autobuild.construct.problem.Problem.prices`.
         """
-        if not self.solvable or self.problem.best(self.solvable).indices is None:
+        if not self.solvable or self.problem.best(self.solvable).best is None:
             return None
         priced = [limit for limit in self.solvable if limit.bound]
         return self.problem.prices(priced) if priced else None
 
     def refuse(self) -> NoNetworkError:
-        """Why nothing was found, as an error to raise."""
+        """Why no network was found, as an error to raise."""
         proven = [limit for limit in self.solvable if not self._only_fitted(limit)]
-        easiest = [self._at(limit, pessimistic=False) for limit in proven]
-        why = self.problem.why_infeasible(easiest) if easiest else None
-        if why is None and self.only_verified:
-            text = " and ".join(limit.text for limit in self.only_verified)
-            return NoNetworkError(
-                f"no network was found that satisfies {text}: only checked on the networks that score best, since it "
-                "compares no sum; write it as one (log(x) <= 2 as x <= 7.39), or loosen it",
-                None,
-                None,
+        why = self.problem.why_infeasible([self._at(limit, pessimistic=False) for limit in proven]) if proven else None
+        if why is not None:
+            nearest = self.space.assemble(why.indices) if why.indices is not None else None
+            shown = f"\nthat network is {nearest.text}" if nearest is not None else ""
+            return NoNetworkError(why.message + shown, why, nearest)
+        limits = self.only_verified or self.limits
+        if self.only_verified:
+            reason = (
+                "only checked on the networks that score best, since it compares no sum; write it as one "
+                "(log(x) <= 2 as x <= 7.39), or loosen it"
             )
-        text = " and ".join(limit.text for limit in self.limits)
-        if why is None and len(proven) < len(self.solvable):
-            return NoNetworkError(
-                f"no network was found that satisfies {text}: {self._computed()}; loosen a limit a little", None, None
+        elif len(proven) < len(self.solvable):
+            reason = f"{self._computed()}; loosen a limit a little"
+        else:
+            reason = (
+                "sums over units allow some, the full predictions of those that were tried do not; loosen a limit a "
+                "little"
             )
-        if why is None:
-            return NoNetworkError(
-                f"no network was found that satisfies {text}: sums over units allow some, the full predictions of "
-                "those that were tried do not; loosen a limit a little",
-                None,
-                None,
-            )
-        nearest = self.space.assemble(why.indices) if why.indices is not None else None
-        shown = f"\nthat network is {nearest.text}" if nearest is not None else ""
-        return NoNetworkError(why.message + shown, why, nearest)
+        text = " and ".join(limit.text for limit in limits)
+        return NoNetworkError(f"no network was found that satisfies {text}: {reason}", None, None)
 
     def _only_fitted(self, limit: Limit) -> bool:
         """Whether a limit names a metric whose sum is fitted and that no sums enclose."""
@@ -310,19 +307,19 @@ class Limited:
                    for name in limit.expression.names)  # fmt: skip
 
     def _computed(self) -> str:
-        """What is known of the metrics that nothing encloses."""
-        told = []
+        """The computed values of metrics that have a fitted sum without bounds."""
+        ranges = []
         for key in self._fitted:
             metric = self.metrics[key]
             if metric.bounds is None and metric.known is not None and len(metric.known[1]):
                 values = metric.known[1]
-                told.append(f"{key} of {len(values)} networks near it is {values.min():,.6g} to {values.max():,.6g}")
-        return ", ".join(told)
+                ranges.append(f"{key} of {len(values)} networks near it is {values.min():,.6g} to {values.max():,.6g}")
+        return ", ".join(ranges)
 
     def _sum(self, limit: Limit) -> bool:
         """Whether a limit is a sum over units, or enclosed by such sums."""
         used = [self.metrics[self.names[name]] for name in limit.expression.names]
-        return limit.linear is not None and all(own.table is not None or own.bounds is not None for own in used)
+        return limit.linear is not None and all(metric.table or metric.bounds for metric in used)
 
     def _widened(self, limit: Limit, margins: float = 1.0, *, fitted: bool = False, bounded: bool = True) -> Limit:
         """The limit, moved by the margins of predictions; or of fitted metrics, ``bounded`` ones among them or not."""

@@ -88,9 +88,9 @@ def test_ten_thousand_of_twenty_quintillion_in_under_a_second(kind: str) -> None
     }[kind]
     scores = [make() for _ in range(5)]
     assert 7371**5 > 2e19
-    start = time.perf_counter()
+    start = time.process_time()  # of this process, so that a busy machine changes nothing
     found = list(k_best(scores, 10_000))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert len({indices for _, indices in found}) == 10_000
     totals = [total for total, _ in found]
     assert totals == sorted(totals, reverse=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import autobuild as ab
-from autobuild.construct import NoNetworkError, build_refined
-from autobuild.construct.refine import layers_apart, refine
+from autobuild.construct import Evaluator, NoNetworkError, build_refined
+from autobuild.construct.local_search import layers_apart, propose_and_climb
 from autobuild.errors import ConfigError
 
 SPACE = ab.sequence_space("s", {"a": [1, 2], "b": [1, 2], "c": 1}, {"w": [1, 2, 3], "k": [1, 2]}, text="w{w}k{k}")
@@ -26,7 +26,7 @@ def tables(seed):
 
 
 def test_with_enough_proposals_the_order_is_the_predictors_own():
-    built = build_refined(SPACE, tables(1), judge, top=25, proposals=len(ALL))
+    built = build_refined(SPACE, tables(1), Evaluator(judge), top=25, proposals=len(ALL))
     order = sorted(ALL, key=lambda arch: (-TRUTH[arch.text], arch.text))
     assert built == order[:25]
 
@@ -35,18 +35,19 @@ def test_climbing_reaches_what_was_not_proposed():
     """A smooth truth, and proposals in the order of a score that knows nothing."""
     smooth = {arch.text: sum(layer["w"] + layer["k"] for run in SPACE.layers(arch) for layer in run) for arch in ALL}
     worst = iter(sorted(ALL, key=lambda arch: smooth[arch.text]))
-    pool = refine(SPACE, worst, lambda archs: np.array([float(smooth[a.text]) for a in archs]), most=5)
+    evaluator = Evaluator(lambda archs: np.array([float(smooth[a.text]) for a in archs]))
+    pool = propose_and_climb(SPACE, worst, evaluator, 5)
     best = pool.archs[pool.best(1)[0]]
     assert smooth[best.text] == max(smooth.values())
 
 
 def test_networks_are_as_far_apart_as_asked():
-    built = build_refined(SPACE, tables(2), judge, top=6, apart=3)
+    built = build_refined(SPACE, tables(2), Evaluator(judge), top=6, apart=3)
     assert len(built) == 6
     assert min(layers_apart(a, b) for a, b in itertools.combinations(built, 2)) >= 3
-    assert built[0] == build_refined(SPACE, tables(2), judge, top=1)[0]
+    assert built[0] == build_refined(SPACE, tables(2), Evaluator(judge), top=1)[0]
     with pytest.raises(ConfigError, match="apart=-1"):
-        build_refined(SPACE, tables(2), judge, apart=-1)
+        build_refined(SPACE, tables(2), Evaluator(judge), apart=-1)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_limits_hold_and_the_best_under_them_is_found(limited):
 def test_another_limit_is_solved_without_refitting(limited, monkeypatch):
     scores = ab.fit(limited, "acc", model="gp").explain()
     first = scores.build(top=1, where="ms <= 14.5")
-    monkeypatch.setattr("autobuild.construct.limit_metrics.fit", None)  # whatever fits now fails
+    monkeypatch.setattr("autobuild.construct._limit_metrics.fit", None)  # whatever fits now fails
     looser = scores.build(top=1, where="ms <= 17")
     assert looser.predicted[0] > first.predicted[0]
 

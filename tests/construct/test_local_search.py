@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import autobuild as ab
-from autobuild.construct.climb_front import climb_front
-from autobuild.construct.pareto import front_of
+from autobuild.construct.dominance import undominated
+from autobuild.construct.local_search import climb_front
 
 SPACE = ab.sequence_space("s", {"a": [1, 2], "b": [1, 2], "c": 1}, {"w": [1, 2, 3], "k": [1, 2]}, text="w{w}k{k}")
 ALL = [SPACE.assemble(i) for i in itertools.product(*(range(unit.size) for unit in SPACE.units))]
@@ -28,7 +28,7 @@ def targets(archs):
 def test_the_front_of_all_networks_is_reached_from_any_one(start):
     archs, values = climb_front(SPACE, [ALL[start]], targets)
     truth = targets(ALL)
-    assert {tuple(row) for row in values} == {tuple(row) for row in truth[front_of(truth)]}
+    assert {tuple(row) for row in values} == {tuple(row) for row in truth[undominated(truth)]}
     assert targets(archs) == pytest.approx(values)
     assert (np.diff(values[:, 0]) <= 0).all()
 
@@ -53,3 +53,15 @@ def test_a_front_holds_the_best_network_of_each_target(small_labels):
     for model, own in zip(models, scores, strict=True):
         best = own.build(top=1)
         assert front[model.target].max() >= best.predicted[0] - 1e-9
+
+
+def test_a_network_without_a_value_is_on_no_front():
+    def judge(archs):
+        values = targets(archs)
+        values[[arch == ALL[-1] for arch in archs], 1] = -np.inf  # the best of all in the first target
+        return values
+
+    archs, values = climb_front(SPACE, ALL, judge)
+    assert ALL[-1] not in archs
+    assert np.isfinite(values).all()
+    assert len(archs) > 1

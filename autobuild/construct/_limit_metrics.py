@@ -1,4 +1,4 @@
-"""What limits are over, for scores: costs as they are computed, label columns as a Gaussian process predicts them."""
+"""The metrics that limits on scored networks name: exact costs, and label columns predicted by a Gaussian process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autobuild.construct.limited import Limited, Metric
+from autobuild.construct.limits import Limited, Metric
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
 from autobuild.cost.space_costs import CountOf, MetricOf, SpaceCosts
@@ -24,7 +24,9 @@ from autobuild.spaces.additive import Additive
 from autobuild.spaces.fitted import fitted_sum
 
 _CHECKED_AT_ONCE = 32  # labelled architectures whose limited metrics are computed together
-CALIBRATED = 48  # architectures whose exact cost says where between its bounds it usually lies
+_KEPT = 16  # fitted label columns that are kept
+_FITTED: dict[tuple[str | int, ...], Metric] = {}
+CALIBRATED = 48  # architectures whose exact costs the approximate sum is fitted to
 
 
 def limits_on(
@@ -52,28 +54,28 @@ def limits_on(
         raise ConfigError(f"limits over labels of {known.space.family!r}; the scores are of {scores.space.family!r}")
     names = Names(costs=exact) if known is None else known.names(exact)
     limits = names.limits(where)  # all names are looked up before the first of them is fitted
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for limit in limits:
         for name in limit.expression.names:
             kind, bare = names.find(name, limit.text, "limit")
-            if f"{kind}.{bare}" not in found:
-                made = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
-                found[f"{kind}.{bare}"] = made
+            if f"{kind}.{bare}" not in metrics:
+                metric = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
+                metrics[f"{kind}.{bare}"] = metric
     score = Additive(scores.base, tuple(scores.unit_scores.values()))
-    return Limited(scores.space, score, limits, found, time_limit)
+    return Limited(scores.space, score, limits, metrics, time_limit)
 
 
 def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceCosts:
     """Costs of the space that is built in; those of the model's own target where no other hardware is asked for."""
     model = scores.model
-    own = model.exact.on(scores.space).costs if isinstance(model, CostedModel) else None
-    if isinstance(own, SpaceCosts) and (hardware is None or read_hardware(hardware) == own.hardware):
-        return own
+    costs = model.exact.on(scores.space).costs if isinstance(model, CostedModel) else None
+    if isinstance(costs, SpaceCosts) and (hardware is None or read_hardware(hardware) == costs.hardware):
+        return costs
     return SpaceCosts(scores.space, DEFAULT if hardware is None else hardware)
 
 
 def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
-    """A cost, with its sums over units; where those only enclose it, or there are none, one that fits some networks."""
+    """A cost with its sum over units, or where it is no sum, with one that is fitted to some networks."""
 
     def evaluate(archs: Sequence[Architecture]) -> NDArray[np.float64]:
         return cost(archs).astype(np.float64)
@@ -94,16 +96,18 @@ def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
 
 
 def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) -> Metric:
-    """A label column as a Gaussian process predicts it; fitted once, so that another limit is solved at once."""
+    """A label column as a Gaussian process predicts it; kept, so that another limit is solved without fitting again."""
     assert labels is not None
-    known: dict[tuple[str, str], Metric] = scores.model._cache.setdefault("metrics", {})
-    key = (f"{name} of {labels.content_hash}", scores.space.to_json())
-    if key not in known:
-        model = fit(labels, f"label.{name}", model="gp", seed=scores.model.seed)
+    seed, spaces = scores.model.seed, (labels.space.to_json(), scores.space.to_json())
+    key = (name, labels.content_hash, seed, *spaces)
+    if key not in _FITTED:
+        model = fit(labels, f"label.{name}", model="gp", seed=seed)
         projection = project(model, scores.space)
         table = Additive(projection.base, tuple(unit.score for unit in projection.units))
-        known[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd, exact=False)
-    return known[key]
+        _FITTED[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd)
+        if len(_FITTED) > _KEPT:
+            del _FITTED[next(iter(_FITTED))]
+    return _FITTED[key]
 
 
 def best_labelled(scores: Scores, limited: Limited | None, labels: LabelledSet | None) -> tuple[str, float] | None:

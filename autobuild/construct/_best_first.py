@@ -53,7 +53,7 @@ def _enumerate(values: list[NDArray[np.float64]]) -> Iterator[Assembly]:
     orders = [np.argsort(-unit, kind="stable").tolist() for unit in values]
     floats = [unit.tolist() for unit in values]
     whole = _as_integers(values)
-    # What it costs to go from one place of a unit's own order to the next: exact, and never negative.
+    # The loss from one place of a unit's order to the next: exact, and never negative.
     steps = []
     for unit, order in zip(whole, orders, strict=True):
         placed = [unit[index] for index in order]

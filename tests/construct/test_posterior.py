@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autobuild as ab
-from autobuild.construct import Additive, Limited, Metric, NoNetworkError, parse_where, widen
-from autobuild.construct.probable import Probable, narrow_probable, probable_networks
+from autobuild.construct import (
+    Additive,
+    Limited,
+    Metric,
+    NoNetworkError,
+    Probable,
+    narrow_probable,
+    parse_where,
+    probable_networks,
+    widen,
+)
 from autobuild.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""Networks whose last word takes long: what is built is what looking at all of them would give."""
+"""Expensive exact values: what is built is what evaluating all networks exactly would give."""
 
 import itertools
 from functools import partial
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autobuild as ab
-from autobuild.construct import Limited, Metric, NoNetworkError, build_refined, parse_where
-from autobuild.construct.refine import Pool
+from autobuild.construct import Evaluator, Limited, Metric, NoNetworkError, build_refined, parse_where
+from autobuild.construct._evaluators import WithinLimits
+from autobuild.construct.local_search import Pool
 from autobuild.spaces.additive import Additive, Bounds
 from autobuild.spaces.fitted import fitted_sum
 
@@ -20,8 +21,10 @@ INDICES = np.array([SPACE.indices(arch) for arch in ALL])
 PLACE = {arch.text: place for place, arch in enumerate(ALL)}
 
 
-class Slow:
-    """A judge that hopes for more than there is, and limits of which it knows some at once."""
+class Slow(Evaluator):
+    """Upper bounds that are too high, exact values on request, and limits of which some are decided at once."""
+
+    cheap = False
 
     def __init__(self, rng, undecided):
         self.values = rng.integers(0, 40, len(ALL)).astype(float)  # many ties
@@ -31,10 +34,10 @@ class Slow:
         self.known = rng.random(len(ALL)) > undecided
         self.settled, self.looked_at = [], []
 
-    def __call__(self, archs):
-        return self.hope[[PLACE[arch.text] for arch in archs]]
+    def bounds(self, archs):
+        return self.hope[[PLACE[arch.text] for arch in archs]], np.zeros(len(archs), dtype=bool)
 
-    def settle(self, archs):
+    def exact(self, archs):
         self.settled += [arch.text for arch in archs]
         return self.values[[PLACE[arch.text] for arch in archs]]
 
@@ -56,7 +59,7 @@ def expected(slow):
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.4, 1.0]))
 def test_the_order_is_that_of_the_last_word(seed, undecided):
     slow = Slow(np.random.default_rng(seed), undecided)
-    pool = Pool(SPACE, slow, slow, checks=len(ALL))
+    pool = Pool(SPACE, WithinLimits(slow, slow), checks=len(ALL))
     pool.add(ALL)
     best = [PLACE[pool.archs[key].text] for key in pool.best(10)]
     assert best == expected(slow)[:10]
@@ -71,7 +74,7 @@ def test_climbing_goes_to_what_is_better_by_the_last_word():
     slow.values = np.array([float(sum(layer["w"] for run in SPACE.layers(arch) for layer in run)) for arch in ALL])
     slow.hope = slow.values + 2
     slow.right[:] = True
-    pool = Pool(SPACE, slow, slow)
+    pool = Pool(SPACE, WithinLimits(slow, slow))
     pool.add(ALL[:3])
     pool.climb()
     assert slow.values[PLACE[pool.archs[pool.best(1)[0]].text]] == slow.values.max()
@@ -79,10 +82,24 @@ def test_climbing_goes_to_what_is_better_by_the_last_word():
 
 def test_no_more_than_so_many_are_settled():
     slow = Slow(np.random.default_rng(1), 1.0)
-    pool = Pool(SPACE, slow, slow, checks=50)
+    pool = Pool(SPACE, WithinLimits(slow, slow), checks=50)
     pool.add(ALL)
     assert all(slow.right[PLACE[pool.archs[key].text]] for key in pool.ranked())
     assert len(slow.looked_at) == 50
+
+
+def test_exact_values_of_several_networks_at_once():
+    slow = Slow(np.random.default_rng(5), 0.5)
+    within = WithinLimits(slow, slow)
+    bounds, exact = within.bounds(ALL)
+    kept = np.flatnonzero(~np.isnan(bounds))
+    assert not exact[kept].any()
+    assert slow.right[kept].any()
+    assert not slow.right[kept].all()
+    values = within.exact([ALL[row] for row in kept])
+    np.testing.assert_array_equal(values, np.where(slow.right, slow.values, np.nan)[kept])
+    assert (np.nan_to_num(values, nan=-np.inf) <= bounds[kept]).all()
+    assert set(slow.looked_at) == {ALL[row].text for row in kept if not slow.known[row]}
 
 
 def enclosed(rng):
@@ -106,8 +123,9 @@ def limited(bounds, cost, where, score, slow=True):
 def assert_builds_the_best(problem, score, true):
     """Of the networks that keep the limits, which ``true`` says."""
     truth = score.totals(INDICES)
-    built = build_refined(SPACE, dict(zip((u.name for u in SPACE.units), score.tables, strict=True)),
-                          lambda archs: truth[[PLACE[a.text] for a in archs]], top=5, limited=problem)  # fmt: skip
+    tables = dict(zip((unit.name for unit in SPACE.units), score.tables, strict=True))
+    evaluator = Evaluator(lambda archs: truth[[PLACE[arch.text] for arch in archs]])
+    built = build_refined(SPACE, tables, evaluator, top=5, limited=problem)
     assert all(true[PLACE[arch.text]] for arch in built)
     best = sorted(truth[true], reverse=True)[:5]
     assert [truth[PLACE[arch.text]] for arch in built] == pytest.approx(best, abs=0.05)
@@ -172,7 +190,7 @@ def test_a_limit_that_no_network_keeps_is_refused_with_what_was_computed():
     nothing = {unit.name: np.zeros(unit.size) for unit in SPACE.units}
     problem = only_fitted(nearly_a_sum(np.random.default_rng(0)), "cost <= -9", Additive(0.0, tuple(nothing.values())))
     with pytest.raises(NoNetworkError, match=r"cost <= -9: cost of \d+ networks near it is "):
-        build_refined(SPACE, nothing, lambda archs: np.zeros(len(archs)), limited=problem)
+        build_refined(SPACE, nothing, Evaluator(lambda archs: np.zeros(len(archs))), limited=problem)
 
 
 def test_a_sum_is_found_again_and_what_is_none_has_a_margin():

@@ -15,13 +15,14 @@ from autobuild.construct import (
     Metric,
     NoNetworkError,
     front_scores,
+    narrow_probable,
     narrow_units,
     parse_where,
+    probable_front,
     widen,
 )
+from autobuild.construct._posterior import _votes
 from autobuild.construct.dominance import first_fronts, fronts, undominated
-from autobuild.construct.probable import narrow_probable
-from autobuild.construct.probable_front import _votes, probable_front
 
 
 @pytest.fixture(scope="module")
