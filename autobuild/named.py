@@ -10,7 +10,7 @@ from autobuild.errors import ConfigError, nearest
 
 
 def imported(name: str, folder: str, called: str, form: str) -> Any:
-    """Import what is named ``package.module:object``; whoever writes the name trusts the module.
+    """Import ``package.module:object`` or ``package.module.object``; whoever writes the name trusts the module.
 
     Args:
         name: The name; the object may be an attribute of another, as in ``module:Class.method``.
@@ -21,7 +21,7 @@ def imported(name: str, folder: str, called: str, form: str) -> Any:
     Raises:
         ConfigError: It is not of this form, cannot be imported, or there is no such object.
     """
-    module_name, _, path = name.partition(":")
+    module_name, _, path = name.partition(":") if ":" in name else name.rpartition(".")
     if not module_name or not path:
         raise ConfigError(f"{called}: write {form}")
     if folder not in sys.path:

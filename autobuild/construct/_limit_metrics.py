@@ -18,7 +18,7 @@ from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet
 from autobuild.labels.frame import check_labels
-from autobuild.models import CostedModel, fit
+from autobuild.models import CostedModel, fit, unwarned
 from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive
 from autobuild.spaces.fitted import fitted_sum
@@ -101,7 +101,8 @@ def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) ->
     seed, spaces = scores.model.seed, (labels.space.to_json(), scores.space.to_json())
     key = (name, labels.content_hash, seed, *spaces)
     if key not in _FITTED:
-        model = fit(labels, f"label.{name}", model="gp", seed=seed)
+        with unwarned():
+            model = fit(labels, f"label.{name}", model="gp", seed=seed)
         projection = project(model, scores.space)
         table = Additive(projection.base, tuple(unit.score for unit in projection.units))
         _FITTED[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd)

@@ -7,8 +7,8 @@ import html
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,20 @@ Cost = Callable[[list[Architecture]], npt.ArrayLike]
 MIN_USABLE = 20
 REPEATED = 32  # rows that are compared with a cost before all are
 TINY, HUGE = 1e-100, 1e100  # range of standard deviations whose squares and inverses float64 can represent
+
+
+@dataclass(frozen=True)
+class _Repeats:
+    """Whether a column repeats a cost: column name, cost name -> bool; each pair is compared once."""
+
+    labels: LabelledSet
+    costs: Mapping[str, Cost]
+    _known: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def __call__(self, column: str, cost: str) -> bool:
+        if (column, cost) not in self._known:
+            self._known[column, cost] = self.labels._repeats(column, self.costs[cost])
+        return self._known[column, cost]
 
 
 @dataclass(frozen=True)
@@ -445,8 +459,7 @@ class LabelledSet:
             The resolver of names.
         """
         known: Mapping[str, Cost] = {} if costs is None else costs
-        repeats = cache(lambda column, cost: self._repeats(column, known[cost]))
-        return Names(self.metrics, known, measured, repeats, self._ignored)
+        return Names(self.metrics, known, measured, _Repeats(self, known), self._ignored)
 
     def _repeats(self, column: str, cost: Cost) -> bool:
         """Whether a column is a cost that was written down; rows without a value do not count."""

@@ -5,7 +5,7 @@ from autobuild.models.costed import CostedModel
 from autobuild.models.curve import learning_curve
 from autobuild.models.describe import Describer, Description
 from autobuild.models.ensemble import EnsembleModel
-from autobuild.models.fitting import FAMILIES, fit
+from autobuild.models.fitting import FAMILIES, fit, unwarned
 from autobuild.models.graph_fit import evaluation, fit_graph
 from autobuild.models.graph_model import GraphModel
 from autobuild.models.intervals import conformal_half_width
@@ -32,4 +32,5 @@ __all__ = [
     "load_model",
     "save_model",
     "train",
+    "unwarned",
 ]

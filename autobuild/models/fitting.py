@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ConfigError, FitWarning, nearest
+from autobuild.errors import ConfigError, FitWarning, LabelWarning, nearest
 from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.frame import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
@@ -32,6 +33,15 @@ FEW_VALUES = 6  # labels with fewer distinct values than this give a warning
 LEAST_SRCC = 0.1  # a held-out SRCC below this, or below the 95 % quantile of random rankings, gives a warning
 
 FAMILIES = ("auto", "gp", "linear", "trees", "graph")
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Suppress FitWarning and LabelWarning, for models that a search or a limit fits for its own use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        warnings.simplefilter("ignore", LabelWarning)
+        yield
 
 
 def fit(

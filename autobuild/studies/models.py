@@ -12,7 +12,7 @@ import pandas as pd
 from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.expressions.parse import written
 from autobuild.labels import LabelledSet
-from autobuild.models import FittedModel, fit
+from autobuild.models import FittedModel, fit, unwarned
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.objective import Objective
 from autobuild.studies.settings import FEWEST, Settings
@@ -49,6 +49,7 @@ class Models:
         models = self.fitted()
         return [float(model.predict_mean([arch])[0]) for model in models] if models else None
 
+    @unwarned()
     def _make(self) -> list[FittedModel]:
         own = self.settings
         if own.model is None or (isinstance(own.model, str) and not enough(self.labels)):
@@ -165,6 +166,7 @@ class LimitModels:
             if model is not None:
                 self.models[limit.text] = Cautious(model)
 
+    @unwarned()
     def _fit(self, labels: LabelledSet, values: np.ndarray) -> FittedModel | None:
         """None where too few rows have a value, or all the same."""
         there = np.flatnonzero(np.isfinite(values))
@@ -208,6 +210,7 @@ class LimitPredictor:
     seed: int
     _models: dict[str, FittedModel | None] = field(default_factory=dict)
 
+    @unwarned()
     def __call__(self, name: str, archs: Sequence[Architecture]) -> np.ndarray | None:
         """Predictions of one column, shape ``(len(archs),)``; None where the labels do not have it."""
         if self.prior is None or name not in self.prior.metrics:

@@ -195,10 +195,10 @@ def test_settings_in_conf_are_the_defaults_of_the_library() -> None:
 
     with initialize_config_dir(config_dir=str(resource_dir("conf")), version_base="1.3"):
         for encoder in ("gatv2", "gat", "gcn", "sage", "gin"):
-            config = OmegaConf.to_container(compose("config", ["job=build", f"encoder={encoder}"]))
+            config = OmegaConf.to_container(compose("autobuild", ["job=build", f"encoder={encoder}"]))
             assert ab.EncoderConfig(**config["encoder"]) == ab.EncoderConfig(layer=encoder)
         for ranking in ("srcc", "lambdarank", "pairwise", "hybrid", "none"):
-            config = OmegaConf.to_container(compose("config", ["job=build", f"ranking={ranking}"]))
+            config = OmegaConf.to_container(compose("autobuild", ["job=build", f"ranking={ranking}"]))
             made, default = fit_config(config), ab.FitConfig()
             assert made.ranking == ranking  # and its options are accepted, or FitConfig had refused them
             assert made.ranking_options.get("eps", EPS) == EPS

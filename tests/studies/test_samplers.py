@@ -272,7 +272,7 @@ def test_guided_fits_again_every_k_trials(monkeypatch):
     monkeypatch.setattr(
         GuidedSampler, "_model", lambda self, rows, column: fits.append(len(rows)) or original(self, rows, column)
     )
-    prior = labels(list(dict.fromkeys(MACRO.sample(40, 2)))[:30], acc=worth)
+    prior = labels(list(dict.fromkeys(MACRO.sample(40, 2, "uniform")))[:30], acc=worth)
     run(make_sampler("guided", MACRO, prior=prior, refit_every=4), MACRO, 10)
     assert fits == [30, 34, 38]
 
@@ -375,7 +375,7 @@ def test_mistakes_are_named():
     for name in ("evolution", "nsga2"):
         with pytest.raises(ConfigError, match="population=1"):
             make_sampler(name, MACRO, population=1)
-    prior = labels(list(dict.fromkeys(MACRO.sample(40, 2)))[:30], acc=worth)
+    prior = labels(list(dict.fromkeys(MACRO.sample(40, 2, "uniform")))[:30], acc=worth)
     with pytest.raises(ConfigError, match="for 2 objectives"):
         make_sampler("guided", MACRO, prior=prior, n_targets=2)
     with pytest.raises(ConfigError, match=r"'nas_bench_macro'.*'ofa_mbv3'"):

@@ -16,7 +16,7 @@ from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError, LabelError, TargetError, nearest
 from autobuild.importance import project
 from autobuild.labels import LabelledSet
-from autobuild.models import FittedModel, fit
+from autobuild.models import FittedModel, fit, unwarned
 from autobuild.models.fitting import FAMILIES
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
@@ -143,6 +143,7 @@ class GuidedSampler(ArchitectureSampler):
         units = project(model, self.space, self.seed, background=BACKGROUND, draws=0).units
         return {unit.name: scored.score for unit, scored in zip(self.space.units, units, strict=True)}
 
+    @unwarned()
     def _model(self, rows: pd.DataFrame, column: str) -> FittedModel | None:
         """None where there are too few labels, or all are the same."""
         usable = rows[np.isfinite(rows[column].to_numpy(dtype=float))]
