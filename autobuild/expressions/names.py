@@ -132,7 +132,7 @@ class Names:
     def _refuse(self, name: str, text: str, what: str) -> NoReturn:
         base, bare = split_name(name)
         if base != "cost" and bare in self.ignored:
-            raise TargetError(f"{what} {text!r}: the column {bare!r} is no metric: {self.ignored[bare]}")
+            raise TargetError(f"{what} {text!r}: the column {bare!r} is not a metric: {self.ignored[bare]}")
         metrics = list(dict.fromkeys([*self.columns, *(self.measured or ())]))
         known = [*metrics, *self.costs] if not base else metrics if base == "label" else list(self.costs)
         # Names that only backticks keep together, and that the text has without them: acc-1 is acc less 1.

@@ -141,7 +141,7 @@ def test_what_was_learned_before_is_used(name):
     grain = "unit" if name == "gp" else "layer"
     sampler = make_sampler(name, MACRO, grain=grain, seed=3, population=20)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    labelled = list({MACRO.key(a): a for a in MACRO.sample(90, 5)}.values())[:60]
+    labelled = list({MACRO.key(a): a for a in MACRO.sample(90, 5, "uniform")}.values())[:60]
     enter(study, MACRO, labelled, grain)
     archs, _ = run(sampler, MACRO, 12, grain, study=study)
     values = np.array([worth(arch) for arch in labelled])
