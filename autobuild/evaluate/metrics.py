@@ -67,7 +67,9 @@ def checked_metrics(given: Any, needs: Collection[str] = (), *, source: str = "t
         if name in items and name not in metrics:
             raise UnusableMetrics(f"{source} gave {name!r}: {_shown(items[name])}; accepted: a number", metrics)
         if name not in metrics:
-            told = f"{source} gave no {name!r}, which the target needs: {nearest_metric(name, metrics)}"
+            told = f"{source} gave no metrics; the target needs {name!r}"
+            if metrics:
+                told = f"{source} gave no {name!r}, which the target needs: {nearest_metric(name, metrics)}"
             raise UnusableMetrics(told, metrics)
         if not math.isfinite(metrics[name]):
             told = f"{source} gave {name}={metrics[name]}, and the target needs a finite number"
