@@ -190,7 +190,9 @@ def test_pandas_is_imported_only_when_it_is_used() -> None:
 
 @pytest.mark.parametrize("given", [3, None, ["a.csv"], {"arch": ["w1"]}])
 def test_what_is_no_table_is_told(mbv3: SearchSpace, given: object) -> None:
-    with pytest.raises(LabelError, match=r"labels .*: the path of a file or the name of an embedded set is accepted"):
+    with pytest.raises(
+        LabelError, match=rf"given a {type(given).__name__}; accepted: the path of a file, the name of an embedded set"
+    ):
         LabelledSet.read(given, mbv3)  # type: ignore[arg-type]
     with pytest.raises(LabelError, match=f"given a {type(given).__name__}, accepted: a pandas frame"):
         LabelledSet.from_frame(given, mbv3)  # type: ignore[arg-type]

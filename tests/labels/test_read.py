@@ -264,9 +264,9 @@ def test_published_labels_are_read_whole_and_fast(name: str, data_dir: Path) -> 
     path = data_dir / f"{name}_labels.csv"
     space = load_space(name)
     LabelledSet.read(path, space, n=10)
-    start = time.perf_counter()
+    start = time.process_time()
     labels = LabelledSet.read(path, space)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert len(labels) == 3_000
     assert labels.metrics == ["acc", "latency_gpu", "latency_cpu", "latency_npu"]
     pd.testing.assert_frame_equal(labels.frame, pd.read_csv(path), check_dtype=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
 
 import matplotlib as mpl
 import matplotlib.image
@@ -143,9 +141,3 @@ def test_a_picture_from_a_dark_notebook_keeps_its_background(model, tmp_path):
         mpl.style.use("dark_background")
         path = plot.save(ax, tmp_path / "a.png")
     assert matplotlib.image.imread(path)[0, 0, :3].min() > 0.95
-
-
-def test_importing_the_figures_needs_no_optuna():
-    code = "from autobuild import plot; plot.search_history; import sys; print('optuna' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
