@@ -149,7 +149,7 @@ def test_a_width_that_does_not_divide_is_refused():
 
 def test_without_diffusers_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(SpaceError, match=r"diffusers is missing.*pip install 'autobuild\[diffusion\]'"):
+    with pytest.raises(SpaceError, match=r"diffusers is missing.*pip install 'autobuild-nas\[diffusion\]'"):
         ab.space("sd_unet").realise(SD_V1)
 
 
