@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,8 +26,12 @@ from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
 OnProgress = Callable[[str, int, int], None]
 Folds = Sequence[tuple[Rows, Rows]]
 
-SCREENED = ("graph",)  # slow members: with many rows they are dropped after one fold if they get no weight
-SCREEN_ROWS = 200
+LATE = ("trees", "graph")  # slow members: with many rows they are dropped if they do not help on the first fold
+FULL_SCREEN_ROWS = 200  # from this number of rows on, the graph encoder needs a weight on the first fold
+SHORT_SCREEN_ROWS = 1000  # from here on, the late members are judged by a short fit on at most so many rows
+SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
+SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a late member must save in a short fit
+CLOSED_FORM_ROWS = 700  # from here on, folds of a process follow from its fit on all rows
 FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
 
 
@@ -43,9 +48,9 @@ def fit_ensemble(
     """Fit ``family`` on labelled architectures whose target is ``values``; see :func:`autobuild.fit`.
 
     Every number in the report is computed on rows that were held out from the members which predicted them. Two things
-    are learned from all rows before that: the bend of the labels (one number), and the parameters from which the
-    processes of the folds start learning (with fewer than 200 rows they learn until convergence). The weights are
-    fitted to the held-out predictions.
+    are learned from all rows before that: the bend of the labels (one number), and the parameters of the kernels. From
+    these the processes of the folds start learning (with fewer than 200 rows they learn until convergence); from 700
+    rows on they are kept in the folds. The weights are fitted to the held-out predictions.
 
     Args:
         labels: The labelled set, ``n`` rows.
@@ -79,8 +84,7 @@ def fit_ensemble(
             work.warp = warp = work.process("linear").process.warp
         out, sds = work.cross_validate(kinds, parts, processes)
         latent = warp.latent(values)
-        bases = [kind for kind in out if kind in PROCESS_PARTS]
-        best = min(bases or out, key=lambda kind: float(((out[kind] - latent) ** 2).mean()))
+        best = _base(out, latent)
         weights = stack(out, latent, best)
         members: dict[str, Member] = {kind: work.final(kind, processes) for kind in weights}
     combined = combine(out, weights)
@@ -125,6 +129,12 @@ def _kinds(family: str, inputs: Inputs) -> list[str]:
     return [kind for kind in KINDS if kind != "walks" or inputs.describer.walks]
 
 
+def _base(out: Mapping[str, FloatArray], latent: FloatArray) -> str:
+    """The process with the smallest held-out error; if there is none, the best of the other members."""
+    bases = [kind for kind in out if kind in PROCESS_PARTS] or list(out)
+    return min(bases, key=lambda kind: float(((out[kind] - latent) ** 2).mean()))
+
+
 class _Work:
     """The fits of one ensemble, with their times and progress."""
 
@@ -136,9 +146,11 @@ class _Work:
         _ = inputs.description  # computed once; folds take rows of it
 
     def process(self, kind: str) -> ProcessMember:
-        self._say(f"learning the {kind} kernel", 0, 1)
-        member = self._timed(kind, lambda: fit_member(kind, self.inputs, self.values, self.settings, self.warp))
-        self._say(f"learning the {kind} kernel", 1, 1)
+        phase = f"learning the {kind} kernel"
+        settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
+        self._say(phase, 0, 1)
+        with self._timed(kind):
+            member = fit_member(kind, self.inputs, self.values, settings, self.warp)
         assert isinstance(member, ProcessMember)
         return member
 
@@ -148,61 +160,85 @@ class _Work:
         """Held-out latent predictions of every kind not dropped, and standard deviations of the processes."""
         out: dict[str, FloatArray] = {}
         sds: dict[str, FloatArray] = {}
-        for kind in sorted(kinds, key=lambda kind: kind in SCREENED):
-            predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
-            for number, (train, test) in enumerate(folds):
-                self._say(f"cross-validating {kind}", number, len(folds))
-                member = self._fold(kind, train, processes, f"{kind}-{number}")
-                part = self.inputs.take(test)
-                if isinstance(member, ProcessMember):
-                    predicted[test], sd[test] = member.process.predict(part.description)
-                else:
-                    predicted[test] = member.predict(part)
-                if number == 0 and out and self._useless(kind, out, predicted, test):
-                    break
-            self._say(f"cross-validating {kind}", len(folds), len(folds))
-            if kind not in self.dropped:
-                out[kind] = predicted
-                if kind in PROCESS_PARTS:
-                    sds[kind] = sd
+        for kind in sorted(kinds, key=lambda kind: LATE.index(kind) if kind in LATE else -1):
+            with self._timed(kind):
+                if kind in processes and len(self.values) >= CLOSED_FORM_ROWS:
+                    own = processes[kind].process.warped(self.warp)
+                    out[kind], sds[kind] = own.held_out([test for _, test in folds])
+                    continue
+                predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
+                if kind in LATE and out and len(self.values) >= SHORT_SCREEN_ROWS and self._idle(kind, out, folds[0]):
+                    continue
+                for number, (train, test) in enumerate(folds):
+                    member = self._fold(kind, train, processes, number, len(folds))
+                    if isinstance(member, ProcessMember):
+                        predicted[test], sd[test] = member.process.predict(self.inputs.take(test).description)
+                    else:
+                        predicted[test] = member.predict(self.inputs.take(test))
+                    if number == 0 and out and self._useless(kind, out, predicted, test):
+                        break
+                if kind not in self.dropped:
+                    out[kind] = predicted
+                    if kind in PROCESS_PARTS:
+                        sds[kind] = sd
         return out, sds
 
     def final(self, kind: str, processes: Mapping[str, ProcessMember]) -> Member:
         """Fit a member on all rows."""
         if kind in processes:
-            return ProcessMember(replace(processes[kind].process, warp=self.warp, _state={}))
-        settings = self.settings
-        if kind == "graph":
-            settings = replace(
-                settings, on_epoch=lambda done, total: self._say("fitting the graph encoder", done, total)
-            )
-        return self._timed(kind, lambda: fit_member(kind, self.inputs, self.values, settings, self.warp))
+            return ProcessMember(processes[kind].process.warped(self.warp))
+        phase = "fitting the graph encoder" if kind == "graph" else f"fitting the {kind}"
+        settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
+        with self._timed(kind):
+            return fit_member(kind, self.inputs, self.values, settings, self.warp)
 
-    def _fold(self, kind: str, train: Rows, processes: Mapping[str, ProcessMember], phase: str) -> Member:
+    def _fold(self, kind: str, train: Rows, processes: Mapping[str, ProcessMember], number: int, folds: int) -> Member:
+        phase = f"cross-validating {kind}"
+
+        def say(done: int, total: int) -> None:
+            self._say(phase, number * total + done, folds * total)
+
+        say(0, 1)
+        start = processes[kind].process.warped(self.warp) if kind in processes else None
+        settings = replace(self.settings, on_epoch=say)
         part, values = self.inputs.take(train), self.values[train]
-        start = processes[kind].process if kind in processes else None
-        if start is not None:
-            start = replace(start, warp=self.warp, _state={})
-        return self._timed(kind, lambda: fit_member(kind, part, values, self.settings, self.warp, start, phase))
+        return fit_member(kind, part, values, settings, self.warp, start, f"{kind}-{number}")
+
+    def _idle(self, kind: str, out: Mapping[str, FloatArray], fold: tuple[Rows, Rows]) -> bool:
+        """Whether a short fit of a member saves too little of the error on the first fold; it is dropped then."""
+        rows = np.random.default_rng(self.settings.seed).permutation(fold[0])[:SHORT_SCREEN_ROWS]
+        settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total))
+        member = fit_member(
+            kind, self.inputs.take(rows), self.values[rows], settings, self.warp, phase="try", steps=SCREEN_STEPS
+        )
+        latent, known = self._known(out, fold[1])
+        errors = []
+        for more in ({}, {kind: member.predict(self.inputs.take(fold[1]))}):
+            both = {**known, **more}
+            errors.append(float(((combine(both, stack(both, latent, _base(both, latent))) - latent) ** 2).mean()))
+        if errors[1] < (1 - SCREEN_GAIN) ** 2 * errors[0]:
+            return False
+        self.dropped[kind] = "hardly any gain on the first fold"
+        return True
 
     def _useless(self, kind: str, out: Mapping[str, FloatArray], predicted: FloatArray, rows: Rows) -> bool:
-        if kind not in SCREENED or len(self.values) < SCREEN_ROWS:
+        if kind != "graph" or not FULL_SCREEN_ROWS <= len(self.values) < SHORT_SCREEN_ROWS:
             return False
-        latent = self.warp.latent(self.values[rows])
-        known = {name: values[rows] for name, values in out.items()}
-        bases = [name for name in known if name in PROCESS_PARTS] or list(known)
-        base = min(bases, key=lambda name: float(((known[name] - latent) ** 2).mean()))
-        weights = stack({**known, kind: predicted[rows]}, latent, base)
-        if weights.get(kind, 0.0) > 0:
+        latent, known = self._known(out, rows)
+        if stack({**known, kind: predicted[rows]}, latent, _base(known, latent)).get(kind, 0.0) > 0:
             return False
         self.dropped[kind] = "no weight on the first fold"
         return True
 
-    def _timed(self, kind: str, work: Callable[[], Member]) -> Member:
+    def _known(self, out: Mapping[str, FloatArray], rows: Rows) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Latent values and held-out predictions of some rows."""
+        return self.warp.latent(self.values[rows]), {name: values[rows] for name, values in out.items()}
+
+    @contextmanager
+    def _timed(self, kind: str) -> Iterator[None]:
         before = time.perf_counter()
-        member = work()
+        yield
         self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - before
-        return member
 
     def _say(self, phase: str, done: int, total: int) -> None:
         if self.on_progress:
@@ -237,9 +273,7 @@ def _member_rows(
         others = {name: values for name, values in out.items() if name != kind}
         without = None
         if others and weights.get(kind):
-            candidates = [name for name in others if name in PROCESS_PARTS] or list(others)
-            next_base = min(candidates, key=lambda name: float(((others[name] - latent) ** 2).mean()))
-            without = srcc(combine(others, stack(others, latent, next_base)), latent)
+            without = srcc(combine(others, stack(others, latent, _base(others, latent))), latent)
         row: dict[str, Any] = {"member": kind, "weight": weights.get(kind, 0.0), "base": kind == base}
         row |= {"srcc_alone": srcc(predicted, latent), "ndcg_alone": ndcg_at_k(predicted, latent)}
         row |= {"srcc_without": without, "seconds": seconds.get(kind), "note": ""}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,15 @@ PART_OF = {
     "whole": ("a_whole_linear", "a_whole", "l_whole"),
     "walks": ("a_walks_linear", "a_walks", "l_walks"),
 }
+LINEAR = {"linear": "a_linear", "whole": "a_whole_linear", "walks": "a_walks_linear"}
+CURVED = {
+    "units": PART_OF["units"],
+    "joint": PART_OF["joint"],
+    "whole": ("a_whole", "l_whole"),
+    "walks": ("a_walks", "l_walks"),
+}
 PER_UNIT = ("a_units", "l_units_choices", "l_units_amounts", "l_joint_choices", "l_joint_amounts")
+TILE = 128  # rows and columns of a tile
 
 
 @dataclass(frozen=True)
@@ -115,45 +124,58 @@ def _scale(values: FloatArray, mean: FloatArray, sd: FloatArray, keep: NDArray[n
     return torch.from_numpy(np.ascontiguousarray((values[:, keep] - mean[keep]) / sd[keep]))
 
 
+class Sides:
+    """A set of n scaled architectures as matrices whose products are the distances of two sets.
+
+    A squared distance is the inner product of ``(-2 x, |x|^2, 1)`` and ``(y, 1, |y|^2)``.
+
+    Args:
+        scaled: The architectures.
+        parts: Parts of the kernel; what they do not need is left out.
+    """
+
+    def __init__(self, scaled: Scaled, parts: Sequence[str]) -> None:
+        units = [*scaled.choices, *scaled.amounts] if {"units", "joint"} & set(parts) else []
+        whole = [getattr(scaled, part) for part in ("whole", "walks") if part in parts]
+        choices = [torch.cat(scaled.choices, dim=1)] if "linear" in parts else []
+        self.count, self.units = len(scaled), len(units) // 2
+        self.linear = [values / max(1, values.shape[1]) ** 0.5 for values in [*choices, *whole]]
+        self.left, self.right = [], []
+        for values in [*units, *whole]:
+            squares, ones = (values * values).sum(dim=1, keepdim=True), values.new_ones(len(values), 1)
+            self.left.append(torch.cat([-2 * values, squares, ones], dim=1) / max(1, values.shape[1]))
+            self.right.append(torch.cat([values, ones, squares], dim=1))
+
+
 @dataclass(frozen=True)
 class Products:
     """Distances and inner products of two sets of n and m scaled architectures, each a mean over columns.
 
     Attributes:
-        choices: Squared distances between the choices of each unit. Shape ``(units, n, m)``.
-        amounts: Squared distances between the amounts of each unit. Shape ``(units, n, m)``.
-        linear: Inner products of all choices. Shape ``(n, m)``.
-        whole, whole_linear, walks, walks_linear: Squared distances and inner products of the columns that describe the
-            whole network, and of walk counts. Shapes ``(n, m)``.
+        units: Squared distances between the choices of each unit, then between the amounts of each unit. Shape
+            ``(2 units, n * m)``, or no rows if no part of the kernel needs them.
+        whole: Squared distances of the columns that describe the whole network, and of walk counts, if the parts need
+            them. Shapes ``(n * m,)``.
+        linear: Inner products of all choices, of the whole network and of walk counts, if the parts need them. Shapes
+            ``(n * m,)``.
+        shape: n and m.
     """
 
-    choices: Tensor
-    amounts: Tensor
-    linear: Tensor
-    whole: Tensor
-    whole_linear: Tensor
-    walks: Tensor
-    walks_linear: Tensor
+    units: Tensor
+    whole: list[Tensor]
+    linear: list[Tensor]
+    shape: tuple[int, int]
 
     @classmethod
-    def of(cls, a: Scaled, b: Scaled) -> Products:
-        """Distances and inner products of ``a`` (n architectures) and ``b`` (m architectures)."""
-        columns = max(1, sum(part.shape[1] for part in a.choices))
-        linear = sum((x @ y.T for x, y in zip(a.choices, b.choices, strict=True)), torch.zeros(len(a), len(b)))
-        return cls(
-            torch.stack([_distances(x, y) for x, y in zip(a.choices, b.choices, strict=True)]),
-            torch.stack([_distances(x, y) for x, y in zip(a.amounts, b.amounts, strict=True)]),
-            linear.double() / columns,
-            _distances(a.whole, b.whole),
-            a.whole @ b.whole.T / max(1, a.whole.shape[1]),
-            _distances(a.walks, b.walks),
-            a.walks @ b.walks.T / max(1, a.walks.shape[1]),
-        )
-
-
-def _distances(a: Tensor, b: Tensor) -> Tensor:
-    squares = (a * a).sum(dim=1)[:, None] + (b * b).sum(dim=1)[None] - 2 * a @ b.T
-    return squares.clamp(min=0) / max(1, a.shape[1])
+    def of(cls, a: Sides, b: Sides, rows: slice = slice(None), columns: slice = slice(None)) -> Products:
+        """Distances and inner products of some rows of ``a`` and some of ``b``."""
+        shape = (len(range(a.count)[rows]), len(range(b.count)[columns]))
+        distances = torch.empty(len(a.left), *shape, dtype=torch.float64)
+        for out, x, y in zip(distances, a.left, b.right, strict=True):
+            torch.mm(x[rows], y[columns].T, out=out)
+        distances = distances.clamp_(min=0).flatten(1)
+        linear = [(x[rows] @ y[columns].T).flatten() for x, y in zip(a.linear, b.linear, strict=True)]
+        return cls(distances[: 2 * a.units], list(distances[2 * a.units :]), linear, shape)
 
 
 def covariance(parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str]) -> Tensor:
@@ -178,26 +200,93 @@ def covariance(parameters: Mapping[str, Tensor], products: Products, parts: Sequ
     Returns:
         The covariance. Shape ``(n, m)``.
     """
-    total = torch.ones_like(products.linear)
-    squared = {name: torch.exp(2 * value) for name, value in parameters.items() if name.startswith("a_")}
-    inverse = {name: torch.exp(-2 * value) for name, value in parameters.items() if name.startswith("l_")}
-    if "linear" in parts:
-        total = total + squared["a_linear"] * products.linear
+    squared = _squared(parameters)
+    total = torch.ones(math.prod(products.shape), dtype=torch.float64)
+    for name, linear in zip(_linear(parts), products.linear, strict=True):
+        total.add_(linear * squared[name])
+    for names, curved in _curved(parameters, products, parts):
+        amplitudes = squared[names[0]]
+        total.add_(amplitudes @ curved if curved.ndim == 2 else curved * amplitudes)
+    return total.view(products.shape)
+
+
+def slopes(
+    parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str], weights: Tensor
+) -> dict[str, Tensor]:
+    """Derivative of ``(weights * covariance).sum()`` by every parameter; shapes as those of the parameters.
+
+    Args:
+        parameters, products, parts: As in :func:`covariance`.
+        weights: Shape ``(n, m)``.
+    """
+    squared, weights, out = _squared(parameters), weights.flatten(), {}
+    for name, linear in zip(_linear(parts), products.linear, strict=True):
+        out[name] = 2 * squared[name] * (weights @ linear)
+    for names, curved in _curved(parameters, products, parts):
+        curved.mul_(weights)
+        out[names[0]] = 2 * squared[names[0]] * curved.sum(dim=-1)
+        if names[0] == "a_units":
+            distances = products.units.view(2, *curved.shape)
+            stretched = torch.einsum("cut,ut->cu", distances, curved) * squared["a_units"]
+        elif names[0] == "a_joint":
+            stretched = (products.units @ curved).view(2, -1) * squared["a_joint"]
+        else:
+            out[names[1]] = squared[names[1]] * squared[names[0]] * (_whole(products, parts, names[0]) @ curved)
+            continue
+        for name, own in zip(names[1:], stretched, strict=True):
+            out[name] = squared[name] * own
+    return out
+
+
+def variances(parameters: Mapping[str, Tensor], sides: Sides, parts: Sequence[str]) -> Tensor:
+    """Variance of every architecture: the diagonal of the covariance of a set with itself. Shape ``(n,)``."""
+    squared = _squared(parameters)
+    out = torch.ones(sides.count, dtype=torch.float64)
+    for name, values in zip(_linear(parts), sides.linear, strict=True):
+        out += squared[name] * (values * values).sum(dim=1)
+    return out + sum(squared[names[0]].sum() for part, names in CURVED.items() if part in parts)
+
+
+def matrix(parameters: Mapping[str, Tensor], a: Sides, b: Sides, parts: Sequence[str]) -> Tensor:
+    """Covariances of two sets, computed in tiles that fit into the cache of a processor. Shape ``(n, m)``."""
+    out = torch.empty(a.count, b.count, dtype=torch.float64)
+    for rows in tiles(a.count):
+        for columns in tiles(b.count):
+            out[rows, columns] = covariance(parameters, Products.of(a, b, rows, columns), parts)
+    return out
+
+
+def tiles(count: int) -> list[slice]:
+    """Consecutive rows of one side of a tile."""
+    return [slice(start, min(start + TILE, count)) for start in range(0, count, TILE)]
+
+
+def _squared(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Squared amplitudes, and inverse squared lengthscales."""
+    return {name: torch.exp(value * (2 if name.startswith("a_") else -2)) for name, value in parameters.items()}
+
+
+def _linear(parts: Sequence[str]) -> list[str]:
+    return [name for part, name in LINEAR.items() if part in parts]
+
+
+def _curved(
+    parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+    """Names of amplitude and lengthscales, and squared-exponential kernels: ``(units, n * m)``, else ``(n * m,)``."""
+    inverse = {name: -0.5 * torch.exp(-2 * value) for name, value in parameters.items() if name.startswith("l_")}
     if "units" in parts:
-        exponents = _stretched(products, inverse["l_units_choices"], inverse["l_units_amounts"])
-        total = total + (squared["a_units"][:, None, None] * torch.exp(-0.5 * exponents)).sum(dim=0)
+        _, choices, amounts = names = CURVED["units"]
+        near, far = products.units.chunk(2)
+        yield names, (near * inverse[choices][:, None]).addcmul_(far, inverse[amounts][:, None]).exp_()
     if "joint" in parts:
-        exponents = _stretched(products, inverse["l_joint_choices"], inverse["l_joint_amounts"])
-        total = total + squared["a_joint"] * torch.exp(-0.5 * exponents.sum(dim=0))
-    for part, distances, linear in (
-        ("whole", products.whole, products.whole_linear),
-        ("walks", products.walks, products.walks_linear),
-    ):
+        names = CURVED["joint"]
+        yield names, (torch.cat([inverse[name] for name in names[1:]]) @ products.units).exp_()
+    for part in ("whole", "walks"):
         if part in parts:
-            curved = squared[f"a_{part}"] * torch.exp(-0.5 * inverse[f"l_{part}"] * distances)
-            total = total + curved + squared[f"a_{part}_linear"] * linear
-    return total
+            names = CURVED[part]
+            yield names, (_whole(products, parts, names[0]) * inverse[names[1]]).exp_()
 
 
-def _stretched(products: Products, choices: Tensor, amounts: Tensor) -> Tensor:
-    return products.choices * choices[:, None, None] + products.amounts * amounts[:, None, None]
+def _whole(products: Products, parts: Sequence[str], amplitude: str) -> Tensor:
+    return products.whole[1 if amplitude == "a_walks" and "whole" in parts else 0]

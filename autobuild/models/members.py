@@ -140,7 +140,7 @@ class Settings:
         seed: Seed of everything random in the fit.
         device: Device on which the graph member is trained.
         checkpoint: Folder for its checkpoints; None for no checkpoints.
-        on_epoch: Called with ``(epochs done, epochs in all)`` of its training.
+        on_epoch: Called with ``(epochs done, epochs in all)`` of its training, or steps of a process's learning.
     """
 
     encoder: EncoderConfig
@@ -173,6 +173,7 @@ def fit_member(
     warp: Warp,
     start: Process | None = None,
     phase: str = "all",
+    steps: int = GRAPH_STEPS,
 ) -> Member:
     """Fit one member.
 
@@ -184,23 +185,33 @@ def fit_member(
         warp: Map from labels to the latent values that all members predict.
         start: For a process: an earlier process, fitted on more rows, from whose parameters learning starts.
         phase: Name of the checkpoint.
+        steps: Training steps of the graph member, unless the settings give the number of epochs.
 
     Returns:
         The fitted member.
     """
     if kind in PROCESS_PARTS:
         parts = process_parts(kind, inputs)
-        steps = 12 if start is not None and len(values) >= WARM_ROWS else 60
-        seed = settings.seed
-        return ProcessMember(fit_process(inputs.description, values, parts, start=start, iterations=steps, seed=seed))
+        most = 12 if start is not None and len(values) >= WARM_ROWS else 60
+        process = fit_process(
+            inputs.description,
+            values,
+            parts,
+            start=start,
+            iterations=most,
+            seed=settings.seed,
+            on_step=settings.on_epoch,
+        )
+        return ProcessMember(process)
     latent, scaling = warp.latent(values), Scaling(inputs.description)
     if kind == "trees":
         return TreesMember(fit_trees(tree_columns(scaling, inputs.description), latent, settings.seed), scaling)
     mean, sd = float(latent.mean()), float(latent.std()) or 1.0
     config = settings.config
     if config.epochs is None:
-        steps = max(1, len(values) // config.batch_size_for(len(values)))
-        config = replace(config, epochs=int(min(150, max(20, round(GRAPH_STEPS / steps)))))
+        batches = max(1, len(values) // config.batch_size_for(len(values)))
+        least, most = round(20 * steps / GRAPH_STEPS), round(150 * steps / GRAPH_STEPS)
+        config = replace(config, epochs=int(min(most, max(least, round(steps / batches)))))
     network, _ = train(
         with_context(inputs, scaling),
         torch.from_numpy((latent - mean) / sd).float(),

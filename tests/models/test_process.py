@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 import autobuild as ab
 from autobuild.models import Describer
-from autobuild.models.kernel import PART_OF, PARTS, PER_UNIT, PRIORS, Products, Scaling, covariance
-from autobuild.models.process import JITTER, _Problem, fit_process
+from autobuild.models import process as process_module
+from autobuild.models.conditioned import conditioned
+from autobuild.models.evidence import BEND_PRIOR, JITTER, NOISE_PRIOR, Evidence, LinearEvidence, minimise
+from autobuild.models.kernel import PART_OF, PARTS, PER_UNIT, PRIORS, Scaling, Sides, matrix, variances
+from autobuild.models.process import fit_process
 from autobuild.models.warp import Warp
 
 SPACE = ab.space("mnasnet")
@@ -23,6 +26,50 @@ def planted(n, seed, noise=0.0):
     sums = np.array([sum(w[i] for w, i in zip(worth, SPACE.indices(arch), strict=True)) for arch in archs])
     values = 3 * np.tanh(sums / 4) + noise * np.random.default_rng(seed + 1).normal(size=len(archs))
     return archs, values
+
+
+def plain(parameters, a, b, parts):
+    """The covariance of the formula, one pair of rows after another, in plain numpy."""
+    p = {name: np.exp(np.asarray(value, dtype=float)) for name, value in parameters.items()}
+
+    def apart(x, y):
+        return ((x - y) ** 2).sum() / max(1, len(x))
+
+    def inner(x, y):
+        return x @ y / max(1, len(x))
+
+    def pair(i, j):
+        choices = [(x[i].numpy(), y[j].numpy()) for x, y in zip(a.choices, b.choices, strict=True)]
+        amounts = [(x[i].numpy(), y[j].numpy()) for x, y in zip(a.amounts, b.amounts, strict=True)]
+        total = 1.0
+        if "linear" in parts:
+            total += p["a_linear"] ** 2 * inner(*(np.concatenate(side) for side in zip(*choices, strict=True)))
+        for part in ("units", "joint"):
+            if part in parts:
+                lengths = zip(p[f"l_{part}_choices"], p[f"l_{part}_amounts"], strict=True)
+                each = [
+                    np.exp(-(apart(*c) / lc**2 + apart(*m) / lm**2) / 2)
+                    for c, m, (lc, lm) in zip(choices, amounts, lengths, strict=True)
+                ]
+                total += (p["a_units"] ** 2 * each).sum() if part == "units" else p["a_joint"] ** 2 * np.prod(each)
+        for part in ("whole", "walks"):
+            if part in parts:
+                x, y = getattr(a, part)[i].numpy(), getattr(b, part)[j].numpy()
+                total += p[f"a_{part}"] ** 2 * np.exp(-apart(x, y) / p[f"l_{part}"] ** 2 / 2)
+                total += p[f"a_{part}_linear"] ** 2 * inner(x, y)
+        return total
+
+    return np.array([[pair(i, j) for j in range(len(b))] for i in range(len(a))])
+
+
+def drawn_parameters(space, parts, seed=0):
+    """Parameters drawn from about their priors."""
+    rng = np.random.default_rng(seed)
+    priors = {name: PRIORS[name] for part in parts for name in PART_OF[part]}
+    return {
+        name: torch.as_tensor(rng.normal(centre, 0.3, size=len(space.stages) if name in PER_UNIT else ()))
+        for name, (centre, _) in priors.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +86,11 @@ def test_predictions_are_those_of_the_textbook(fitted):
     description = Describer(SPACE)(new)
     scaling = Scaling(process.description)
     rows, others = scaling(process.description), scaling(description)
-    parameters = {name: torch.from_numpy(np.asarray(value)) for name, value in process.parameters.items()}
 
     def k(a, b):
-        return covariance(parameters, Products.of(a, b), process.parts).numpy()
+        return plain(
+            {name: value for name, value in process.parameters.items() if name != "noise"}, a, b, process.parts
+        )
 
     noise = float(np.exp(2 * process.parameters["noise"]))
     inverse = np.linalg.inv(k(rows, rows) + (noise + JITTER) * np.eye(len(values)))
@@ -64,43 +112,119 @@ def test_draws_have_the_mean_and_spread_of_predictions(fitted):
     np.testing.assert_allclose(draws.std(axis=0), (sd**2 - noise) ** 0.5, rtol=0.1)
 
 
-@pytest.mark.parametrize("bend", [True, False])
-def test_the_gradient_of_the_evidence_is_its_slope(bend):
-    archs, values = planted(25, 2, noise=0.2)
-    description = Describer(SPACE)(archs)
-    warp = Warp(float(values.mean()), float(values.std()))
-    problem = _Problem(description, warp, values, np.arange(len(values)), PARTS[:4], None, bend)
-    unknown = [*problem.parameters.values(), *([problem.bend] if bend else [])]
-    with torch.no_grad():
-        for value in unknown:
-            value += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1), dtype=value.dtype)
-    problem.negative_evidence().backward()
-    for value in unknown:
-        flat, slope = value.detach().view(-1), value.grad.view(-1)
-        for place in range(len(flat)):
-            step = 1e-5
-            sides = []
-            for sign in (1, -1):
-                with torch.no_grad():
-                    flat[place] += sign * step
-                    sides.append(float(problem.negative_evidence()))
-                    flat[place] -= sign * step
-            assert float(slope[place]) == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-3, abs=1e-4)
-
-
-@pytest.mark.parametrize("parts", [("linear",), ("units",), ("joint",), ("whole",), PARTS])
-def test_every_part_is_a_covariance(parts):
+@pytest.mark.parametrize("parts", [("linear",), ("units",), ("joint",), ("whole",), ("walks",), PARTS])
+def test_tiles_give_the_covariance_of_the_formula(parts):
     space = ab.space("nas_bench_201")
-    description = Describer(space)(space.sample(40, seed=1))
+    describer = Describer(space)
+    description = describer(space.sample(150, seed=1))  # more than one tile
+    scaling = Scaling(description)
+    scaled, others = scaling(description), scaling(describer(space.sample(7, seed=2)))
+    parameters = drawn_parameters(space, parts)
+    own, cross = Sides(scaled, parts), Sides(others, parts)
+    found = matrix(parameters, own, cross, parts).numpy()
+    np.testing.assert_allclose(found, plain(parameters, scaled, others, parts), rtol=1e-10)
+    square = matrix(parameters, own, own, parts).numpy()
+    np.testing.assert_allclose(square, square.T, atol=1e-10)
+    np.testing.assert_allclose(variances(parameters, own, parts), square.diagonal(), rtol=1e-10)
+    assert np.linalg.eigvalsh(square).min() > -1e-8
+
+
+@pytest.mark.parametrize("bend", [True, False])
+@pytest.mark.parametrize("parts", [("linear",), PARTS])
+def test_the_evidence_is_that_of_the_textbook_and_its_gradient_the_slope(parts, bend):
+    """Rasmussen and Williams (2006), eq. 2.30, with priors, and the log derivative of the bend."""
+    space = ab.space("nas_bench_201")
+    archs = space.sample(140, seed=3)  # more than one tile
+    values = np.random.default_rng(0).normal(size=len(archs))
+    description = Describer(space)(archs)
+    scaled, warp = Scaling(description)(description), Warp.of(values)
+    standard, fixed = Warp(warp.mean, warp.sd).latent(values), Warp.of(values, 0.3).latent(values)
+    problem = Evidence(scaled, parts, standard, None if bend else fixed)
+    vector = problem.centre + 0.2 * np.random.default_rng(1).normal(size=len(problem.centre))
+    value, gradient = problem(vector)
+
+    parameters, b = problem.parameters(vector), problem.bend(vector)
+    assert (b is not None) == bend
+    latent = np.expm1(b * standard) / b if bend else fixed
+    noise = np.exp(2 * parameters.pop("noise")) + JITTER
+    covariance = plain(parameters, scaled, scaled, parts) + noise * np.eye(len(values))
+    expected = latent @ np.linalg.solve(covariance, latent) / 2 + np.linalg.slogdet(covariance)[1] / 2
+    priors = {**PRIORS, "noise": NOISE_PRIOR, "bend": BEND_PRIOR}
+    for name, place in problem.places.items():
+        expected += (((vector[place] - priors[name][0]) / priors[name][1]) ** 2).sum() / 2
+    assert value == pytest.approx(expected - (b * standard.sum() if bend else 0), rel=1e-7)
+
+    for place in range(len(vector)):
+        step = np.zeros(len(vector))
+        step[place] = 1e-5
+        slope = (problem(vector + step)[0] - problem(vector - step)[0]) / 2e-5
+        assert gradient[place] == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+    if parts == ("linear",):
+        other_value, other_gradient = LinearEvidence(scaled, parts, standard, None if bend else fixed)(vector)
+        assert other_value == pytest.approx(value, rel=1e-7)
+        np.testing.assert_allclose(other_gradient, gradient, rtol=1e-6, atol=1e-5)
+
+
+def test_the_search_finds_the_lowest_point_of_a_narrow_valley():
+    def rosenbrock(x):
+        slope = np.array([-400 * x[0] * (x[1] - x[0] ** 2) - 2 * (1 - x[0]), 200 * (x[1] - x[0] ** 2)])
+        return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2, slope
+
+    place, value, inverse = minimise(rosenbrock, np.array([-1.2, 1.0]), np.eye(2), 100, 1e-12)
+    np.testing.assert_allclose(place, 1, atol=1e-4)
+    assert value < 1e-9
+    np.testing.assert_allclose(inverse, np.linalg.inv([[802, -400], [-400, 200]]), rtol=0.2)
+
+
+@pytest.mark.parametrize("parts", [("linear",), ("linear", "units", "joint", "whole")])
+def test_held_out_folds_are_those_of_refits_with_the_same_parameters(parts):
+    archs, values = planted(160, 7, noise=0.1)
+    description = Describer(SPACE)(archs)
+    process = fit_process(description, values, parts, iterations=10)
+    folds = np.array_split(np.random.default_rng(0).permutation(len(values)), 3)
+    mean, sd = process.held_out(folds)
     scaled = Scaling(description)(description)
-    parameters = {
-        name: torch.full((len(space.stages),) if name in PER_UNIT else (), PRIORS[name][0], dtype=torch.float64)
-        for part in parts
-        for name in PART_OF[part]
-    }
-    matrix = covariance(parameters, Products.of(scaled, scaled), parts).numpy()
-    np.testing.assert_allclose(matrix, matrix.T, atol=1e-10)
-    assert np.linalg.eigvalsh(matrix).min() > -1e-8
+    parameters = {name: torch.as_tensor(value) for name, value in process.parameters.items()}
+    for fold in folds:
+        others = torch.from_numpy(np.setdiff1d(np.arange(len(values)), fold))
+        refit = conditioned(scaled.rows(others), parameters, parts)
+        weights = refit.weights(torch.from_numpy(process.warp.latent(values))[others])
+        wanted, variance = refit.predict(scaled.rows(torch.from_numpy(fold)), weights, True)
+        np.testing.assert_allclose(mean[fold], wanted, atol=1e-7)
+        np.testing.assert_allclose(sd[fold] ** 2, variance + np.exp(2 * process.parameters["noise"]), rtol=1e-6)
+
+
+def test_a_linear_process_solved_for_columns_is_the_one_solved_for_rows():
+    archs, values = planted(90, 8, noise=0.2)
+    description = Describer(SPACE)(archs)
+    process = fit_process(description, values, ("linear",))
+    scaling = Scaling(description)
+    others = Describer(SPACE)(SPACE.sample(20, seed=4))
+    noise = np.exp(2 * process.parameters["noise"])
+    rows, new = scaling(description), scaling(others)
+    parameters = {"a_linear": process.parameters["a_linear"]}
+    inverse = np.linalg.inv(plain(parameters, rows, rows, ("linear",)) + (noise + JITTER) * np.eye(len(values)))
+    cross = plain(parameters, new, rows, ("linear",))
+    mean, sd = process.predict(others)
+    np.testing.assert_allclose(mean, cross @ inverse @ process.warp.latent(values), atol=1e-7)
+    variance = np.diag(plain(parameters, new, new, ("linear",)) - cross @ inverse @ cross.T) + noise
+    np.testing.assert_allclose(sd, variance**0.5, rtol=1e-6)
+    draws = process.draw(others, 4000, np.random.default_rng(0))
+    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.05)
+    np.testing.assert_allclose(draws.std(axis=0), (sd**2 - noise) ** 0.5, rtol=0.1)
+
+
+def test_learning_from_few_rows_first_ends_where_all_rows_lead(monkeypatch):
+    archs, values = planted(400, 9, noise=0.3)
+    description, parts = Describer(SPACE)(archs), ("linear", "units", "joint", "whole")
+    at_once = fit_process(description, values, parts)
+    monkeypatch.setattr(process_module, "FIRST_ROWS", 200)
+    told = []
+    staged = fit_process(description, values, parts, on_step=lambda done, total: told.append((done, total)))
+    assert staged.evidence == pytest.approx(at_once.evidence, abs=0.02)
+    assert told == sorted(told)
+    assert told[-1] == (80, 80)
 
 
 @given(

@@ -1,0 +1,163 @@
+"""A Gaussian process with known parameters, conditioned on labelled rows: predictions, draws, held-out folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autobuild.models.evidence import JITTER, cholesky
+from autobuild.models.kernel import Products, Scaled, Sides, covariance, matrix, tiles, variances
+
+Rows = NDArray[np.int64]
+
+BLOCK_BUDGET = 1_000_000  # largest number of entries of a matrix in a prediction
+
+
+class Conditioned(Protocol):
+    """What is computed once from the labelled rows; their latent values come in as ``weights``."""
+
+    def weights(self, latent: Tensor) -> Tensor:
+        """What a prediction multiplies. Shape ``(n,)`` of the latent values of the n rows."""
+        ...
+
+    def predict(self, scaled: Scaled, weights: Tensor, spread: bool) -> tuple[Tensor, Tensor]:
+        """Means, and if ``spread`` variances without noise, of m architectures. Shapes ``(m,)``."""
+        ...
+
+    def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        """Joint draws without noise at m architectures. Shape ``(count, m)``."""
+        ...
+
+    def held_out(self, latent: Tensor, folds: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """Means and variances, without noise, of every row, given the rows of the other folds. Shapes ``(n,)``."""
+        ...
+
+
+def conditioned(scaled: Scaled, parameters: Mapping[str, Tensor], parts: tuple[str, ...]) -> Conditioned:
+    """Condition a process on labelled rows."""
+    return OnColumns(scaled, parameters) if parts == ("linear",) else OnRows(scaled, parameters, parts)
+
+
+class OnRows:
+    """Solved for the n rows, with the Cholesky factor of their covariance.
+
+    Args:
+        scaled: The labelled rows.
+        parameters: Parameters of the kernel, and the logarithm of the noise.
+        parts: Parts of the kernel.
+    """
+
+    def __init__(self, scaled: Scaled, parameters: Mapping[str, Tensor], parts: tuple[str, ...]) -> None:
+        self.parameters, self.parts = dict(parameters), parts
+        self.sides = Sides(scaled, parts)
+        self.ridge = float(torch.exp(2 * self.parameters.pop("noise"))) + JITTER
+        own = torch.empty(self.sides.count, self.sides.count, dtype=torch.float64)
+        for rows in tiles(self.sides.count):
+            for columns in tiles(rows.stop):
+                products = Products.of(self.sides, self.sides, rows, columns)
+                own[rows, columns] = covariance(self.parameters, products, parts)
+        self.root = cholesky(own, self.ridge)
+
+    def weights(self, latent: Tensor) -> Tensor:
+        """See :class:`Conditioned`."""
+        return torch.cholesky_solve(latent[:, None], self.root)[:, 0]
+
+    def predict(self, scaled: Scaled, weights: Tensor, spread: bool) -> tuple[Tensor, Tensor]:
+        """See :class:`Conditioned`."""
+        means, spreads = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.float64)]
+        for block in _blocks(len(scaled), self.sides.count):
+            sides = Sides(scaled.rows(block), self.parts)
+            cross = matrix(self.parameters, sides, self.sides, self.parts)
+            means.append(cross @ weights)
+            if spread:
+                solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
+                own = variances(self.parameters, sides, self.parts)
+                spreads.append((own - (solved * solved).sum(dim=0)).clamp(min=0))
+        return torch.cat(means), torch.cat(spreads)
+
+    def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        """See :class:`Conditioned`."""
+        sides = Sides(scaled, self.parts)
+        cross = matrix(self.parameters, sides, self.sides, self.parts)
+        solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
+        spread = matrix(self.parameters, sides, sides, self.parts) - solved.T @ solved
+        noise = torch.from_numpy(rng.standard_normal((len(scaled), count)))
+        return ((cross @ weights)[:, None] + cholesky(spread, JITTER) @ noise).T
+
+    def held_out(self, latent: Tensor, folds: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """See :class:`Conditioned`.
+
+        With the inverse covariance P and ``a = P y``, the values of a fold F given all other rows have the covariance
+        ``(P_FF)^-1`` with noise, and the mean ``y_F - (P_FF)^-1 a_F`` (Rasmussen and Williams, 2006, eq. 5.12, for
+        more than one row).
+        """
+        inverse = torch.cholesky_inverse(self.root)
+        solved, means, spreads = inverse @ latent, torch.empty_like(latent), torch.empty_like(latent)
+        for fold in folds:
+            rows = torch.from_numpy(fold)
+            root = cholesky(inverse[rows][:, rows], 0.0)
+            means[rows] = latent[rows] - torch.cholesky_solve(solved[rows][:, None], root)[:, 0]
+            spreads[rows] = torch.cholesky_inverse(root).diagonal() - self.ridge
+        return means, spreads.clamp_(min=0)
+
+
+class OnColumns:
+    """A linear process, solved for its weights of the columns and a constant.
+
+    Args:
+        scaled: The labelled rows.
+        parameters: ``a_linear`` and the logarithm of the noise.
+    """
+
+    def __init__(self, scaled: Scaled, parameters: Mapping[str, Tensor]) -> None:
+        self.amplitude = float(torch.exp(parameters["a_linear"]))
+        self.ridge = float(torch.exp(2 * parameters["noise"])) + JITTER
+        self.columns = self._columns(scaled)
+        self.gram = self.columns.T @ self.columns
+        self.root = cholesky(self.gram.clone(), self.ridge)
+
+    def _columns(self, scaled: Scaled) -> Tensor:
+        columns = Sides(scaled, ("linear",)).linear[0]
+        return torch.cat([columns * self.amplitude, columns.new_ones(len(columns), 1)], dim=1)
+
+    def weights(self, latent: Tensor) -> Tensor:
+        """See :class:`Conditioned`. Shape ``(columns + 1,)``."""
+        return torch.cholesky_solve((latent @ self.columns)[:, None], self.root)[:, 0]
+
+    def predict(self, scaled: Scaled, weights: Tensor, spread: bool) -> tuple[Tensor, Tensor]:
+        """See :class:`Conditioned`."""
+        columns = self._columns(scaled)
+        return columns @ weights, self._variances(columns, self.root) if spread else columns[:0, 0]
+
+    def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        """See :class:`Conditioned`."""
+        noise = torch.from_numpy(rng.standard_normal((len(weights), count))) * self.ridge**0.5
+        drawn = weights[:, None] + torch.linalg.solve_triangular(self.root.T, noise, upper=True)
+        return (self._columns(scaled) @ drawn).T
+
+    def held_out(self, latent: Tensor, folds: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+        """See :class:`Conditioned`."""
+        means, spreads = torch.empty_like(latent), torch.empty_like(latent)
+        both = latent @ self.columns
+        for fold in folds:
+            rows = torch.from_numpy(fold)
+            own = self.columns[rows]
+            root = cholesky(self.gram - own.T @ own, self.ridge)
+            weights = torch.cholesky_solve((both - latent[rows] @ own)[:, None], root)[:, 0]
+            means[rows], spreads[rows] = own @ weights, self._variances(own, root)
+        return means, spreads
+
+    def _variances(self, columns: Tensor, root: Tensor) -> Tensor:
+        solved = torch.linalg.solve_triangular(root, columns.T, upper=False)
+        return self.ridge * (solved * solved).sum(dim=0)
+
+
+def _blocks(count: int, others: int) -> Iterator[slice]:
+    size = max(16, BLOCK_BUDGET // max(1, others))
+    for start in range(0, count, size):
+        yield slice(start, start + size)
