@@ -35,8 +35,7 @@ class Constraint:
     @classmethod
     def of(cls, limit: Limit, metrics: Mapping[str, Additive]) -> Constraint:
         """Look up a limit's tables (errors as in :meth:`Limit.additive`)."""
-        usage = limit.additive(metrics)
-        return cls(limit, usage, limit.bound) if limit.sense == "<=" else cls(limit, usage.scaled(-1), -limit.bound)
+        return cls(limit, limit.additive(metrics).scaled(limit.sign), limit.sign * limit.bound)
 
     def holds(self, usage: FloatArray | float) -> Bools:
         """Which usages satisfy it. Shapes: ``(n,) -> (n,)``."""

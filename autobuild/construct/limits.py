@@ -204,12 +204,12 @@ class Limited:
         """The limit on the bounds of enclosed metrics: on those that make it hardest, or easiest, to satisfy."""
         if limit.linear is None:
             return limit
-        up = pessimistic == (limit.sense == "<=")
+        sign = limit.sign if pessimistic else -limit.sign
         renamed = {}
         for name, weight in limit.linear.items():
             key = self.names[name]
             enclosed = self.metrics[key].bounds is not None
-            renamed[key + (UPPER if up == (weight >= 0) else LOWER) if enclosed else name] = weight
+            renamed[key + (UPPER if sign * weight >= 0 else LOWER) if enclosed else name] = weight
         return replace(limit, linear=renamed)
 
     def decide(self, archs: Sequence[Architecture]) -> IntArray:
@@ -328,4 +328,4 @@ class Limited:
             metric = self.metrics[self.names[name]]
             if (metric.fitting is not None) == fitted and (bounded or metric.bounds is None):
                 margin += abs(weight) * metric.margin * margins * (UNLIKELY if fitted else 1)
-        return limit.with_bound(limit.bound + (margin if limit.sense == "<=" else -margin)) if margin else limit
+        return limit.moved(margin) if margin else limit

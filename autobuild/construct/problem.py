@@ -248,7 +248,7 @@ class Problem:
             looser = limit.loosened(step)
             solved = self.best([*limits[:number], looser, *limits[number + 1 :]])
             used = float(limit.additive(self.metrics).totals([base.best])[0])
-            slack = limit.bound - used if limit.sense == "<=" else used - limit.bound
+            slack = limit.sign * (limit.bound - used)
             gain = max(solved.score, base.score) - base.score  # the old assembly satisfies the looser limit, too
             per_unit = gain / abs(looser.bound - limit.bound)
             proven = base.status == solved.status == OPTIMAL
