@@ -221,12 +221,7 @@ class _Columns:
     def of_archs(self, archs: Sequence[Architecture], place: int) -> FloatArray:
         """Descriptions of one unit of architectures. Shape ``(len(archs), columns)``."""
         stages = range(self.starts[place], self.starts[place + 1])
-        runs = []
-        for stage in stages:
-            digits = np.full((len(archs), self.space.stages[stage].depths[-1]), -1, dtype=np.int64)
-            for row, arch in enumerate(archs):
-                digits[row, : len(arch.runs[stage])] = arch.runs[stage]
-            runs.append(digits)
+        runs = [self.space.stages[stage].padded([arch.runs[stage] for arch in archs]) for stage in stages]
         return self._scaled(place, runs)
 
     def of_candidates(self, place: int, indices: IntArray) -> FloatArray:

@@ -217,9 +217,6 @@ def _sums(totals: set[int], stage: Stage) -> set[int]:
 
 
 def _draw(unit: Unit, depths: list[int], rng: np.random.Generator) -> list[Digits]:
-    row = []
-    for stage, depth in zip(unit.stages, depths, strict=True):
-        digits = np.full(stage.depths[-1], -1, dtype=np.int64)
-        digits[:depth] = stage.draw(depth, rng)
-        row.append(digits)
-    return row
+    """Digits of one candidate with these depths, for each stage padded with -1 to its largest depth."""
+    stages = zip(unit.stages, depths, strict=True)
+    return [stage.padded([stage.draw(depth, rng)])[0] for stage, depth in stages]
