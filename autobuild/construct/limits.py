@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.construct._infeasible import Infeasible
 from autobuild.construct._relaxation import Constraint
-from autobuild.construct.dominance import IntArray
 from autobuild.construct.problem import Problem, SearchLimit
 from autobuild.errors import AutobuildError
 from autobuild.expressions.limits import Limit, find_metric, split_limits
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import Additive, Bounds, FloatArray
+from autobuild.spaces.additive import Additive, Bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,7 +239,7 @@ class Limited:
         """The verdicts of :meth:`decide` by sums over units; ``certain``: whether all of them enclose."""
         slack = 1e-9 * abs(limit.bound)  # sums of floats are rounded
 
-        def holds(limit: Limit, slack: float) -> NDArray[np.bool_]:
+        def holds(limit: Limit, slack: float) -> BoolArray:
             constraint = Constraint.of(limit, self.tables)
             return constraint.holds(constraint.usage.totals(indices) + slack)
 
@@ -251,11 +250,11 @@ class Limited:
             possibly &= holds(self._at(limit, pessimistic=False), -slack)
         return np.where(surely, 1, np.where(possibly, 0, -1))
 
-    def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
+    def feasible(self, archs: Sequence[Architecture]) -> BoolArray:
         """Which architectures satisfy all limits by the full predictors and exact costs."""
         return self.satisfied(self.values(archs))
 
-    def satisfied(self, values: Mapping[str, FloatArray]) -> NDArray[np.bool_]:
+    def satisfied(self, values: Mapping[str, FloatArray]) -> BoolArray:
         """Which rows of some values, as :meth:`values` gives them, satisfy all limits. Shape ``(n,)``."""
         out = np.ones(len(next(iter(values.values()))), dtype=bool)
         for limit in self.limits:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
 from autobuild.graphs.packed import PackedGraphs
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.stage import IntArray
 
 
 def pack_architectures(space: SearchSpace, archs: Sequence[Architecture]) -> PackedGraphs:

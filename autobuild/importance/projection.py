@@ -8,17 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.importance.marginals import StageMeans, design_weights, stage_means
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
 from autobuild.models.threads import one_blas_thread
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.stage import IntArray
-
-FloatArray = NDArray[np.float64]
 
 BACKGROUND = 1200  # number of architectures to which the sum is fitted
 CHECKED = 400  # number of other architectures on which the sum is compared with the prediction

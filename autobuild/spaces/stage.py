@@ -13,11 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError, nearest
 
 Value = int | float | str | bool
 Digits = tuple[int, ...]
-IntArray = NDArray[np.int64]
 
 MAX_LAYER_CHOICES = 100_000
 MAX_DEPTH = 1_000
