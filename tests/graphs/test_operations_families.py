@@ -39,6 +39,16 @@ def test_widths_of_once_for_all():
         assert set(widths) <= set(shapes), name
 
 
+def test_the_former_name_gives_the_same_graph():
+    from autobuild.graphs.mbconv import PLANS, mbconv_graph
+
+    space = ab.space("ofa_mbv3(width=1.2)")
+    arch = space.sample(1)[0]
+    with pytest.warns(DeprecationWarning, match="autobuild.graph_of"):
+        former = mbconv_graph(PLANS["ofa_mbv3"], space.layers(arch), name=arch.text)
+    assert former == ab.graph_of(space, arch)
+
+
 def test_packing_keeps_nodes_edges_and_outputs():
     graphs = [ab.graph_of(*build(name)) for name in NETS]
     packed = pack_operations(graphs)
