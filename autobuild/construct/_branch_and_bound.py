@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autobuild._typing import FloatArray, IntArray
 from autobuild.construct._relaxation import TOLERANCE, Relaxation
+from autobuild.construct.dominance import IntArray
+from autobuild.spaces.additive import FloatArray
 
 CHUNK = 1 << 18  # partial assemblies extended at once
 CACHED = 1 << 13  # partial assemblies bounded at once, at all multipliers: fits the caches
