@@ -153,7 +153,7 @@ def check_settings(settings: Any, prefix: str) -> None:
         ConfigError: A value of another type, out of bounds, or no choice.
     """
     for key in keys_of(type(settings), prefix):
-        key.check(getattr(settings, key.name.removeprefix(prefix)))
+        key.check(operator.attrgetter(key.name.removeprefix(prefix))(settings))
 
 
 def written(value: object) -> str:
