@@ -31,11 +31,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from filelock import BaseFileLock
+
 from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.facts import digest, plain, text_digest, versions
 from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
-from autobuild.jobs.options import kinds_of_groups
+from autobuild.jobs.options import read_job
+from autobuild.settings.groups import groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +60,7 @@ class Run:
         metrics: The numbers recorded so far (``metrics.json``).
     """
 
-    def __init__(self, folder: Path, lock: int | None, state: dict[str, Any], *, resumed: bool) -> None:
+    def __init__(self, folder: Path, lock: BaseFileLock | None, state: dict[str, Any], *, resumed: bool) -> None:
         self.dir = folder
         self.resumed = resumed
         self.finished = state["status"] == "finished"
@@ -156,7 +159,7 @@ class Run:
     def release(self) -> None:
         """Let other processes have the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _finish(self, status: str, error: BaseException | None = None) -> None:
@@ -290,9 +293,9 @@ def _threads() -> int:
 def _launchable(job: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as a configuration that ``autobuild --config-dir RUN --config-name config`` takes."""
     defaults: list[Any] = ["autobuild", {"override /job": job}]
-    for group, kind in kinds_of_groups(job).items():
-        if group in config:
-            defaults.append({f"override /{group}": config[group][kind]})
+    for name in read_job(job).groups:
+        if name in config:
+            defaults.append({f"override /{name}": config[name][groups()[name].kind]})
     return {"defaults": [*defaults, "_self_"], **_escaped(config)}
 
 
