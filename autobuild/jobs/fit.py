@@ -13,7 +13,7 @@ Writes:
     history.csv  with model=graph: the losses of every epoch
     metrics.json  test_srcc, picked, fit_seconds, n_train, rest_srcc (with test=), versions, ...
     predicted.png  predicted against measured; hops.png, history.png: with model=graph
-    curve.csv, learning_curve.png  would more labels help? (unless curve=false)
+    curve.csv, learning_curve.png  would more labels help? (with curve=true)
 """  # noqa: E501
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Keys(RunKeys, FitKeys, LabelKeys):
     """Keys of the job."""
 
     plots: bool = option(True, "draw the pictures")
-    curve: bool = option(True, "also fit on parts of the labels, to see whether more would help")
+    curve: bool = option(False, "also fit on parts of the labels, to see whether more would help")
 
 
 def run(config: Mapping[str, Any]) -> int:

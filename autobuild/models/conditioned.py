@@ -7,13 +7,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from autobuild._typing import IntArray
 from autobuild.models.evidence import JITTER, cholesky
 from autobuild.models.kernel import Products, Scaled, Sides, covariance, matrix, tiles, variances
-
-Rows = NDArray[np.int64]
 
 BLOCK_BUDGET = 1_000_000  # largest number of entries of a matrix in a prediction
 
@@ -33,7 +31,7 @@ class Conditioned(Protocol):
         """Joint draws without noise at m architectures. Shape ``(count, m)``."""
         ...
 
-    def held_out(self, latent: Tensor, folds: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    def held_out(self, latent: Tensor, folds: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
         """Means and variances, without noise, of every row, given the rows of the other folds. Shapes ``(n,)``."""
         ...
 
@@ -87,9 +85,10 @@ class OnRows:
         solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
         spread = matrix(self.parameters, sides, sides, self.parts) - solved.T @ solved
         noise = torch.from_numpy(rng.standard_normal((len(scaled), count)))
-        return ((cross @ weights)[:, None] + cholesky(spread, JITTER) @ noise).T
+        out: Tensor = ((cross @ weights)[:, None] + cholesky(spread, JITTER) @ noise).T
+        return out
 
-    def held_out(self, latent: Tensor, folds: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    def held_out(self, latent: Tensor, folds: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
         """See :class:`Conditioned`.
 
         With the inverse covariance P and ``a = P y``, the values of a fold F given all other rows have the covariance
@@ -138,9 +137,10 @@ class OnColumns:
         """See :class:`Conditioned`."""
         noise = torch.from_numpy(rng.standard_normal((len(weights), count))) * self.ridge**0.5
         drawn = weights[:, None] + torch.linalg.solve_triangular(self.root.T, noise, upper=True)
-        return (self._columns(scaled) @ drawn).T
+        out: Tensor = (self._columns(scaled) @ drawn).T
+        return out
 
-    def held_out(self, latent: Tensor, folds: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    def held_out(self, latent: Tensor, folds: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
         """See :class:`Conditioned`."""
         means, spreads = torch.empty_like(latent), torch.empty_like(latent)
         both = latent @ self.columns
@@ -154,7 +154,8 @@ class OnColumns:
 
     def _variances(self, columns: Tensor, root: Tensor) -> Tensor:
         solved = torch.linalg.solve_triangular(root, columns.T, upper=False)
-        return self.ridge * (solved * solved).sum(dim=0)
+        out: Tensor = self.ridge * (solved * solved).sum(dim=0)
+        return out
 
 
 def _blocks(count: int, others: int) -> Iterator[slice]:

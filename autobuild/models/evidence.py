@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 from autobuild.models.kernel import PART_OF, PER_UNIT, PRIORS, Parameters, Products, Scaled, Sides, covariance, slopes
 from autobuild.models.kernel import tiles as tiles_of
 from autobuild.models.warp import STRAIGHT
-
-FloatArray = NDArray[np.float64]
 
 NOISE_PRIOR = (-2.0, 1.0)  # log of the noise's standard deviation relative to the target's: mean, deviation
 BEND_PRIOR = (0.0, 0.5)
@@ -225,6 +223,7 @@ def cholesky(matrix: Tensor, ridge: float) -> Tensor:
     extra = float(before.mean()) * 1e-10
     for _ in range(12):
         matrix.diagonal().copy_(before + (ridge + extra))
+        root: Tensor
         root, failed = torch.linalg.cholesky_ex(matrix)
         if not int(failed):
             return root

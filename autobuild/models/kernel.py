@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autobuild._typing import FloatArray
 from autobuild.models.describe import Description
 
-FloatArray = NDArray[np.float64]
 Parameters = dict[str, Tensor]
 
 PARTS = ("linear", "units", "joint", "whole", "walks")

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
@@ -24,9 +24,6 @@ from autobuild.models.training import train
 from autobuild.models.trees import Trees, fit_trees, tree_columns
 from autobuild.models.warp import Warp
 from autobuild.spaces import Architecture, SearchSpace
-
-FloatArray = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 CHUNK = 4096
 WARM_ROWS = 200  # from this many rows on, a fold starts at the parameters of all rows and needs few steps
@@ -58,7 +55,7 @@ class Inputs:
         """The architectures as packed graphs, without context."""
         return pack_architectures(self.space, self.archs)
 
-    def take(self, rows: Rows) -> Inputs:
+    def take(self, rows: IntArray) -> Inputs:
         """Inputs of some of the rows; descriptions and graphs that exist are reused."""
         part = Inputs(self.space, [self.archs[row] for row in rows], self.describer)
         if "description" in self.__dict__:

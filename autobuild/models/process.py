@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.models.conditioned import Conditioned, conditioned
 from autobuild.models.describe import Description
 from autobuild.models.evidence import Evidence, LinearEvidence, minimise
 from autobuild.models.kernel import Scaled, Scaling
 from autobuild.models.threads import torch_threads
 from autobuild.models.warp import Warp
-
-FloatArray = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 LEARNING_BUDGET = 8_000_000  # largest number of kernel entries while learning; with more, rows are subsampled
 FIRST_ROWS = 400  # rows from which the kernel is learned first; more rows then need few steps
@@ -73,7 +70,7 @@ class Process:
             out: FloatArray = self._solved.draw(self._scaled(description), self._weights, count, rng).numpy()
         return out
 
-    def held_out(self, folds: Sequence[Rows]) -> tuple[FloatArray, FloatArray]:
+    def held_out(self, folds: Sequence[IntArray]) -> tuple[FloatArray, FloatArray]:
         """Latent mean and standard deviation (including noise) of every training row, given the other folds' labels.
 
         The parameters are those of all rows, so that this needs no fits.
@@ -155,7 +152,7 @@ def fit_process(
     stages.append(min(most, count))
     warp, scaling = start.warp if start else Warp.of(values), Scaling(description)
     scaled = scaling(description)
-    vector = curvature = None
+    vector, curvature = np.zeros(0), np.zeros((0, 0))
     before, evidence = stages[0], math.nan
     allowed = [iterations, *(min(LAST_STEPS, iterations) for _ in stages[1:])]
     for number, (size, steps) in enumerate(zip(stages, allowed, strict=True)):
@@ -165,7 +162,7 @@ def fit_process(
         problem = (LinearEvidence if linear else Evidence)(
             own, parts, standard, None if bend and start is None else latent
         )
-        if vector is None:
+        if not len(vector):
             vector = problem.vector(start.parameters if start else {})
             curvature = _curvature(problem, start)
 
