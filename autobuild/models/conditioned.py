@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autobuild._typing import IntArray
 from autobuild.models.evidence import JITTER, cholesky
-from autobuild.models.kernel import Products, Scaled, Sides, covariance, matrix, tiles, variances
+from autobuild.models.kernel import Kernel, Products, Scaled, Sides, tiles
 
 BLOCK_BUDGET = 1_000_000  # largest number of entries of a matrix in a prediction
 
@@ -51,14 +51,13 @@ class OnRows:
     """
 
     def __init__(self, scaled: Scaled, parameters: Mapping[str, Tensor], parts: tuple[str, ...]) -> None:
-        self.parameters, self.parts = dict(parameters), parts
-        self.sides = Sides(scaled, parts)
-        self.ridge = float(torch.exp(2 * self.parameters.pop("noise"))) + JITTER
+        self.parts, self.kernel, self.sides = parts, Kernel(parameters, parts), Sides(scaled, parts)
+        self.ridge = float(torch.exp(2 * parameters["noise"])) + JITTER
         own = torch.empty(self.sides.count, self.sides.count, dtype=torch.float64)
         for rows in tiles(self.sides.count):
             for columns in tiles(rows.stop):
                 products = Products.of(self.sides, self.sides, rows, columns)
-                own[rows, columns] = covariance(self.parameters, products, parts)
+                own[rows, columns] = self.kernel.covariance(products)
         self.root = cholesky(own, self.ridge)
 
     def weights(self, latent: Tensor) -> Tensor:
@@ -70,20 +69,20 @@ class OnRows:
         means, spreads = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.float64)]
         for block in _blocks(len(scaled), self.sides.count):
             sides = Sides(scaled.rows(block), self.parts)
-            cross = matrix(self.parameters, sides, self.sides, self.parts)
+            cross = self.kernel.matrix(sides, self.sides)
             means.append(cross @ weights)
             if spread:
                 solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
-                own = variances(self.parameters, sides, self.parts)
+                own = self.kernel.variances(sides)
                 spreads.append((own - (solved * solved).sum(dim=0)).clamp(min=0))
         return torch.cat(means), torch.cat(spreads)
 
     def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
         """See :class:`Conditioned`."""
         sides = Sides(scaled, self.parts)
-        cross = matrix(self.parameters, sides, self.sides, self.parts)
+        cross = self.kernel.matrix(sides, self.sides)
         solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
-        spread = matrix(self.parameters, sides, sides, self.parts) - solved.T @ solved
+        spread = self.kernel.matrix(sides, sides) - solved.T @ solved
         noise = torch.from_numpy(rng.standard_normal((len(scaled), count)))
         out: Tensor = ((cross @ weights)[:, None] + cholesky(spread, JITTER) @ noise).T
         return out

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
-from autobuild.models.kernel import PART_OF, PER_UNIT, PRIORS, Parameters, Products, Scaled, Sides, covariance, slopes
-from autobuild.models.kernel import tiles as tiles_of
+from autobuild.models.kernel import PART_OF, PER_UNIT, PRIORS, Kernel, Parameters, Products, Scaled, Sides, tiles
 from autobuild.models.warp import STRAIGHT
 
 NOISE_PRIOR = (-2.0, 1.0)  # log of the noise's standard deviation relative to the target's: mean, deviation
@@ -54,8 +53,8 @@ class Evidence:
         sides = Sides(scaled, self.parts)
         self.tiles = [
             (rows, columns, Products.of(sides, sides, rows, columns))
-            for rows in tiles_of(sides.count)
-            for columns in tiles_of(rows.stop)
+            for rows in tiles(sides.count)
+            for columns in tiles(rows.stop)
         ]
 
     def parameters(self, vector: FloatArray) -> dict[str, FloatArray]:
@@ -103,9 +102,10 @@ class Evidence:
     def _likelihood(self, parameters: Parameters, latent: Tensor) -> tuple[float, dict[str, Tensor], Tensor]:
         """Negative log-likelihood, its derivatives by the parameters, and the inverse covariance times ``latent``."""
         noise, count = torch.exp(2 * parameters["noise"]), len(latent)
+        kernel = Kernel(parameters, self.parts)
         matrix = torch.empty(count, count, dtype=torch.float64)
         for rows, columns, products in self.tiles:
-            matrix[rows, columns] = covariance(parameters, products, self.parts)
+            matrix[rows, columns] = kernel.covariance(products)
         root = cholesky(matrix, float(noise) + JITTER)
         solved = torch.cholesky_solve(latent[:, None], root)[:, 0]
         value = 0.5 * float(latent @ solved) + float(root.diagonal().log().sum())
@@ -115,7 +115,7 @@ class Evidence:
             weights = torch.addr(inverse[rows, columns], solved[rows], solved[columns], alpha=-1)
             if rows == columns:
                 weights *= 0.5  # the tile on the other side of the diagonal is the same as this one
-            for name, slope in slopes(parameters, products, self.parts, weights).items():
+            for name, slope in kernel.slopes(products, weights).items():
                 out[name] = out[name] + slope if name in out else slope
         return value, out, solved
 

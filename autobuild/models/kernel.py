@@ -52,7 +52,7 @@ CURVED = {
     "walks": ("a_walks", "l_walks"),
 }
 PER_UNIT = ("a_units", "l_units_choices", "l_units_amounts", "l_joint_choices", "l_joint_amounts")
-TILE = 128  # rows and columns of a tile
+TILE = 192  # rows and columns of a tile
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ class Products:
         return cls(distances[: 2 * a.units], list(distances[2 * a.units :]), linear, shape)
 
 
-def covariance(parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str]) -> Tensor:
-    r"""Covariance of the latent values of two sets of n and m architectures.
+class Kernel:
+    r"""Covariance of the latent values of architectures.
 
     With :math:`k_u` a squared-exponential kernel over the choices and amounts of unit u,
 
@@ -194,99 +194,81 @@ def covariance(parameters: Mapping[str, Tensor], products: Products, parts: Sequ
     Args:
         parameters: Logarithms of amplitudes and lengthscales, by the names of :data:`PRIORS`; shape ``(units,)`` for
             those in :data:`PER_UNIT`, else a scalar.
-        products: Distances and inner products of the two sets.
         parts: The parts to add up, of :data:`PARTS`.
-
-    Returns:
-        The covariance. Shape ``(n, m)``.
     """
-    squared = _squared(parameters)
-    total = torch.ones(math.prod(products.shape), dtype=torch.float64)
-    for name, linear in zip(_linear(parts), products.linear, strict=True):
-        total.add_(linear * squared[name])
-    for names, curved in _curved(parameters, products, parts):
-        amplitudes = squared[names[0]]
-        total.add_(amplitudes @ curved if curved.ndim == 2 else curved * amplitudes)
-    return total.view(products.shape)
 
+    def __init__(self, parameters: Mapping[str, Tensor], parts: Sequence[str]) -> None:
+        self.linear = [name for part, name in LINEAR.items() if part in parts]
+        self.curved = [names for part, names in CURVED.items() if part in parts]
+        # squared amplitudes, and inverse squared lengthscales
+        self.squared = {name: torch.exp(value * (2 if name[:2] == "a_" else -2)) for name, value in parameters.items()}
 
-def slopes(
-    parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str], weights: Tensor
-) -> dict[str, Tensor]:
-    """Derivative of ``(weights * covariance).sum()`` by every parameter; shapes as those of the parameters.
+    def covariance(self, products: Products) -> Tensor:
+        """Covariances of two sets of n and m architectures. Shape ``(n, m)``."""
+        total = torch.ones(math.prod(products.shape), dtype=torch.float64)
+        for name, linear in zip(self.linear, products.linear, strict=True):
+            total.add_(linear * self.squared[name])
+        for (amplitude, *_), curved, _ in self._curved(products):
+            squared = self.squared[amplitude]
+            total.add_(squared @ curved if curved.ndim == 2 else curved * squared)
+        return total.view(products.shape)
 
-    Args:
-        parameters, products, parts: As in :func:`covariance`.
-        weights: Shape ``(n, m)``.
-    """
-    squared, weights, out = _squared(parameters), weights.flatten(), {}
-    for name, linear in zip(_linear(parts), products.linear, strict=True):
-        out[name] = 2 * squared[name] * (weights @ linear)
-    for names, curved in _curved(parameters, products, parts):
-        curved.mul_(weights)
-        out[names[0]] = 2 * squared[names[0]] * curved.sum(dim=-1)
-        if names[0] == "a_units":
-            distances = products.units.view(2, *curved.shape)
-            stretched = torch.einsum("cut,ut->cu", distances, curved) * squared["a_units"]
-        elif names[0] == "a_joint":
-            stretched = (products.units @ curved).view(2, -1) * squared["a_joint"]
-        else:
-            out[names[1]] = squared[names[1]] * squared[names[0]] * (_whole(products, parts, names[0]) @ curved)
-            continue
-        for name, own in zip(names[1:], stretched, strict=True):
-            out[name] = squared[name] * own
-    return out
+    def slopes(self, products: Products, weights: Tensor) -> dict[str, Tensor]:
+        """Derivative of ``(weights * covariance).sum()`` by every parameter; shapes as those of the parameters.
 
+        Args:
+            products: Distances and inner products of two sets of n and m architectures.
+            weights: Shape ``(n, m)``.
+        """
+        weights, out = weights.flatten(), {}
+        for name, linear in zip(self.linear, products.linear, strict=True):
+            out[name] = 2 * self.squared[name] * (weights @ linear)
+        for (amplitude, *lengths), curved, distances in self._curved(products):
+            curved.mul_(weights)
+            out[amplitude] = 2 * self.squared[amplitude] * curved.sum(dim=-1)
+            if curved.ndim == 2:  # each unit has its own kernel
+                stretched = torch.einsum("cut,ut->cu", distances.view(2, *curved.shape), curved)
+            else:
+                stretched = (distances @ curved).view(len(lengths), -1)
+            for name, own in zip(lengths, stretched * self.squared[amplitude], strict=True):
+                out[name] = (self.squared[name] * own).view(self.squared[name].shape)
+        return out
 
-def variances(parameters: Mapping[str, Tensor], sides: Sides, parts: Sequence[str]) -> Tensor:
-    """Variance of every architecture: the diagonal of the covariance of a set with itself. Shape ``(n,)``."""
-    squared = _squared(parameters)
-    out = torch.ones(sides.count, dtype=torch.float64)
-    for name, values in zip(_linear(parts), sides.linear, strict=True):
-        out += squared[name] * (values * values).sum(dim=1)
-    return out + sum(squared[names[0]].sum() for part, names in CURVED.items() if part in parts)
+    def variances(self, sides: Sides) -> Tensor:
+        """Variance of every architecture: the diagonal of the covariance of a set with itself. Shape ``(n,)``."""
+        curved = [self.squared[amplitude].sum() for amplitude, *_ in self.curved]
+        out = torch.full((sides.count,), 1.0 + float(sum(curved)), dtype=torch.float64)
+        for name, values in zip(self.linear, sides.linear, strict=True):
+            out += self.squared[name] * (values * values).sum(dim=1)
+        return out
 
+    def matrix(self, a: Sides, b: Sides) -> Tensor:
+        """Covariances of two sets, computed in tiles that fit into the cache of a processor. Shape ``(n, m)``."""
+        out = torch.empty(a.count, b.count, dtype=torch.float64)
+        for rows in tiles(a.count):
+            for columns in tiles(b.count):
+                out[rows, columns] = self.covariance(Products.of(a, b, rows, columns))
+        return out
 
-def matrix(parameters: Mapping[str, Tensor], a: Sides, b: Sides, parts: Sequence[str]) -> Tensor:
-    """Covariances of two sets, computed in tiles that fit into the cache of a processor. Shape ``(n, m)``."""
-    out = torch.empty(a.count, b.count, dtype=torch.float64)
-    for rows in tiles(a.count):
-        for columns in tiles(b.count):
-            out[rows, columns] = covariance(parameters, Products.of(a, b, rows, columns), parts)
-    return out
+    def _curved(self, products: Products) -> Iterator[tuple[tuple[str, ...], Tensor, Tensor]]:
+        """Squared-exponential kernels: names of the amplitude and the lengthscales, values, and their distances.
+
+        Values have the shape ``(units, n * m)`` if every unit has its own kernel, else ``(n * m,)``.
+        """
+        whole = iter(products.whole)
+        for names in self.curved:
+            inverse = [-0.5 * self.squared[name] for name in names[1:]]
+            if names == CURVED["units"]:
+                near, far = products.units.chunk(2)
+                curved = (near * inverse[0][:, None]).addcmul_(far, inverse[1][:, None])
+                yield names, curved.exp_(), products.units
+            elif names == CURVED["joint"]:
+                yield names, (torch.cat(inverse) @ products.units).exp_(), products.units
+            else:
+                distances = next(whole)
+                yield names, (distances * inverse[0]).exp_(), distances[None]
 
 
 def tiles(count: int) -> list[slice]:
     """Consecutive rows of one side of a tile."""
     return [slice(start, min(start + TILE, count)) for start in range(0, count, TILE)]
-
-
-def _squared(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Squared amplitudes, and inverse squared lengthscales."""
-    return {name: torch.exp(value * (2 if name.startswith("a_") else -2)) for name, value in parameters.items()}
-
-
-def _linear(parts: Sequence[str]) -> list[str]:
-    return [name for part, name in LINEAR.items() if part in parts]
-
-
-def _curved(
-    parameters: Mapping[str, Tensor], products: Products, parts: Sequence[str]
-) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Names of amplitude and lengthscales, and squared-exponential kernels: ``(units, n * m)``, else ``(n * m,)``."""
-    inverse = {name: -0.5 * torch.exp(-2 * value) for name, value in parameters.items() if name.startswith("l_")}
-    if "units" in parts:
-        _, choices, amounts = names = CURVED["units"]
-        near, far = products.units.chunk(2)
-        yield names, (near * inverse[choices][:, None]).addcmul_(far, inverse[amounts][:, None]).exp_()
-    if "joint" in parts:
-        names = CURVED["joint"]
-        yield names, (torch.cat([inverse[name] for name in names[1:]]) @ products.units).exp_()
-    for part in ("whole", "walks"):
-        if part in parts:
-            names = CURVED[part]
-            yield names, (_whole(products, parts, names[0]) * inverse[names[1]]).exp_()
-
-
-def _whole(products: Products, parts: Sequence[str], amplitude: str) -> Tensor:
-    return products.whole[1 if amplitude == "a_walks" and "whole" in parts else 0]

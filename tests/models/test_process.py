@@ -11,7 +11,7 @@ from autobuild.models import Describer
 from autobuild.models import process as process_module
 from autobuild.models.conditioned import conditioned
 from autobuild.models.evidence import BEND_PRIOR, JITTER, NOISE_PRIOR, Evidence, LinearEvidence, minimise
-from autobuild.models.kernel import PART_OF, PARTS, PER_UNIT, PRIORS, Scaling, Sides, matrix, variances
+from autobuild.models.kernel import PART_OF, PARTS, PER_UNIT, PRIORS, Kernel, Scaling, Sides
 from autobuild.models.process import fit_process
 from autobuild.models.warp import Warp
 
@@ -120,12 +120,13 @@ def test_tiles_give_the_covariance_of_the_formula(parts):
     scaling = Scaling(description)
     scaled, others = scaling(description), scaling(describer(space.sample(7, seed=2)))
     parameters = drawn_parameters(space, parts)
+    kernel = Kernel(parameters, parts)
     own, cross = Sides(scaled, parts), Sides(others, parts)
-    found = matrix(parameters, own, cross, parts).numpy()
+    found = kernel.matrix(own, cross).numpy()
     np.testing.assert_allclose(found, plain(parameters, scaled, others, parts), rtol=1e-10)
-    square = matrix(parameters, own, own, parts).numpy()
+    square = kernel.matrix(own, own).numpy()
     np.testing.assert_allclose(square, square.T, atol=1e-10)
-    np.testing.assert_allclose(variances(parameters, own, parts), square.diagonal(), rtol=1e-10)
+    np.testing.assert_allclose(kernel.variances(own), square.diagonal(), rtol=1e-10)
     assert np.linalg.eigvalsh(square).min() > -1e-8
 
 
