@@ -105,11 +105,11 @@ def _hydra(command: Command) -> int:
     setbase("1.3")
     register()
     search_path = create_config_search_path(str(resource_dir("conf")))
-    if own := command.flags.get("--config-dir"):
-        if not os.path.isdir(own):
-            raise ConfigError(f"--config-dir {own}: there is no such folder")
+    if folder := command.flags.get("--config-dir"):
+        if not os.path.isdir(folder):
+            raise ConfigError(f"--config-dir {folder}: there is no such folder")
         place = SearchPathQuery(provider="schema")
-        search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(own)}", anchor=place)
+        search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(folder)}", anchor=place)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a configuration's own _target_ lies: callbacks, launchers
     root = logging.getLogger()
@@ -240,13 +240,13 @@ def _task(composed: DictConfig) -> Any:
         name, config = arguments(composed)
         outcome.folder = config["out"]
         if sweeps:
-            print(f"\njob {settings.job.num}: {' '.join(outcome.told)}", flush=True)
+            print(f"\njob {settings.job.num}: {' '.join(outcome.words)}", flush=True)
         outcome.code = _run_job(name, config)
     except (AutobuildError, OmegaConfBaseException) as error:
         outcome.code = 2
         outcome.error = str(error) if isinstance(error, AutobuildError) else readable(error)
         if not sweeps:
-            outcome.error += commas_without_sweep(outcome.error, outcome.told)
+            outcome.error += commas_without_sweep(outcome.error, outcome.words)
         _complain(outcome.error)
     except Exception as error:
         outcome.code, outcome.error = 1, f"{type(error).__name__}: {error}"
@@ -267,16 +267,16 @@ def _run_job(name: str, config: dict[str, Any]) -> int:
     return int(import_module(f"autobuild.jobs.{name}").run(config))
 
 
-def _complain(told: str) -> None:
+def _complain(message: str) -> None:
     sys.stdout.flush()
-    print(f"error: {told}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _say_interrupted() -> None:
     """Say what the interrupted job has saved, and where."""
     runs = sys.modules.get("autobuild.jobs.run")
-    told = runs.interruption() if runs is not None else None
-    print(f"\ninterrupted{': ' + told if told else ''}", file=sys.stderr)
+    message = runs.interruption() if runs is not None else None
+    print(f"\ninterrupted{': ' + message if message else ''}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def complete(app: Any, command: Command) -> None:
     if actions[0].startswith("query="):
         typed, last = typed_so_far(command)
         known = [*FLAGS] if last.startswith("-") else job_names() if typed.job is None and not typed.words else []
-        if found := [word for word in known if word.startswith(last)]:
-            print(" ".join(found))
+        if matches := [word for word in known if word.startswith(last)]:
+            print(" ".join(matches))
             return
         sweeps = ["-m"] if typed.sweeps else []
         job = [] if typed.job is None else [f"job={typed.job}"]

@@ -29,13 +29,13 @@ def noted() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", EvaluationWarning)
 
-        def told(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        def show_as_note(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, EvaluationWarning):
                 say(f"note: {message}")
             else:
                 show(message, category, *where, **more)
 
-        warnings.showwarning = told
+        warnings.showwarning = show_as_note
         yield
 
 

@@ -222,13 +222,13 @@ def costs_table(
     units: dict[str, str] = {}
     reasons: list[list[str]] = [[] for _ in archs]
     for cost in costs:
-        found = CostOf(cost, space, shape).results(archs)
+        results = CostOf(cost, space, shape).results(archs)
         for metric, unit in metric_units(cost).items():
             units[metric] = unit
-            columns[metric] = [np.nan if isinstance(own, CostError) else own[metric] for own in found]
-        for row, own in zip(reasons, found, strict=True):
-            if isinstance(own, CostError):
-                row.append(f"{own.reason}: {own}")
+            columns[metric] = [np.nan if isinstance(result, CostError) else result[metric] for result in results]
+        for row, result in zip(reasons, results, strict=True):
+            if isinstance(result, CostError):
+                row.append(f"{result.reason}: {result}")
     return pd.DataFrame({**columns, "reason": ["; ".join(row) for row in reasons]}), units
 
 

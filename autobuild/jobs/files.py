@@ -18,7 +18,7 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
 
     A space by name is the file that declares it; ``labels=null`` is the set embedded with the space.
     """
-    found: dict[str, Path] = {}
+    inputs: dict[str, Path] = {}
     for key in _KEYS:
         value = config.get(key)
         if not isinstance(value, str) or (key == "model" and value in FAMILIES):
@@ -36,15 +36,15 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
 
             path = PRESETS / f"{value}.yaml"
         if _exists(path):
-            found[key] = path
+            inputs[key] = path
     evaluates = _evaluators_file(config.get("evaluator"))
     if evaluates is not None:
-        found["evaluator"] = evaluates
+        inputs["evaluator"] = evaluates
     if config.get("labels", "") is None and isinstance(config.get("space"), str):
         embedded = embedded_labels(str(config["space"]))
         if embedded is not None:
-            found["labels"] = embedded
-    return found
+            inputs["labels"] = embedded
+    return inputs
 
 
 def _evaluators_file(evaluator: Any) -> Path | None:

@@ -110,9 +110,9 @@ def bytes_of(text: str) -> int:
     Raises:
         ConfigError: It is none, or not positive.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    unit = found[2].upper() if found else None
-    size = Fraction(found[1]) * UNITS[unit] if found and unit in UNITS else Fraction(0)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = match[2].upper() if match else None
+    size = Fraction(match[1]) * UNITS[unit] if match and unit in UNITS else Fraction(0)
     if size < 1 or size.denominator != 1:
         raise ConfigError(f"buffer={text}: a positive whole number of bytes is accepted, or such as 512KiB or 2MiB")
     return int(size)
@@ -145,22 +145,23 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
 
 
 def _show(folder: Run) -> None:
-    told = folder.metrics
-    heading(f"{told['network'] or 'The network'} on {told['hardware']}, buffer {told['buffer_bytes']:,} bytes")
-    for line in (*told["taken"], left_out(told["uncounted"])):
+    metrics = folder.metrics
+    heading(f"{metrics['network'] or 'The network'} on {metrics['hardware']}, buffer {metrics['buffer_bytes']:,} bytes")
+    for line in (*metrics["taken"], left_out(metrics["uncounted"])):
         if line:
             say(f"  {line}")
-    say(f"  {told['operations']:,} operations in {told['groups']:,} groups move {told['dram_bytes']:,} bytes of DRAM")
-    say(f"  unfused {told['unfused_dram_bytes']:,} (activations apart {told['separate_dram_bytes']:,}); floor "
-        f"{told['floor_dram_bytes']:,}; {told['reduction']:.1%} less than unfused")  # fmt: skip
-    gap = told["optimum_gap"]
+    say(f"  {metrics['operations']:,} operations in {metrics['groups']:,} groups move "
+        f"{metrics['dram_bytes']:,} bytes of DRAM")  # fmt: skip
+    say(f"  unfused {metrics['unfused_dram_bytes']:,} (activations apart {metrics['separate_dram_bytes']:,}); floor "
+        f"{metrics['floor_dram_bytes']:,}; {metrics['reduction']:.1%} less than unfused")  # fmt: skip
+    gap = metrics["optimum_gap"]
     known = {"optimal": "no partition moves less", "heuristic": "how far from the best is not known"}
-    say(f"  {told['status']}: {known.get(told['status'], f'at most {gap or 0:.2%} above the best')}; "
-        f"{told['seconds']:.2f} s")  # fmt: skip
-    if told.get("training_seconds"):
-        say(f"  {told['training_seconds']:.2f} s of them fitted the classifier and the explainer that split groups")
-    if told["extra_macs"]:
-        say(f"  {told['extra_macs']:,} multiply-accumulates are computed twice, of {told['macs']:,}")
+    say(f"  {metrics['status']}: {known.get(metrics['status'], f'at most {gap or 0:.2%} above the best')}; "
+        f"{metrics['seconds']:.2f} s")  # fmt: skip
+    if metrics.get("training_seconds"):
+        say(f"  {metrics['training_seconds']:.2f} s of them fitted the classifier and the explainer that split groups")
+    if metrics["extra_macs"]:
+        say(f"  {metrics['extra_macs']:,} multiply-accumulates are computed twice, of {metrics['macs']:,}")
     frame = folder.read_frame("groups.csv")
     unfit = frame[~frame["valid"].astype(bool)]
     for ops, needed in unfit[["ops", "buffer_bytes"]].head(SHOWN).itertuples(index=False):

@@ -73,9 +73,9 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             use_threads(config["threads"])
             archs, seeds = _chosen(config, space), seeds_of(places.seeds_of(config))
-            own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
-            latency = config["latency"] if config["latency"] is not None else own
-            evaluator = None if own else places.evaluator_of(config, space)
+            space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
+            latency = config["latency"] if config["latency"] is not None else space_trains
+            evaluator = None if space_trains else places.evaluator_of(config, space)
             trained = train(folder, space, archs, seeds, places.place_of(config), latency=latency, evaluator=evaluator)
             frame = means(trained)
             folder.write_frame("labels.csv", frame)

@@ -65,8 +65,8 @@ def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> tuple[Opera
             graph = ab.graph_of(rest, shapes=_onnx_shapes(rest, shape, shapes))
         return graph, [str(warning.message) for warning in caught]
     network = zoo.load_zoo(f"{kind}/{rest}")
-    own = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
-    return ab.graph_of(network.eval(), (1, *(shape or own)), name=rest), []
+    size = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
+    return ab.graph_of(network.eval(), (1, *(shape or size)), name=rest), []
 
 
 def left_out(uncounted: Mapping[str, int]) -> str:
@@ -97,9 +97,10 @@ def _onnx_shapes(
             raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted; give shapes=")
         return {inputs[0].name: (1, *shape)}
     dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
-    own = [max(size.dim_value, 0) for size in dims]
-    if len(own) == 4 and not all(own[1:]):
-        said = ", ".join(size.dim_param or str(size.dim_value or "?") for size in dims)
-        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({said}): give the open "
-                          f"sizes, for example shape=[{own[1] or 3},{own[2] or SIZE},{own[3] or SIZE}]")  # fmt: skip
+    sizes = [max(dim.dim_value, 0) for dim in dims]
+    if len(sizes) == 4 and not all(sizes[1:]):
+        written = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
+        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({written}): give the open "
+                          f"sizes, for example "
+                          f"shape=[{sizes[1] or 3},{sizes[2] or SIZE},{sizes[3] or SIZE}]")  # fmt: skip
     return None

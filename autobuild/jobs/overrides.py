@@ -236,13 +236,13 @@ def quote(text: str) -> str:
     """Write ``text`` so that Hydra's grammar and OmegaConf's interpolation give back exactly ``text``."""
     if "${" in text:
         # OmegaConf undoes one backslash in front of ${, and every doubled one in the run that touches it.
-        text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+        text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)
     return in_quotes(text)
 
 
 def in_quotes(text: str) -> str:
     """Write ``text`` so that Hydra's grammar gives back exactly ``text``, interpolations alive."""
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
     return f"'{escaped}'"
 
 

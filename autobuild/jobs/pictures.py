@@ -43,8 +43,8 @@ def draw_best(folder: Run, scores: Scores) -> None:
 
     built = folder.read_frame("built.csv")
     save_picture(folder, "best.png", plot.architecture(scores, built["arch"][0]))
-    told = folder.metrics
-    reference: Any = {"where": told.get("build_where"), "best_labelled": told.get("best_labelled")}
+    metrics = folder.metrics
+    reference: Any = {"where": metrics.get("build_where"), "best_labelled": metrics.get("best_labelled")}
     save_picture(folder, "built.png", plot.built(built, scores, **reference))
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Outcomes = Callable[[Sequence[Architecture]], list[Metrics | str]]
 
 STATE = "rounds.csv"
-TOLD = ("measured", "reason")
+OUTCOME = ("measured", "reason")
 
 
 @dataclass
@@ -144,32 +144,33 @@ def _round(
 
     from autobuild.construct.rounds import ASKED
 
-    own = [row for row in rows if row["round"] == number]
-    if not own:
+    batch = [row for row in rows if row["round"] == number]
+    if not batch:
         asked = asking.ask(count)
         if asked.empty:
             return False
-        own = _records(asked.assign(round=number, measured=np.nan, reason="")[["round", *ASKED, *TOLD]])
-        rows += own
+        batch = _records(asked.assign(round=number, measured=np.nan, reason="")[["round", *ASKED, *OUTCOME]])
+        rows += batch
         folder.write_frame(STATE, pd.DataFrame(rows))
-    asked = pd.DataFrame(own)[list(ASKED)]
-    found = _evaluated(asking.labels.space, own, outcomes)
-    told = asking.tell(asked, found)
-    for row, measured, reason in zip(own, told["measured"], told["reason"], strict=True):
+    asked = pd.DataFrame(batch)[list(ASKED)]
+    results = _evaluated(asking.labels.space, batch, outcomes)
+    outcome = asking.tell(asked, results)
+    for row, measured, reason in zip(batch, outcome["measured"], outcome["reason"], strict=True):
         row.update(measured=measured, reason=reason)
     folder.write_frame("labels.csv", asking.labels.frame)
     folder.write_frame(STATE, pd.DataFrame(rows))
     _curve(folder, rows)
-    best, failed = folder.metrics["best_label"], int((told["reason"] != "").sum())
+    best, failed = folder.metrics["best_label"], int((outcome["reason"] != "").sum())
     lost = f", {failed} failed" if failed else ""
-    say(f"round {number}: {len(told)} evaluated{lost}, best of them {told['measured'].max():.5g}, so far {best:.5g}")
+    top = outcome["measured"].max()
+    say(f"round {number}: {len(outcome)} evaluated{lost}, best of them {top:.5g}, so far {best:.5g}")
     return True
 
 
-def _evaluated(space: SearchSpace, own: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[Metrics | str]:
+def _evaluated(space: SearchSpace, batch: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[Metrics | str]:
     """Outcomes of a round's rows; a failure that was told already is not tried again."""
-    left = iter(outcomes([space.parse(row["arch"]) for row in own if not row["reason"]]))
-    return [row["reason"] or next(left) for row in own]
+    left = iter(outcomes([space.parse(row["arch"]) for row in batch if not row["reason"]]))
+    return [row["reason"] or next(left) for row in batch]
 
 
 def _rows(folder: Run) -> list[dict[str, Any]]:
@@ -221,24 +222,24 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs:
     from autobuild.jobs import places
     from autobuild.jobs.measuring import train_some
 
-    own, space = config["evaluator"] == "train", labels.space
+    space_trains, space = config["evaluator"] == "train", labels.space
     try:
         evaluator = places.evaluator_of(config, space, needs)
     except EvaluationError as error:
-        hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if own else ""
+        hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if space_trains else ""
         raise EvaluationError(f"{error}{hint}") from None
-    how: dict[str, Any] = {"evaluator": None if own else evaluator}
-    how["latency"] = own and "latency_ms" in needs
+    how: dict[str, Any] = {"evaluator": None if space_trains else evaluator}
+    how["latency"] = space_trains and "latency_ms" in needs
     seeds = seeds_of(places.seeds_of(config))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
         trained, reasons = train_some(folder, space, archs, seeds, places.place_of(config), **how)
-        means = {arch: own.drop(columns=["arch", "seed"]).mean() for arch, own in trained.groupby("arch", sort=False)}
-        found: list[Metrics | str] = []
+        means = {arch: rows.drop(columns=["arch", "seed"]).mean() for arch, rows in trained.groupby("arch", sort=False)}
+        results: list[Metrics | str] = []
         for text in map(str, archs):
             metrics = {str(name): float(value) for name, value in means[text].items()} if text in means else None
-            found.append(metrics if metrics is not None else reasons[text])
-        return found
+            results.append(metrics if metrics is not None else reasons[text])
+        return results
 
     return outcomes
 

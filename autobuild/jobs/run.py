@@ -264,7 +264,7 @@ class Run:
     def _save_state(self) -> None:
         self.write_json("run.json", self._state)
 
-    def told(self) -> str:
+    def saved_so_far(self) -> str:
         """What an interrupted run has saved, for the user."""
         done = ", ".join(self._state["steps"])
         saved = f"finished steps ({done}) are saved" if done else "no step was finished; what was begun is"
@@ -273,7 +273,7 @@ class Run:
 
 def interruption() -> str | None:
     """What the interrupted run of this process has saved; None if there is no run."""
-    return _current.told() if _current is not None else None
+    return _current.saved_so_far() if _current is not None else None
 
 
 def use_threads(count: int | None) -> None:

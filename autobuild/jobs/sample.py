@@ -68,8 +68,10 @@ def run(config: Mapping[str, Any]) -> int:
             folder.write_table("counts.csv", ["unit", "feature", "value", "architectures"], rows)
             folder.record(n=len(archs), design=config["design"], rarest=min(counts.values()))
         header, rows = folder.read_table("sample.csv")
-        told = f"{len(rows):,} architectures of {space.name}, design {config['design']}"
-        heading(f"{told}; every depth and feature value of every unit is in {folder.metrics['rarest']} of them or more")
+        title = f"{len(rows):,} architectures of {space.name}, design {config['design']}"
+        heading(
+            f"{title}; every depth and feature value of every unit is in {folder.metrics['rarest']} of them or more"
+        )
         grid(header, rows[:10])
         if len(rows) > 10:
             say(f"  ... {len(rows) - 10:,} more")
@@ -85,8 +87,8 @@ def occurrences(space: SearchSpace, archs: Iterable[Architecture]) -> dict[Item,
     counts: Counter[Item] = Counter({item: 0 for unit in space.units for item in _possible(unit)})
     for arch in archs:
         for stage, layers in zip(space.stages, space.layers(arch), strict=True):
-            found = {(stage.name, name, str(value)) for layer in layers for name, value in layer.items()}
-            counts.update(found | {(stage.name, "depth", str(len(layers)))})
+            present = {(stage.name, name, str(value)) for layer in layers for name, value in layer.items()}
+            counts.update(present | {(stage.name, "depth", str(len(layers)))})
     return dict(counts)
 
 

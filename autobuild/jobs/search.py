@@ -210,15 +210,15 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", EvaluationWarning)  # what it says is shown at the end
             try:
-                found = search()
+                result = search()
             except EvaluationError:
                 _keep_reasons(folder, where, config["name"] or space.name)
                 raise
-        _write(folder, found, narrowed=_narrows(config))
+        _write(folder, result, narrowed=_narrows(config))
         if config["plots"]:
             from autobuild.jobs.search_pictures import draw_search
 
-            draw_search(folder, found)
+            draw_search(folder, result)
 
 
 def _keep_reasons(folder: Run, address: str, name: str) -> None:
@@ -286,29 +286,29 @@ def _tell(phases: Phases, progress: Progress) -> None:
     phases.show("search", progress.done, progress.total, ", ".join(part for part in (best, failed) if part))
 
 
-def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
-    curve = found.history
-    frames = {"trials": found.trials, "best": found.best, "front": found.front, "chain": found.chain, "history": curve}
+def _write(folder: Run, result: Search, *, narrowed: bool) -> None:
+    curve = result.history
+    frames = {name: getattr(result, name) for name in ("trials", "best", "front", "chain", "history")}
     for name, frame in frames.items():
         folder.write_frame(f"{name}.csv", frame)
     if narrowed:
-        folder.write_text("narrowed.json", found.space.to_json())
-    evaluated, best = found.evaluated, found.best
+        folder.write_text("narrowed.json", result.space.to_json())
+    evaluated, best = result.evaluated, result.best
     states = evaluated["state"].value_counts()
     folder.record(
-        space=found.space.name,
-        targets=list(found.targets),
-        size=str(found.space.size),
+        space=result.space.name,
+        targets=list(result.targets),
+        size=str(result.space.size),
         evaluated=len(evaluated),
         failed=int(states.get("FAIL", 0)),
         pruned=int(states.get("PRUNED", 0)),
-        labels=found.trials[found.trials["source"] == "label"]["arch"].nunique(),
-        why=found.why,
-        best=best[found.targets[0]].iloc[0] if len(best) else None,
+        labels=result.trials[result.trials["source"] == "label"]["arch"].nunique(),
+        why=result.why,
+        best=best[result.targets[0]].iloc[0] if len(best) else None,
         best_arch=best["arch"].iloc[0] if len(best) else None,
-        n_front=len(found.front),
+        n_front=len(result.front),
         hypervolume=curve["hypervolume"].iloc[-1] if "hypervolume" in curve else None,
-        notes=list(found.notes),
+        notes=list(result.notes),
     )
 
 

@@ -29,7 +29,7 @@ def shapes_of(given: str | None) -> dict[str, tuple[int, ...]] | None:
         return None
     text = given.strip()
     text = text[1:-1] if text.startswith("{") and text.endswith("}") else text
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     place = 0
     while place < len(text):
         match = _SHAPE.match(text, place)
@@ -37,6 +37,6 @@ def shapes_of(given: str | None) -> dict[str, tuple[int, ...]] | None:
         if match is None or not sizes or not all(map(int, sizes)):
             raise ConfigError(f"shapes={given}: accepted are names and sizes above 0, for example "
                               "shapes='x: 1x3x224x224, mask: 1x77'")  # fmt: skip
-        found[match["single"] or match["double"] or match["plain"]] = tuple(map(int, sizes))
+        shapes[match["single"] or match["double"] or match["plain"]] = tuple(map(int, sizes))
         place = match.end()
-    return found
+    return shapes

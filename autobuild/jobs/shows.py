@@ -19,13 +19,13 @@ def show_fit(folder: Run) -> None:
     if numbers.get("test_srcc") is None:
         say("  not judged: no row was held out")
     else:
-        told = f"{number(numbers['test_srcc'])} Spearman, {number(numbers['test_tau'])} Kendall"
+        correlations = f"{number(numbers['test_srcc'])} Spearman, {number(numbers['test_tau'])} Kendall"
         how = (
             f"cross-validated on all {numbers['n_test']:,} rows"
             if numbers.get("folds")
             else (f"on {numbers['n_test']} held-out rows")
         )
-        say(f"  rank correlation {how}: {told}")
+        say(f"  rank correlation {how}: {correlations}")
         say(f"  mean absolute error there: {number(numbers['test_mae'])}")
     if numbers.get("picked"):
         say(f"  made of {numbers['picked']}")

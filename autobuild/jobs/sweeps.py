@@ -40,7 +40,7 @@ class Outcome:
     """
 
     code: int
-    told: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
     folder: str | None = None
     error: str = ""
     raised: Exception | None = None
@@ -66,8 +66,8 @@ def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]
     job, settings = str(probe.hydra.runtime.choices["job"]), probe.hydra
     out = OmegaConf.to_container(probe, resolve=False).get("out")
     unnamed = ["job", *(key for key in BY_THE_WAY if key not in swept)]
-    own = [key for key in settings.job.config.override_dirname.exclude_keys if key not in unnamed]
-    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join([*unnamed, *own])}]")
+    excluded = [key for key in settings.job.config.override_dirname.exclude_keys if key not in unnamed]
+    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join([*unnamed, *excluded])}]")
     typed = shown(command.words)
     if goes_before(out, "hydra.sweep.dir", settings):
         sweep = Sweep.in_folder(Path(str(settings.sweep.dir)), typed)
@@ -149,7 +149,7 @@ def objective(outcome: Outcome) -> float:
     numbers = read_json(Path(outcome.folder or "") / "metrics.json") or {}
     values = [numbers[name] for name in main_numbers(str(state.get("job", ""))) if name in numbers]
     if outcome.code or not values or not isinstance(values[0], (int, float)):
-        raise RunError(f"{' '.join(outcome.told)}: {outcome.error or 'no number for the sweeper to go by'}")
+        raise RunError(f"{' '.join(outcome.words)}: {outcome.error or 'no number for the sweeper to go by'}")
     return float(values[0])
 
 
@@ -188,9 +188,9 @@ def folder_of_job(job: str, config: Mapping[str, Any], settings: Any) -> str:
     return str(named)
 
 
-def _folder_name(told: Sequence[str]) -> str:
+def _folder_name(words: Sequence[str]) -> str:
     """A folder's name made of overrides, the same in whatever order they were typed."""
-    text = ",".join(sorted(told)) or "default"
+    text = ",".join(sorted(words)) or "default"
     clean = re.sub(r"[^\w.=+,-]+", "_", text)
     if clean == text and len(clean) <= _LONGEST:
         return clean
@@ -256,9 +256,9 @@ class Sweep:
         failed = [outcome for outcome in outcomes or () if outcome.code]
         rows = read_rows(self.folder)
         for outcome in failed:
-            name = os.path.relpath(outcome.folder, self.folder) if outcome.folder else " ".join(outcome.told)
+            name = os.path.relpath(outcome.folder, self.folder) if outcome.folder else " ".join(outcome.words)
             if name not in {row.folder for row in rows}:  # it failed before it had a folder
-                typed = dict(word.partition("=")[::2] for word in outcome.told)
+                typed = dict(word.partition("=")[::2] for word in outcome.words)
                 rows.append(Row(name, settings=typed, reason=outcome.error))
         if rows:
             table = Table(rows, self._words)
@@ -274,5 +274,5 @@ class Sweep:
             sys.stdout.flush()
             print(f"error: {len(failed)} of {len(outcomes or ())} jobs failed:", file=sys.stderr)
             for outcome in failed:
-                print(f"  {' '.join(outcome.told)}: {outcome.error}", file=sys.stderr)
+                print(f"  {' '.join(outcome.words)}: {outcome.error}", file=sys.stderr)
         return max((outcome.code for outcome in failed), default=0)

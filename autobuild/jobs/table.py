@@ -85,7 +85,7 @@ def run(config: Mapping[str, Any]) -> int:
 def read_rows(folder: Path) -> list[Row]:
     """What the runs in a folder say of themselves, in the order in which they began."""
     states = [(path.parent, read_json(path)) for path in folder.glob("*/run.json")]
-    found = [(place, state) for place, state in states if state is not None]
+    runs = [(place, state) for place, state in states if state is not None]
     return [
         Row(
             place.name,
@@ -95,7 +95,7 @@ def read_rows(folder: Path) -> list[Row]:
             _single(read_json(place / "metrics.json") or {}),
             str(state.get("error") or ""),
         )
-        for place, state in sorted(found, key=lambda one: (str(one[1].get("started")), one[0].name))
+        for place, state in sorted(runs, key=lambda one: (str(one[1].get("started")), one[0].name))
     ]
 
 

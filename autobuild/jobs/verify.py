@@ -109,7 +109,7 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
 
         costs = steps.costs(config, labels.space)
         with console.noted():
-            found = verify(
+            comparison = verify(
                 built,
                 config["evaluator"],
                 labels,
@@ -121,8 +121,10 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
                 measure=_measure(folder, config, labels, costs),
             )
         known = labels.target(config["target"], costs).values
-        folder.write_frame("verified.csv", found.frame)
-        folder.record(**_numbers(found.frame, known), target=config["target"], verify_trainings=len(found.trained))
+        folder.write_frame("verified.csv", comparison.frame)
+        folder.record(
+            **_numbers(comparison.frame, known), target=config["target"], verify_trainings=len(comparison.trained)
+        )
         if config["plots"]:
             pictures.draw_verified(folder, known)
 
@@ -133,9 +135,9 @@ def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs:
 
     names = labels.names(costs)
     needs = names.metrics(names.target(config["target"]))
-    own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
-    evaluator = None if own else places.evaluator_of(config, labels.space, needs, labels)
-    how: dict[str, Any] = {"evaluator": evaluator, "latency": own and "latency_ms" in needs}
+    space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
+    evaluator = None if space_trains else places.evaluator_of(config, labels.space, needs, labels)
+    how: dict[str, Any] = {"evaluator": evaluator, "latency": space_trains and "latency_ms" in needs}
 
     def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mapping[str, str]]:
         return measuring.train_some(folder, labels.space, archs, seeds, places.place_of(config), **how)
