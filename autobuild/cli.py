@@ -229,7 +229,7 @@ def _task(composed: DictConfig) -> Any:
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    from autobuild.jobs.door import arguments
+    from autobuild.jobs.arguments import arguments
     from autobuild.jobs.mistakes import commas_without_sweep, readable
     from autobuild.jobs.sweeps import Outcome, objective, typed_words
 

@@ -78,29 +78,29 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, assemble the best networks."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import evaluation, summaries
     from autobuild.jobs.run import Run
 
-    config = places.renamed(config)
+    config = evaluation.renamed(config)
     with Run.open("build", config, input_files(config)) as folder:
         if not folder.finished:
             compute(folder, config)
         show(folder)
-        shows.show_place(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def compute(folder: Run, config: Mapping[str, Any]) -> None:
     """The steps, also those of the demo: fit, explain, build, pictures."""
-    from autobuild.jobs import pictures, steps
+    from autobuild.jobs import pictures, pipeline
     from autobuild.jobs.run import use_threads
 
     use_threads(config["threads"])
-    labels = steps.labels_of(config)
-    model = steps.fit_step(folder, config, None if saved_model(config) else labels)
-    steps.score_test(folder, config, model, None if saved_model(config) else labels)
-    scores = steps.explain_step(folder, config, model)
-    steps.build_step(folder, config, scores, labels)
+    labels = pipeline.labels_of(config)
+    model = pipeline.fit_step(folder, config, None if saved_model(config) else labels)
+    pipeline.score_test(folder, config, model, None if saved_model(config) else labels)
+    scores = pipeline.explain_step(folder, config, model)
+    pipeline.build_step(folder, config, scores, labels)
     if config["plots"]:
         pictures.draw_fit(folder)
         pictures.draw_scores(folder, scores)
@@ -111,9 +111,9 @@ def compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def show(folder: Run) -> None:
     """What was found."""
-    from autobuild.jobs import shows
+    from autobuild.jobs import summaries
 
-    shows.show_fit(folder)
-    shows.show_features(folder)
-    shows.show_candidates(folder)
-    shows.show_built(folder)
+    summaries.show_fit(folder)
+    summaries.show_features(folder)
+    summaries.show_candidates(folder)
+    summaries.show_built(folder)

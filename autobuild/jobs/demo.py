@@ -60,18 +60,18 @@ class Keys(RunKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit, explain, build, verify; then tell everything once more in order."""
-    from autobuild.jobs import build, places, shows, steps
+    from autobuild.jobs import build, evaluation, pipeline, summaries
     from autobuild.jobs.run import Run
     from autobuild.jobs.verify import verify_step
 
-    config = places.renamed(config)
+    config = evaluation.renamed(config)
     with Run.open("demo", config, input_files(config)) as folder:
         if not folder.finished:
             build.compute(folder, config)
-            labels = steps.read_labels(config, quiet=True)
+            labels = pipeline.read_labels(config, quiet=True)
             config = {**config, "target": folder.metrics["target"]}  # a saved model brings its own
             verify_step(folder, config, labels, folder.read_frame("built.csv"), config["build"]["top"])
         build.show(folder)
-        shows.show_verified(folder)
-        shows.show_place(folder)
+        summaries.show_verified(folder)
+        summaries.show_place(folder)
     return 0

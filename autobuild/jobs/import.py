@@ -28,7 +28,7 @@ from autobuild.errors import ConfigError, LabelWarning
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import RunKeys
-from autobuild.jobs.steps import show_notes
+from autobuild.jobs.pipeline import show_notes
 from autobuild.settings.names import FORMATS
 from autobuild.settings.option import option
 

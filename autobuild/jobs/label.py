@@ -63,20 +63,22 @@ def run(config: Mapping[str, Any]) -> int:
     """Choose the architectures, train each with each seed, measure latencies, write the labels."""
     import autobuild as ab
     from autobuild.evaluate import seeds_of
-    from autobuild.jobs import places
+    from autobuild.jobs import evaluation
     from autobuild.jobs.measuring import train
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
+    config = evaluation.renamed(config)
     space = ab.space(config["space"])
     with Run.open("label", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            archs, seeds = _chosen(config, space), seeds_of(places.seeds_of(config))
+            archs, seeds = _chosen(config, space), seeds_of(evaluation.seeds_of(config))
             space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
             latency = config["latency"] if config["latency"] is not None else space_trains
-            evaluator = None if space_trains else places.evaluator_of(config, space)
-            trained = train(folder, space, archs, seeds, places.place_of(config), latency=latency, evaluator=evaluator)
+            evaluator = None if space_trains else evaluation.evaluator_of(config, space)
+            trained = train(
+                folder, space, archs, seeds, evaluation.place_of(config), latency=latency, evaluator=evaluator
+            )
             frame = means(trained)
             folder.write_frame("labels.csv", frame)
             folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))

@@ -89,26 +89,26 @@ class Keys(RunKeys, ExecutorKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """The rounds, the best network so far over evaluations, and a last build."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import evaluation, summaries
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
+    config = evaluation.renamed(config)
     with Run.open("rounds", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
             _compute(folder, config)
         _show(folder)
-        shows.show_built(folder)
-        shows.show_place(folder)
+        summaries.show_built(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     from autobuild.construct.rounds import Rounds
-    from autobuild.jobs import steps
+    from autobuild.jobs import pipeline
 
     labels = _labels(config)
-    exact = steps.costs(config, labels.space)
+    exact = pipeline.costs(config, labels.space)
     names = labels.names(exact)
     needs = names.metrics(names.target(config["target"]))
     outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels, needs)
@@ -126,13 +126,13 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def _labels(config: Mapping[str, Any]) -> LabelledSet:
     """The labels to begin with."""
-    from autobuild.jobs import steps
+    from autobuild.jobs import pipeline
 
     if config["table"] is None or config["labels"] is not None:
-        return steps.read_labels(config)
+        return pipeline.read_labels(config)
     if config["n"] is None:
         raise ConfigError("table= without labels= takes the table's first n rows as known: give n=, or labels=")
-    return steps.read_labels({**config, "labels": config["table"]})
+    return pipeline.read_labels({**config, "labels": config["table"]})
 
 
 def _round(
@@ -219,21 +219,21 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs:
         EvaluationError: It is the space's own, and the space has none.
     """
     from autobuild.evaluate import seeds_of
-    from autobuild.jobs import places
+    from autobuild.jobs import evaluation
     from autobuild.jobs.measuring import train_some
 
     space_trains, space = config["evaluator"] == "train", labels.space
     try:
-        evaluator = places.evaluator_of(config, space, needs)
+        evaluator = evaluation.evaluator_of(config, space, needs)
     except EvaluationError as error:
         hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if space_trains else ""
         raise EvaluationError(f"{error}{hint}") from None
     how: dict[str, Any] = {"evaluator": None if space_trains else evaluator}
     how["latency"] = space_trains and "latency_ms" in needs
-    seeds = seeds_of(places.seeds_of(config))
+    seeds = seeds_of(evaluation.seeds_of(config))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
-        trained, reasons = train_some(folder, space, archs, seeds, places.place_of(config), **how)
+        trained, reasons = train_some(folder, space, archs, seeds, evaluation.place_of(config), **how)
         means = {arch: rows.drop(columns=["arch", "seed"]).mean() for arch, rows in trained.groupby("arch", sort=False)}
         results: list[Metrics | str] = []
         for text in map(str, archs):
@@ -276,7 +276,7 @@ def _build(folder: Run, config: Mapping[str, Any], asking: Rounds) -> None:
 
 
 def _show(folder: Run) -> None:
-    from autobuild.jobs.shows import number
+    from autobuild.jobs.summaries import number
 
     numbers = folder.metrics
     if folder.has(STATE):

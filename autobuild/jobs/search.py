@@ -148,11 +148,11 @@ class Keys(RunKeys, ExecutorKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import evaluation, summaries
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
-    config = places.renamed(config)
+    config = evaluation.renamed(config)
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
     grows = {"n_trials": lambda there: _evaluated_in(there, config)}
     with Run.open("search", kept, input_files(config), grows=grows) as folder:
@@ -160,14 +160,14 @@ def run(config: Mapping[str, Any]) -> int:
             use_threads(config["threads"])
             _compute(folder, config)
         _show(folder)
-        shows.show_place(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     import autobuild as ab
     from autobuild.evaluate import EvaluationWarning
-    from autobuild.jobs.places import place_of
+    from autobuild.jobs.evaluation import place_of
 
     space = ab.space(config["space"])
     labels = _labels(config, space)
@@ -231,9 +231,9 @@ def _keep_reasons(folder: Run, address: str, name: str) -> None:
 
 
 def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None:
-    from autobuild.jobs import steps
+    from autobuild.jobs import pipeline
 
-    return None if config["labels"] is None else steps.read_labels({**config, "space": config["space"]})
+    return None if config["labels"] is None else pipeline.read_labels({**config, "space": config["space"]})
 
 
 def address_of(folder: Run, storage: str) -> str:

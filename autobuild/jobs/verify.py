@@ -57,17 +57,17 @@ def run(config: Mapping[str, Any]) -> int:
         raise ConfigError(
             "verify needs built=, the folder of a build run or its built.csv; see autobuild verify --help"
         )
-    from autobuild.jobs import places, shows, steps
+    from autobuild.jobs import evaluation, pipeline, summaries
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
+    config = evaluation.renamed(config)
     with Run.open("verify", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            labels = steps.read_labels(config)
+            labels = pipeline.read_labels(config)
             verify_step(folder, config, labels, read_built(Path(config["built"])), config["top"])
-        shows.show_verified(folder)
-        shows.show_place(folder)
+        summaries.show_verified(folder)
+        summaries.show_place(folder)
     return 0
 
 
@@ -105,9 +105,9 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
         if not todo:
             return
         from autobuild.construct.verification import verify
-        from autobuild.jobs import pictures, places, steps
+        from autobuild.jobs import evaluation, pictures, pipeline
 
-        costs = steps.costs(config, labels.space)
+        costs = pipeline.costs(config, labels.space)
         with console.noted():
             comparison = verify(
                 built,
@@ -115,7 +115,7 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
                 labels,
                 target=config["target"],
                 top=top,
-                seeds=places.seeds_of(config),
+                seeds=evaluation.seeds_of(config),
                 seed=config["seed"],
                 costs=costs,
                 measure=_measure(folder, config, labels, costs),
@@ -131,16 +131,16 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
 
 def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs: SpaceCosts) -> Measure:
     """Evaluation by what ``evaluator=`` names, kept in the run folder."""
-    from autobuild.jobs import measuring, places
+    from autobuild.jobs import evaluation, measuring
 
     names = labels.names(costs)
     needs = names.metrics(names.target(config["target"]))
     space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
-    evaluator = None if space_trains else places.evaluator_of(config, labels.space, needs, labels)
+    evaluator = None if space_trains else evaluation.evaluator_of(config, labels.space, needs, labels)
     how: dict[str, Any] = {"evaluator": evaluator, "latency": space_trains and "latency_ms" in needs}
 
     def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mapping[str, str]]:
-        return measuring.train_some(folder, labels.space, archs, seeds, places.place_of(config), **how)
+        return measuring.train_some(folder, labels.space, archs, seeds, evaluation.place_of(config), **how)
 
     return measure
 
