@@ -52,9 +52,7 @@ class BuildKeys:
     apart: int = option(0, "any two networks differ in at least this many layers", ">=0 <=1000")
     time_limit: float = option(10.0, "seconds for each exact search under limits", ">0 <=3600")
     narrow: int | None = option(
-        None,
-        "also write the space that keeps only this many best candidates of each unit",
-        ">=1",
+        None, "also write the space that keeps only this many best candidates of each unit", ">=1"
     )
     pareto: str | list[str] | None = option(
         None,

@@ -42,27 +42,21 @@ class Keys(RunKeys):
     """Keys of the job."""
 
     model: str | None = option(
-        None,
-        "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)",
+        None, "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)"
     )
     shapes: str | None = option(
-        None,
-        "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'",
+        None, "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'"
     )
     space: str = option("tiny_mbconv", "a space that builds networks", kind="name")
     arch: str | None = option(
-        None,
-        "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)",
+        None, "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)"
     )
     n: int = option(10, "how many are drawn where arch is null", ">=1 <=1000000")
     cost: str | None = option(
-        None,
-        "which costs, separated by commas (null: all but measured ones; `autobuild cost cost=?` lists them)",
+        None, "which costs, separated by commas (null: all but measured ones; `autobuild cost cost=?` lists them)"
     )
     hardware: str = option(
-        "edge_npu",
-        "one of the presets edge_npu mobile_npu fpga_card large_npu, or your own YAML file",
-        kind="name",
+        "edge_npu", "one of the presets edge_npu mobile_npu fpga_card large_npu, or your own YAML file", kind="name"
     )
     shape: list[int] | None = option(
         None,

@@ -36,16 +36,12 @@ class Keys(RunKeys):
     """Keys of the job."""
 
     space: str = option(
-        "tiny_mbconv",
-        "a name from `autobuild spaces`, your own YAML file, or package.module:Class",
-        kind="name",
+        "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"
     )
     arch: str | None = option(None, "the architecture, as its canonical text (required)")
     format: str = option("json", "what to write; pt and onnx take initial weights by seed", choices=EXPORTS)
     shape: list[int] | None = option(
-        None,
-        "format=onnx: channels, height and width of the input (null: as the space declares)",
-        kind="ints",
+        None, "format=onnx: channels, height and width of the input (null: as the space declares)", kind="ints"
     )
 
 

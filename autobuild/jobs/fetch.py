@@ -33,8 +33,7 @@ class Keys:
     name: str | None = option(None, "the data set (null: list them)", kind="name")
     url: str | None = option(None, "another address of the same file, such as a mirror")
     sha256: str | None = option(
-        None,
-        "its SHA-256 (null: the known one, if any); any accepts every file that can be read",
+        None, "its SHA-256 (null: the known one, if any); any accepts every file that can be read"
     )
     out: str | None = option(None, "the folder to download into (null: your cache)", kind="path")
     resume: bool = option(True, "false downloads again")

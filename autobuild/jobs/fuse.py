@@ -48,9 +48,7 @@ class Keys(RunKeys):
         "architecture of space= (required)",
     )
     space: str = option(
-        "tiny_mbconv",
-        "for model=space:ARCH: a name from `autobuild spaces`, or your own YAML file",
-        kind="name",
+        "tiny_mbconv", "for model=space:ARCH: a name from `autobuild spaces`, or your own YAML file", kind="name"
     )
     shape: list[int] | None = option(
         None,
@@ -58,22 +56,17 @@ class Keys(RunKeys):
         kind="ints",
     )
     shapes: str | None = option(
-        None,
-        "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'",
+        None, "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'"
     )
     hardware: str = option("edge_npu", "a preset of `autobuild cost`, or the path of a YAML file", kind="name")
     buffer: str | None = option(None, "on-chip buffer in bytes, or such as 512KiB or 2MiB (null: that of the hardware)")
     scheme: str = option(
-        "mixed",
-        "row by row through line buffers, on whole tensors, or the cheaper of both",
-        choices=SCHEMES,
+        "mixed", "row by row through line buffers, on whole tensors, or the cheaper of both", choices=SCHEMES
     )
     recompute: bool = option(False, "also allow groups that read their inputs twice and compute some operations again")
     algorithm: str = option("exact", "how the partition is found", choices=PARTITIONERS)
     split: str = option(
-        "random",
-        "how searches split groups that do not fit: random, oracle, or an explainer's name",
-        kind="name",
+        "random", "how searches split groups that do not fit: random, oracle, or an explainer's name", kind="name"
     )
     budget: int = option(5000, "for searches: distinct partitions that are looked at", ">=1")
     time_limit: float = option(60.0, "seconds; exact then says how far from the best it may be", ">0")

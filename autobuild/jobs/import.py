@@ -43,9 +43,7 @@ class Keys(RunKeys):
     path: str | None = option(None, "the published file or folder (required)", kind="path")
     format: str = option("auto", "auto tells it by the content", choices=("auto", *FORMATS))
     space: str | None = option(
-        None,
-        "the space of the architectures (null: the one that the format belongs to)",
-        kind="name",
+        None, "the space of the architectures (null: the one that the format belongs to)", kind="name"
     )
     n: int | None = option(None, "only the first n rows; of an archive, members sorted by name (null: all)", ">=1")
     out: str | None = option(

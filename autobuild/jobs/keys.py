@@ -54,9 +54,7 @@ class FitKeys:
         "model/ of another run: space, labels, target and n are then its own",
     )
     folds: int | None = option(
-        None,
-        "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3)",
-        ">=2 <=100",
+        None, "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3)", ">=2 <=100"
     )
     holdout: float = option(
         0.1,
@@ -96,9 +94,7 @@ class ExecutorKeys:
         "JSON out)",
     )
     n_jobs: int = option(
-        2,
-        "evaluations at the same time: processes here, tasks asked of Ray, or jobs in Slurm's queue",
-        ">=1",
+        2, "evaluations at the same time: processes here, tasks asked of Ray, or jobs in Slurm's queue", ">=1"
     )
     workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
     time_limit: float | None = option(
@@ -116,12 +112,9 @@ class RunKeys:
 
     out: str | None = option(None, "folder for the results (null: runs/<job>/<time>)", kind="path")
     resume: bool = option(
-        True,
-        "go on with the newest unfinished run of the same settings and inputs; false starts anew",
+        True, "go on with the newest unfinished run of the same settings and inputs; false starts anew"
     )
     seed: int = option(0, "the same seed gives the same numbers on the same machine", ">=0 <=4294967295")
     threads: int | None = option(
-        None,
-        "threads that torch uses (null: one for models, whose tensors are small)",
-        ">=1 <=1024",
+        None, "threads that torch uses (null: one for models, whose tensors are small)", ">=1 <=1024"
     )

@@ -76,9 +76,8 @@ def run(config: Mapping[str, Any]) -> int:
             space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
             latency = config["latency"] if config["latency"] is not None else space_trains
             evaluator = None if space_trains else evaluation.evaluator_of(config, space)
-            trained = train(
-                folder, space, archs, seeds, evaluation.place_of(config), latency=latency, evaluator=evaluator
-            )
+            place = evaluation.place_of(config)
+            trained = train(folder, space, archs, seeds, place, latency=latency, evaluator=evaluator)
             frame = means(trained)
             folder.write_frame("labels.csv", frame)
             folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))

@@ -66,11 +66,7 @@ class Keys(RunKeys, ExecutorKeys, LabelKeys):
         "which networks: a share of the predicted best and draws, the predicted best only, or the best upper bounds",
         choices=ACQUISITIONS,
     )
-    model: str = option(
-        "auto",
-        "the family that is fitted before every round; gp is quick",
-        choices=FAMILIES,
-    )
+    model: str = option("auto", "the family that is fitted before every round; gp is quick", choices=FAMILIES)
     table: str | None = option(
         None,
         "labelled networks to look evaluations up in instead of training; with labels=null its first n "

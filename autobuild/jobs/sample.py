@@ -38,9 +38,7 @@ class Keys(RunKeys):
     """Keys of the job."""
 
     space: str = option(
-        "tiny_mbconv",
-        "a name from `autobuild spaces`, your own YAML file, or package.module:Class",
-        kind="name",
+        "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"
     )
     n: int = option(100, "how many architectures", ">=1")
     design: str = option(

@@ -127,9 +127,7 @@ class Keys(RunKeys, ExecutorKeys):
     narrow: NarrowKeys = nested(NarrowKeys)
     pruner: str = option("none", "which evaluations end early, by their intermediate values", choices=PRUNERS)
     model: str = option(
-        "gp",
-        "the family that predicts proposals and narrows, fitted on the labels",
-        choices=(*FAMILIES, "none"),
+        "gp", "the family that predicts proposals and narrows, fitted on the labels", choices=(*FAMILIES, "none")
     )
     storage: str = option(
         "sqlite",
@@ -138,9 +136,7 @@ class Keys(RunKeys, ExecutorKeys):
     )
     name: str | None = option(None, "name of the study (null: that of the space); the same on all machines")
     lease: float = option(
-        120.0,
-        "seconds without a sign of life after which a worker on another machine counts as lost",
-        ">=1",
+        120.0, "seconds without a sign of life after which a worker on another machine counts as lost", ">=1"
     )
     patience: float = option(120.0, "seconds for which the storage may stay away before the search stops", ">=0")
     plots: bool = option(True, "draw the pictures")

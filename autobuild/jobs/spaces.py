@@ -35,9 +35,7 @@ class Keys:
     """Keys of the job."""
 
     space: str | None = option(
-        None,
-        "the space to describe: a name, the path of a YAML or JSON file, or package.module:Class",
-        kind="name",
+        None, "the space to describe: a name, the path of a YAML or JSON file, or package.module:Class", kind="name"
     )
     out: str | None = option(None, "also write the tables and the picture into this folder", kind="path")
     resume: bool = option(True, "false replaces what an earlier run wrote into out=")

@@ -56,8 +56,7 @@ class Keys:
         kind="path",
     )
     sort: str | None = option(
-        None,
-        "a column; numbers from the largest on (null: in the order in which the runs began)",
+        None, "a column; numbers from the largest on (null: in the order in which the runs began)"
     )
     out: str | None = option(None, "another file for the table (null: sweep.csv in that folder)", kind="path")
     resume: bool = option(True, "accepted as everywhere; a table is always made anew")
