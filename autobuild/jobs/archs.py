@@ -1,4 +1,4 @@
-"""Reading architectures that a user gives: a table with a column ``arch``, a text file, or one text."""
+"""Read architectures from a table with a column ``arch``, a text file, or one text."""
 
 from __future__ import annotations
 

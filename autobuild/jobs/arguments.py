@@ -1,4 +1,4 @@
-"""Turns a configuration that Hydra has composed into the plain, checked arguments of a job, with its folder."""
+"""Check a configuration that Hydra has composed, and return the arguments of the job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITE_NOTHING = ("spaces", "fetch")  # jobs that make no folder unless out= name
 
 
 def arguments(composed: DictConfig) -> tuple[str, dict[str, Any]]:
-    """The job that was chosen, and its checked arguments; Hydra's own settings are those of the running job.
+    """The chosen job and its checked arguments; ``out`` is set to the folder of the run.
 
     Raises:
         ConfigError: A key that the job does not have, lacks, or a value of the wrong kind.

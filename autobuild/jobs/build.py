@@ -63,7 +63,7 @@ class BuildKeys:
 
 @dataclass
 class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     where: str | None = option(
         None,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     model: str | None = option(
         None, "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)"
@@ -152,7 +152,7 @@ def _costs(config: Mapping[str, Any]) -> list[Cost]:
 
 
 def _list(hardware: str) -> int:
-    """What there is to ask for."""
+    """List the available costs and hardware presets."""
     from autobuild.cost import cost_names, make_cost, metric_units
 
     rows = []
@@ -177,7 +177,7 @@ def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
 def _check_inputs(
     space: SearchSpace, archs: list[Architecture], costs: list[Cost], shape: tuple[int, ...] | None
 ) -> None:
-    """Refuse at once what would have a number for no architecture: of networks that cannot be built, or whose inputs
+    """Raise an error if a cost has a value for no architecture: networks that cannot be built, or whose inputs
     nobody knows.
 
     Raises:

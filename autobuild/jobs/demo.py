@@ -46,7 +46,7 @@ class VerifyKeys:
 
 @dataclass
 class Keys(RunKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     build: BuildKeys = nested(BuildKeys)
     seeds: str = option(

@@ -31,7 +31,7 @@ from autobuild.settings.option import option
 
 @dataclass
 class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     plots: bool = option(True, "draw the pictures")
 

@@ -1,4 +1,4 @@
-"""Which files a job reads, so that its run folder knows when one of them has changed."""
+"""Input files of a job; the run folder stores their hashes to detect changes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
         path = Path(value)
         if key == "space":
             shipped = [resource_dir("search_spaces") / f"{value}{suffix}" for suffix in (".py", ".yaml")]
-            module = sys.modules.get(value.partition(":")[0]) if ":" in value else None  # of a space in Python
+            module = (
+                sys.modules.get(value.partition(":")[0]) if ":" in value else None
+            )  # a space that is a Python class
             path = next((file for file in shipped if file.is_file()), Path(getattr(module, "__file__", None) or path))
-        within = {"model": "model", "built": "built.csv"}.get(key)  # both keys take a whole run folder as well
+        within = {"model": "model", "built": "built.csv"}.get(key)  # both keys also accept a run folder
         if within is not None and _exists(path / within):
             path = path / within
         if key == "hardware" and not _exists(path):

@@ -30,7 +30,7 @@ from autobuild.settings.option import option
 
 @dataclass
 class Keys(RunKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     plots: bool = option(True, "draw the pictures")
     curve: bool = option(True, "also fit on parts of the labels, to see whether more would help")

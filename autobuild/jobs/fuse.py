@@ -40,7 +40,7 @@ SHOWN = 12
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     model: str | None = option(
         None,

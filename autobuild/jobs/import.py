@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     path: str | None = option(None, "the published file or folder (required)", kind="path")
     format: str = option("auto", "auto tells it by the content", choices=("auto", *FORMATS))
@@ -89,12 +89,12 @@ def _read(config: Mapping[str, Any]) -> LabelledSet:
     if name is None:
         raise ConfigError(f"{config['path']}: its form does not say which search space it belongs to: give space=")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabelWarning)  # said by the job
+        warnings.simplefilter("ignore", LabelWarning)  # printed by the job
         return LabelledSet.from_table(raw, load_space(name), config["n"])
 
 
 def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
-    """Write one file, beside and renamed; a file that holds something else is never replaced unasked.
+    """Write one file atomically; a file with other contents is only replaced if ``replace`` is set.
 
     Raises:
         ConfigError: There is such a file.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keys(RunKeys, ExecutorKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     space: str = option("tiny_mbconv", "the space of the architectures", kind="name")
     archs: str | None = option(

@@ -1,4 +1,4 @@
-"""Says in one line what is wrong with a command line that Hydra could not compose, with the nearest names."""
+"""Error messages for command lines that Hydra cannot compose: one line, with the nearest accepted names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autobuild.jobs.options import Job, job_names, read_job
 from autobuild.jobs.overrides import Command, known_keys, split_commas
 from autobuild.settings.groups import groups
 
-# Plugins of Hydra that a word asks for: the module that brings it, and how it is installed.
+# Override -> module of the Hydra plugin that it needs, and how to install it.
 _PLUGINS = {
     "hydra/launcher=joblib": ("hydra_joblib_launcher", "pip install 'autobuild-nas[joblib]'"),
     "hydra/launcher=submitit_local": ("hydra_submitit_launcher", "pip install 'autobuild-nas[slurm]'"),
@@ -33,10 +33,10 @@ _PLUGINS = {
 
 
 def check_plugins(words: Sequence[str]) -> None:
-    """Say what to install where a plugin of Hydra that a word asks for is not there.
+    """Check that the Hydra plugins that the overrides need are installed.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: One is missing; the message says how to install it.
     """
     for word in words:
         plugin, install = _PLUGINS.get(word, ("", ""))
@@ -49,7 +49,7 @@ def check_plugins(words: Sequence[str]) -> None:
 
 
 def explain(error: Exception, command: Command) -> str:
-    """What to tell the user about an error of Hydra or OmegaConf."""
+    """The message for an error of Hydra or OmegaConf."""
     job = read_job(command.job or "demo")
     for number, word in enumerate(command.words):
         if message := _misspelt(command.words, number, command.job) or _unknown(word, command, job, error):
@@ -77,7 +77,7 @@ def explain(error: Exception, command: Command) -> str:
     if isinstance(error, UserWarning):  # provider=..., path=nope is not available.
         path = message.rpartition("path=")[2].removesuffix(" is not available.")
         return f"hydra.searchpath: there is no folder {path}"
-    if type(error).__module__ == "builtins":  # said by the insides of Hydra, without the word that it is about
+    if type(error).__module__ == "builtins":  # raised inside Hydra, without the word that caused it
         message = f"{' '.join(command.words)}: Hydra cannot use this: {message}"
     if "Ambiguous value" in message:
         word = message.split("'")[1]
@@ -88,7 +88,7 @@ def explain(error: Exception, command: Command) -> str:
 
 
 def readable(error: Exception) -> str:
-    """A message of Hydra or OmegaConf in one line, without what it says of its own insides."""
+    """A message of Hydra or OmegaConf in one line, without its internal details."""
     about_hydra = ("See https", "full_key", "object_type", "reference_type")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = " ".join(line for line in lines if not line.startswith(about_hydra))
@@ -102,7 +102,7 @@ def readable(error: Exception) -> str:
 
 
 def commas_without_sweep(message: str, words: Sequence[str]) -> str:
-    """A hint for a text value with commas that a job has refused: without -m it is one value."""
+    """A hint if a job refuses a text with commas: without -m it is a single value."""
     for word in words:
         value = word.partition("=")[2]
         if len(split_commas(value)) > 1 and value in message:
@@ -111,7 +111,7 @@ def commas_without_sweep(message: str, words: Sequence[str]) -> str:
 
 
 def _misspelt(words: Sequence[str], number: int, job: str | None) -> str | None:
-    """What is wrong with a word that is no ``key=value``."""
+    """The message for a word that is not of the form ``key=value``; None if it is."""
     word, rest = words[number], words[number + 1 :]
     name = job or "JOB"
     if word == "=" or ("=" not in word and rest and rest[0].startswith("=")):
@@ -131,7 +131,7 @@ def _misspelt(words: Sequence[str], number: int, job: str | None) -> str | None:
 
 
 def _unknown(word: str, command: Command, job: Job, error: Exception) -> str | None:
-    """What is wrong with the key of a word."""
+    """The message for a word with an unknown key; None if the key is known."""
     name = word.partition("=")[0].lstrip("~")
     if name.startswith(("+", "hydra.", "hydra/")) or "To append to your default list" in str(error):
         return None

@@ -30,7 +30,7 @@ def draw_fit(folder: Run) -> None:
 
 
 def draw_scores(folder: Run, scores: Scores) -> None:
-    """What every feature value is worth, and the best candidates of every unit."""
+    """The scores of feature values, and the best candidates of every unit."""
     from autobuild import plot
 
     save_picture(folder, "features.png", plot.feature_scores(scores))
@@ -77,14 +77,14 @@ def draw_verified(folder: Run, labels: Any) -> None:
 
 
 def draw_space(folder: Run, space: SearchSpace) -> None:
-    """The space itself: its units and what they choose."""
+    """The units of a space and their choices."""
     from autobuild import plot
 
     save_picture(folder, "space.png", plot.space(space))
 
 
 def save_picture(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
-    """Write what a plot function returned into the run folder."""
+    """Save a plot in the run folder."""
     from autobuild import plot
 
     with folder.writing(name) as path:

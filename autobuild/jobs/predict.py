@@ -24,7 +24,7 @@ from autobuild.settings.option import option
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     model: str | None = option(None, "the folder model/ of a run of fit, explain or build (required)", kind="path")
     archs: str | None = option(

@@ -1,4 +1,4 @@
-"""Facts that a result depends on: versions and hashes; and numbers as JSON has them."""
+"""Versions and hashes that a result depends on; conversion of values to JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def digest(path: Path) -> str:
 
 
 def plain(value: object) -> Any:
-    """``value`` with numpy numbers, arrays and tuples as JSON has them; NaN and infinities become None."""
+    """Convert numpy numbers, arrays and tuples to JSON types; NaN and infinities become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):

@@ -33,7 +33,7 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     run: str | None = option(None, "the run folder of a search", kind="path")
 
@@ -45,7 +45,7 @@ def run(config: Mapping[str, Any]) -> int:
     if config["run"] is None:
         raise ConfigError("run=null: name the run folder of a search, run=runs/search/20250131-120000")
     search = _read(Path(config["run"]))
-    # A search goes on, so each report is made anew.
+    # The search may still run, so a report is never resumed.
     with Run.open("report", {**config, "resume": False}) as folder:
         _write(folder, search)
         say(f"{search!r}\n{folder.dir / 'report.html'}")
@@ -97,7 +97,7 @@ def _running(search: Search) -> int:
 
 
 def _summary(search: Search) -> str:
-    """What was searched for, how many networks that took, and what came of it."""
+    """Targets, numbers of evaluated networks, and the best result."""
     from autobuild.spaces import readable_count
 
     evaluated, curve = search.evaluated, search.history
@@ -121,7 +121,7 @@ def _summary(search: Search) -> str:
 
 
 def _best(search: Search) -> pd.DataFrame:
-    """The best networks, without columns that say the same of all of them, or nothing of those evaluated."""
+    """The best networks, without columns that are constant, or empty for evaluated networks."""
     best = (search.front if len(search.targets) > 1 else search.best).head(SHOWN)
     left_out = ["state", "reason", "number"]
     if len(search.studies) == 1:
@@ -133,7 +133,7 @@ def _best(search: Search) -> pd.DataFrame:
 
 
 def _chain(search: Search) -> pd.DataFrame:
-    """The linked studies, sizes as people read them."""
+    """The linked studies, with readable sizes."""
     from autobuild.spaces import readable_count
 
     chain = search.chain

@@ -57,7 +57,7 @@ class BuildKeys:
 
 @dataclass
 class Keys(RunKeys, ExecutorKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     rounds: int = option(3, "how many rounds", ">=1 <=1000")
     per_round: int = option(10, "networks evaluated in each", ">=1 <=10000")

@@ -35,7 +35,7 @@ Item = tuple[str, str, str]  # stage, feature (or "depth"), value
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     space: str = option(
         "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"

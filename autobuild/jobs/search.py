@@ -74,7 +74,7 @@ class NarrowKeys:
 
 @dataclass
 class Keys(RunKeys, ExecutorKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     sampler: str = group("auto")
     space: str = option(

@@ -1,4 +1,4 @@
-"""Shapes of inputs as keys of jobs."""
+"""Parse the keys ``shape`` and ``shapes``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHAPE = re.compile(
 
 
 def shape_of(given: Sequence[int] | None) -> tuple[int, ...] | None:
-    """Channels, height and width as given by ``shape=``; None where it is not. Raises ConfigError."""
+    """Channels, height and width from ``shape=``; None if not given. Raises ConfigError."""
     if given is None:
         return None
     if len(given) != 3 or min(given) < 1:
@@ -24,7 +24,7 @@ def shape_of(given: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def shapes_of(given: str | None) -> dict[str, tuple[int, ...]] | None:
-    """Shapes by the name of a tensor as given by ``shapes=``; None where it is not. Raises ConfigError."""
+    """Shapes by the name of a tensor from ``shapes=``; None if not given. Raises ConfigError."""
     if given is None:
         return None
     text = given.strip()

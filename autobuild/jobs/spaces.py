@@ -32,7 +32,7 @@ Table = tuple[list[str], list[list[str]]]
 
 @dataclass
 class Keys:
-    """Keys of the job."""
+    """Its keys."""
 
     space: str | None = option(
         None, "the space to describe: a name, the path of a YAML or JSON file, or package.module:Class", kind="name"

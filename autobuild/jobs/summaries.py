@@ -1,4 +1,4 @@
-"""What jobs tell at their end, read from the run folder alone, so that a finished run can be shown again."""
+"""Print the results of a run; everything is read from the run folder, so a finished run can be shown again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PER_UNIT = 3
 
 
 def show_fit(folder: Run) -> None:
-    """How well the model ranks architectures that it has not seen."""
+    """Rank correlations and errors on held-out rows."""
     numbers = folder.metrics
     heading(f"How good is the model? (target: {numbers['target']})")
     if numbers.get("test_srcc") is None:
@@ -50,7 +50,7 @@ def show_fit(folder: Run) -> None:
 
 
 def show_features(folder: Run) -> None:
-    """Which feature values matter."""
+    """Scores of feature values and layers."""
     frame = folder.read_frame("features.csv")
     by = "effect" if "effect" in frame else "score"
     heading("What matters: feature values, best first (effect: units of the target, against the mean)")
@@ -66,7 +66,7 @@ def show_features(folder: Run) -> None:
         share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
         say(f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}")
     for warning in folder.metrics.get("score_warnings", ()):
-        if warning not in folder.metrics.get("warnings", ()):  # those of the model are told with it
+        if warning not in folder.metrics.get("warnings", ()):  # those of the model are printed by show_fit
             say(f"  warning: {warning}")
 
 
@@ -115,10 +115,10 @@ def show_verified(folder: Run) -> None:
 
 
 def show_place(folder: Run) -> None:
-    """Where everything lies."""
+    """The run folder."""
     say(f"\nEverything lies in {folder.dir}")
 
 
 def number(value: Any) -> str:
-    """Four significant digits; ``-`` for a number that does not exist."""
+    """Format with four significant digits; ``-`` for None."""
     return "-" if value is None else f"{value:.4g}"

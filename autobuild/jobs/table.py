@@ -48,7 +48,7 @@ class Row:
 
 @dataclass
 class Keys:
-    """Keys of the job."""
+    """Its keys."""
 
     run: str | None = option(
         None,

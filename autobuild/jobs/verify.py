@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keys(RunKeys, ExecutorKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     built: str | None = option(None, "the folder of a build run, or its built.csv (required)", kind="path")
     top: int = option(5, "how many of the built networks", ">=1 <=1000")
