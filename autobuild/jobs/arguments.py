@@ -23,7 +23,7 @@ def arguments(composed: DictConfig) -> tuple[str, dict[str, Any]]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from autobuild.jobs.sweeps import folder_of_job, goes_before
+    from autobuild.jobs.sweeps import folder_of_job, overrides_out
 
     settings = HydraConfig.get()
     job = read_job(str(settings.runtime.choices["job"]))
@@ -36,7 +36,7 @@ def arguments(composed: DictConfig) -> tuple[str, dict[str, Any]]:
     if settings.mode == RunMode.MULTIRUN:
         if config["out"] is not None or job.name not in WRITE_NOTHING:
             config["out"] = folder_of_job(job.name, config, settings)
-    elif goes_before(config["out"], "hydra.run.dir", settings):
+    elif overrides_out(config["out"], "hydra.run.dir", settings):
         config["out"] = str(settings.run.dir)
     return job.name, config
 

@@ -69,7 +69,7 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             build.compute(folder, config)
             labels = pipeline.read_labels(config, quiet=True)
-            config = {**config, "target": folder.metrics["target"]}  # a saved model brings its own
+            config = {**config, "target": folder.metrics["target"]}  # a saved model has its own target
             verify_step(folder, config, labels, folder.read_frame("built.csv"), config["build"]["top"])
         build.show(folder)
         summaries.show_verified(folder)

@@ -1,4 +1,4 @@
-"""Which evaluator a job uses, and where its evaluations run."""
+"""The evaluator of a job, its seeds, and its executor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seeds_of(config: Mapping[str, Any]) -> int | list[int]:
-    """What ``seeds=`` says: how many, or a list.
+    """The value of ``seeds=``: a number of seeds, or a list.
 
     Raises:
         ConfigError: Neither.
@@ -61,7 +61,7 @@ def place_of(config: Mapping[str, Any]) -> Place:
 def evaluator_of(
     config: Mapping[str, Any], space: SearchSpace, needs: Sequence[str] = (), labels: LabelledSet | None = None
 ) -> Evaluator:
-    """What ``evaluator=`` names; see :func:`autobuild.evaluate.as_evaluator`."""
+    """The evaluator that ``evaluator=`` names; see :func:`autobuild.evaluate.as_evaluator`."""
     import autobuild as ab
     from autobuild.evaluate import as_evaluator
 

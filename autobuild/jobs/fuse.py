@@ -79,7 +79,7 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.cost import read_hardware
     from autobuild.jobs.run import Run, use_threads
 
-    read_hardware(config["hardware"])  # refused before a folder is made and a network read
+    read_hardware(config["hardware"])  # raises an error before the run folder is created
     if config["model"] is None:
         raise ConfigError("fuse needs model=, one of onnx:PATH, torchvision:NAME, timm:NAME and space:ARCH")
     kind, rest = network_of(config["model"])

@@ -73,7 +73,9 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             use_threads(config["threads"])
             archs, seeds = _chosen(config, space), seeds_of(evaluation.seeds_of(config))
-            space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
+            space_trains = (
+                config["evaluator"] == "train"
+            )  # with the space's own training, which also allows to measure latency
             latency = config["latency"] if config["latency"] is not None else space_trains
             evaluator = None if space_trains else evaluation.evaluator_of(config, space)
             place = evaluation.place_of(config)

@@ -1,4 +1,4 @@
-"""The steps that several jobs share: read labels, fit, explain, build; each is skipped where a run has finished it."""
+"""Steps that several jobs share: read labels, fit, explain, build. A step that a run has finished is skipped."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from autobuild.models import FitConfig, FittedModel
     from autobuild.spaces import SearchSpace
 
-# Numbers of a fit that describe the model rather than this run of it; told under other names, or of no use to a reader.
-_WARNINGS = 8  # values that look wrong: how many are listed
+_WARNINGS = 8  # how many suspicious values are listed
+# Fields of a model's report that are not metrics of this run, or are recorded under other names.
 _NOT_RECORDED = ("target", "seed", "notes", "label_hash", "members", "model")
 
 
@@ -44,7 +44,7 @@ def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
 
 
 def read_labels(config: Mapping[str, Any], *, quiet: bool = False) -> LabelledSet:
-    """Read the labelled set that the job may see: the first ``n`` rows. Says what the user should know unless quiet."""
+    """Read the first ``n`` rows of the labels, and print notes on them unless ``quiet``."""
     import autobuild as ab
 
     _check_test(config)
@@ -57,7 +57,7 @@ def read_labels(config: Mapping[str, Any], *, quiet: bool = False) -> LabelledSe
 
 
 def show_notes(labels: LabelledSet) -> None:
-    """Say what the user should know of labels, and which values look wrong."""
+    """Print notes on labels, and suspicious values."""
     for note in labels.notes:
         say(f"note: {note}")
     for text in labels.warnings[:_WARNINGS]:
@@ -67,17 +67,17 @@ def show_notes(labels: LabelledSet) -> None:
 
 
 def _read(config: Mapping[str, Any], source: str, space: SearchSpace, n: int | None = None) -> LabelledSet:
-    """Read labels, less the rows that ``filter`` leaves out."""
+    """Read labels; rows that break ``filter`` are dropped."""
     from autobuild.labels import LabelledSet
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabelWarning)  # said by the job
+        warnings.simplefilter("ignore", LabelWarning)  # printed by the job
         labels = LabelledSet.read(source, space, n=n)
     return labels if config.get("filter") is None else filtered(labels, config["filter"])
 
 
 def filtered(labels: LabelledSet, text: str) -> LabelledSet:
-    """The labels whose rows keep the limits in ``text``; a missing value breaks none.
+    """The rows that satisfy the limits in ``text``; a missing value satisfies all.
 
     Raises:
         TargetError: The limits cannot be read, or name what is no metric of these labels.
@@ -100,7 +100,7 @@ def filtered(labels: LabelledSet, text: str) -> LabelledSet:
 
 
 def _check_test(config: Mapping[str, Any]) -> None:
-    """Refuse an unusable ``test=`` before anything is fitted.
+    """Check ``test=`` before anything is fitted.
 
     Raises:
         ConfigError: ``rest`` without ``n``, or with a saved model.
@@ -116,7 +116,7 @@ def _check_test(config: Mapping[str, Any]) -> None:
 
 
 def costs(config: Mapping[str, Any], space: SearchSpace) -> SpaceCosts:
-    """Costs that targets may name, for the hardware of this job."""
+    """Costs for expressions, computed for the hardware of this job."""
     import autobuild as ab
     from autobuild.cost.hardware import DEFAULT
 
@@ -129,7 +129,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     from autobuild.importance import find_scorer
 
     if config.get("scorer", "auto") != "auto":
-        find_scorer(config["scorer"])  # an unknown one is refused before the fit rather than after it
+        find_scorer(config["scorer"])  # an unknown one raises an error before the fit
     saved = saved_model(config)
     if saved is not None:
         _check_test(config)
@@ -139,7 +139,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     assert labels is not None
     with folder.step("fit") as todo:
         if todo:
-            if config.get("test") is not None:  # refused before the fit rather than after it
+            if config.get("test") is not None:  # an unusable one raises an error before the fit
                 trained = labels.target(config["target"], costs(config, labels.space)).labels.keys
                 _fresh_tests(config, labels.space, labels, config["target"], set(trained))
             model = _fit(folder, config, labels)
@@ -205,7 +205,7 @@ def _record_fit(folder: Run, model: FittedModel) -> None:
 
 
 def score_test(folder: Run, config: Mapping[str, Any], model: FittedModel, labels: LabelledSet | None) -> None:
-    """Score the model on the labels of ``test=``, which no step has seen before."""
+    """Score the model on the labels of ``test=``, which no other step uses."""
     if config["test"] is None:
         return
     with folder.step("test") as todo:
@@ -292,7 +292,7 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
 def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     """The labels that a job fits; with a saved model those of ``labels=``, if limits or a front need them.
 
-    All expressions are read here, so that a mistake is told before anything is fitted.
+    All expressions are parsed here, so that errors are raised before anything is fitted.
     """
     import autobuild as ab
     from autobuild.expressions import Names
@@ -318,10 +318,10 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
 
 
 def _other_targets(config: Mapping[str, Any], labels: LabelledSet | None, target: str) -> list[str]:
-    """Those of ``build.pareto``.
+    """The targets of ``build.pareto``, in canonical form.
 
     Raises:
-        ConfigError: They are not one or two, one is there twice, or there are no labels to fit them on.
+        ConfigError: Not one or two, a repeated one, or no labels to fit them on.
         TargetError: One is unusable.
     """
     from autobuild.expressions.parse import split_targets
@@ -375,7 +375,7 @@ def _pareto(folder: Run, config: Mapping[str, Any], scores: Scores, labels: Labe
 
 
 def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> None:
-    """Fit on growing parts of the labels: would more of them help?"""
+    """Fit on growing parts of the labels: the learning curve."""
     with folder.step("curve") as todo:
         if not todo:
             return

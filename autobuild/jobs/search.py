@@ -204,7 +204,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             **hardware,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", EvaluationWarning)  # what it says is shown at the end
+            warnings.simplefilter("ignore", EvaluationWarning)  # the reasons are printed at the end
             try:
                 result = search()
             except EvaluationError:
@@ -218,10 +218,10 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 
 def _keep_reasons(folder: Run, address: str, name: str) -> None:
-    """Write why evaluations failed, where they all have, or so many that the search stopped."""
+    """Write the reasons of failed evaluations when the search stops because of them."""
     from autobuild.studies.loading import load_search
 
-    with contextlib.suppress(AutobuildError):  # the evaluator was refused before there was a study
+    with contextlib.suppress(AutobuildError):  # the evaluator was rejected before the study was created
         folder.write_frame("trials.csv", load_search(address, name).trials)
         say(f"why each evaluation failed: {folder.dir / 'trials.csv'}")
 
@@ -233,7 +233,7 @@ def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None
 
 
 def address_of(folder: Run, storage: str) -> str:
-    """The address that ``storage=`` stands for."""
+    """The storage address for ``storage=``."""
     if storage not in EMBEDDED:
         return storage
     file = EMBEDDED[storage].rpartition("/")[2]
@@ -258,7 +258,7 @@ def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     numbers = read_json(folder / "metrics.json") or {}
     count, address = numbers.get("evaluated", 0), address_in(folder, config["storage"])
     if address is not None and "study" in numbers:
-        with contextlib.suppress(AutobuildError):  # it is not there yet, or out of reach
+        with contextlib.suppress(AutobuildError):  # the storage does not exist yet, or cannot be reached
             count = len(load_search(address, numbers["study"]).evaluated)
     return f"{count:,} networks are evaluated there already"
 
@@ -309,7 +309,7 @@ def _write(folder: Run, result: Search, *, narrowed: bool) -> None:
 
 
 def _why(trials: pd.DataFrame) -> str:
-    """Why most of the evaluations that failed did."""
+    """The most frequent reason of failed evaluations."""
     reasons = trials.loc[trials["state"] == "FAIL", "reason"].value_counts()
     rest = "" if len(reasons) == 1 else f"; {len(reasons) - 1:,} other reasons are in trials.csv"
     return f"failed, {reasons.iloc[0]:,} of them: {' '.join(str(reasons.index[0]).split())}{rest}"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def draw_search(folder: Run, search: Search) -> list[tuple[str, str]]:
-    """Draw what there is to draw.
+    """Draw the figures of a search.
 
     Returns:
         File name and caption of each picture.

@@ -72,7 +72,7 @@ def run(config: Mapping[str, Any]) -> int:
 
 
 def read_built(path: Path) -> pd.DataFrame:
-    """Read ``built.csv``, given as such or by the run folder that holds it.
+    """Read ``built.csv``, given as a file or by its run folder.
 
     Raises:
         LabelError: There is no such file, or it has no column ``arch``.
@@ -130,12 +130,12 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
 
 
 def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs: SpaceCosts) -> Measure:
-    """Evaluation by what ``evaluator=`` names, kept in the run folder."""
+    """A function that evaluates with ``evaluator=`` and keeps results in the run folder."""
     from autobuild.jobs import evaluation, measuring
 
     names = labels.names(costs)
     needs = names.metrics(names.target(config["target"]))
-    space_trains = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
+    space_trains = config["evaluator"] == "train"  # with the space's own training, which also allows to measure latency
     evaluator = None if space_trains else evaluation.evaluator_of(config, labels.space, needs, labels)
     how: dict[str, Any] = {"evaluator": evaluator, "latency": space_trains and "latency_ms" in needs}
 
@@ -146,7 +146,7 @@ def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs:
 
 
 def _numbers(frame: pd.DataFrame, labels: Any) -> dict[str, float]:
-    built = frame[frame["set"] == "built"]["measured"]  # NaN where all evaluations failed
+    built = frame[frame["set"] == "built"]["measured"]  # NaN if all evaluations failed
     labelled = frame[frame["set"] == "labelled"]
     return {
         "built_first": built.iloc[0],
