@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import grid, heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import RunKeys
+from autobuild.jobs.keys import RunKeys, ShapesKeys
 from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.jobs.shapes import shape_of
 from autobuild.settings.option import option
@@ -38,14 +38,11 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Keys(RunKeys):
+class Keys(RunKeys, ShapesKeys):
     """Its keys."""
 
     model: str | None = option(
         None, "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)"
-    )
-    shapes: str | None = option(
-        None, "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'"
     )
     space: str = option("tiny_mbconv", "a space that builds networks", kind="name")
     arch: str | None = option(

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, ExplainKeys, FitKeys, LabelKeys, RunKeys
+from autobuild.jobs.keys import ExecutorKeys, ExplainKeys, FitKeys, FreshSeedKeys, LabelKeys, RunKeys
 from autobuild.settings.option import nested, option
 
 
@@ -45,15 +45,10 @@ class VerifyKeys:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
+class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
     """Its keys."""
 
     build: BuildKeys = nested(BuildKeys)
-    seeds: str = option(
-        "2",
-        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
-        kind="name",
-    )
     verify: VerifyKeys = nested(VerifyKeys)
     plots: bool = option(True, "draw the pictures")
 

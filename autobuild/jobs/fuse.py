@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import RunKeys
+from autobuild.jobs.keys import RunKeys, ShapesKeys
 from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.settings.names import PARTITIONERS, SCHEMES
 from autobuild.settings.option import option
@@ -39,7 +39,7 @@ SHOWN = 12
 
 
 @dataclass
-class Keys(RunKeys):
+class Keys(RunKeys, ShapesKeys):
     """Its keys."""
 
     model: str | None = option(
@@ -54,9 +54,6 @@ class Keys(RunKeys):
         None,
         "channels, height and width of the input (null: what the space or timm says, else 3, 224, 224)",
         kind="ints",
-    )
-    shapes: str | None = option(
-        None, "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'"
     )
     hardware: str = option("edge_npu", "a preset of `autobuild cost`, or the path of a YAML file", kind="name")
     buffer: str | None = option(None, "on-chip buffer in bytes, or such as 512KiB or 2MiB (null: that of the hardware)")

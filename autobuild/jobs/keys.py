@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autobuild.settings.encoder import EncoderConfig
+from autobuild.settings.names import DESIGNS
 from autobuild.settings.option import group, nested, option
 from autobuild.settings.training import TrainingKeys
 
@@ -104,6 +105,50 @@ class ExecutorKeys:
         ">0",
     )
     retries: int = option(1, "how often an evaluation whose worker was killed is tried again", ">=0 <=100")
+
+
+@dataclass
+class DesignKeys:
+    """How architectures are drawn."""
+
+    design: str = option(
+        "depth",
+        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
+        choices=DESIGNS,
+    )
+    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
+
+
+@dataclass
+class SeedKeys:
+    """The seeds of trainings that give labels."""
+
+    seeds: str = option(
+        "1",
+        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
+        " is the mean over them",
+        kind="name",
+    )
+
+
+@dataclass
+class FreshSeedKeys:
+    """The seeds of trainings that compare networks."""
+
+    seeds: str = option(
+        "2",
+        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
+        kind="name",
+    )
+
+
+@dataclass
+class ShapesKeys:
+    """Shapes of an ONNX file."""
+
+    shapes: str | None = option(
+        None, "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'"
+    )
 
 
 @dataclass

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, RunKeys
-from autobuild.settings.names import DESIGNS
+from autobuild.jobs.keys import DesignKeys, ExecutorKeys, RunKeys, SeedKeys
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys):
+class Keys(RunKeys, SeedKeys, ExecutorKeys, DesignKeys):
     """Its keys."""
 
     space: str = option("tiny_mbconv", "the space of the architectures", kind="name")
@@ -44,18 +43,6 @@ class Keys(RunKeys, ExecutorKeys):
         kind="path",
     )
     n: int | None = option(None, "how many are drawn (null: 20), or the first n of archs (null: all)", ">=1")
-    design: str = option(
-        "depth",
-        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
-        choices=DESIGNS,
-    )
-    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
-    seeds: str = option(
-        "1",
-        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
-        " is the mean over them",
-        kind="name",
-    )
     latency: bool | None = option(None, "measure the latency after training (null: with evaluator=train)")
 
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError, EvaluationError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys
+from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys, SeedKeys
 from autobuild.settings.names import ACQUISITIONS, FAMILIES
 from autobuild.settings.option import nested, option
 
@@ -56,7 +56,7 @@ class BuildKeys:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys, LabelKeys):
+class Keys(RunKeys, SeedKeys, ExecutorKeys, LabelKeys):
     """Its keys."""
 
     rounds: int = option(3, "how many rounds", ">=1 <=1000")
@@ -72,12 +72,6 @@ class Keys(RunKeys, ExecutorKeys, LabelKeys):
         "labelled networks to look evaluations up in instead of training; with labels=null its first n "
         "rows are known at the start",
         kind="path",
-    )
-    seeds: str = option(
-        "1",
-        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
-        " is the mean over them",
-        kind="name",
     )
     build: BuildKeys = nested(BuildKeys)
     plots: bool = option(True, "draw the picture")

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import grid, heading, say
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import RunKeys
-from autobuild.settings.names import DESIGNS
+from autobuild.jobs.keys import DesignKeys, RunKeys
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -34,19 +33,13 @@ Item = tuple[str, str, str]  # stage, feature (or "depth"), value
 
 
 @dataclass
-class Keys(RunKeys):
+class Keys(RunKeys, DesignKeys):
     """Its keys."""
 
     space: str = option(
         "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"
     )
     n: int = option(100, "how many architectures", ">=1")
-    design: str = option(
-        "depth",
-        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
-        choices=DESIGNS,
-    )
-    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError, LabelError
 from autobuild.jobs import console
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys
+from autobuild.jobs.keys import ExecutorKeys, FreshSeedKeys, LabelKeys, RunKeys
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -38,16 +38,11 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys, LabelKeys):
+class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, LabelKeys):
     """Its keys."""
 
     built: str | None = option(None, "the folder of a build run, or its built.csv (required)", kind="path")
     top: int = option(5, "how many of the built networks", ">=1 <=1000")
-    seeds: str = option(
-        "2",
-        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
-        kind="name",
-    )
     plots: bool = option(True, "draw the picture")
 
 
