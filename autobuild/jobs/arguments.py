@@ -52,7 +52,7 @@ def checked(job: Job, composed: DictConfig) -> dict[str, Any]:
     raw = str(OmegaConf.to_container(composed, resolve=False))
     plain = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(plain, dict)
-    known = {name.split(".")[0] for name in job.keys}
+    known = {name.split(".")[0] for name in [*job.keys, *job.former]}
     # A key of the user's own may stand in a configuration for others to refer to.
     used = {str(name): value for name, value in plain.items() if name in known or f"${{{name}" not in raw}
     if unknown := [name for name in used if name not in known]:

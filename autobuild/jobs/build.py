@@ -43,7 +43,6 @@ class BuildKeys:
     """Keys ``build.*``."""
 
     top: int = option(10, "how many networks", ">=1 <=100000")
-    where: str | None = option(None, "the former name of where, for one release")
     by: str = option(
         "predicted",
         "what ranks them: the prediction, or a bound of its 80 % interval (lower: cautious, upper: exploring)",
@@ -69,6 +68,7 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
         None,
         "limits that every network satisfies, e.g. 'latency_gpu <= 8 and params < 6e6': label columns are"
         " predicted, costs are exact",
+        former=("build.where",),
     )
     build: BuildKeys = nested(BuildKeys)
     plots: bool = option(True, "draw the pictures")
@@ -76,10 +76,9 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, assemble the best networks."""
-    from autobuild.jobs import evaluation, summaries
+    from autobuild.jobs import summaries
     from autobuild.jobs.run import Run
 
-    config = evaluation.renamed(config)
     with Run.open("build", config, input_files(config)) as folder:
         if not folder.finished:
             compute(folder, config)

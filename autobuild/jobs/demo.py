@@ -37,29 +37,19 @@ class BuildKeys:
 
 
 @dataclass
-class VerifyKeys:
-    """Keys ``verify.*``."""
-
-    seeds: int | None = option(None, "the former name of seeds, for one release", ">=1")
-    workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
-
-
-@dataclass
 class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
     """Its keys."""
 
     build: BuildKeys = nested(BuildKeys)
-    verify: VerifyKeys = nested(VerifyKeys)
     plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit, explain, build, verify; then tell everything once more in order."""
-    from autobuild.jobs import build, evaluation, pipeline, summaries
+    from autobuild.jobs import build, pipeline, summaries
     from autobuild.jobs.run import Run
     from autobuild.jobs.verify import verify_step
 
-    config = evaluation.renamed(config)
     with Run.open("demo", config, input_files(config)) as folder:
         if not folder.finished:
             build.compute(folder, config)

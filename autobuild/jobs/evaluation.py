@@ -14,24 +14,6 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 
-FORMER = {"workers": "n_jobs", "verify.workers": "n_jobs", "verify.seeds": "seeds", "build.where": "where"}
-
-
-def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by the names that keys have now; a former name that was typed is told of, and none is kept."""
-    from autobuild.jobs.console import say
-
-    plain: dict[str, Any] = {key: dict(own) if isinstance(own, Mapping) else own for key, own in config.items()}
-    for old, new in FORMER.items():
-        group, _, key = old.rpartition(".")
-        where = plain.get(group, {}) if group else plain
-        value = where.pop(key, None)
-        if value is not None:
-            say(f"note: {old}= is now called {new}=; the former name is taken for one release")
-            plain[new] = str(value) if new == "seeds" else value
-    return {key: own for key, own in plain.items() if own != {}}
-
-
 def seeds_of(config: Mapping[str, Any]) -> int | list[int]:
     """The value of ``seeds=``: a number of seeds, or a list.
 

@@ -95,9 +95,11 @@ class ExecutorKeys:
         "JSON out)",
     )
     n_jobs: int = option(
-        2, "evaluations at the same time: processes here, tasks asked of Ray, or jobs in Slurm's queue", ">=1"
+        2,
+        "evaluations at the same time: processes here, tasks asked of Ray, or jobs in Slurm's queue",
+        ">=1",
+        former=("workers", "verify.workers"),
     )
-    workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
     time_limit: float | None = option(
         None,
         "seconds that one evaluation may take (not with executor=inline); one that takes longer is ended,"
@@ -139,6 +141,7 @@ class FreshSeedKeys:
         "2",
         "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
         kind="name",
+        former=("verify.seeds",),
     )
 
 

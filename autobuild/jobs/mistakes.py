@@ -136,7 +136,7 @@ def _unknown(word: str, command: Command, job: Job, error: Exception) -> str | N
     if name.startswith(("+", "hydra.", "hydra/")) or "To append to your default list" in str(error):
         return None
     accepted = [*job.keys, *job.groups]
-    if name not in accepted:
+    if name not in accepted and name not in job.former:
         if command.job is None and name in known_keys() and "--config-name" in command.flags:
             return None
         return f"job {job.name}: unknown key {name!r} {nearest(name, accepted, limit=60)}"

@@ -248,8 +248,9 @@ def in_quotes(text: str) -> str:
 
 @cache
 def known_keys() -> dict[str, Key]:
-    """Every key of every job."""
-    return {name: key for job in job_names() for name, key in read_job(job).keys.items()}
+    """Every key of every job, by its present and former names."""
+    jobs = [read_job(name) for name in job_names()]
+    return {name: key for job in jobs for name, key in [*job.former.items(), *job.keys.items()]}
 
 
 @cache

@@ -79,10 +79,9 @@ class Keys(RunKeys, SeedKeys, ExecutorKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """The rounds, the best network so far over evaluations, and a last build."""
-    from autobuild.jobs import evaluation, summaries
+    from autobuild.jobs import summaries
     from autobuild.jobs.run import Run, use_threads
 
-    config = evaluation.renamed(config)
     with Run.open("rounds", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])

@@ -144,11 +144,10 @@ class Keys(RunKeys, ExecutorKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
-    from autobuild.jobs import evaluation, summaries
+    from autobuild.jobs import summaries
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
-    config = evaluation.renamed(config)
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
     grows = {"n_trials": lambda there: _evaluated_in(there, config)}
     with Run.open("search", kept, input_files(config), grows=grows) as folder:

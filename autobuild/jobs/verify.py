@@ -52,10 +52,9 @@ def run(config: Mapping[str, Any]) -> int:
         raise ConfigError(
             "verify needs built=, the folder of a build run or its built.csv; see autobuild verify --help"
         )
-    from autobuild.jobs import evaluation, pipeline, summaries
+    from autobuild.jobs import pipeline, summaries
     from autobuild.jobs.run import Run, use_threads
 
-    config = evaluation.renamed(config)
     with Run.open("verify", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
