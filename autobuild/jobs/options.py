@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from inspect import cleandoc
-from pathlib import Path
 from typing import Any
 
+from autobuild import jobs
 from autobuild.errors import ConfigError, nearest
 from autobuild.jobs.console import say
 from autobuild.jobs.folders import flat
@@ -120,7 +120,7 @@ class Job:
 @cache
 def job_names() -> list[str]:
     """Every job of this installation, in the order in which a reader meets them."""
-    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if _is_job(module.name)]
+    names = [module.name for module in pkgutil.iter_modules(jobs.__path__) if _is_job(module.name)]
     return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
