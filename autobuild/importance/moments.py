@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models import FittedModel, GraphModel
 from autobuild.spaces import SearchSpace
 
-FloatArray = NDArray[np.float64]
 CHUNK = 4096
 
 

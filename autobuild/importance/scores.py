@@ -80,7 +80,7 @@ class Scores:
             ConfigError: An argument is not usable, a limit cannot be read, or it names something unknown.
             NoNetworkError: No network satisfies the limits.
         """
-        from autobuild.construct.from_scores import build
+        from autobuild.construct import build
 
         return build(
             self, top, where=where, labels=labels, by=by, apart=apart, time_limit=time_limit, hardware=hardware
@@ -118,7 +118,7 @@ class Scores:
             ConfigError: None or several of the first four arguments are given, or one is not usable.
             NoNetworkError: No network satisfies the limits.
         """
-        from autobuild.construct.from_scores import narrow
+        from autobuild.construct import narrow
 
         return narrow(self, top, threshold, mass, share, where=where, labels=labels, hardware=hardware)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
 from autobuild.models import FittedModel
 from autobuild.spaces import SearchSpace
 
-Counts = NDArray[np.int64]
 
-
-def candidates_seen(model: FittedModel, space: SearchSpace) -> list[tuple[Counts, Counts]]:
+def candidates_seen(model: FittedModel, space: SearchSpace) -> list[tuple[IntArray, IntArray]]:
     """Count the training labels that hold each candidate, and those that hold its rarest feature value in the unit.
 
     Returns:
