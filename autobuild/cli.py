@@ -262,7 +262,9 @@ def _task(composed: DictConfig) -> Any:
 def _run_job(name: str, config: dict[str, Any]) -> int:
     from importlib import import_module
 
-    return int(import_module(f"autobuild.jobs.{name}").run(config))
+    from autobuild.jobs.places import renamed
+
+    return int(import_module(f"autobuild.jobs.{name}").run(renamed(config)))
 
 
 def _complain(told: str) -> None:

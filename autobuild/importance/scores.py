@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from autobuild._moved import renamed_arguments
 from autobuild.importance.scorers import UnitScores
 from autobuild.importance.seen import candidates_seen
 from autobuild.models import FittedModel
@@ -49,6 +50,7 @@ class Scores:
     scorer: str
     units: list[UnitScores]
 
+    @renamed_arguments({"time_limit": "time_limit_s"})
     def build(
         self,
         top: int = 10,
@@ -57,7 +59,7 @@ class Scores:
         labels: LabelledSet | None = None,
         by: str = "predicted",
         apart: int = 0,
-        time_limit: float = 10.0,
+        time_limit_s: float = 10.0,
         hardware: str | Path | Hardware | None = None,
     ) -> Built:
         """Build the ``top`` best networks; the same as :func:`autobuild.build`.
@@ -68,7 +70,7 @@ class Scores:
             labels: Labelled set with the limited label columns (default: the one that the model was fitted on).
             by: What is maximised: ``"predicted"``, or ``"lower"`` or ``"upper"`` for that bound of the 80 % interval.
             apart: Minimum number of layers in which any two of the networks differ.
-            time_limit: Seconds for each search under limits.
+            time_limit_s: Seconds for each search under limits.
             hardware: Hardware for limited costs: the name of a preset, a YAML file or a description (default: the
                 hardware of the target's costs, otherwise ``edge_npu``).
 
@@ -83,7 +85,7 @@ class Scores:
         from autobuild.construct.from_scores import build
 
         return build(
-            self, top, where=where, labels=labels, by=by, apart=apart, time_limit=time_limit, hardware=hardware
+            self, top, where=where, labels=labels, by=by, apart=apart, time_limit_s=time_limit_s, hardware=hardware
         )
 
     def narrow(

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, assemble the best networks."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import shows
     from autobuild.jobs.run import Run
 
-    config = places.renamed(config)
     with Run.open("build", config, input_files(config)) as folder:
         if not folder.finished:
             compute(folder, config)

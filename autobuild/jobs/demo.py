@@ -10,11 +10,10 @@ from autobuild.jobs.files import input_files
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit, explain, build, verify; then tell everything once more in order."""
-    from autobuild.jobs import build, places, shows, steps
+    from autobuild.jobs import build, shows, steps
     from autobuild.jobs.run import Run
     from autobuild.jobs.verify import verify_step
 
-    config = places.renamed(config)
     with Run.open("demo", config, input_files(config)) as folder:
         if not folder.finished:
             build.compute(folder, config)

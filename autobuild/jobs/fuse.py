@@ -65,7 +65,7 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
 
     keys = ("scheme", "recompute", "algorithm", "split", "seed", "budget")
     fused = fuse(
-        graph, config["hardware"], buffer_bytes=buffer, time_limit_s=config["time_limit"],
+        graph, config["hardware"], buffer_bytes=buffer, time_limit_s=config["time_limit_s"],
         **{key: config[key] for key in keys},
     )  # fmt: skip
     folder.write_frame("groups.csv", fused.groups)
@@ -78,7 +78,7 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
         save_picture(folder, "traffic.png", plot.fusion_traffic(fused))
     if config["sweep"]:
         sizes = [max(1, fused.costs.buffer_bytes * 2**power // 4) for power in range(5)]
-        swept = buffer_sweep(fused.graph, sizes, fused.hardware, time_limit_s=config["time_limit"])
+        swept = buffer_sweep(fused.graph, sizes, fused.hardware, time_limit_s=config["time_limit_s"])
         folder.write_frame("sweep.csv", swept)
         if config["plots"]:
             save_picture(folder, "sweep.png", plot.buffer_sweep(swept))

@@ -22,7 +22,6 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.jobs.measuring import train
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
     space = ab.space(config["space"])
     with Run.open("label", config, input_files(config)) as folder:
         if not folder.finished:

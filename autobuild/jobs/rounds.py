@@ -29,10 +29,9 @@ TOLD = ("measured", "reason")
 
 def run(config: Mapping[str, Any]) -> int:
     """The rounds, the best network so far over evaluations, and a last build."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import shows
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
     with Run.open("rounds", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])

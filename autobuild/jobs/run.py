@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # These change how a job is run or shown, never what it finds, so a run with others of them may go on.
-BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
+BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit_s", "retries", "plots", "lease_s", "patience_s")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None

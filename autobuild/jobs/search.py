@@ -27,11 +27,10 @@ EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.jo
 
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import shows
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
-    config = places.renamed(config)
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
     grows = {"n_trials": lambda there: _evaluated_in(there, config)}
     with Run.open("search", kept, input_files(config), grows=grows) as folder:
@@ -81,8 +80,8 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             pruner=config["pruner"],
             model=None if config["model"] == "none" else config["model"],
             narrow=config["narrow"] if _narrows(config) else None,
-            lease_s=config["lease"],
-            patience_s=config["patience"],
+            lease_s=config["lease_s"],
+            patience_s=config["patience_s"],
             on_progress=lambda progress: _tell(phases, progress),
             **hardware,
         )

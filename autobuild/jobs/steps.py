@@ -162,7 +162,6 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
             model=family(config),
             seed=config["seed"],
             folds=config["folds"],
-            holdout=config["holdout"],
             encoder=EncoderConfig(**config["encoder"]),
             config=fit_config(config),
             checkpoint=checkpoint,
@@ -344,7 +343,7 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        options = {key: how[key] for key in ("by", "apart", "time_limit") if how.get(key) is not None}
+        options = {key: how[key] for key in ("by", "apart", "time_limit_s") if how.get(key) is not None}
         where, hardware = config.get("where"), config.get("hardware")
         built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
@@ -387,7 +386,7 @@ def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> N
                 config["target"],
                 model=family(config),
                 seed=config["seed"],
-                holdout=config["holdout"],
+                holdout=config["fit"]["holdout"],
                 encoder=EncoderConfig(**config["encoder"]),
                 config=fit_config(config),
                 costs=costs(config, labels.space),

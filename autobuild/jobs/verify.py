@@ -26,10 +26,9 @@ def run(config: Mapping[str, Any]) -> int:
         raise ConfigError(
             "verify needs built=, the folder of a build run or its built.csv; see autobuild verify --help"
         )
-    from autobuild.jobs import places, shows, steps
+    from autobuild.jobs import shows, steps
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
     with Run.open("verify", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
