@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from autobuild._moved import renamed_arguments
+from autobuild.errors import SpaceError
 from autobuild.importance.scorers import UnitScores
-from autobuild.importance.seen import candidates_seen
 from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from autobuild.construct import Built
     from autobuild.cost import Hardware
     from autobuild.labels import LabelledSet
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
@@ -207,7 +210,7 @@ class Scores:
         """
         frames = []
         for unit, scored, (exact, rarest) in zip(
-            self.space.units, self.units, candidates_seen(self.model, self.space), strict=True
+            self.space.units, self.units, _count_labels(self.model, self.space), strict=True
         ):
             order = np.argsort(-scored.score, kind="stable")
             frames.append(
@@ -231,6 +234,35 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
     if scored.lower is None or scored.upper is None:
         return {}
     return {"lower": scored.lower[order], "upper": scored.upper[order]}
+
+
+def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[Counts, Counts]]:
+    """Count the training labels that hold each candidate, and those that hold its rarest feature value in the unit.
+
+    Returns:
+        For each unit a pair of arrays, each of shape ``(unit.size,)``.
+    """
+    counted, start = [], 0
+    for unit in space.units:
+        stages = slice(start, start + len(unit.stages))
+        start = stages.stop
+        runs = [arch.runs[stages] for arch in model.training_archs]
+        whole = np.zeros(unit.size, dtype=np.int64)
+        for run in runs:
+            with contextlib.suppress(SpaceError):  # the label is outside the narrowed space
+                whole[unit.index_of_runs(run)] += 1
+        rarest = np.full(unit.size, len(runs), dtype=np.int64)
+        for number, (stage, digits) in enumerate(zip(unit.stages, unit.runs(np.arange(unit.size)), strict=True)):
+            fewest = np.full(len(stage.layers) + 1, len(runs), dtype=np.int64)  # last: no layer (digit -1)
+            for column, feature in enumerate(stage.features):
+                values = np.array([feature.values.index(layer[column]) for layer in stage.layers], dtype=np.int64)
+                shown = np.zeros(len(feature.values), dtype=np.int64)
+                for run in runs:
+                    shown[np.unique(values[list(run[number])])] += 1
+                fewest[:-1] = np.minimum(fewest[:-1], shown[values])
+            rarest = np.minimum(rarest, fewest[digits].min(axis=1))
+        counted.append((whole, rarest))
+    return counted
 
 
 def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,21 @@ class GraphModel(FittedModel):
         with torch_threads(self.config.threads), torch.inference_mode():
             encoding: Encoding = self.network.encoder(graphs)
         return encoding
+
+    def node_norms(self, graphs: PackedGraphs) -> FloatArray:
+        """Norms of the embeddings of all N nodes at every hop. Shape ``(hops + 1, N)``."""
+        parts = [graphs.slice(start, start + CHUNK) for start in range(0, len(graphs), CHUNK)]
+        return np.concatenate([self.encode(part).node_norms().double().numpy() for part in parts], axis=1)
+
+    @cached_property
+    def training_graphs(self) -> PackedGraphs:
+        """The architectures of :attr:`training` as packed graphs."""
+        return pack_architectures(self.space, self.training_archs)
+
+    @cached_property
+    def training_norms(self) -> FloatArray:
+        """:meth:`node_norms` of the training graphs, N nodes in all. Shape ``(hops + 1, N)``."""
+        return self.node_norms(self.training_graphs)
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -218,6 +219,17 @@ def test_folds_judge_the_graph_encoder_on_all_rows(small_labels):
     alone = ab.fit(small_labels.subset(first), model="graph", config=FitConfig(epochs=2, holdout=0))
     part = model.heldout[: 120 - len(first)]
     np.testing.assert_allclose(part["predicted"], alone.predict_mean(part["arch"].tolist()), rtol=1e-5)
+
+
+def test_pickles_and_copies_hold_the_fields_alone(small_model):
+    """Values that are computed on first use are computed again, from the fields of the copy."""
+    norms, archs = small_model.training_norms, small_model.training_archs
+    assert norms.shape == (small_model.hops + 1, len(small_model.training_graphs.x))
+    again = pickle.loads(pickle.dumps(small_model))
+    assert not {"training_norms", "training_graphs", "training_archs"} & set(vars(again))
+    np.testing.assert_array_equal(again.training_norms, norms)
+    np.testing.assert_array_equal(again.predict_mean(archs[:9]), small_model.predict_mean(archs[:9]))
+    assert replace(small_model, training=small_model.training.head(3)).training_archs == archs[:3]
 
 
 def test_learning_curve_grows(small_labels):

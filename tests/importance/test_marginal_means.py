@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import autobuild as ab
-from autobuild.importance.marginals import design_weights
+from autobuild.importance._marginal_means import design_weights
 from autobuild.importance.projection import LEVEL_SD, project
 from autobuild.jobs.console import table
 from autobuild.spaces.sampling import sample

@@ -1,7 +1,7 @@
 """Effects of all choices, in units of the target, as differences of mean scores.
 
 The effect of a choice is the mean score of the networks that make it, minus the mean score of all networks in which the
-choice exists; all other choices are drawn with every depth equally likely (:mod:`autobuild.importance.marginals`):
+choice exists; all other choices are drawn with every depth equally likely (:class:`StageMeans`):
 
 - Depth: networks whose unit has this depth, minus all networks.
 - Layer: networks that have the layer, minus all networks.
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from autobuild.importance.marginals import StageMeans
+from autobuild.importance._marginal_means import StageMeans
 from autobuild.importance.projection import LEVEL_SD, Projection
 from autobuild.importance.scores import table
 from autobuild.models import FittedModel
