@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.plot.held import scores_of
+from autobuild.plot._inputs import scores_of
 from autobuild.plot.style import (
     BLUE,
     GREY,

@@ -16,7 +16,7 @@ from autobuild.errors import ConfigError
 from autobuild.importance import Scores
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel
-from autobuild.plot.held import target_table
+from autobuild.plot._inputs import target_table
 from autobuild.plot.style import (
     BLUE,
     GREY,

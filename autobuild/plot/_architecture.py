@@ -18,7 +18,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy.typing import NDArray
 
 from autobuild.errors import ConfigError
-from autobuild.plot.held import scores_of
+from autobuild.plot._inputs import scores_of
 from autobuild.plot.style import COLOURS, GREY, INK, ON_COLOUR, fold, message, own_axes, root, shorten, styled
 
 if TYPE_CHECKING:

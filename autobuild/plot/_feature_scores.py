@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from autobuild.plot.held import scores_of
+from autobuild.plot._inputs import scores_of
 from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, check_columns, message, own_axes, shorten, styled
 
 if TYPE_CHECKING:

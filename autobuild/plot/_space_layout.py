@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from matplotlib.path import Path
 
-from autobuild.plot.layers import Columns, Edge, Place, layered
-from autobuild.plot.space_card import PAD, Card, card
+from autobuild.plot._layered_graph import Columns, Edge, Place, layered
+from autobuild.plot._space_card import PAD, Card, card
 from autobuild.spaces import SearchSpace
 
 GAP, LANE, BETWEEN, RADIUS = 0.3, 0.17, 0.22, 0.13  # inches: columns, lanes of long edges, cards, and the two ends

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from autobuild.plot.space_card import CHIP, HEAD, LINE, PAD, SMALL, SQUARE, Card
-from autobuild.plot.space_plan import RADIUS, plan
+from autobuild.plot._space_card import CHIP, HEAD, LINE, PAD, SMALL, SQUARE, Card
+from autobuild.plot._space_layout import RADIUS, plan
 from autobuild.plot.style import (
     BLUE,
     GREEN,
