@@ -17,7 +17,7 @@ from autobuild.errors import ConfigError
 from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models import CostedModel, fit, unwarned
 from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive

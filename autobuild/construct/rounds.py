@@ -19,7 +19,7 @@ from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
 from autobuild.importance import explain
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
 

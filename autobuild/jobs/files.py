@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.jobs.families import FAMILIES
-from autobuild.labels.embedded_sets import embedded_sets
+from autobuild.labels.label_files import embedded_sets
 from autobuild.resources import resource_dir
 
 _KEYS = ("space", "labels", "table", "test", "model", "archs", "arch", "built", "path", "hardware")

@@ -11,7 +11,7 @@ from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
-from autobuild.labels.embedded_sets import embedded_sets
+from autobuild.labels.label_files import embedded_sets
 
 if TYPE_CHECKING:
     from autobuild.cost.space_costs import SpaceCosts

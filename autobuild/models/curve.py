@@ -15,7 +15,7 @@ from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import FloatArray, Rows, check_labels
+from autobuild.labels.labelled_set import FloatArray, Rows, check_labels
 from autobuild.models.config import FitConfig
 from autobuild.models.describe import Describer
 from autobuild.models.exact import taken_apart

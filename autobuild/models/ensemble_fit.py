@@ -12,7 +12,7 @@ import pandas as pd
 
 from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import Rows
+from autobuild.labels.labelled_set import Rows
 from autobuild.models.describe import Describer
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.members import KINDS, PROCESS_PARTS, Inputs, Member, ProcessMember, Settings, fit_member

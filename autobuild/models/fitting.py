@@ -19,7 +19,7 @@ from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, FitWarning, LabelWarning, nearest
 from autobuild.labels import LabelledSet, TargetValues
-from autobuild.labels.frame import check_labels, warn
+from autobuild.labels.labelled_set import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
 from autobuild.models.costed import CostedModel
 from autobuild.models.ensemble_fit import fit_ensemble

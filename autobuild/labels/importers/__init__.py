@@ -22,13 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autobuild.errors import LabelError, nearest
-from autobuild.labels.embedded_sets import embedded_sets
-from autobuild.labels.importers.accel_nasbench import read_accel_nasbench
-from autobuild.labels.importers.autobuild_cache import read_autobuild_cache
-from autobuild.labels.importers.nas_bench_201 import as_cells, cells_column, read_nas_bench_201
-from autobuild.labels.importers.nas_bench_macro import read_nas_bench_macro
-from autobuild.labels.raw_table import RawTable
-from autobuild.labels.tables import READERS, is_file, is_table, locate, read_table
+from autobuild.labels._raw_table import RawTable
+from autobuild.labels.importers._accel_nasbench import read_accel_nasbench
+from autobuild.labels.importers._autobuild_cache import read_autobuild_cache
+from autobuild.labels.importers._nas_bench_201 import as_cells, cells_column, read_nas_bench_201
+from autobuild.labels.importers._nas_bench_macro import read_nas_bench_macro
+from autobuild.labels.label_files import READERS, embedded_sets, is_file, is_table, locate, read_table
 
 __all__ = [
     "FORMATS",

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from autobuild.errors import LabelError
-from autobuild.labels.importers.restricted import read_pickle
-from autobuild.labels.raw_table import RawTable
+from autobuild.labels._raw_table import RawTable
+from autobuild.labels.importers._restricted_unpickler import read_pickle
 
 ENTRIES = "rows are the entries, counted from 1"
 CONFIG_KEYS = ("original config", "arch")

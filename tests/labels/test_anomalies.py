@@ -43,8 +43,8 @@ def warned(frame: pd.DataFrame, space: SearchSpace) -> list[str]:
         warnings.simplefilter("ignore")
         moved = LabelledSet.from_frame(frame.iloc[order].reset_index(drop=True), space)
     back = {number: int(order[int(number) - 1]) + 1 for number in range(1, len(frame) + 1)}
-    rows = sorted((s.metric, tuple(sorted(back[int(n)] for n in s.rows))) for s in moved.suspects)
-    assert rows == sorted((s.metric, tuple(sorted(map(int, s.rows)))) for s in labels.suspects)
+    rows = sorted((s.metric, tuple(sorted(back[int(n)] for n in s.rows))) for s in moved.anomalies)
+    assert rows == sorted((s.metric, tuple(sorted(map(int, s.rows)))) for s in labels.anomalies)
     return labels.warnings
 
 
@@ -162,7 +162,9 @@ def test_repeated_rows(frame: pd.DataFrame, mbv3: SearchSpace, with_identity: Se
     (note,) = labels.notes
     assert note.startswith("5 rows averaged: 2 architectures occur more than once (1 with equal values throughout); ")
     assert f"they differ: acc by up to {abs(frame['acc'][4] - 70):.3g}, latency_ms by up to" in note
-    assert {suspect.metric for suspect in labels.suspects} == {"acc", "latency_ms", "gain"}
+    assert {one.metric for one in labels.anomalies} == {"acc", "latency_ms", "gain"}
+    with pytest.warns(DeprecationWarning, match="suspects is now called anomalies"):
+        assert labels.suspects == labels.anomalies
     assert "in rows 5, 61, 62, which hold the same architecture and are averaged" in labels.warnings[0]
     copied = frame.copy()
     copied.iloc[30, 1:] = copied.iloc[31, 1:] = copied.iloc[20, 1:]

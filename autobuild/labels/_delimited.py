@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from autobuild.errors import LabelError
-from autobuild.labels.raw_table import (
+from autobuild.labels._raw_table import (
     ARCH_ALIASES,
     LINES,
     MAX_CELLS,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import LabelError
-from autobuild.labels.raw_table import RawTable
+from autobuild.labels._raw_table import RawTable
 
 METRICS = ("mean_acc", "std", "params", "flops")
 KEYS = "keys are counted from 1"

@@ -17,12 +17,12 @@ import pandas as pd
 
 from autobuild.errors import ConfigError, CostError, LabelError, LabelWarning, TargetError, nearest
 from autobuild.expressions import Names, TargetExpression
-from autobuild.labels import splits
-from autobuild.labels.check import Measured, check_table, row_count, row_indices
+from autobuild.labels import _splits as splits
+from autobuild.labels._anomalies import Anomaly, find_anomalies
+from autobuild.labels._checks import Measured, check_table, row_count, row_indices
+from autobuild.labels._raw_table import RawTable, frame_table
 from autobuild.labels.importers import read_any
-from autobuild.labels.raw_table import RawTable, frame_table
-from autobuild.labels.suspects import Suspect, find_suspects
-from autobuild.labels.tables import write_table
+from autobuild.labels.label_files import write_table
 from autobuild.spaces import Architecture, SearchSpace, check_space
 
 FloatArray = npt.NDArray[np.float64]
@@ -228,14 +228,20 @@ class LabelledSet:
         return list(self._notes)
 
     @cached_property
-    def suspects(self) -> list[Suspect]:
-        """Values that look wrong, see :mod:`autobuild.labels.suspects`; they are reported, and no row is dropped."""
-        return find_suspects(self._measured, lambda row: self._space.key(self._archs[row]))
+    def anomalies(self) -> list[Anomaly]:
+        """Values that look wrong: failed measurements, mixed units, far outliers, copies. No row is dropped."""
+        return find_anomalies(self._measured, lambda row: self._space.key(self._archs[row]))
+
+    @property
+    def suspects(self) -> list[Anomaly]:
+        """The former name of :attr:`anomalies`."""
+        warnings.warn("suspects is now called anomalies", DeprecationWarning, stacklevel=2)
+        return self.anomalies
 
     @property
     def warnings(self) -> list[str]:
-        """The :attr:`suspects` as text, e.g. ``"acc: -1 (10 times) in lines 3, 8, ...: ..."``; see :meth:`drop`."""
-        return [suspect.text for suspect in self.suspects]
+        """The :attr:`anomalies` as text, e.g. ``"acc: -1 (10 times) in lines 3, 8, ...: ..."``; see :meth:`drop`."""
+        return [anomaly.text for anomaly in self.anomalies]
 
     @property
     def source(self) -> str:
@@ -444,7 +450,7 @@ class LabelledSet:
         kept = values[rows]
         _refuse_constant(parsed, kept)
         used = {which for kind, which in found.values() if kind == "label"}
-        warned = tuple(suspect.text for suspect in self.suspects if suspect.metric in used or not suspect.metric)
+        warned = tuple(one.text for one in self.anomalies if one.metric in used or not one.metric)
         return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, warned)
 
     def names(self, costs: Mapping[str, Cost] | None = None, measured: Collection[str] | None = ()) -> Names:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from autobuild.expressions.parse import written
-from autobuild.labels.check import Measured
-from autobuild.labels.raw_table import name_rows
+from autobuild.labels._checks import Measured
+from autobuild.labels._raw_table import name_rows
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -40,7 +40,7 @@ _PERCENT = re.compile(r"(?i)(^|[^a-z])(acc(uracy)?|top.?[15])([^a-z]|$)")
 
 
 @dataclass(frozen=True)
-class Suspect:
+class Anomaly:
     """Values of one metric, or whole rows, that look wrong.
 
     Attributes:
@@ -55,49 +55,45 @@ class Suspect:
 
 
 @dataclass
-class _Odd:
+class _Selected:
     """Rows that one rule selected, the reason, and a filter expression that keeps the other rows."""
 
-    places: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     why: str
     keep: str = ""
 
 
-def find_suspects(measured: Measured, key: Key, metrics: Collection[str] | None = None) -> list[Suspect]:
+def find_anomalies(measured: Measured, key: Key) -> list[Anomaly]:
     """Find suspicious values.
 
     Args:
         measured: The rows of the file.
         key: Function from a row of the labelled set to a key that is equal for equal networks.
-        metrics: Report only findings about these metrics (default: all). All metrics are used for comparison.
 
     Returns:
         The findings: first those of single metrics, then copied rows.
     """
-    odd = {name: _odd_values(name, values) for name, values in measured.metrics.items()}
-    found: list[Suspect] = []
-    for name, rules in odd.items():
-        if metrics is not None and name not in metrics:
-            continue
-        for rule in rules:
-            if not _degenerate(rule.places, name, measured, odd):
-                found.append(_suspect(name, measured, rule))
-        found += _all_equal(name, measured)
-    found += _unequal_twins(measured, odd, metrics)
+    selected = {name: _apply_rules(name, values) for name, values in measured.metrics.items()}
+    anomalies: list[Anomaly] = []
+    for name, rules in selected.items():
+        anomalies += [_report(name, measured, rule) for rule in rules
+                      if not _degenerate(rule.positions, name, measured, selected)]  # fmt: skip
+        anomalies += _all_equal(name, measured)
+    anomalies += _unequal_twins(measured, selected)
     copies = _copies(measured, key)
-    copied = {number for suspect in copies for number in suspect.rows}
-    for name in odd if metrics is None else [name for name in odd if name in metrics]:
-        found += [suspect for suspect in _repeated(name, measured, key) if not copied.issuperset(suspect.rows)]
-    return found + copies
+    copied = {number for copy in copies for number in copy.rows}
+    for name in selected:
+        anomalies += [repeat for repeat in _repeated(name, measured, key) if not copied.issuperset(repeat.rows)]
+    return anomalies + copies
 
 
-def _suspect(name: str, measured: Measured, rule: _Odd) -> Suspect:
-    places = sorted(rule.places.tolist())
-    numbers = tuple(measured.numbers[place] for place in places)
-    values = measured.metrics[name][places]
+def _report(name: str, measured: Measured, rule: _Selected) -> Anomaly:
+    positions = sorted(rule.positions.tolist())
+    numbers = tuple(measured.numbers[position] for position in positions)
+    values = measured.metrics[name][positions]
     distinct = np.unique(values)
     shown = ", ".join(f"{value:.6g}" for value in distinct[:4]) + (", ..." if len(distinct) > 4 else "")
-    count = f" ({len(places):,} times)" if len(places) > len(distinct) else ""
+    count = f" ({len(positions):,} times)" if len(positions) > len(distinct) else ""
     end = "" if rule.why.endswith("?") else "."
     keep = f", or filter={rule.keep!r} on the command line" if rule.keep else ""
     few = ", ".join(map(repr, numbers[:3])) + (", ..." if len(numbers) > 3 else "")
@@ -105,27 +101,27 @@ def _suspect(name: str, measured: Measured, rule: _Odd) -> Suspect:
         f"{name}: {shown}{count} in {name_rows(measured.word, numbers)}: {rule.why}{end} "
         f"If that is no measurement, leave it out: labels.drop([{few}]){keep}"
     )
-    return Suspect(name, numbers, text)
+    return Anomaly(name, numbers, text)
 
 
-def _odd_values(name: str, values: FloatArray) -> list[_Odd]:
+def _apply_rules(name: str, values: FloatArray) -> list[_Selected]:
     """Infinite values, then the finite ones that the rules select; each row is reported once per metric."""
     found = []
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
-        found.append(_Odd(infinite, "not finite, so these rows have no target"))
-    places = np.flatnonzero(np.isfinite(values))
-    while len(places) >= FEWEST:
-        rule = _next_odd(name, values[places])
+        found.append(_Selected(infinite, "not finite, so these rows have no target"))
+    positions = np.flatnonzero(np.isfinite(values))
+    while len(positions) >= FEWEST:
+        rule = _next_rule(name, values[positions])
         if rule is None:
             break
-        picked = places[rule.places]
-        found.append(_Odd(picked, rule.why, rule.keep))
-        places = np.setdiff1d(places, picked)
+        picked = positions[rule.positions]
+        found.append(_Selected(picked, rule.why, rule.keep))
+        positions = np.setdiff1d(positions, picked)
     return found
 
 
-def _next_odd(name: str, values: FloatArray) -> _Odd | None:
+def _next_rule(name: str, values: FloatArray) -> _Selected | None:
     positive, negative = (values > 0).mean(), (values < 0).mean()
     marks = np.unique(values[values < 0])
     if 0 < len(marks) <= 2 and np.isin(marks, list(_SENTINELS)).all() and negative <= HALF < positive + negative:
@@ -142,7 +138,7 @@ def _next_odd(name: str, values: FloatArray) -> _Odd | None:
         if (values > 0).any():
             return _lone_positive(values) or _far_from_both_signs(values)
         found = _far("", -values)
-        return found and _Odd(found.places, found.why)
+        return found and _Selected(found.positions, found.why)
     return _far_from_both_signs(values)
 
 
@@ -151,7 +147,7 @@ def _spread(values: FloatArray) -> float:
     return float(high - low)
 
 
-def _negative(name: str, values: FloatArray) -> _Odd | None:
+def _negative(name: str, values: FloatArray) -> _Selected | None:
     """A few negative values in an otherwise positive metric."""
     picked = values < 0
     if not picked.any():
@@ -164,12 +160,12 @@ def _negative(name: str, values: FloatArray) -> _Odd | None:
     if not (_NEVER_NEGATIVE.search(name) or isolated or (whole and not counted)):
         return None
     sentinel = "a usual mark of a failure, " if whole else ""
-    return _Odd(
+    return _Selected(
         np.flatnonzero(picked), f"{sentinel}negative, and the other {len(rest):,} are not", f"{written(name)} >= 0"
     )
 
 
-def _zero(name: str, values: FloatArray) -> _Odd | None:
+def _zero(name: str, values: FloatArray) -> _Selected | None:
     picked = values == 0
     if not picked.any():
         return None
@@ -177,14 +173,14 @@ def _zero(name: str, values: FloatArray) -> _Odd | None:
     counted = bool((rest == np.round(rest)).all()) and rest.min() <= 10  # 0, 1, 2...: maybe a count or a flag
     if not _NEVER_ZERO.search(name) and (counted or rest.min() < np.median(rest) / 4):
         return None
-    return _Odd(
+    return _Selected(
         np.flatnonzero(picked),
         f"zero, and the other {len(rest):,} are {rest.min():.6g} or more",
         f"{written(name)} > 0",
     )
 
 
-def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
+def _mixed_scales(name: str, values: FloatArray) -> _Selected | None:
     """Values in two units (fraction and percent, seconds and milliseconds): a gap, with scaled values beyond it."""
     logs = np.sort(np.log(values[values > 0]))
     if len(logs) < FEWEST or not len(gaps := np.diff(logs)):
@@ -204,7 +200,7 @@ def _mixed_scales(name: str, values: FloatArray) -> _Odd | None:
         bound = f"{written(name)} > {_between(low.max(), high.min())}" if is_low else (
             f"{written(name)} < {_between(low.max(), high.min())}"
         )  # fmt: skip
-        return _Odd(
+        return _Selected(
             np.flatnonzero(picked), f"{scale:,.0f} times {side} than the other {len(many):,}: another unit?", bound
         )
     return None
@@ -214,7 +210,7 @@ def _between(low: float, high: float) -> str:
     return f"{float(f'{np.sqrt(low * high):.2g}'):g}"
 
 
-def _far(name: str, values: FloatArray) -> _Odd | None:
+def _far(name: str, values: FloatArray) -> _Selected | None:
     """A few values far above the others by ratio, or so far below them that no measurement is plausible."""
     above = values[values > 0]
     if len(above) < FEWEST:
@@ -242,7 +238,7 @@ def _far(name: str, values: FloatArray) -> _Odd | None:
             what = "a usual mark of a failure, " if np.isin(top, list(_SENTINELS)).all() else ""
             why = f"{what}{ratio:.3g} times the next of the other {len(rest):,} ({distinct[at]:.6g})"
             keep = f"{written(name)} < {_between(distinct[at], distinct[at + 1])}"
-            return _Odd(np.flatnonzero(values > distinct[at]), why, keep)
+            return _Selected(np.flatnonzero(values > distinct[at]), why, keep)
     for at in np.flatnonzero(ratios >= _RATIO_BELOW) + 1:  # from the smallest up
         if counts[at - 1] > FEW * len(above):
             break
@@ -251,52 +247,56 @@ def _far(name: str, values: FloatArray) -> _Odd | None:
         if np.log(ratio) > 3 * np.log(np.quantile(rest, 0.95) / np.quantile(rest, 0.05)):
             why = f"1/{ratio:.3g} of the next of the other {len(rest):,} ({distinct[at]:.6g})"
             picked = (values > 0) & (values < distinct[at])
-            return _Odd(np.flatnonzero(picked), why, f"{written(name)} > {_between(distinct[at - 1], distinct[at])}")
+            return _Selected(
+                np.flatnonzero(picked), why, f"{written(name)} > {_between(distinct[at - 1], distinct[at])}"
+            )
     return None
 
 
-def _lone_positive(values: FloatArray) -> _Odd | None:
+def _lone_positive(values: FloatArray) -> _Selected | None:
     """A few positive values, far from the others, in an otherwise negative metric."""
     picked = values > 0
     rest = values[~picked]
     if not picked.any() or values[picked].min() - rest.max() <= 3 * _spread(rest):
         return None
-    return _Odd(np.flatnonzero(picked), f"positive, and the other {len(rest):,} are not")
+    return _Selected(np.flatnonzero(picked), f"positive, and the other {len(rest):,} are not")
 
 
-def _far_from_both_signs(values: FloatArray) -> _Odd | None:
+def _far_from_both_signs(values: FloatArray) -> _Selected | None:
     """Far outliers in a metric that has both signs."""
     middle, wide = float(np.median(values)), _spread(values)
     far = np.abs(values - middle) > 20 * wide
     if wide == 0 or not far.any() or far.mean() > FEW:
         return None
-    return _Odd(
+    return _Selected(
         np.flatnonzero(far), f"over 20 times as far from the median ({middle:.6g}) as the other {(~far).sum():,}"
     )
 
 
-def _degenerate(places: npt.NDArray[np.int64], name: str, measured: Measured, odd: dict[str, list[_Odd]]) -> bool:
+def _degenerate(
+    positions: npt.NDArray[np.int64], name: str, measured: Measured, selected: dict[str, list[_Selected]]
+) -> bool:
     """Whether the rows also stand out in another metric: all have its lowest or highest value, and no other row has it.
 
     Networks without a path from input to output are like this: chance accuracy, and a zero-cost proxy of -1e8.
     """
     for other, values in measured.metrics.items():
-        here = values[places]
+        here = values[positions]
         if other == name or not np.isfinite(here).all() or len(np.unique(here)) > 1:
             continue
-        if any(np.isin(places, rule.places).any() for rule in odd[other]):
+        if any(np.isin(positions, rule.positions).any() for rule in selected[other]):
             continue
-        rest = np.delete(values, places)
+        rest = np.delete(values, positions)
         rest = rest[np.isfinite(rest)]
         if len(np.unique(rest)) < 10 or rest.min() <= here[0] <= rest.max():
             continue
         beyond = rest.min() - here[0] if here[0] < rest.min() else here[0] - rest.max()
-        if len(places) > 1 or beyond > 0.5 * _spread(rest):
+        if len(positions) > 1 or beyond > 0.5 * _spread(rest):
             return True
     return False
 
 
-def _all_equal(name: str, measured: Measured) -> list[Suspect]:
+def _all_equal(name: str, measured: Measured) -> list[Anomaly]:
     """A metric that has one value in (nearly) every row."""
     values = measured.metrics[name]
     finite = np.isfinite(values)
@@ -307,13 +307,13 @@ def _all_equal(name: str, measured: Measured) -> list[Suspect]:
     if most < 0.9 * finite.sum() or set(distinct) <= {0.0, 1.0}:
         return []
     if most == finite.sum():
-        return [Suspect(name, (), f"{name}: {value:.6g} in every row: nothing can be learned from it")]
-    others = tuple(measured.numbers[place] for place in np.flatnonzero(finite & (values != value)))
+        return [Anomaly(name, (), f"{name}: {value:.6g} in every row: nothing can be learned from it")]
+    others = tuple(measured.numbers[position] for position in np.flatnonzero(finite & (values != value)))
     text = f"{name}: {value:.6g} in {most:,} of {finite.sum():,} rows; other values only in "
-    return [Suspect(name, others, text + name_rows(measured.word, others))]
+    return [Anomaly(name, others, text + name_rows(measured.word, others))]
 
 
-def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
+def _repeated(name: str, measured: Measured, key: Key) -> list[Anomaly]:
     """A value that occurs in many rows although the other values of the metric hardly repeat."""
     values = measured.metrics[name]
     finite = values[np.isfinite(values)]
@@ -324,16 +324,16 @@ def _repeated(name: str, measured: Measured, key: Key) -> list[Suspect]:
     rest = len(finite) - most
     if most < max(5, 0.08 * len(finite)) or rest < FEWEST or len(distinct) - 1 < 0.95 * rest:
         return []
-    places = np.flatnonzero(values == value)
-    if value in (distinct[0], distinct[-1]) or len({key(int(measured.row[place])) for place in places}) < 5:
+    positions = np.flatnonzero(values == value)
+    if value in (distinct[0], distinct[-1]) or len({key(int(measured.row[position])) for position in positions}) < 5:
         return []  # the bound of a metric's range, or one network written in several ways
-    numbers = tuple(measured.numbers[place] for place in places)
+    numbers = tuple(measured.numbers[position] for position in positions)
     where = name_rows(measured.word, numbers)
     text = f"{name}: {value:.6g} ({most:,} times) in {where}, and the other values hardly repeat: copied?"
-    return [Suspect(name, numbers, text)]
+    return [Anomaly(name, numbers, text)]
 
 
-def _unequal_twins(measured: Measured, odd: dict[str, list[_Odd]], metrics: Collection[str] | None) -> list[Suspect]:
+def _unequal_twins(measured: Measured, selected: dict[str, list[_Selected]]) -> list[Anomaly]:
     """Rows of one architecture that differ by over half of the metric's range, in at least half of the metrics."""
     order = np.argsort(measured.row, kind="stable")
     groups = [g for g in np.split(order, np.flatnonzero(np.diff(measured.row[order])) + 1) if len(g) > 1]
@@ -347,26 +347,24 @@ def _unequal_twins(measured: Measured, odd: dict[str, list[_Odd]], metrics: Coll
         far = {}
         for name, wide in spans.items():
             values = measured.metrics[name]
-            known = {int(place) for rule in odd[name] for place in rule.places}
-            own = [int(place) for place in group if np.isfinite(values[place]) and int(place) not in known]
+            known = {int(position) for rule in selected[name] for position in rule.positions}
+            own = [int(position) for position in group if np.isfinite(values[position]) and int(position) not in known]
             if len(own) > 1 and np.ptp(values[own]) > 0.5 * wide:
                 far[name] = own
         if 2 * len(far) < len(spans):
             continue
         for name, own in far.items():
-            if metrics is not None and name not in metrics:
-                continue
-            numbers = tuple(measured.numbers[place] for place in own)
+            numbers = tuple(measured.numbers[position] for position in own)
             shown = ", ".join(f"{value:.6g}" for value in measured.metrics[name][own][:4])
             text = (
                 f"{name}: {shown} in {name_rows(measured.word, numbers)}, which hold the same architecture and are "
                 "averaged: is one of them another network's?"
             )
-            found.append(Suspect(name, numbers, text))
+            found.append(Anomaly(name, numbers, text))
     return found[:20]
 
 
-def _copies(measured: Measured, key: Key) -> list[Suspect]:
+def _copies(measured: Measured, key: Key) -> list[Anomaly]:
     """Rows of different networks with equal metrics, including two or more whose values hardly repeat elsewhere."""
     fine = []
     for name, values in measured.metrics.items():
@@ -377,21 +375,21 @@ def _copies(measured: Measured, key: Key) -> list[Suspect]:
         return []
     rows = np.column_stack([measured.metrics[name] for name in measured.metrics])
     groups: defaultdict[bytes, list[int]] = defaultdict(list)
-    for place in np.flatnonzero(np.isfinite(rows).any(axis=1)):
-        groups[(rows[place] + 0.0).tobytes()].append(int(place))
+    for position in np.flatnonzero(np.isfinite(rows).any(axis=1)):
+        groups[(rows[position] + 0.0).tobytes()].append(int(position))
     found = []
-    finely = np.column_stack([measured.metrics[name] for name in fine])
-    for places in groups.values():
+    distinguishing = np.column_stack([measured.metrics[name] for name in fine])
+    for positions in groups.values():
         if (
-            len(places) < 2
-            or np.isfinite(finely[places[0]]).sum() < 2
-            or len({key(int(measured.row[p])) for p in places}) < 2
+            len(positions) < 2
+            or np.isfinite(distinguishing[positions[0]]).sum() < 2
+            or len({key(int(measured.row[p])) for p in positions}) < 2
         ):
             continue
-        at = finely[places[0]]
-        if (at == np.nanmin(finely, axis=0)).any():  # networks without any path share the lowest values
+        at = distinguishing[positions[0]]
+        if (at == np.nanmin(distinguishing, axis=0)).any():  # networks without any path share the lowest values
             continue
-        numbers = tuple(measured.numbers[place] for place in places)
+        numbers = tuple(measured.numbers[position] for position in positions)
         text = f"{name_rows(measured.word, numbers)}: different networks, and equal in every metric: copied?"
-        found.append(Suspect("", numbers, text))
+        found.append(Anomaly("", numbers, text))
     return found[:20]

@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from autobuild.labels.raw_table import RawTable
-from autobuild.labels.tables import locate, read_table
+from autobuild.labels._raw_table import RawTable
+from autobuild.labels.label_files import locate, read_table
 
 EXAMPLE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 _EDGE = re.compile(r"[A-Za-z_]\w*~(\d+)")

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autobuild.errors import LabelError, SpaceError
-from autobuild.labels.columns import is_missing, number_column, text_number
-from autobuild.labels.raw_table import ARCH_ALIASES, RawTable, no_architectures
+from autobuild.labels._number_columns import is_missing, number_column, text_number
+from autobuild.labels._raw_table import ARCH_ALIASES, RawTable, no_architectures
 from autobuild.spaces import Architecture, SearchSpace, load_space, space_names
 
 FloatArray = npt.NDArray[np.float64]

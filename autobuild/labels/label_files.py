@@ -20,18 +20,25 @@ from typing import IO, Any
 import pandas as pd
 
 from autobuild.errors import LabelError, nearest
-from autobuild.labels.delimited import read_delimited
-from autobuild.labels.embedded_sets import embedded_sets
-from autobuild.labels.json_tables import read_json, read_json_lines
-from autobuild.labels.raw_table import MAX_BYTES, MAX_CELLS, RawTable, frame_table
+from autobuild.labels._delimited import read_delimited
+from autobuild.labels._json_tables import read_json, read_json_lines
+from autobuild.labels._raw_table import MAX_BYTES, MAX_CELLS, RawTable, frame_table
+from autobuild.spaces import space_names
 
-_UNPACKING = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+EMBEDDED = Path(__file__).resolve().parent / "embedded"
+_UNPACKING = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 Opener = Callable[[io.BytesIO], Any]
 _PACKED: dict[str, Opener] = {
     ".gz": lambda data: gzip.open(data),  # noqa: SIM115 (the caller closes it)
     ".bz2": lambda data: bz2.open(data),  # noqa: SIM115
     ".xz": lambda data: lzma.open(data),  # noqa: SIM115
 }
+
+
+def embedded_sets() -> dict[str, Path]:
+    """Name of a space -> file of its labels. Other tables in the folder hold single trainings and are not included."""
+    files = {name: EMBEDDED / f"{name}.csv" for name in space_names()}
+    return {name: file for name, file in files.items() if file.is_file()}
 
 
 def locate(path_or_name: str | os.PathLike[str]) -> Path:
@@ -155,15 +162,7 @@ def _unpacked(path: Path, ending: str, data: bytes) -> tuple[str, bytes]:
             return _only_member(path, data)
         with _PACKED[ending](io.BytesIO(data)) as file:
             return Path(path.stem).suffix.lower(), _bounded(path, file)
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except _UNPACKING as error:
         raise LabelError(f"{path}: not a whole {ending} file ({error}); is it truncated?") from error
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import LabelError
-from autobuild.labels.raw_table import RawTable
+from autobuild.labels._raw_table import RawTable
 
 MEMBERS = "members are the JSON files, sorted by name"
 BLOCKS = 7

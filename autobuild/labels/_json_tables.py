@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import LabelError
-from autobuild.labels.raw_table import (
+from autobuild.labels._raw_table import (
     ARCH_ALIASES,
     JSON_LINES,
     ROWS,
