@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost import known_costs
-from autobuild.models.paths import flow, path_numbers, walks_of
+from autobuild.models._graph_walks import flow, path_numbers, walks_of
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.isomorphism import live_cell
 from autobuild.spaces.stage import Digits, Stage

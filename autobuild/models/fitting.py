@@ -21,9 +21,8 @@ from autobuild.errors import ConfigError, FitWarning, LabelWarning, nearest
 from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.labelled_set import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
-from autobuild.models.costed import CostedModel
+from autobuild.models.cost_terms import CostedModel, split_cost_terms
 from autobuild.models.ensemble_fit import fit_ensemble
-from autobuild.models.exact import taken_apart
 from autobuild.models.graph_fit import check_device, fit_graph
 from autobuild.models.members import Settings
 from autobuild.models.model import FittedModel, FloatArray
@@ -67,7 +66,7 @@ def fit(
         labels: The labelled set. The fit uses no other labels.
         target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name only
             costs, as in ``"acc - 1e-9*dram_bytes"``, are computed exactly instead of learned (a
-            :class:`~autobuild.models.costed.CostedModel`), except by ``"graph"``, which learns the whole target.
+            :class:`~autobuild.models.cost_terms.CostedModel`), except by ``"graph"``, which learns the whole target.
         model: ``"auto"`` combines a Gaussian process, a linear model, boosted trees and the graph encoder, with weights
             from cross-validation on these labels; ``report["picked"]`` says which were chosen, and
             ``report["members"]`` what each contributes. ``"gp"``, ``"linear"`` and ``"trees"`` fit one of them alone.
@@ -176,7 +175,7 @@ def _fit_learned(
 ) -> FittedModel:
     """Fit a model of the target, in which terms with costs only are computed instead of learned."""
     labels = usable.labels
-    learned, exact = taken_apart(usable.expression, labels.names(costs), costs)
+    learned, exact = split_cost_terms(usable.expression, labels.names(costs), costs)
     if exact is None:
         return fit_ensemble(labels, usable.values, target, family, settings, folds=folds, on_progress=on_progress)
     values = labels.target(learned, costs).values

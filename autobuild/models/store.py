@@ -20,9 +20,8 @@ from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError, TargetError
 from autobuild.expressions import Names, TargetExpression
 from autobuild.models.config import FitConfig
-from autobuild.models.costed import CostedModel
+from autobuild.models.cost_terms import CostedModel, CostTerms
 from autobuild.models.ensemble import EnsembleModel
-from autobuild.models.exact import ExactPart
 from autobuild.models.graph_model import GraphModel
 from autobuild.models.model import FittedModel
 from autobuild.models.network import Predictor
@@ -98,7 +97,7 @@ def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
     """The model whose cost terms :func:`_exact_header` wrote. Raises ModelError if a cost is unknown here."""
     exact = header["exact"]
     hardware = DEFAULT if exact["hardware"] is None else Hardware(**exact["hardware"])
-    part = ExactPart(TargetExpression.parse(exact["expression"]), SpaceCosts(learned.space, hardware))
+    part = CostTerms(TargetExpression.parse(exact["expression"]), SpaceCosts(learned.space, hardware))
     for name in part.expression.names:
         try:
             Names(costs=part.costs).find(name, exact["target"])

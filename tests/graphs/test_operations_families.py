@@ -16,7 +16,7 @@ from autobuild.graphs import OPERATION_FEATURES, Operation, OperationGraph, pack
 from autobuild.graphs.mbconv import PLANS, MBConvPlan, MBConvStage, make_divisible, mbconv_graph
 from autobuild.graphs.operations import ACTIVATIONS, OPERATIONS
 from autobuild.graphs.pack_operations import seen_values, snap_to_seen
-from autobuild.models.families import fit_families
+from autobuild.models.transfer import fit_families
 from autobuild.rank import srcc
 
 TINY = MBConvPlan(
