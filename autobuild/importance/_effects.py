@@ -53,7 +53,7 @@ class Effects:
         self._once: list[FloatArray] = []  # for each stage, the part of the effects due to features chosen once
         for number, means in enumerate(projection.means):
             stage, there = means.stage, means.there
-            of_depth, of_layer = _seen(means, [own[number] for own in runs])
+            of_depth, of_layer = _seen(means, [run[number] for run in runs])
             self._stages.append((means, means.layers - there[:, None], there, of_layer))
             if len(stage.depths) > 1:
                 self._rows += [
@@ -100,14 +100,14 @@ class Effects:
         rows: Rows = []
         for means, effects, _, seen in self._stages:
             for layer in range(len(effects)):
-                half, own = self._half(effects[layer]), []
+                half, of_layer = self._half(effects[layer]), []
                 for digit in np.flatnonzero((seen[layer] > 0) & np.isfinite(effects[layer, :, 0])):
                     values = means.stage.layer_dict(int(digit))
                     listed = [values.get(name) for name in self.names]
                     score = float(effects[layer, digit, 0])
                     bounds = (score - half[digit], score + half[digit])
-                    own.append((means.stage.name, layer + 1, *listed, score, *bounds, int(seen[layer, digit])))
-                rows += sorted(own, key=lambda row: -row[-4])
+                    of_layer.append((means.stage.name, layer + 1, *listed, score, *bounds, int(seen[layer, digit])))
+                rows += sorted(of_layer, key=lambda row: -row[-4])
         columns = ["unit", "layer", *self.names, "score", "lower", "upper", "n_seen"]
         return table(rows, columns, self.names)
 
@@ -121,8 +121,8 @@ class Effects:
             there = np.where(optional[:, None], there, 0.0)  # a layer that all networks have has no effect
             half = self._half(there)
             absent = np.where(optional, -there[:, 0] * share / np.where(optional, 1 - share, 1), np.nan)
-            for layer, (score, own) in enumerate(zip(there[:, 0], half, strict=True)):
-                rows.append((means.stage.name, layer + 1, score, score - own, score + own, absent[layer]))
+            for layer, (score, bound) in enumerate(zip(there[:, 0], half, strict=True)):
+                rows.append((means.stage.name, layer + 1, score, score - bound, score + bound, absent[layer]))
         return pd.DataFrame(rows, columns=["unit", "layer", "score", "lower", "upper", "absent"])
 
     @property
@@ -160,11 +160,11 @@ class Effects:
 
     def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], Counts]]:
         """Group the rows whose effect is known by equal keys, in the order in which the keys first occur."""
-        found: dict[tuple[Any, ...], list[int]] = {}
-        for row, own in enumerate(self._rows):
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row, entry in enumerate(self._rows):
             if np.isfinite(self._effects[row, 0]):
-                found.setdefault(own[keys], []).append(row)
-        return [(key, np.array(rows, dtype=np.int64)) for key, rows in found.items()]
+                groups.setdefault(entry[keys], []).append(row)
+        return [(key, np.array(rows, dtype=np.int64)) for key, rows in groups.items()]
 
 
 def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[Counts, Counts]:

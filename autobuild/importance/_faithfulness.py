@@ -36,12 +36,12 @@ def stability(scores: Sequence[Scores]) -> pd.DataFrame:
     rows = []
     for place, unit in enumerate(scores[0].space.units):
         tables = []
-        for own in scores:
-            if len(own.units) != len(scores[0].units) or own.space.units[place].size != unit.size:
+        for other in scores:
+            if len(other.units) != len(scores[0].units) or other.space.units[place].size != unit.size:
                 raise ConfigError("stability compares scores of one space: these are of different ones")
-            tables.append(own.units[place].score[:: max(1, unit.size // MAX_COMPARED)])
-        found = [srcc(a, b) for number, a in enumerate(tables) for b in tables[:number]]
-        rows.append((unit.name, unit.size, float(np.mean(found)), float(np.min(found))))
+            tables.append(other.units[place].score[:: max(1, unit.size // MAX_COMPARED)])
+        correlations = [srcc(a, b) for number, a in enumerate(tables) for b in tables[:number]]
+        rows.append((unit.name, unit.size, float(np.mean(correlations)), float(np.min(correlations))))
     return pd.DataFrame(rows, columns=["unit", "candidates", "srcc", "worst"])
 
 
@@ -72,13 +72,13 @@ def deletion(
         lost = truth(with_best) - truth(with_median)
         random = truth(one) - truth(other)
         known = lost[np.isfinite(lost)]
-        said = float(scores.units[place].score[best] - scores.units[place].score[median])
+        predicted = float(scores.units[place].score[best] - scores.units[place].score[median])
         rows.append(
             (
                 unit.name,
                 unit.candidate(best).text,
                 unit.candidate(median).text,
-                said,
+                predicted,
                 float(known.mean()) if len(known) else np.nan,
                 float(known.std(ddof=1) / len(known) ** 0.5) if len(known) > 1 else np.nan,
                 float(np.nanmean(random)) if np.isfinite(random).any() else np.nan,

@@ -31,10 +31,10 @@ def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtyp
     Returns:
         Weights that add up to 1. Shape ``(hops,)``.
     """
-    found = [report.get(name) or [] for name in ("hop_srcc", "hop_ndcg")]
-    if any(len(values) != hops for values in found):
+    metrics = [report.get(name) or [] for name in ("hop_srcc", "hop_ndcg")]
+    if any(len(values) != hops for values in metrics):
         return np.full(hops, 1 / hops)
-    srcc, ndcg = (np.array([np.nan if value is None else value for value in values], dtype=float) for values in found)
+    srcc, ndcg = (np.array([np.nan if value is None else value for value in values], dtype=float) for values in metrics)
     weight = np.nan_to_num(np.maximum(srcc, 0) * ndcg)
     return weight / weight.sum() if weight.sum() > 0 else np.full(hops, 1 / hops)
 
@@ -63,10 +63,10 @@ class NormScores(Scores):
         rows, start = [], 0
         for column, feature in enumerate(model.space.node_features):
             count = len(feature.values)
-            own = scalars[start : start + count]
+            values = scalars[start : start + count]
             seen = np.bincount(model.training_graphs.x[:, column].numpy(), minlength=count)
-            centre = float((own * seen).sum() / max(seen.sum(), 1))
-            for value, score, n in zip(feature.values, own, seen, strict=True):
+            centre = float((values * seen).sum() / max(seen.sum(), 1))
+            for value, score, n in zip(feature.values, values, seen, strict=True):
                 effect = (float(score) - centre) / sigma * model.sd
                 rows.append((feature.name, value, float(score), effect, int(n)))
             start += count

@@ -106,39 +106,39 @@ def _report(name: str, measured: Measured, rule: _Selected) -> Anomaly:
 
 def _apply_rules(name: str, values: FloatArray) -> list[_Selected]:
     """Infinite values, then the finite ones that the rules select; each row is reported once per metric."""
-    found = []
+    rules = []
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
-        found.append(_Selected(infinite, "not finite, so these rows have no target"))
+        rules.append(_Selected(infinite, "not finite, so these rows have no target"))
     positions = np.flatnonzero(np.isfinite(values))
     while len(positions) >= FEWEST:
         rule = _next_rule(name, values[positions])
         if rule is None:
             break
         picked = positions[rule.positions]
-        found.append(_Selected(picked, rule.why, rule.keep))
+        rules.append(_Selected(picked, rule.why, rule.keep))
         positions = np.setdiff1d(positions, picked)
-    return found
+    return rules
 
 
 def _next_rule(name: str, values: FloatArray) -> _Selected | None:
     positive, negative = (values > 0).mean(), (values < 0).mean()
     marks = np.unique(values[values < 0])
     if 0 < len(marks) <= 2 and np.isin(marks, list(_SENTINELS)).all() and negative <= HALF < positive + negative:
-        found = _negative(name, values)
-        if found:
-            return found
+        rule = _negative(name, values)
+        if rule:
+            return rule
     if positive >= 1 - MANY:
-        if found := _negative(name, values):
-            return found
+        if rule := _negative(name, values):
+            return rule
         if (values < 0).any():  # both signs are plausible for this metric
             return _far_from_both_signs(values)
         return _zero(name, values) or _mixed_scales(name, values) or _far(name, values)
     if negative >= 1 - MANY:
         if (values > 0).any():
             return _lone_positive(values) or _far_from_both_signs(values)
-        found = _far("", -values)
-        return found and _Selected(found.positions, found.why)
+        rule = _far("", -values)
+        return rule and _Selected(rule.positions, rule.why)
     return _far_from_both_signs(values)
 
 
@@ -342,26 +342,26 @@ def _unequal_twins(measured: Measured, selected: dict[str, list[_Selected]]) -> 
         finite = values[np.isfinite(values)]
         if len(finite) >= FEWEST and (wide := _spread(finite)) > 0:
             spans[name] = wide
-    found = []
+    anomalies = []
     for group in groups:
         far = {}
         for name, wide in spans.items():
             values = measured.metrics[name]
             known = {int(position) for rule in selected[name] for position in rule.positions}
-            own = [int(position) for position in group if np.isfinite(values[position]) and int(position) not in known]
-            if len(own) > 1 and np.ptp(values[own]) > 0.5 * wide:
-                far[name] = own
+            rows = [int(position) for position in group if np.isfinite(values[position]) and int(position) not in known]
+            if len(rows) > 1 and np.ptp(values[rows]) > 0.5 * wide:
+                far[name] = rows
         if 2 * len(far) < len(spans):
             continue
-        for name, own in far.items():
-            numbers = tuple(measured.numbers[position] for position in own)
-            shown = ", ".join(f"{value:.6g}" for value in measured.metrics[name][own][:4])
+        for name, rows in far.items():
+            numbers = tuple(measured.numbers[position] for position in rows)
+            shown = ", ".join(f"{value:.6g}" for value in measured.metrics[name][rows][:4])
             text = (
                 f"{name}: {shown} in {name_rows(measured.word, numbers)}, which hold the same architecture and are "
                 "averaged: is one of them another network's?"
             )
-            found.append(Anomaly(name, numbers, text))
-    return found[:20]
+            anomalies.append(Anomaly(name, numbers, text))
+    return anomalies[:20]
 
 
 def _copies(measured: Measured, key: Key) -> list[Anomaly]:
@@ -377,7 +377,7 @@ def _copies(measured: Measured, key: Key) -> list[Anomaly]:
     groups: defaultdict[bytes, list[int]] = defaultdict(list)
     for position in np.flatnonzero(np.isfinite(rows).any(axis=1)):
         groups[(rows[position] + 0.0).tobytes()].append(int(position))
-    found = []
+    anomalies = []
     distinguishing = np.column_stack([measured.metrics[name] for name in fine])
     for positions in groups.values():
         if (
@@ -391,5 +391,5 @@ def _copies(measured: Measured, key: Key) -> list[Anomaly]:
             continue
         numbers = tuple(measured.numbers[position] for position in positions)
         text = f"{name_rows(measured.word, numbers)}: different networks, and equal in every metric: copied?"
-        found.append(Anomaly("", numbers, text))
-    return found[:20]
+        anomalies.append(Anomaly("", numbers, text))
+    return anomalies[:20]

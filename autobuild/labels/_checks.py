@@ -80,7 +80,7 @@ class Measured:
 
     def _differences(self, rows: Rows) -> str:
         """Metrics in which rows of one architecture differ by more than a tenth of the metric's 5 % to 95 % range."""
-        found = []
+        differences = []
         order = np.argsort(self.row, kind="stable")
         begin = np.searchsorted(self.row[order], np.arange(int(self.row.max()) + 2))
         for name, values in self.metrics.items():
@@ -91,9 +91,9 @@ class Measured:
             groups = (finite[begin[row] : begin[row + 1]] for row in rows)
             widest = max((np.ptp(g[np.isfinite(g)]) for g in groups if np.isfinite(g).sum() > 1), default=0.0)
             if widest > 0.1 * (high - low):
-                found.append(f"{name} by up to {widest:.3g}")
-        more = ", ..." if len(found) > 4 else ""
-        return f"; they differ: {', '.join(found[:4])}{more}" if found else ""
+                differences.append(f"{name} by up to {widest:.3g}")
+        more = ", ..." if len(differences) > 4 else ""
+        return f"; they differ: {', '.join(differences[:4])}{more}" if differences else ""
 
     def _alike(self, places: Rows) -> bool:
         columns = [values[places] for values in self.metrics.values()]
@@ -158,26 +158,26 @@ def _find_architectures(table: RawTable, space: SearchSpace, rows: int) -> RawTa
     """Make the column of architectures the column ``arch``: it has that name, or its texts parse in the space."""
     usual = [name for name in ("arch", *ARCH_ALIASES) if name in table.columns]
     shares = {name: _share(table.columns[name], space, rows) for name in usual}
-    found = next((name for name in usual if shares[name]), None)
-    if found is None:
+    column = next((name for name in usual if shares[name]), None)
+    if column is None:
         others = {name: _share(cells, space, rows) for name, cells in table.columns.items() if name not in usual}
         best = max(others.values(), default=0.0)
         likely = [name for name, share in others.items() if share == best]
         if best >= 0.5 and len(likely) == 1:
-            found = likely[0]
+            column = likely[0]
         elif usual:  # the errors of its rows will explain the problem
-            found = usual[0]
+            column = usual[0]
         elif best >= 0.5:
             raise no_architectures(table, f", and several that hold architectures ({', '.join(likely)}): rename one")
         else:
             raise no_architectures(table, f", and none of another name holds architectures of {space.name}")
-        if _is_architecture(found, space):
+        if _is_architecture(column, space):
             names = ", ".join(["arch", *(f"metric{n}" for n in range(1, min(len(table.columns), 4)))])
             raise LabelError(
-                f"{table.source}: the names of the columns are missing: {_short(found)} in their place is an "
+                f"{table.source}: the names of the columns are missing: {_short(column)} in their place is an "
                 f"architecture; write them above it, for example {names}"
             )
-    return table if found == "arch" else table.with_arch(found)
+    return table if column == "arch" else table.with_arch(column)
 
 
 def _share(cells: Sequence[Any], space: SearchSpace, rows: int) -> float:
@@ -251,10 +251,10 @@ def _architecture(cell: object, space: SearchSpace, known: dict[str, Architectur
             known[text] = space.parse(text)
         except SpaceError as error:
             known[text] = str(error)
-    found = known[text]
-    if isinstance(found, str):
-        raise _Unusable(found)
-    return found
+    parsed = known[text]
+    if isinstance(parsed, str):
+        raise _Unusable(parsed)
+    return parsed
 
 
 def _metrics(table: RawTable, rows: int) -> tuple[dict[str, FloatArray], list[str], dict[str, str]]:

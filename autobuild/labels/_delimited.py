@@ -131,9 +131,9 @@ def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str
             if len(row) != len(head):
                 more = "a header names every column" if len(row) > len(head) else "truncated?"
                 bad[len(kept)] = f"{len(row)} fields, the header has {len(head)} ({more})"
-            own = dict(zip(head, row, strict=False))
+            by_name = dict(zip(head, row, strict=False))
             for name in columns:
-                cells[name].append(own.get(name, ""))
+                cells[name].append(by_name.get(name, ""))
             kept.append(numbers[place])
     for place, head in zip(headers[1:], heads[1:], strict=True):
         again = "the header again, no row" if head == heads[0] else f"another header: {', '.join(head)}"

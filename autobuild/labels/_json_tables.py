@@ -76,35 +76,36 @@ def read_json(path: Path, data: bytes) -> RawTable:
             return _records_table(path, records, list(range(1, len(given) + 1)), ROWS, bad)
     if isinstance(given, _Pairs) and given:
         try:
-            found = _object(given)
+            document = _object(given)
         except ValueError as error:
             raise LabelError(f"{path}: {error}") from None
-        if isinstance(found.get("schema"), _Pairs) and isinstance(found.get("data"), list):  # pandas, orient="table"
-            rows = [{key: cell for key, cell in row if key != "index"} for row in found["data"]]
+        # pandas, orient="table"
+        if isinstance(document.get("schema"), _Pairs) and isinstance(document.get("data"), list):
+            rows = [{key: cell for key, cell in row if key != "index"} for row in document["data"]]
             return _records_table(path, rows, list(range(1, len(rows) + 1)), ROWS, {})
-        if table := _columns_table(path, found):
+        if table := _columns_table(path, document):
             return table
-        if all(isinstance(value, _Pairs) for value in found.values()):
-            inner = [dict(value) for value in found.values()]
-            own = any("arch" in record or any(name in record for name in ARCH_ALIASES) for record in inner)
-            records = inner if own else [{"arch": key, **rec} for key, rec in zip(found, inner, strict=True)]
+        if all(isinstance(value, _Pairs) for value in document.values()):
+            inner = [dict(value) for value in document.values()]
+            named = any("arch" in record or any(name in record for name in ARCH_ALIASES) for record in inner)
+            records = inner if named else [{"arch": key, **rec} for key, rec in zip(document, inner, strict=True)]
             return _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
     raise LabelError(f"{path}: JSON, but no table of labels; accepted: {_FORMS}")
 
 
-def _columns_table(path: Path, found: dict[str, Any]) -> RawTable | None:
+def _columns_table(path: Path, document: dict[str, Any]) -> RawTable | None:
     """Read ``{"arch": [...]}``, or ``{"arch": {"0": ...}}`` and ``{"columns", "data"}`` of pandas; else None."""
-    if set(found) >= {"columns", "data"} and all(isinstance(found[key], list) for key in ("columns", "data")):
-        names = [str(name) for name in found["columns"]]
-        rows = [row if isinstance(row, list) else [] for row in found["data"]]
+    if set(document) >= {"columns", "data"} and all(isinstance(document[key], list) for key in ("columns", "data")):
+        names = [str(name) for name in document["columns"]]
+        rows = [row if isinstance(row, list) else [] for row in document["data"]]
         bad = {
             place: f"{len(row)} cells, {len(names)} columns" for place, row in enumerate(rows) if len(row) != len(names)
         }
         records = [dict(zip(names, row, strict=False)) for row in rows]
         return _records_table(path, records, list(range(1, len(rows) + 1)), ROWS, bad)
-    if not any(name in found for name in ("arch", *ARCH_ALIASES)):
+    if not any(name in document for name in ("arch", *ARCH_ALIASES)):
         return None
-    lists = {name: [cell for _, cell in v] if isinstance(v, _Pairs) else v for name, v in found.items()}
+    lists = {name: [cell for _, cell in v] if isinstance(v, _Pairs) else v for name, v in document.items()}
     lists = {name: cells for name, cells in lists.items() if isinstance(cells, list)}
     sizes = {len(cells) for cells in lists.values()}
     if len(sizes) != 1:
@@ -126,10 +127,10 @@ def _records_table(
 
 
 def _object(pairs: _Pairs) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    record = dict(pairs)
+    if len(record) != len(pairs):
         raise ValueError("a key is written twice")
-    return found
+    return record
 
 
 def _short(text: str) -> str:

@@ -88,8 +88,8 @@ def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> Numb
 def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int]], commas: bool) -> NumberColumn:
     """Classify a column in which some cells are texts."""
     count = sum(map(len, texts.values()))
-    units = {text: found for text in texts if (found := _UNIT.fullmatch(text))}
-    behind = {found[2] for found in units.values()}
+    units = {text: match for text in texts if (match := _UNIT.fullmatch(text))}
+    behind = {match[2] for match in units.values()}
     if len(units) == len(texts) and len(behind) == 1 and not numbers_read:
         for text, rows in texts.items():
             values[rows] = float(units[text][1])

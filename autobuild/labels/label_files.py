@@ -55,11 +55,11 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
     try:
         if path.is_dir():
             raise LabelError(f"labels {text!r}: this is a folder; give a file ending in {', '.join(READERS)}")
-        found = is_file(path)
-        siblings = [] if found else [f.name for f in sorted(path.parent.glob("*.*")) if is_table(f)]
+        exists = is_file(path)
+        siblings = [] if exists else [f.name for f in sorted(path.parent.glob("*.*")) if is_table(f)]
     except (OSError, ValueError) as error:  # a name too long, a null character, a folder that cannot be listed
         raise LabelError(f"labels {text[:200]!r}: cannot be read ({error})") from error
-    if not found:
+    if not exists:
         near = nearest(path.name, [*embedded, *siblings])
         raise LabelError(f"labels {text!r}: file not found; embedded sets and files beside it: {near}")
     _ending(path)

@@ -187,13 +187,13 @@ class LabelledSet:
         """
         check_space(space)
         try:
-            found = check_table(table, space, n)
+            checked = check_table(table, space, n)
         except LabelError as error:
             if table.space is None or table.space == space.family:
                 raise
             hint = f"rows of this form belong to the space {table.space}, and {space.name} was given"
             raise LabelError(f"{error}\n{hint}") from error
-        labels = cls(found.archs, found.measured, space, found.notes, table.source, found.ignored)
+        labels = cls(checked.archs, checked.measured, space, checked.notes, table.source, checked.ignored)
         warn(labels.warnings)
         return labels
 
@@ -426,11 +426,11 @@ class LabelledSet:
         names = self.names(costs)
         # Look up all names before computing the first cost, which may take long: a misspelt name must fail at once.
         parsed = names.target(expression)
-        found = {name: names.find(name, parsed.text) for name in parsed.names}
+        meanings = {name: names.find(name, parsed.text) for name in parsed.names}
         computed: dict[str, FloatArray] = {}
 
         def column(name: str) -> FloatArray:
-            kind, which = found[name]
+            kind, which = meanings[name]
             if kind == "label":
                 return self._frame[which].to_numpy(dtype=np.float64)
             if which not in computed:
@@ -449,7 +449,7 @@ class LabelledSet:
             )
         kept = values[rows]
         _refuse_constant(parsed, kept)
-        used = {which for kind, which in found.values() if kind == "label"}
+        used = {which for kind, which in meanings.values() if kind == "label"}
         warned = tuple(one.text for one in self.anomalies if one.metric in used or not one.metric)
         return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, warned)
 

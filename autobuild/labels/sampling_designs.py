@@ -148,8 +148,8 @@ def _shown(unit: Unit, pool: list[Digits]) -> npt.NDArray[np.float32]:
         total += depth
         columns += [depth == d for d in stage.depths]
         for f, feature in enumerate(stage.features):
-            own = np.array([feature.values.index(layer[f]) for layer in stage.layers])[run]
-            columns += [((own == v) & there).any(axis=1) for v in range(len(feature.values))]
+            values = np.array([feature.values.index(layer[f]) for layer in stage.layers])[run]
+            columns += [((values == v) & there).any(axis=1) for v in range(len(feature.values))]
     if len(unit.stages) > 1:
         columns += [total == d for d in unit.depths]
     shown = np.stack(columns, axis=1)

@@ -72,18 +72,18 @@ def walks_of(graph: Flow) -> Counter[str]:
     output count as nodes, so that a short path from input to output is one walk.
     """
     ends: dict[int, Counter[str]] = {CELL_INPUT: Counter({"in": 1})}
-    found: Counter[str] = Counter()
+    walks: Counter[str] = Counter()
     for node in [*sorted(graph.labels), None]:
         label, fed = ("out", graph.output) if node is None else (graph.labels[node], graph.feeders[node])
-        own: Counter[str] = Counter({label: 1})
+        ending: Counter[str] = Counter({label: 1})
         for source, times in fed:
             for walk, count in ends[source].items():
                 if walk.count(">") < WALK_HOPS:
-                    own[f"{walk}>{label}"] += times * count
+                    ending[f"{walk}>{label}"] += times * count
         if node is not None:
-            ends[node] = own
-        found.update(own)
-    return found
+            ends[node] = ending
+        walks.update(ending)
+    return walks
 
 
 @dataclass
@@ -115,8 +115,8 @@ def _numbers(graph: Flow, places: dict[str, int]) -> FloatArray:
         place = places.get(graph.labels[node])
         if place is not None:
             step[place] = 1
-        own = _joined([(paths[source], times) for source, times in graph.feeders[node]], width)
-        paths[node] = _Paths(own.count, own.total + own.count * step, own.most + step, own.least + step)
+        joined = _joined([(paths[source], times) for source, times in graph.feeders[node]], width)
+        paths[node] = _Paths(joined.count, joined.total + joined.count * step, joined.most + step, joined.least + step)
     out = _joined([(paths[source], times) for source, times in graph.output], width)
     if not out.count:
         return np.concatenate([[0.0, 0.0], np.full(3 * width, -1.0)])

@@ -185,18 +185,18 @@ def _header(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise ModelError(f"{path} is empty or damaged: {error}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else type(header).__name__
-        raise ModelError(f"{path}: format {found!r}; this version reads {FORMAT!r}")
+        version = header.get("format") if isinstance(header, dict) else type(header).__name__
+        raise ModelError(f"{path}: format {version!r}; this version reads {FORMAT!r}")
     return header
 
 
 def _check_files(folder: Path, files: list[str], digests: dict[str, str]) -> None:
     for name in files:
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as error:
             raise ModelError(f"{folder / name}: cannot be read: {error.strerror or error}") from None
-        if found != digests[name]:
+        if digest != digests[name]:
             raise ModelError(f"{folder / name} is empty, truncated or of another model: it is not what the fit wrote")
 
 

@@ -47,15 +47,15 @@ class FamilyModel:
         Shape ``(G, 1 + F + hops * D + values of all features)``. The numbers of nodes include feature values that the
         encoder was not trained on, so that :meth:`adapt` can learn weights for them.
         """
-        own = pack_operations(graphs)
-        packed = snap_to_seen(own, self.seen)
+        exact = pack_operations(graphs)
+        packed = snap_to_seen(exact, self.seen)
         parts = []
         with torch.inference_mode():
             for start in range(0, len(packed), CHUNK):
                 predicted, encoding = self.network(packed.slice(start, min(start + CHUNK, len(packed))))
                 parts.append(torch.cat([predicted[:, None], *encoding.graphs], dim=1).double().numpy())
         encoded = np.concatenate(parts) if parts else np.zeros((0, 1))
-        return np.concatenate([encoded, _occurrences(own)], axis=1)
+        return np.concatenate([encoded, _occurrences(exact)], axis=1)
 
     def predict(self, graphs: Sequence[OperationGraph]) -> Floats:
         """Predicted target; larger is better. Shape ``(G,)``.
@@ -134,11 +134,11 @@ def fit_families(
         raise LabelError("fit_families: given no family, accepted: at least one")
     graphs: list[OperationGraph] = []
     targets, scales = [], {}
-    for name, (own, values) in families.items():
-        y = _values(name, own, values, 16)
+    for name, (nets, values) in families.items():
+        y = _values(name, nets, values, 16)
         scales[name] = (float(y.mean()), float(y.std()) or 1.0)
         targets.append((y - scales[name][0]) / scales[name][1])
-        graphs += own
+        graphs += nets
     packed = pack_operations(graphs)
     target = torch.from_numpy(np.concatenate(targets)).float()
     network, _ = train(packed, target, tuple(OPERATION_FEATURES.values()), encoder or EncoderConfig(),
@@ -163,8 +163,8 @@ def _occurrences(graphs: PackedGraphs) -> Floats:
     counts = torch.zeros(len(graphs), int(sizes.sum()), dtype=torch.float64)
     rows = graphs.graph_of_node[:, None].expand_as(places)
     counts.index_put_((rows, places), torch.ones((), dtype=torch.float64), accumulate=True)
-    found: Floats = counts.numpy()
-    return found
+    numbers: Floats = counts.numpy()
+    return numbers
 
 
 def _with_one(columns: Floats) -> Floats:

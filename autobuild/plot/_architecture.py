@@ -80,7 +80,7 @@ def architecture(
     graph = space.graph(parsed)
     values = frame[columns].to_numpy(dtype=float).T
     plan = _plan(frame, graph.edges, len(columns))
-    own = ax is None
+    new = ax is None
     ax = own_axes(ax, plan.right + 1.5, plan.top + 0.9)
     ax.set_xlim(-0.1, plan.right)
     ax.set_ylim(0, plan.top)
@@ -88,7 +88,7 @@ def architecture(
     if not np.isfinite(values).any():
         return message(ax, title, "No score is a number.")
     ax.set_title(title)
-    room = (1.0, 1.0) if own else _room(ax, plan)
+    room = (1.0, 1.0) if new else _room(ax, plan)
     exact = _sees_its_unit(frame, graph.edges, shown)
     _edges(ax, plan, graph.edges)
     _nodes(ax, plan, frame["op"].to_list(), values, exact, room, held.model.target)
@@ -136,12 +136,12 @@ def _sees_its_unit(frame: pd.DataFrame, edges: Sequence[tuple[int, int]], hops: 
     for source, target in edges:
         before[target].add(source)
     for _, members in frame.groupby("unit", sort=False):
-        own = members.index.to_list()
-        seen = {own[-1]}
-        for _ in range(len(own) - 1):
+        nodes = members.index.to_list()
+        seen = {nodes[-1]}
+        for _ in range(len(nodes) - 1):
             seen |= {source for node in seen for source in before[node]}
-        if seen == set(own) and len(own) - 1 in hops:
-            exact[list(hops).index(len(own) - 1), own[-1]] = True
+        if seen == set(nodes) and len(nodes) - 1 in hops:
+            exact[list(hops).index(len(nodes) - 1), nodes[-1]] = True
     return exact
 
 

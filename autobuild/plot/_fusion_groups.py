@@ -51,11 +51,12 @@ def fusion_groups(fused: Fused, ax: Axes | None = None, columns: int = COLUMNS) 
     graph, count = fused.graph, len(fused.graph)
     lines = max(1, math.ceil(count / columns))
     ax = own_axes(ax, 0.82 * min(columns, max(count, 5)) + 0.4, 0.78 * lines + 0.7)
-    told = fused.metrics
-    size, unit = byte_unit(told["unfused_dram_bytes"])
+    metrics = fused.metrics
+    size, unit = byte_unit(metrics["unfused_dram_bytes"])
     title = (
-        f"{shorten(graph.name or 'network', 40)}: {counted(count, 'operation')} in {counted(told['groups'], 'group')}, "
-        f"DRAM {told['dram_bytes'] / size:.2f} {unit} instead of {told['unfused_dram_bytes'] / size:.2f}"
+        f"{shorten(graph.name or 'network', 40)}: {counted(count, 'operation')} in "
+        f"{counted(metrics['groups'], 'group')}, "
+        f"DRAM {metrics['dram_bytes'] / size:.2f} {unit} instead of {metrics['unfused_dram_bytes'] / size:.2f}"
     )
     if not count:
         return message(ax, title, "The network has no operations.")

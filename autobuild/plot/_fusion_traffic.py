@@ -31,19 +31,20 @@ def fusion_traffic(fused: Fused, ax: Axes | None = None) -> Axes:
     if not groups:
         return message(ax, title, "The network has no operations.")
     x = np.arange(1, len(groups) + 1)
-    own = np.array([cost.dram_bytes for cost in fused.group_costs])
+    fused_bytes = np.array([cost.dram_bytes for cost in fused.group_costs])
     alone = [sum(fused.costs(1 << i).dram_bytes for i in range(len(fused.graph)) if mask >> i & 1) for mask in groups]
     scale, unit = byte_unit(max(alone))
     ax.bar(
         x, np.array(alone) / scale, color="none", edgecolor=GREY, linewidth=0.7, width=0.8, label="its operations alone"
     )
     colours = [SHADES[i % len(SHADES)] for i in range(len(groups))]
-    ax.bar(x, own / scale, color=colours, edgecolor=INK, linewidth=0.5, width=0.8, label="fused")
+    ax.bar(x, fused_bytes / scale, color=colours, edgecolor=INK, linewidth=0.5, width=0.8, label="fused")
     ax.set_ylabel(f"DRAM traffic ({unit})")
-    told = fused.metrics
-    size, unit = byte_unit(told["dram_bytes"])
+    metrics = fused.metrics
+    size, unit = byte_unit(metrics["dram_bytes"])
     ax.set_title(
-        f"{title}: {told['dram_bytes'] / size:.2f} {unit}, {told['reduction']:.1%} less than unfused ({told['status']})"
+        f"{title}: {metrics['dram_bytes'] / size:.2f} {unit}, {metrics['reduction']:.1%} less than unfused "
+        f"({metrics['status']})"
     )
     ax.set_ylim(0, 1.2 * max(alone) / scale)  # room for the legend above the bars
     ax.legend(loc="upper right", ncols=2)

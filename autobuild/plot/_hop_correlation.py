@@ -36,10 +36,10 @@ def hop_correlation(report: FittedModel | Mapping[str, Any], ax: Axes | None = N
     title = "Rank correlation by hop"
     if head is None and not hops:
         return message(ax, title, "No rows were held out,\nso no rank correlation can be said.")
-    said = [math.nan if value is None else float(value) for value in [*hops, head]]
-    drawn = [value if math.isfinite(value) else 0.0 for value in said]
-    ax.bar(range(len(said)), drawn, width=0.68, color=[BLUE] * len(hops) + [ORANGE])
-    for x, value in enumerate(said):
+    values = [math.nan if value is None else float(value) for value in [*hops, head]]
+    drawn = [value if math.isfinite(value) else 0.0 for value in values]
+    ax.bar(range(len(values)), drawn, width=0.68, color=[BLUE] * len(hops) + [ORANGE])
+    for x, value in enumerate(values):
         words = f"{value:.3f}" if math.isfinite(value) else "undefined"
         ax.annotate(
             words,
@@ -53,7 +53,7 @@ def hop_correlation(report: FittedModel | Mapping[str, Any], ax: Axes | None = N
         )
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.set_ylim(min(0.0, min(drawn) * 1.1), 1.08)
-    ax.set_xticks(range(len(said)), [*(f"hop {hop}" for hop in range(len(hops))), "prediction"])
+    ax.set_xticks(range(len(values)), [*(f"hop {hop}" for hop in range(len(hops))), "prediction"])
     ax.tick_params(axis="x", length=0)
     ax.set_yticks([tick / 4 for tick in range(-4, 5) if tick / 4 >= ax.get_ylim()[0]])
     ax.set_ylabel("SRCC with the target (1 is perfect)")

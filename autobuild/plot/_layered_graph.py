@@ -84,7 +84,7 @@ def _untangled(columns: Columns, links: Sequence[tuple[Place, Place]]) -> Column
                 return fmean([row[other] for other in beside[place]] or [row[place]])
 
             tried[number] = sorted(reversed(tried[number]) if turned else tried[number], key=mean)
-        found = crossings(tried, links)
-        if found < fewest:
-            best, fewest = [list(entries) for entries in tried], found
+        count = crossings(tried, links)
+        if count < fewest:
+            best, fewest = [list(entries) for entries in tried], count
     return best

@@ -76,11 +76,11 @@ def predicted_vs_measured(
     ax.set_xlim(*ends)
     ax.set_ylim(*ends)
     ax.set_box_aspect(1)
-    said = [f"{len(x):,} held-out rows", f"SRCC {srcc(y, x):.3f}" if len(x) > 1 else "SRCC undefined"]
-    said.append(f"mean abs. error {mae(y, x):.2g}")
+    lines = [f"{len(x):,} held-out rows", f"SRCC {srcc(y, x):.3f}" if len(x) > 1 else "SRCC undefined"]
+    lines.append(f"mean abs. error {mae(y, x):.2g}")
     if not finite.all():
-        said.append(f"{int((~finite).sum()):,} not finite, left out")
-    ax.text(0.03, 0.97, "\n".join(said), transform=ax.transAxes, va="top", color=INK, linespacing=1.35)
+        lines.append(f"{int((~finite).sum()):,} not finite, left out")
+    ax.text(0.03, 0.97, "\n".join(lines), transform=ax.transAxes, va="top", color=INK, linespacing=1.35)
     ax.set_xlabel(f"measured {shorten(target, 48)}")
     ax.set_ylabel(f"predicted {shorten(target, 48)}")
     ax.set_title(title)

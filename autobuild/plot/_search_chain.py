@@ -33,10 +33,10 @@ def search_chain(chain: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.barh(rows, exponents, height=0.55, color=BLUE, alpha=0.85)
     widest = max([*exponents, 1.0])
     for row, (size, exponent) in enumerate(zip(sizes, exponents, strict=True)):
-        own = studies.iloc[row]
-        share = "" if row == 0 else f" ({_share(float(own['share']))})"
-        told = f"{readable_count(size)}{share}: {int(own['evaluated']):,} evaluated, {int(own['carried']):,} known"
-        ax.text(exponent + 0.02 * widest, row, told, va="center", fontsize=8.5, color=INK)
+        study = studies.iloc[row]
+        share = "" if row == 0 else f" ({_share(float(study['share']))})"
+        text = f"{readable_count(size)}{share}: {int(study['evaluated']):,} evaluated, {int(study['carried']):,} known"
+        ax.text(exponent + 0.02 * widest, row, text, va="center", fontsize=8.5, color=INK)
     ax.set_yticks(list(rows), [shorten(name, 24) for name in studies["study"]])
     ax.set_ylim(max(len(studies), 2) - 0.5, -0.5)
     ax.set_xlim(0, 1.9 * widest)

@@ -81,8 +81,8 @@ def _history(given: Search | pd.DataFrame, figure: str) -> pd.DataFrame:
 
 def _part_studies(ax: Axes, history: pd.DataFrame) -> None:
     named = history[history["study"].astype(str).ne("") & history["study"].notna()]
-    for _, own in list(named.groupby("study", sort=False))[1:]:
-        ax.axvline(own["evaluations"].iloc[0] - 0.5, color=GREY, alpha=0.45, linewidth=0.7)
+    for _, study in list(named.groupby("study", sort=False))[1:]:
+        ax.axvline(study["evaluations"].iloc[0] - 0.5, color=GREY, alpha=0.45, linewidth=0.7)
 
 
 def _finished(ax: Axes, title: str) -> Axes:

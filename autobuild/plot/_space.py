@@ -48,9 +48,9 @@ def space(space: SearchSpace | str, ax: Axes | None = None) -> Axes:
     shown: SearchSpace = given_as(space, "space", "a search space or its name", (SearchSpace, same), (str, load_space))
     where = plan(shown)
     width, height = where.right - where.left, where.top - where.bottom
-    own = ax is None
+    new = ax is None
     ax = own_axes(ax, width + 0.2, height + 0.75)
-    scale = 1.0 if own else _scale(ax, width, height)
+    scale = 1.0 if new else _scale(ax, width, height)
     ax.set_xlim(where.left, where.right)
     ax.set_ylim(where.bottom, where.top)
     ax.set_aspect("equal", adjustable="box", anchor="NW")

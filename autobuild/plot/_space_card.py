@@ -81,15 +81,15 @@ def card(space: SearchSpace, number: int, limit: float) -> Card:
     squares: list[Squares] = []
     y = LINE + PAD + LINE / 2
     for stage, (depths, values) in zip(unit.stages, _left(unit), strict=True):
-        said = [shorten(stage.name, 20)] if len(unit.stages) > 1 else []
+        text = [shorten(stage.name, 20)] if len(unit.stages) > 1 else []
         x = PAD
         if deep:
-            said.append(layers_said(depths, stage.tied))
+            text.append(layers_said(depths, stage.tied))
             if depths[-1] <= MAX_SQUARES:
                 squares.append(Squares(x, y, depths[0], depths[-1]))
                 x += SQUARE * depths[-1] + SPACE
-        if said:
-            words.append(Word(": ".join(said), x, y, BODY))
+        if text:
+            words.append(Word(": ".join(text), x, y, BODY))
             y += LINE
         partly = stage.once if not stage.tied and stage.depths[-1] > 1 else ()
         names = [shorten(f.name, 16) + (" (once)" if f.name in partly else "") for f in stage.features]
@@ -127,23 +127,23 @@ def _chip(text: str) -> float:
 
 
 def _foot(unit: Unit) -> str:
-    def said(count: int) -> str:
+    def text(count: int) -> str:
         return f"{count:,}" if count < 10**7 else readable_count(count)
 
-    whole = f" of {said(unit.full_size)}" if unit.kept is not None else ""
-    return f"{said(unit.size)}{whole} candidate{'' if unit.size == 1 and not whole else 's'}"
+    whole = f" of {text(unit.full_size)}" if unit.kept is not None else ""
+    return f"{text(unit.size)}{whole} candidate{'' if unit.size == 1 and not whole else 's'}"
 
 
 def layers_said(depths: tuple[int, ...], tied: bool) -> str:
     """``"2–4 layers"``, ``"1 layer"``, ``"1, 3 layers"``; tied ones are ``equal``."""
     run = len(depths) > 1 and depths == tuple(range(depths[0], depths[-1] + 1))
     listed = ", ".join(map(str, depths)) if len(depths) < 6 else f"{depths[0]} … {depths[-1]}"
-    said = f"{depths[0]}–{depths[-1]}" if run else listed
-    return f"{said}{' equal' if tied and depths[-1] > 1 else ''} layer{'' if depths == (1,) else 's'}"
+    text = f"{depths[0]}–{depths[-1]}" if run else listed
+    return f"{text}{' equal' if tied and depths[-1] > 1 else ''} layer{'' if depths == (1,) else 's'}"
 
 
 def values_said(values: tuple[Value | None, ...], left: set[Value | None]) -> list[tuple[str, bool]]:
-    """Texts of a feature's values and whether they are left; many are said by their first, their last and the step."""
+    """Texts of a feature's values and whether they are left; long lists are written as first, last and step."""
     if len(values) <= MAX_VALUES:
         return [(shorten(value, 18), value in left) for value in values]
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]

@@ -125,8 +125,8 @@ def _columns(
     spots: dict[Place, Spot] = {}
     roofs, floors, x = [], [], 0.0
     for number, entries in enumerate(columns):
-        own = [cards[place.source].width for place in entries if place.target is None and place.source in cards]
-        width = max(own, default=2 * RADIUS)
+        widths = [cards[place.source].width for place in entries if place.target is None and place.source in cards]
+        width = max(widths, default=2 * RADIUS)
         half = _stack(entries, x, width, cards, spots) / 2
         roofs.append(half)
         floors.append(-half)

@@ -78,11 +78,11 @@ def top_candidates(
         for ax in given:
             ax.set_xlabel(f"score, in units of {shorten(target, 40)}")
         return Panels(given)
-    said = "bars start at the unit's median; seen: in how many training labels"
+    explained = "bars start at the unit's median; seen: in how many training labels"
     hatched = "\nhatched: calibrated with other depths" if any(borrowed) else ""
     rows = _rows(len(units))
     for ax in {*given[rows - 1 :: rows], given[-1]}:
-        ax.set_xlabel(f"candidate score, in units of {shorten(target, 40)}\n{said}{hatched}")
+        ax.set_xlabel(f"candidate score, in units of {shorten(target, 40)}\n{explained}{hatched}")
     return Panels(given)
 
 

@@ -204,11 +204,11 @@ def counted(count: int, noun: str) -> str:
 
 def shorten(text: object, width: int = 30) -> str:
     """Leave out the middle of a long name: both its ends tell it apart."""
-    said = str(text)
-    if len(said) <= width:
-        return said
+    full = str(text)
+    if len(full) <= width:
+        return full
     tail = (width - 1) // 2
-    return f"{said[: width - 1 - tail]}…{said[len(said) - tail :]}"
+    return f"{full[: width - 1 - tail]}…{full[len(full) - tail :]}"
 
 
 def number(value: float) -> str:
@@ -218,22 +218,22 @@ def number(value: float) -> str:
 
 def fold(text: object, width: int = 7) -> str:
     """Break a layer's text in two lines near its middle, where a digit or sign ends a word; shorten what is longer."""
-    said = str(text)
-    if len(said) <= width:
-        return said
-    places = [m.end() for m in re.finditer(r"\d(?=[^\d.])|[^\w.](?=.)|_(?=.)", said)]
-    cut = min(places or [(len(said) + 1) // 2], key=lambda place: abs(place - len(said) / 2))
-    return f"{shorten(said[:cut], width + 2)}\n{shorten(said[cut:], width + 2)}"
+    full = str(text)
+    if len(full) <= width:
+        return full
+    places = [m.end() for m in re.finditer(r"\d(?=[^\d.])|[^\w.](?=.)|_(?=.)", full)]
+    cut = min(places or [(len(full) + 1) // 2], key=lambda place: abs(place - len(full) / 2))
+    return f"{shorten(full[:cut], width + 2)}\n{shorten(full[cut:], width + 2)}"
 
 
 def root(ax: Axes | Figure | SubFigure) -> Figure:
     """The whole figure that something is drawn in."""
-    found: Any = ax
-    while found is not None and not isinstance(found, Figure):
-        found = found.figure  # a subfigure's is the one that holds it
-    if found is None:
+    parent: Any = ax
+    while parent is not None and not isinstance(parent, Figure):
+        parent = parent.figure  # a subfigure's is the one that holds it
+    if parent is None:
         raise ConfigError("these axes belong to no figure")
-    return found
+    return parent
 
 
 def png(figure: Figure) -> bytes:

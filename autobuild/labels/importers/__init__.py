@@ -69,9 +69,9 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
     if format != "auto" and format not in FORMATS:
         raise LabelError(f"format={format}: unknown format {nearest(format, ['auto', *FORMATS])}")
     if format in ("auto", "table"):
-        path, found = find(path_or_name)
-        table = FORMATS[found if format == "auto" else format](path)
-        return as_cells(table) if format == "auto" and found == "table" and cells_column(table) else table
+        path, detected = find(path_or_name)
+        table = FORMATS[detected if format == "auto" else format](path)
+        return as_cells(table) if format == "auto" and detected == "table" and cells_column(table) else table
     path = Path(path_or_name).expanduser()
     if not path.exists():
         raise LabelError(f"{path}: file not found (format={format})")
@@ -97,9 +97,9 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
     except (OSError, ValueError):  # a name too long, or a null character: `locate` raises the error
         published = False
     if published:
-        found = detect(path)
-        if found != "table":
-            return path, found
+        detected = detect(path)
+        if detected != "table":
+            return path, detected
     return locate(path_or_name), "table"
 
 

@@ -52,9 +52,9 @@ def read_accel_nasbench(path: Path) -> RawTable:
         rows.append(row)
     if not rows:
         raise LabelError(f"{path}: no JSON file in it; Accel-NASBench has one for each architecture")
-    found = {name: None for row in rows for name in row if name != "arch"}
+    metrics = {name: None for row in rows for name in row if name != "arch"}
     columns = {"arch": [row.get("arch") for row in rows]}
-    for name in found:
+    for name in metrics:
         values = [row.get(name) for row in rows]
         if not name.endswith("_std") or any(value is not None for value in values):
             columns[name] = values

@@ -111,11 +111,11 @@ def _architecture(given: Any) -> tuple[float | None, str]:
     for number, stage in enumerate(given, start=1):
         layers = []
         for layer in stage if isinstance(stage, list | tuple) else [stage]:
-            found = _LAYER.fullmatch(layer) if isinstance(layer, str) else None
-            if found is None:
+            match = _LAYER.fullmatch(layer) if isinstance(layer, str) else None
+            if match is None:
                 raise ValueError(f"stage {number}: {str(layer)[:40]!r} is not a layer such as 'mbconv3_e6_k5'")
-            generations.add(found[1])
-            layers.append(f"e{found[2]}k{found[3]}")
+            generations.add(match[1])
+            layers.append(f"e{match[2]}k{match[3]}")
         stages.append("-".join(layers))
     if len(generations) != 1:
         raise ValueError(f"layers of several kinds in one architecture: mbconv{', mbconv'.join(sorted(generations))}")

@@ -55,8 +55,8 @@ def cell_problem(text: str) -> str | None:
     for number, node in enumerate(nodes, start=1):
         if not (node.startswith("|") and node.endswith("|") and len(node) > 2):
             return f"node {number} is {node!r}; its edges stand between bars, as in {EXAMPLE!r}"
-        found = [_EDGE.fullmatch(edge) for edge in node[1:-1].split("|")]
-        sources = [int(edge[1]) if edge else None for edge in found]
+        edges = [_EDGE.fullmatch(edge) for edge in node[1:-1].split("|")]
+        sources = [int(edge[1]) if edge else None for edge in edges]
         if None in sources:
             wrong = node[1:-1].split("|")[sources.index(None)]
             return f"node {number}: {wrong!r} is no edge; one is written operation~source"

@@ -152,13 +152,13 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Look up a name in the table; nothing is imported."""
-        found = self.NAMES.get((module, name))
-        if found is None:
+        allowed = self.NAMES.get((module, name))
+        if allowed is None:
             raise LabelError(
                 f"{self._source}: the pickle asks for {module}.{name}, which is refused: "
                 f"{ADMITTED} are admitted, and nothing of the file was used"
             )
-        return found
+        return allowed
 
     def persistent_load(self, pid: Any) -> NoReturn:
         """Refuse references to things outside the file."""
