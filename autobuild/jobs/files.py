@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.jobs.families import FAMILIES
-from autobuild.labels.label_files import embedded_sets
 from autobuild.resources import resource_dir
 
 _KEYS = ("space", "labels", "table", "test", "model", "archs", "arch", "built", "path", "hardware")
@@ -58,6 +57,8 @@ def _evaluators_file(evaluator: Any) -> Path | None:
 
 def embedded_labels(space: str) -> Path | None:
     """The labelled set that ships with the space, if there is one."""
+    from autobuild.labels.label_files import embedded_sets
+
     return embedded_sets().get(space)
 
 

@@ -14,21 +14,11 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 
-FORMER = {
-    "workers": "n_jobs",
-    "verify.workers": "n_jobs",
-    "verify.seeds": "seeds",
-    "build.where": "where",
-    "build.time_limit": "build.time_limit_s",
-    "time_limit": "time_limit_s",
-    "lease": "lease_s",
-    "patience": "patience_s",
-    "holdout": "fit.holdout",
-}
+FORMER = {"workers": "n_jobs", "verify.workers": "n_jobs", "verify.seeds": "seeds", "build.where": "where"}
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by the present names of keys, without the former ones; a former name that was given is reported."""
+    """The settings by the names that keys have now; a former name that was typed is told of, and none is kept."""
     from autobuild.jobs.console import say
 
     plain: dict[str, Any] = {key: dict(own) if isinstance(own, Mapping) else own for key, own in config.items()}
@@ -38,8 +28,7 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
         value = where.pop(key, None)
         if value is not None:
             say(f"note: {old}= is now called {new}=; the former name is taken for one release")
-            group, _, key = new.rpartition(".")
-            (plain[group] if group else plain)[key] = str(value) if new == "seeds" else value
+            plain[new] = str(value) if new == "seeds" else value
     return {key: own for key, own in plain.items() if own != {}}
 
 
@@ -66,7 +55,7 @@ def place_of(config: Mapping[str, Any]) -> Place:
 
     options = dict(config["executor"])
     kind = options.pop("kind")
-    return Place(kind, config["n_jobs"], config["time_limit_s"], config["retries"], options)
+    return Place(kind, config["n_jobs"], config["time_limit"], config["retries"], options)
 
 
 def evaluator_of(

@@ -35,13 +35,14 @@ from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.facts import digest, plain, text_digest, versions
 from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
-from autobuild.jobs.options import kinds_of_groups
+from autobuild.jobs.options import read_job
+from autobuild.settings.groups import groups
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # These change how a job is run or shown, never what it finds, so a run with others of them may go on.
-BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit_s", "retries", "plots", "lease_s", "patience_s")
+BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None
@@ -290,9 +291,9 @@ def _threads() -> int:
 def _launchable(job: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as a configuration that ``autobuild --config-dir RUN --config-name config`` takes."""
     defaults: list[Any] = ["autobuild", {"override /job": job}]
-    for group, kind in kinds_of_groups(job).items():
-        if group in config:
-            defaults.append({f"override /{group}": config[group][kind]})
+    for name in read_job(job).groups:
+        if name in config:
+            defaults.append({f"override /{name}": config[name][groups()[name].kind]})
     return {"defaults": [*defaults, "_self_"], **_escaped(config)}
 
 

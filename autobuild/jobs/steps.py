@@ -11,7 +11,6 @@ from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
-from autobuild.labels.label_files import embedded_sets
 
 if TYPE_CHECKING:
     from autobuild.cost.space_costs import SpaceCosts
@@ -35,6 +34,8 @@ def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
     if config["labels"] is not None:
         return str(config["labels"])
     if embedded_labels(str(config["space"])) is None:
+        from autobuild.labels.label_files import embedded_sets
+
         raise ConfigError(
             f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_sets())}); "
             "give labels=FILE, a table with a column arch and your metrics"
@@ -183,6 +184,7 @@ def fit_config(config: Mapping[str, Any]) -> FitConfig:
     if "share" in ranking:
         ranking["weight"] = ranking.pop("share")
     settings = {name: value for name, value in config["fit"].items() if name != "device"}
+    settings["holdout"] = config["holdout"]
     if config["threads"] is not None:
         settings["threads"] = config["threads"]
     return FitConfig(**settings, ranking=loss, ranking_weight=weight, ranking_options=ranking)
@@ -343,7 +345,8 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        options = {key: how[key] for key in ("by", "apart", "time_limit_s") if how.get(key) is not None}
+        options = {key: how[key] for key in ("by", "apart") if how.get(key) is not None}
+        options["time_limit_s"] = how["time_limit"]
         where, hardware = config.get("where"), config.get("hardware")
         built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
@@ -386,7 +389,7 @@ def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> N
                 config["target"],
                 model=family(config),
                 seed=config["seed"],
-                holdout=config["fit"]["holdout"],
+                holdout=config["holdout"],
                 encoder=EncoderConfig(**config["encoder"]),
                 config=fit_config(config),
                 costs=costs(config, labels.space),

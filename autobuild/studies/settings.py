@@ -12,8 +12,9 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet
 from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FAMILIES, FittedModel
+from autobuild.settings.names import GRAINS
 from autobuild.spaces import SearchSpace, check_space
-from autobuild.spaces.parameters import GRAINS, default_grain
+from autobuild.spaces.parameters import default_grain
 from autobuild.studies.objective import Objective
 
 if TYPE_CHECKING:

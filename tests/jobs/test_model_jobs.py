@@ -18,7 +18,6 @@ from scipy.stats import spearmanr
 
 import autobuild as ab
 from autobuild.cli import main
-from autobuild.jobs.places import renamed
 
 COMMON = ["space=toy.yaml", "labels=labels.csv", "fit.epochs=25", "plots=false"]
 FIT = [*COMMON, "curve=false"]
@@ -58,26 +57,13 @@ def test_build_writes_its_tables_and_finds_the_best(
 
 
 def test_held_out_numbers_are_those_of_the_held_out_table(toy: Path) -> None:
-    assert main(["fit", *FIT, "model=graph", "fit.holdout=0.3", "out=f"]) == 0
+    assert main(["fit", *FIT, "model=graph", "holdout=0.3", "out=f"]) == 0
     held = pd.read_csv("f/heldout.csv")
     told = metrics("f")
     assert told["n_test"] == len(held) == 27
     assert told["test_srcc"] == pytest.approx(spearmanr(held["measured"], held["predicted"]).statistic)
     for hop, value in enumerate(told["hop_srcc"]):
         assert value == pytest.approx(spearmanr(held["measured"], held[f"hop{hop}"]).statistic)
-
-
-def test_former_keys_are_taken_under_their_present_names(capsys: pytest.CaptureFixture[str]) -> None:
-    given = {"holdout": 0.3, "fit": {"holdout": 0.1, "lr": 1}, "time_limit": 5, "time_limit_s": None, "lease": None}
-    given |= {"build": {"time_limit": 2.0, "time_limit_s": 10.0}}
-    assert renamed(given) == {
-        "fit": {"holdout": 0.3, "lr": 1},
-        "time_limit_s": 5,
-        "build": {"time_limit_s": 2.0},
-    }
-    said = capsys.readouterr().out
-    assert all(f"{old}= is now called" in said for old in ("holdout", "time_limit", "build.time_limit"))
-    assert "lease=" not in said
 
 
 def test_rows_after_the_first_n_influence_nothing_but_the_rest(toy: Path) -> None:
