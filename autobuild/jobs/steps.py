@@ -345,8 +345,8 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        options = {key: how[key] for key in ("by", "apart") if how.get(key) is not None}
-        options["time_limit_s"] = how["time_limit"]
+        names = {"by": "by", "apart": "apart", "time_limit": "time_limit_s"}
+        options = {name: how[key] for key, name in names.items() if how.get(key) is not None}
         where, hardware = config.get("where"), config.get("hardware")
         built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))

@@ -81,15 +81,15 @@ def card(space: SearchSpace, number: int, limit: float) -> Card:
     squares: list[Squares] = []
     y = LINE + PAD + LINE / 2
     for stage, (depths, values) in zip(unit.stages, _left(unit), strict=True):
-        text = [shorten(stage.name, 20)] if len(unit.stages) > 1 else []
+        heading = [shorten(stage.name, 20)] if len(unit.stages) > 1 else []
         x = PAD
         if deep:
-            text.append(layers_said(depths, stage.tied))
+            heading.append(layers_said(depths, stage.tied))
             if depths[-1] <= MAX_SQUARES:
                 squares.append(Squares(x, y, depths[0], depths[-1]))
                 x += SQUARE * depths[-1] + SPACE
-        if text:
-            words.append(Word(": ".join(text), x, y, BODY))
+        if heading:
+            words.append(Word(": ".join(heading), x, y, BODY))
             y += LINE
         partly = stage.once if not stage.tied and stage.depths[-1] > 1 else ()
         names = [shorten(f.name, 16) + (" (once)" if f.name in partly else "") for f in stage.features]
