@@ -106,7 +106,7 @@ class Limited:
                 tables |= {f"{name}{LOWER}": metric.bounds.lower, f"{name}{UPPER}": metric.bounds.upper}
         self.tables = tables
         self.solvable, self.only_verified = split_limits(self.limits, tables)
-        self.problem = Problem(self.score, tables, time_limit_s=self.time_limit_s)
+        self.problem = Problem(self.score, tables, time_limit=self.time_limit_s)
 
     def proposals(self) -> Iterator[Architecture]:
         """Architectures in descending order of their scores that satisfy the limits up to the metrics' margins.

@@ -110,7 +110,7 @@ class Problem:
     Args:
         score: What is maximised.
         metrics: Name -> tables of whatever may be limited: predicted metrics, exact costs.
-        time_limit_s: Seconds for each solution.
+        time_limit: Seconds for each solution.
         max_rows: Partial assemblies held at once, which bounds the memory (about 100 bytes each).
 
     Raises:
@@ -119,12 +119,12 @@ class Problem:
 
     score: Additive
     metrics: Mapping[str, Additive] = field(default_factory=dict)
-    time_limit_s: float = 10.0
+    time_limit: float = 10.0
     max_rows: int = MAX_ROWS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.time_limit_s, numbers.Real) or not self.time_limit_s > 0:
-            raise ConfigError(f"time_limit_s={self.time_limit_s!r}: seconds above 0 are accepted")
+        if not isinstance(self.time_limit, numbers.Real) or not self.time_limit > 0:
+            raise ConfigError(f"time_limit={self.time_limit!r}: seconds above 0 are accepted")
         same_sizes({"score": self.score, **self.metrics})
 
     def best(self, limits: Sequence[Limit] = ()) -> Solution:
@@ -161,11 +161,11 @@ class Problem:
             none = np.zeros((0, len(self.score.tables)), dtype=np.int64)
             return Solution(none, np.zeros(0), 0, True, -math.inf, time.monotonic() - started)
         share = SEARCH_SHARE if only_best else 1.0
-        search = BranchAndBound(problem, k, self.max_rows, started + share * self.time_limit_s)
+        search = BranchAndBound(problem, k, self.max_rows, started + share * self.time_limit)
         indices, complete = problem.indices(search.places), search.complete
         bound = problem.bound - problem.scale * search.proven
         if only_best and not complete:
-            indices, bound, complete = self._by_integer_program(problem, search, bound, started + self.time_limit_s)
+            indices, bound, complete = self._by_integer_program(problem, search, bound, started + self.time_limit)
         indices, scores = _ranked(self.score, indices, k)
         proven = len(scores)
         if complete:
@@ -214,8 +214,8 @@ class Problem:
             if not solution.complete:
                 raise SearchLimit(
                     done,
-                    f"{done:,} assemblies are proven the best ones, then time ({self.time_limit_s:g} s) or memory "
-                    f"({self.max_rows:,} partial assemblies) ended; accepted: a larger time_limit_s or max_rows",
+                    f"{done:,} assemblies are proven the best ones, then time ({self.time_limit:g} s) or memory "
+                    f"({self.max_rows:,} partial assemblies) ended; accepted: a larger time_limit or max_rows",
                 )
             if len(solution) < k:
                 return
@@ -269,7 +269,7 @@ class Problem:
         constraints = constraints_of(self.score, limits, self.metrics)
         if self.best(limits).best is not None:
             return None
-        return explain_infeasible(self.score, constraints, lambda relaxed: self.best(relaxed).best, self.time_limit_s)
+        return explain_infeasible(self.score, constraints, lambda relaxed: self.best(relaxed).best, self.time_limit)
 
 
 def _ranked(score: Additive, indices: IntArray, k: int) -> tuple[IntArray, FloatArray]:
