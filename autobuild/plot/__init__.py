@@ -1,6 +1,6 @@
-"""Figures: every function takes an optional ``ax``, draws into it and returns it; without one it makes its own figure.
+"""Figures: every function takes an optional ``ax``, draws into it and returns it; without one it makes a new figure.
 
-Own figures are plain objects on the Agg canvas: pyplot keeps no reference to them, and Jupyter shows what is returned.
+New figures are plain objects on the Agg canvas: pyplot keeps no reference to them, and Jupyter shows what is returned.
 matplotlib is imported on first use.
 """
 

@@ -1,4 +1,4 @@
-"""The paper's picture: one architecture as a graph, its layers coloured by their score at every hop."""
+"""One architecture as a graph whose layers are coloured by their scores at every hop, as in the AutoBuild paper."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FONT = 7.5
 
 @dataclass(frozen=True)
 class _Plan:
-    """Where everything goes, in inches: x of each node's centre, y of each hop's row, width of a node."""
+    """Positions in inches: x of each node's centre, y of each hop's row, width of a node."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -48,11 +48,11 @@ class _Plan:
 def architecture(
     scores: Scores | FittedModel, arch: Architecture | str, hops: Sequence[int] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw an architecture, a column a layer, colours in units of the target.
+    """Draw an architecture with one column per layer; colours are in units of the target.
 
-    Additive scores give one row: what each layer adds. Those of a graph encoder's norms give a row a hop: at hop m a
-    layer stands for its m-hop subgraph, itself and what lies up to m steps before it. Outlined there is the last layer
-    of a unit at the hop where it sees exactly its own unit: that is where candidates are scored.
+    Additive scores give one row, the effect of each layer. Norms of a graph encoder give one row per hop: at hop m a
+    layer stands for its m-hop subgraph, which is the layer and the layers up to m steps before it. The last layer of a
+    unit is outlined at the hop at which this subgraph is exactly the unit, because candidates are scored there.
 
     Args:
         scores: Scores, or a fitted model.
@@ -130,7 +130,7 @@ def _reach(span: int) -> float:
 
 
 def _sees_its_unit(frame: pd.DataFrame, edges: Sequence[tuple[int, int]], hops: Sequence[int]) -> NDArray[np.bool_]:
-    """Which nodes, at hop = depth of their unit less 1, see all of their unit and nothing else. Shape (hops, N)."""
+    """Nodes whose m-hop subgraph is exactly their unit, with m = depth of the unit - 1. Shape ``(hops, N)``."""
     exact = np.zeros((len(hops), len(frame)), dtype=bool)
     before: dict[int, set[int]] = {node: set() for node in range(len(frame))}
     for source, target in edges:
@@ -154,7 +154,7 @@ def _edges(ax: Axes, plan: _Plan, edges: Sequence[tuple[int, int]]) -> None:
                 ax.add_patch(FancyArrowPatch(*ends, **look))
             else:
                 roof, span = y + HEIGHT / 2, plan.x[b] - plan.x[a]
-                rad = -2 * _reach(b - a) / span  # an arc's top is half as far off as its control point
+                rad = -2 * _reach(b - a) / span  # the top of an arc is half as high as its control point
                 ends = (plan.x[a], roof), (plan.x[b], roof)
                 ax.add_patch(FancyArrowPatch(*ends, connectionstyle=f"arc3,rad={rad}", **look))
 
@@ -206,13 +206,13 @@ def _nodes(
 
 
 def _room(ax: Axes, plan: _Plan) -> tuple[float, float]:
-    """How much smaller than planned given axes are, in x and y; the colour bar takes some of their width."""
+    """Size of the given axes, without the colour bar, as a fraction of the planned size, in x and y; at most 1."""
     box, dpi = ax.get_window_extent(), root(ax).dpi
     return min(1.0, 0.85 * box.width / dpi / (plan.right + 0.1)), min(1.0, box.height / dpi / plan.top)
 
 
 def _type(texts: Sequence[str], plan: _Plan, room: tuple[float, float]) -> dict[str, Any]:
-    """Size and direction of the layers' texts: upright where the boxes are narrower than high."""
+    """Font size and rotation of the layers' texts; they are vertical if the boxes are narrower than high."""
     lines = [fold(text).split("\n") for text in texts]
     long, high = max(len(line) for text in lines for line in text), max(map(len, lines))
     width, height = plan.width * room[0] * 72, HEIGHT * room[1] * 72  # points

@@ -29,7 +29,7 @@ TITLE = "Best label so far"
 
 @styled
 def best_label(frame: pd.DataFrame | Sequence[Round], target: str = "target", ax: Axes | None = None) -> Axes:
-    """Draw every evaluation, and the best label so far as steps; thin lines part the rounds.
+    """Draw every evaluation, and the best label so far as steps; thin lines separate the rounds.
 
     Args:
         frame: The rounds that :func:`autobuild.rounds` gave, or ``evaluations, round, measured, best`` as
@@ -38,7 +38,7 @@ def best_label(frame: pd.DataFrame | Sequence[Round], target: str = "target", ax
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     accepted = "the rounds that autobuild.rounds gave, or a frame of evaluations"
     curve: pd.DataFrame = given_as(frame, "best_label", accepted, (pd.DataFrame, same), (Sequence, _of_rounds))

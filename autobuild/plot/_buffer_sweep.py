@@ -25,14 +25,14 @@ COLOURS = {"mixed": BLUE, "lbdf": ORANGE, "brr": GREEN}
 
 @styled
 def buffer_sweep(sweep: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the DRAM bytes of the best partition against the buffer, a line a scheme, between unfused and floor.
+    """Draw the DRAM bytes of the best partition against the buffer size, with one line per scheme and both bounds.
 
     Args:
         sweep: What :func:`autobuild.cost.fusion.buffer_sweep` gave.
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     needed = ("buffer_bytes", "scheme", "dram_bytes", "status", "unfused_dram_bytes", "floor_dram_bytes")
     sweep = given_as(sweep, "buffer_sweep", "what autobuild.cost.fusion.buffer_sweep gave", (pd.DataFrame, same))

@@ -1,4 +1,4 @@
-"""What was built, beside what was labelled: predicted, and measured where that was done."""
+"""Built networks beside the labelled ones: predictions, and measurements if there are any."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def built(
     where: str | None = None,
     best_labelled: float | None = None,
 ) -> Axes:
-    """Draw the labelled target values as a histogram, and above it each built network on a row of its own.
+    """Draw a histogram of the labelled target values, and each built network in a row above it.
 
     Args:
         built: Built networks, or ``rank, predicted`` as in ``Built.frame``; a network without a prediction has NaN.
@@ -62,7 +62,7 @@ def built(
             built networks by default. Without limits it is the largest label.
 
     Raises:
-        ConfigError: If a column is missing, or more are measured than built.
+        ConfigError: A column is missing, or more are measured than built.
     """
     if isinstance(built, Built):
         target = target or built.target
@@ -124,7 +124,7 @@ def _labelled_values(labels: Any, target: str | None) -> tuple[str, FloatArray]:
 
 
 def _free_side(ax: Axes, drawn: FloatArray) -> Literal["upper left", "upper right"]:
-    """The upper corner that holds no mark; where both do, the x axis is made longer at the left."""
+    """The upper corner without marks. If both have some, the x axis is extended to the left."""
     low, high = ax.get_xlim()
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn) or (drawn.min() - low) / (high - low) > 0.4:
@@ -150,7 +150,7 @@ def _ends(predicted: FloatArray, real: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def _number(ax: Axes, ranks: Sequence[object], rows: FloatArray, predicted: FloatArray, real: FloatArray) -> None:
-    """Write the ranks beside the rows: all of them, or the first and the last where rows are close."""
+    """Write the ranks beside the rows; with more than ten rows only the first and the last."""
     left, _ = _ends(predicted, real)
     for i, (rank, y, x) in enumerate(zip(ranks, rows, left, strict=True)):
         if not np.isfinite(x):
@@ -169,7 +169,7 @@ def _number(ax: Axes, ranks: Sequence[object], rows: FloatArray, predicted: Floa
 
 
 def _reference_lines(ax: Axes, values: FloatArray, best: float | None, retrained: float | None, limited: bool) -> int:
-    """Dashed lines for the mean and the best labelled network, their words above the axes; how many lines they take."""
+    """Draw dashed lines for the mean and the best labelled network; returns the number of text lines above the axes."""
     marks = [("mean labelled", float(values.mean()), GREY)]
     if best is not None:
         marks.append(("best labelled within the limits" if limited else "best labelled", best, INK))

@@ -1,4 +1,4 @@
-"""Feature scores: which value of which feature is worth what?"""
+"""Effects of feature values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def feature_scores(
         target: The target's name; that of the model by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     held = scores_of(scores, "feature_scores")
     frame = held if isinstance(held, pd.DataFrame) else held.features

@@ -1,4 +1,4 @@
-"""A network with its fusion groups coloured, operation by operation in lines that are read like text."""
+"""The operations of a network in order of execution, in lines like text, coloured by fusion group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from autobuild.cost.fusion.fusing import Fused
 
 COLUMNS = 14
-# Pale enough for dark letters, told apart side by side; neighbours in the order of execution never share one.
+# Pale colours, for dark letters. Neighbours in the order of execution never have the same one.
 SHADES = ("#9ecae1", "#fdc086", "#a6dba0", "#c2a5cf", "#ffe08a", "#f4a6a0", "#9fe0dc", "#d9c7a8")
 SHORT = {
     "conv_transpose": "deconv", "global_avg_pool": "avg all", "max_pool": "max pool", "avg_pool": "avg pool",
@@ -88,13 +88,13 @@ def fusion_groups(fused: Fused, ax: Axes | None = None, columns: int = COLUMNS) 
 
 
 def _connect(ax: Axes, start: tuple[int, int], end: tuple[int, int], inside: bool) -> None:
-    """A line to the next operation; an arc for what skips some. Solid on chip, dotted through DRAM."""
+    """Draw a line to the next operation, or an arc to a later one: solid if data stays on chip, dotted through DRAM."""
     colour, width, line = (INK, 1.0, "-") if inside else (GREY, 0.7, (0, (1, 2)))
     (x0, y0), (x1, y1) = start, end
     if y0 == y1 and x1 - x0 == 1:
         ax.plot([x0 + 0.4, x1 - 0.4], [y0, y1], linestyle=line, color=colour, linewidth=width, zorder=2)
         return
-    if y0 - y1 == 1 and x1 == 0 and x0 > 0 and ax.get_xlim()[1] - x0 < 1:  # to the next line, as text runs on
+    if y0 - y1 == 1 and x1 == 0 and x0 > 0 and ax.get_xlim()[1] - x0 < 1:  # to the next line, as in text
         for near, far in ((x0 + 0.4, x0 + 0.55), (x1 - 0.55, x1 - 0.4)):
             ax.plot([near, far], [y0 if near > x1 else y1] * 2, linestyle=line, color=colour, linewidth=width, zorder=2)
         return

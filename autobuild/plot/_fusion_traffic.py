@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @styled
 def fusion_traffic(fused: Fused, ax: Axes | None = None) -> Axes:
-    """Draw DRAM bytes of each group above what its operations would move alone, and below it the buffer's occupancy.
+    """Draw DRAM bytes of each group and of its operations without fusion, and the share of the buffer that it needs.
 
     Args:
         fused: What :func:`autobuild.fuse` gave.
@@ -57,7 +57,7 @@ def fusion_traffic(fused: Fused, ax: Axes | None = None) -> Axes:
 
 
 def _occupancy(ax: Axes, fused: Fused, x: np.ndarray) -> None:
-    """How much of the buffer each group needs; what does not fit stands out."""
+    """Draw the share of the buffer that each group needs; groups that do not fit are highlighted."""
     kilo = np.array([cost.buffer_bytes for cost in fused.group_costs]) / 1024
     valid = [cost.valid for cost in fused.group_costs]
     ax.bar(x, kilo, color=[BLUE if good else VERMILLION for good in valid], width=0.8, alpha=0.75)

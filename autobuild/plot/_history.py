@@ -31,7 +31,7 @@ def history(history: FittedModel | pd.DataFrame, ax: Axes | None = None) -> Axes
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     if isinstance(history, FittedModel) and not hasattr(history, "history"):
         raise ConfigError(f"plot.history: a model of the family {history.family!r} has no epochs; model='graph' has")

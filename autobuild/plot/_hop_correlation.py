@@ -19,7 +19,7 @@ def hop_correlation(report: FittedModel | Mapping[str, Any], ax: Axes | None = N
 
     Args:
         report: A fitted model, or its ``report``: ``hop_srcc`` (one value a hop) and ``test_srcc``, None where nothing
-            was held out; ``n_test`` is said where it is there.
+            was held out; ``n_test`` is shown if it is present.
         ax: Where to draw; a new figure by default.
 
     Raises:
@@ -35,7 +35,7 @@ def hop_correlation(report: FittedModel | Mapping[str, Any], ax: Axes | None = N
     ax = own_axes(ax, max(4.4, 1.6 + 0.62 * (len(hops) + 1)), 3.2)
     title = "Rank correlation by hop"
     if head is None and not hops:
-        return message(ax, title, "No rows were held out,\nso no rank correlation can be said.")
+        return message(ax, title, "No rows were held out,\nso there is no rank correlation.")
     values = [math.nan if value is None else float(value) for value in [*hops, head]]
     drawn = [value if math.isfinite(value) else 0.0 for value in values]
     ax.bar(range(len(values)), drawn, width=0.68, color=[BLUE] * len(hops) + [ORANGE])

@@ -1,4 +1,4 @@
-"""Scores, from what a user holds: scores, a fitted model, or a frame of scores."""
+"""Inputs of figures: scores from a fitted model, and tables of target values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autobuild.plot.style import shorten
 
 
 def scores_of(given: Any, figure: str, *, frames: bool = True) -> Any:
-    """Scores as they are, those of a fitted model, or a frame where the figure takes one.
+    """Return the scores given, those of a fitted model, or a frame of scores (if ``frames`` is true).
 
     Raises:
         ConfigError: For anything else.

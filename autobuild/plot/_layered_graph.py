@@ -1,7 +1,7 @@
-"""Placing a directed acyclic graph in columns, left to right, with as few crossings as a quick search finds.
+"""Arrange a directed acyclic graph in columns from left to right, with few crossings.
 
 The layered drawing of Sugiyama, Tagawa and Toda (1981): a node's column is the length of the longest path that leads to
-it; an edge over several columns passes through a place of its own in each column between.
+it; an edge over several columns passes through an extra place in each column between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 from statistics import fmean
 
 SWEEPS = 12
-MAX_LINKS = 400  # beyond, the order stays as declared: nobody could follow the lines anyway
+MAX_LINKS = 400  # with more links, the declared order is kept
 
 Edge = tuple[int, int]
 
@@ -41,7 +41,7 @@ def layered(nodes: int, edges: Sequence[Edge]) -> Columns:
         depth[target] = max(depth[target], depth[source] + 1)
     columns: Columns = [[] for _ in range(max(depth) + 1)]
     links: list[tuple[Place, Place]] = []
-    for source, target in sorted(edges):  # what passes by stands first: long edges run above the nodes
+    for source, target in sorted(edges):  # passing edges come first, so that long edges run above the nodes
         passing = [Place(column, source, target) for column in range(depth[source] + 1, depth[target])]
         for place in passing:
             columns[place.column].append(place)
@@ -60,9 +60,9 @@ def crossings(columns: Columns, links: Sequence[tuple[Place, Place]]) -> int:
 
 
 def _untangled(columns: Columns, links: Sequence[tuple[Place, Place]]) -> Columns:
-    """Sort each column by the mean row of its neighbours, to and fro, and keep the order with the fewest crossings.
+    """Sort each column by the mean row of its neighbours, in both directions, and keep the order with fewest crossings.
 
-    Where means are equal the order is turned round every second time, which lets pairs change places together.
+    Entries with equal means are reversed in every second sweep, so that pairs can exchange places together.
     """
     before: dict[Place, list[Place]] = {place: [] for entries in columns for place in entries}
     after: dict[Place, list[Place]] = {place: [] for entries in columns for place in entries}

@@ -14,10 +14,10 @@ TITLE = "Would more labels help?"
 
 
 def learning_hint(frame: pd.DataFrame) -> str:
-    """What the curve says, in one plain sentence.
+    """Describe the end of the curve in one sentence.
 
-    It is read off the last step: still rising where a doubling of the labels adds at least 0.002 SRCC *and* a tenth of
-    what is missing to 1.
+    The curve still rises if the last doubling of the labels adds at least 0.002 to the SRCC *and* a tenth of the
+    difference between the SRCC and 1.
 
     Args:
         frame: ``n, test_srcc``, as :func:`autobuild.models.learning_curve` gives it.
@@ -44,7 +44,7 @@ def learning_curve(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         The axes of the rank correlation.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     frame = given_as(frame, "learning_curve", "what autobuild.learning_curve gave", (pd.DataFrame, same))
     check_columns(frame, ("n", "test_srcc", "test_mae"), "the learning curve")

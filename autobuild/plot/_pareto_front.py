@@ -24,7 +24,7 @@ def pareto_front(
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     front = given_as(front, "pareto_front", "the front that autobuild.pareto gave", (pd.DataFrame, same))
     check_columns(front, ("arch",), "the front")

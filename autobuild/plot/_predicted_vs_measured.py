@@ -1,4 +1,4 @@
-"""Predicted against measured: how far can a prediction be trusted?"""
+"""Predicted against measured values of held-out rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def predicted_vs_measured(
             None draws none. There is no band either where the rows are too few for the level.
 
     Raises:
-        ConfigError: If a column is missing, or ``level`` is not between 0 and 1.
+        ConfigError: A column is missing, or ``level`` is not between 0 and 1.
     """
     name = heldout.target if isinstance(heldout, FittedModel) else "target"
     target = name if target is None else target

@@ -14,21 +14,21 @@ from autobuild.studies.result import Search
 
 @styled
 def search_chain(chain: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the size of each study's space on a scale of powers of ten, and what each has evaluated and taken over.
+    """Draw the size of each study's space on a logarithmic scale, and how many networks each evaluated and took over.
 
     Args:
         chain: A search, or its ``chain``: ``study, size, share, evaluated, carried``.
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     read = (Search, lambda search: search.chain)
     studies: pd.DataFrame = given_as(chain, "search_chain", "a search or its chain", read, (pd.DataFrame, same))
     check_columns(studies, ("study", "size", "share", "evaluated", "carried"), "the chain")
     ax = own_axes(ax, 6.4, 0.9 + 0.45 * max(2, len(studies)))
     sizes = [int(size) for size in studies["size"]]
-    exponents = [math.log10(size) if size > 0 else 0.0 for size in sizes]  # sizes may be beyond floats
+    exponents = [math.log10(size) if size > 0 else 0.0 for size in sizes]  # sizes may be too large for a float
     rows = range(len(studies))
     ax.barh(rows, exponents, height=0.55, color=BLUE, alpha=0.85)
     widest = max([*exponents, 1.0])

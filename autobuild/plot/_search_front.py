@@ -43,7 +43,7 @@ def search_front(
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing, or for other than two or three targets.
+        ConfigError: A column is missing, or for other than two or three targets.
     """
     if isinstance(trials, Search):
         front = trials.front if front is None else front
@@ -86,7 +86,7 @@ def search_front(
         ax.scatter(at(front, 1), at(front, 0), s=20, color=BLUE, zorder=4, label="front")
     ax.set_xlabel(shorten(shown[1], 50) + (" (smaller is better)" if flips[1] else ""))
     ax.set_ylabel(shorten(shown[0], 40) + (" (smaller is better)" if flips[0] else ""))
-    for axis in (ax.xaxis, ax.yaxis):  # numbers such as 50,000, up to where powers of ten stand beside the axis
+    for axis in (ax.xaxis, ax.yaxis):  # plain numbers such as 50,000; very large ones as powers of ten
         if 1000 <= max(abs(end) for end in axis.get_view_interval()) < 1e6:
             axis.set_major_formatter("{x:,.0f}")
     ax.grid(color=GREY, alpha=0.2, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""A search over its evaluations: the best so far, or the hypervolume so far."""
+"""The best value or the hypervolume of a search, over the number of evaluations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autobuild.studies.result import Search
 
 @styled
 def search_history(history: Search | pd.DataFrame, target: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw every evaluation, and the best so far as steps; thin lines part linked studies.
+    """Draw every evaluation, and the best so far as steps; thin lines separate linked studies.
 
     Args:
         history: A search, or its ``history``.
@@ -33,7 +33,7 @@ def search_history(history: Search | pd.DataFrame, target: str | None = None, ax
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     name = history.targets[0] if isinstance(history, Search) else "target"
     history, target = _history(history, "search_history"), name if target is None else target
@@ -55,14 +55,14 @@ def search_history(history: Search | pd.DataFrame, target: str | None = None, ax
 
 @styled
 def search_hypervolume(history: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the hypervolume of the front so far; thin lines part linked studies.
+    """Draw the hypervolume of the front so far; thin lines separate linked studies.
 
     Args:
         history: A search with two or three targets, or its ``history``.
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ConfigError: If a column is missing.
+        ConfigError: A column is missing.
     """
     history = _history(history, "search_hypervolume")
     check_columns(history, ("evaluations", "study", "hypervolume"), "the history")
@@ -89,6 +89,6 @@ def _finished(ax: Axes, title: str) -> Axes:
     ax.set_xlabel("evaluations")
     ax.set_title(title)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.1)  # over no point of the curve
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.1)  # covers no point
     ax.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.6)
     return ax

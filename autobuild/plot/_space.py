@@ -76,7 +76,7 @@ def space(space: SearchSpace | str, ax: Axes | None = None) -> Axes:
 
 
 def _scale(ax: Axes, width: float, height: float) -> float:
-    """How much larger than planned the axes given are; below 1 where they are smaller."""
+    """Size of the given axes relative to the planned size."""
     box, dpi = ax.get_window_extent(), root(ax).dpi
     return min(box.width / dpi / width, box.height / dpi / height)
 

@@ -1,4 +1,4 @@
-"""What stands on the card of one unit in the picture of a space, measured in inches before anything is drawn."""
+"""The card of one unit in the picture of a space: its content with positions in inches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_VALUES, MAX_SQUARES, MAX_ENUMERATED = 8, 8, 1_000_000
 
 @dataclass(frozen=True)
 class Chip:
-    """A value at ``x``, ``y`` (left, middle; inches from the card's left top, downwards); not ``left``: taken away."""
+    """A feature value, at ``x``, ``y`` in inches from the card's top left; ``left`` is false if no candidate has it."""
 
     text: str
     x: float
@@ -53,7 +53,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class Card:
-    """One unit: its size in inches and what stands on it, from the left top downwards."""
+    """The card of one unit: its size in inches and its content, from the top left downwards."""
 
     name: str
     width: float
@@ -72,7 +72,7 @@ def measured(text: str, size: float, bold: bool = False) -> float:
 
 
 def card(space: SearchSpace, number: int, limit: float) -> Card:
-    """The card of a unit, its content about ``limit`` inches wide where its words allow."""
+    """Make the card of a unit, with content about ``limit`` inches wide unless a text is wider."""
     unit = space.units[number]
     order = [feature.name for feature in space.features]
     deep = any(stage.depths != (1,) for stage in space.stages)

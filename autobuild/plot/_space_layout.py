@@ -1,4 +1,4 @@
-"""Where the cards of a space's picture and the lines between them go, in inches."""
+"""Positions of the cards in the picture of a space and of the lines between them, in inches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autobuild.plot._space_card import PAD, Card, card
 from autobuild.spaces import SearchSpace
 
 GAP, LANE, BETWEEN, RADIUS = 0.3, 0.17, 0.22, 0.13  # inches: columns, lanes of long edges, cards, and the two ends
-PAPER = 10.5  # inches that a picture had better not exceed: a longer chain goes on in the next row
+PAPER = 10.5  # preferred width of a picture in inches; a longer chain is broken into rows
 ROUND = 0.1  # of corners
 
 Spot = tuple[float, float, float]  # left, right, middle height
@@ -34,13 +34,13 @@ class Plan:
 
 
 def plan(space: SearchSpace) -> Plan:
-    """Place a space: columns by the longest way from the input; a chain that is too long goes on in the next row."""
+    """Arrange the units in columns by the longest path from the input; a long chain is broken into rows."""
     count = len(space.units)
     edges = unit_edges(space)
     columns = layered(count + 2, edges)
     chain = len(edges) == count + 1 and len(columns) == count + 2
     share = PAPER / max(1, len(columns) - 2) - GAP - 2 * PAD
-    limit = min(1.9, max(1.4 if chain else 0.95, share))  # of what stands on a card: a chain can have more rows
+    limit = min(1.9, max(1.4 if chain else 0.95, share))  # width of a card's content; a chain can be broken into rows
     cards = {number + 1: card(space, number, limit) for number in range(count)}
     nodes = {place.source: place for entries in columns for place in entries if place.target is None}
     whole = sum(one.width + GAP for one in cards.values()) + 4 * RADIUS
@@ -73,7 +73,7 @@ def unit_edges(space: SearchSpace) -> list[Edge]:
 
 
 def _rows(cards: Sequence[Card], nodes: dict[int, Place], whole: float) -> tuple[dict[Place, Spot], list[Path]]:
-    """A chain in rows, cards below one another; the line goes back to the left between two rows."""
+    """Arrange a chain in rows; a line leads from the end of each row to the start of the next."""
     across = math.ceil(len(cards) / math.ceil(whole / PAPER))
     rows = [cards[start : start + across] for start in range(0, len(cards), across)]
     widths = [max(row[place].width for row in rows if place < len(row)) for place in range(across)]
@@ -98,14 +98,14 @@ def _rows(cards: Sequence[Card], nodes: dict[int, Place], whole: float) -> tuple
 
 
 def _back(start: Spot, stop: Spot, y: float) -> Path:
-    """Right, down between two rows, back to the left, down, and right."""
+    """Line from the end of a row to the start of the next: right, down, left between the rows, down, and right."""
     far, near, r = start[1] + GAP / 2, stop[0] - GAP / 2 - ROUND, ROUND
     corners = [(start[1], start[2]), (far, start[2]), (far, y), (near, y), (near, stop[2]), (stop[0], stop[2])]
     return _rounded(corners, r)
 
 
 def _rounded(corners: Sequence[tuple[float, float]], r: float) -> Path:
-    """A line along corners at right angles, each of them rounded."""
+    """A line along the given corners, which are right angles and are rounded."""
     points, codes = [corners[0]], [Path.MOVETO]
     for (ax, ay), (bx, by), (cx, cy) in zip(corners, corners[1:], corners[2:], strict=False):
         into = (bx - math.copysign(r, bx - ax) * (ax != bx), by - math.copysign(r, by - ay) * (ay != by))
@@ -121,7 +121,7 @@ def _rounded(corners: Sequence[tuple[float, float]], r: float) -> Path:
 def _columns(
     columns: Columns, edges: Sequence[Edge], nodes: dict[int, Place], cards: dict[int, Card]
 ) -> tuple[dict[Place, Spot], list[Path]]:
-    """Any graph: a stack of cards a column, and the lines that run between, above and below them."""
+    """Arrange any graph: one stack of cards per column, with lines between, above and below the cards."""
     spots: dict[Place, Spot] = {}
     roofs, floors, x = [], [], 0.0
     for number, entries in enumerate(columns):
@@ -156,9 +156,9 @@ def _columns(
 
 
 def _stack(entries: Sequence[Place], x: float, width: float, cards: dict[int, Card], spots: dict[Place, Spot]) -> float:
-    """Place a column around height 0, from its first card to its last one; return how high that is.
+    """Place the cards of a column around height 0, and return the height of the stack.
 
-    What passes by above or below all cards gets no height yet: it needs the same one in all its columns.
+    Edges that pass above or below all cards get no height yet, because it must be the same in all their columns.
     """
     whole = [number for number, place in enumerate(entries) if place.target is None]
     core = entries[whole[0] : whole[-1] + 1]
@@ -180,13 +180,13 @@ def _height(place: Place, cards: dict[int, Card]) -> float:
 
 
 def _above(place: Place, columns: Columns) -> bool:
-    """Whether no card of its column stands above a place."""
+    """Whether a place is above all cards of its column."""
     entries = columns[place.column]
     return all(other.target is not None for other in entries[: entries.index(place)])
 
 
 def _over(edge: Edge, columns: Columns, nodes: dict[int, Place]) -> bool:
-    """Whether a long edge can rise from the top of its source and fall onto its target: no card is above it."""
+    """Whether a long edge can run above all cards from the top of its source to the top of its target."""
     a, b = nodes[edge[0]], nodes[edge[1]]
     passing = [Place(column, *edge) for column in range(a.column + 1, b.column)]
     return bool(passing) and all(_above(place, columns) for place in (a, *passing, b))
@@ -200,7 +200,7 @@ def _bridge(
     nodes: dict[int, Place],
     cards: dict[int, Card],
 ) -> Path:
-    """Up from the source's top, along at height ``y``, down onto the target's; of several, longer ones lie outside."""
+    """Line from the top of the source up to height ``y`` and down to the top of the target; longer ones lie outside."""
     ends = []
     for node, side in ((edge[0], 0), (edge[1], 1)):
         left, right, middle = spots[nodes[node]]
@@ -214,7 +214,7 @@ def _bridge(
 
 
 def _through(stops: Sequence[Spot]) -> Path:
-    """From the right of the first to the left of the last, straight past what lies between, with soft turns."""
+    """Smooth line from the right of the first stop to the left of the last, through the stops between."""
     points, codes = [(stops[0][1], stops[0][2])], [Path.MOVETO]
     for number, (left, right, y) in enumerate(stops[1:], start=1):
         x0, y0 = points[-1]

@@ -45,8 +45,8 @@ def top_candidates(
 ) -> Panels:
     """Draw the best candidates of each unit as bars from the unit's median, with the worst one for scale.
 
-    At the right: how many training labels hold the candidate. Bars are hatched where the score's calibration was
-    borrowed from another depth.
+    The numbers at the right count the training labels that hold the candidate. Bars are hatched if the score was
+    calibrated with labels of other depths.
 
     Args:
         scores: Scores, a fitted model, or a ``candidates`` frame: ``unit, candidate, score, n_seen`` and, where it has
@@ -59,7 +59,7 @@ def top_candidates(
         The axes, one a unit.
 
     Raises:
-        ConfigError: If a column is missing, ``top`` is below 1, or the axes do not match the units.
+        ConfigError: A column is missing, ``top`` is below 1, or the axes do not match the units.
     """
     held = scores_of(scores, "top_candidates")
     frame = held if isinstance(held, pd.DataFrame) else held.candidates
