@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.construct.limits import Limited, Metric
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
@@ -77,7 +77,7 @@ def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceC
 def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
     """A cost with its sum over units, or where it is no sum, with one that is fitted to some networks."""
 
-    def evaluate(archs: Sequence[Architecture]) -> NDArray[np.float64]:
+    def evaluate(archs: Sequence[Architecture]) -> FloatArray:
         return cost(archs).astype(np.float64)
 
     bounds, slow = cost.bounds(), not cost.cheap

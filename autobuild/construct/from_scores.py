@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autobuild._moved import renamed_arguments
+from autobuild._typing import FloatArray
 from autobuild.construct._evaluators import evaluator_of
 from autobuild.construct._limit_metrics import best_labelled, limits_on
 from autobuild.construct._posterior import front_scores, probable_front, probable_networks
@@ -111,7 +111,7 @@ def build(
     )
 
 
-def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], FloatArray]:
     """What networks are ranked by."""
     if by == "predicted":
         return model.predict_mean

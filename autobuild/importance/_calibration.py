@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.models import FittedModel, GraphModel
 from autobuild.spaces import SearchSpace
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

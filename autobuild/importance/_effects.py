@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.importance._marginal_means import StageMeans
 from autobuild.importance.projection import LEVEL_SD, Projection
 from autobuild.importance.scores import table
@@ -28,8 +28,6 @@ from autobuild.models import FittedModel
 from autobuild.models.describe import feature_members
 from autobuild.spaces.stage import Digits
 
-FloatArray = NDArray[np.float64]
-Counts = NDArray[np.int64]
 Rows = list[tuple[Any, ...]]
 
 
@@ -49,7 +47,7 @@ class Effects:
         effects: list[FloatArray] = []
         # For each stage: effects of its operations (layers, choices, columns), effects of its layers (layers, columns),
         # and the number of training labels with each operation (layers, choices).
-        self._stages: list[tuple[StageMeans, FloatArray, FloatArray, Counts]] = []
+        self._stages: list[tuple[StageMeans, FloatArray, FloatArray, IntArray]] = []
         self._once: list[FloatArray] = []  # for each stage, the part of the effects due to features chosen once
         for number, means in enumerate(projection.means):
             stage, there = means.stage, means.there
@@ -158,7 +156,7 @@ class Effects:
         out: FloatArray = LEVEL_SD * effects[:, 1:].std(axis=1)
         return out
 
-    def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], Counts]]:
+    def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], IntArray]]:
         """Group the rows whose effect is known by equal keys, in the order in which the keys first occur."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for row, entry in enumerate(self._rows):
@@ -167,7 +165,7 @@ class Effects:
         return [(key, np.array(rows, dtype=np.int64)) for key, rows in groups.items()]
 
 
-def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[Counts, Counts]:
+def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[IntArray, IntArray]:
     """Numbers of training labels with each depth, and with each choice in each layer."""
     of_depth = np.zeros(len(means.stage.depths), dtype=np.int64)
     of_layer = np.zeros(means.shares.shape, dtype=np.int64)

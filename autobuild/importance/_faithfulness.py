@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 from autobuild.importance.scores import Scores
 from autobuild.rank import srcc
 from autobuild.spaces import Architecture
-
-FloatArray = NDArray[np.float64]
 
 MAX_COMPARED = 5_000  # candidates of a unit
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.spaces import Unit
 from autobuild.spaces.stage import Stage
-
-FloatArray = NDArray[np.float64]
 
 
 def design_weights(unit: Unit) -> FloatArray:

@@ -8,17 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.importance._marginal_means import StageMeans, design_weights, stage_means
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
 from autobuild.models.threads import one_blas_thread
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.stage import IntArray
-
-FloatArray = NDArray[np.float64]
 
 BACKGROUND = 1200  # number of architectures to which the sum is fitted
 CHECKED = 400  # number of other architectures on which the sum is compared with the prediction
@@ -221,12 +218,7 @@ class _Columns:
     def of_archs(self, archs: Sequence[Architecture], place: int) -> FloatArray:
         """Descriptions of one unit of architectures. Shape ``(len(archs), columns)``."""
         stages = range(self.starts[place], self.starts[place + 1])
-        runs = []
-        for stage in stages:
-            digits = np.full((len(archs), self.space.stages[stage].depths[-1]), -1, dtype=np.int64)
-            for row, arch in enumerate(archs):
-                digits[row, : len(arch.runs[stage])] = arch.runs[stage]
-            runs.append(digits)
+        runs = [self.space.stages[stage].padded([arch.runs[stage] for arch in archs]) for stage in stages]
         return self._scaled(place, runs)
 
     def of_candidates(self, place: int, indices: IntArray) -> FloatArray:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.graphs import pack_candidates
 from autobuild.importance._calibration import depth_moments, norm_moments
 from autobuild.models import FittedModel, GraphModel
 from autobuild.spaces import SearchSpace, Unit
 
-FloatArray = NDArray[np.float64]
 CHUNK = 8192
 
 
@@ -31,8 +30,8 @@ class UnitScores:
     """
 
     score: FloatArray
-    hops: NDArray[np.int64]
-    unseen_depth: NDArray[np.bool_]
+    hops: IntArray
+    unseen_depth: BoolArray
     lower: FloatArray | None = None
     upper: FloatArray | None = None
 

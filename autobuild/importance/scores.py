@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from autobuild._moved import renamed_arguments
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import FittedModel
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from autobuild.construct import Built
     from autobuild.cost import Hardware
     from autobuild.labels import LabelledSet
-
-Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
@@ -85,7 +84,7 @@ class Scores:
             ConfigError: An argument is not usable, a limit cannot be read, or it names something unknown.
             NoNetworkError: No network satisfies the limits.
         """
-        from autobuild.construct.from_scores import build
+        from autobuild.construct import build
 
         return build(
             self, top, where=where, labels=labels, by=by, apart=apart, time_limit_s=time_limit_s, hardware=hardware
@@ -123,7 +122,7 @@ class Scores:
             ConfigError: None or several of the first four arguments are given, or one is not usable.
             NoNetworkError: No network satisfies the limits.
         """
-        from autobuild.construct.from_scores import narrow
+        from autobuild.construct import narrow
 
         return narrow(self, top, threshold, mass, share, where=where, labels=labels, hardware=hardware)
 
@@ -236,7 +235,7 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
     return {"lower": scored.lower[order], "upper": scored.upper[order]}
 
 
-def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[Counts, Counts]]:
+def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[IntArray, IntArray]]:
     """Count the training labels that hold each candidate, and those that hold its rarest feature value in the unit.
 
     Returns:

@@ -8,14 +8,16 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from autobuild.errors import ConfigError, RunError
 
 OWN_FILES = ("config.yaml", "run.json", "metrics.json")
 
 
-Claim = tuple[Path, int | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
+Claim = tuple[Path, BaseFileLock | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
 Grows = Mapping[str, Callable[[Path], str]]  # a key that may grow -> how far the run in a folder has come, in words
 
 
@@ -33,7 +35,8 @@ def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -
     if resume and not differences:
         return folder, held, _reopened(old, state, grown)
     if resume:
-        _unlock(held)
+        if held is not None:
+            held.release()
         only = "".join(f"{key} may grow and never shrink: {grows[key](folder)}. " for key in shrunk)
         raise ConfigError(
             f"out={folder}: holds a {old.get('status', 'broken')} run with other settings: {'; '.join(differences)}. "
@@ -123,31 +126,26 @@ def _make(folder: Path, *, exist_ok: bool = True) -> None:
         raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
 
 
-def lock(folder: Path) -> int | bool | None:
-    """Take the folder's lock: its descriptor, False if a live process has it, None where locks do not exist."""
+def lock(folder: Path) -> BaseFileLock | Literal[False] | None:
+    """Take the folder's lock, which the system frees when the process ends.
+
+    Returns:
+        The lock; False if a live process has it; None where the file system has no locks, as some network file systems:
+        running without one beats not running.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    held = FileLock(folder / "_lock", thread_local=False)
     try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        descriptor = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        held.acquire(blocking=False)
+    except Timeout:
         return False
-    except OSError:
-        # Some network file systems have no locks; running without one beats not running.
-        os.close(descriptor)
+    except PermissionError as error:
+        raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
+    except (OSError, NotImplementedError):
         return None
-    return descriptor
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+    return held
 
 
 def write_beside(path: Path, text: str) -> None:

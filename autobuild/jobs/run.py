@@ -31,6 +31,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from filelock import BaseFileLock
+
 from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.facts import digest, plain, text_digest, versions
@@ -58,7 +60,7 @@ class Run:
         metrics: The numbers recorded so far (``metrics.json``).
     """
 
-    def __init__(self, folder: Path, lock: int | None, state: dict[str, Any], *, resumed: bool) -> None:
+    def __init__(self, folder: Path, lock: BaseFileLock | None, state: dict[str, Any], *, resumed: bool) -> None:
         self.dir = folder
         self.resumed = resumed
         self.finished = state["status"] == "finished"
@@ -157,7 +159,7 @@ class Run:
     def release(self) -> None:
         """Let other processes have the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _finish(self, status: str, error: BaseException | None = None) -> None:

@@ -241,7 +241,7 @@ def address_of(folder: Run, storage: str) -> str:
     if storage not in EMBEDDED:
         return storage
     file = EMBEDDED[storage].rpartition("/")[2]
-    for beside in ("", "-wal", "-shm") if storage == "sqlite" else ("", ".claims", ".lock"):
+    for beside in ("", "-wal", "-shm") if storage == "sqlite" else ("", ".claims", ".claims.lock", ".lock"):
         folder.path(file + beside)
     return EMBEDDED[storage].format(folder.dir)
 

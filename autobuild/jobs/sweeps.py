@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock
+
 from autobuild.errors import ConfigError, RunError
 from autobuild.jobs.folders import lock, read_json, write_beside
 from autobuild.jobs.overrides import Command, in_quotes, quote
@@ -201,7 +203,7 @@ def _folder_name(told: Sequence[str]) -> str:
 class Sweep:
     """The folder of a sweep, while its jobs run."""
 
-    def __init__(self, folder: Path, words: Sequence[str], held: int | None = None) -> None:
+    def __init__(self, folder: Path, words: Sequence[str], held: BaseFileLock | None = None) -> None:
         self.folder = folder
         self._words = list(words)
         self._lock = held
@@ -268,7 +270,7 @@ class Sweep:
         if outcomes is not None and not failed:
             self._save("finished")
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
         if failed:
             sys.stdout.flush()

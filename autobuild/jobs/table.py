@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ def _status(place: Path, state: Mapping[str, Any]) -> str:
     if held is False:
         return status
     if held is not None:
-        os.close(held)
+        held.release()
     return "unfinished"  # its process is gone
 
 

@@ -15,14 +15,12 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.expressions.parse import written
 from autobuild.labels._checks import Measured
 from autobuild.labels._raw_table import name_rows
 
-FloatArray = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Key = Callable[[int], Hashable]
 
 FEWEST = 8  # minimum number of values of a metric for the rules to apply
@@ -58,7 +56,7 @@ class Anomaly:
 class _Selected:
     """Rows that one rule selected, the reason, and a filter expression that keeps the other rows."""
 
-    positions: npt.NDArray[np.int64]
+    positions: IntArray
     why: str
     keep: str = ""
 
@@ -273,9 +271,7 @@ def _far_from_both_signs(values: FloatArray) -> _Selected | None:
     )
 
 
-def _degenerate(
-    positions: npt.NDArray[np.int64], name: str, measured: Measured, selected: dict[str, list[_Selected]]
-) -> bool:
+def _degenerate(positions: IntArray, name: str, measured: Measured, selected: dict[str, list[_Selected]]) -> bool:
     """Whether the rows also stand out in another metric: all have its lowest or highest value, and no other row has it.
 
     Networks without a path from input to output are like this: chance accuracy, and a zero-cost proxy of -1e8.

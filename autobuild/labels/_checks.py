@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import LabelError, SpaceError
 from autobuild.labels._number_columns import is_missing, number_column, text_number
 from autobuild.labels._raw_table import ARCH_ALIASES, RawTable, no_architectures
 from autobuild.spaces import Architecture, SearchSpace, load_space, space_names
-
-FloatArray = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 SHOWN = 20
 PROBED = 50  # number of cells that are parsed to find out whether a column holds architectures
@@ -39,15 +37,15 @@ class Measured:
 
     numbers: tuple[int | str, ...]
     word: str
-    row: Rows
+    row: IntArray
     metrics: dict[str, FloatArray]
 
-    def take(self, places: Rows, row: Rows) -> Measured:
+    def take(self, places: IntArray, row: IntArray) -> Measured:
         """Select rows of the file by position; ``row`` gives their rows in the new labelled set."""
         metrics = {name: values[places] for name, values in self.metrics.items()}
         return Measured(tuple(self.numbers[place] for place in places), self.word, row, metrics)
 
-    def of(self, rows: Rows) -> Measured:
+    def of(self, rows: IntArray) -> Measured:
         """Select the measurements of some rows of the labelled set, which are renumbered 0, 1, ..."""
         new = np.full(int(self.row.max(initial=-1)) + 1, -1)
         new[rows] = np.arange(len(rows))
@@ -78,7 +76,7 @@ class Measured:
         text = f"{int(size[size > 1].sum()):,} rows averaged: {repeated:,} {what} more than once{exact}"
         return [text + self._differences(np.flatnonzero(size > 1))]
 
-    def _differences(self, rows: Rows) -> str:
+    def _differences(self, rows: IntArray) -> str:
         """Metrics in which rows of one architecture differ by more than a tenth of the metric's 5 % to 95 % range."""
         differences = []
         order = np.argsort(self.row, kind="stable")
@@ -95,7 +93,7 @@ class Measured:
         more = ", ..." if len(differences) > 4 else ""
         return f"; they differ: {', '.join(differences[:4])}{more}" if differences else ""
 
-    def _alike(self, places: Rows) -> bool:
+    def _alike(self, places: IntArray) -> bool:
         columns = [values[places] for values in self.metrics.values()]
         return bool(columns) and all(np.array_equal(c, np.full_like(c, c[0]), equal_nan=True) for c in columns)
 
@@ -341,7 +339,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 90 else text[:87] + "..."
 
 
-def row_indices(values: Sequence[int] | npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
+def row_indices(values: Sequence[int] | npt.NDArray[Any], rows: int) -> IntArray:
     """Check row indices, or a boolean mask over all rows, and return them as indices.
 
     Raises:

@@ -11,10 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-FloatArray = npt.NDArray[np.float64]
+from autobuild._typing import FloatArray
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "-nan", "#n/a", "#na"})
 _BOOLEANS = {"true": 1.0, "false": 0.0}

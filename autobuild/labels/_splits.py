@@ -8,14 +8,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from autobuild._typing import IntArray
 from autobuild.errors import ConfigError, LabelError
 
-Rows = npt.NDArray[np.int64]
 
-
-def split(keys: Sequence[Hashable], holdout: float | int, seed: int = 0) -> tuple[Rows, Rows]:
+def split(keys: Sequence[Hashable], holdout: float | int, seed: int = 0) -> tuple[IntArray, IntArray]:
     """Divide rows at random into training and held-out rows; rows with equal keys stay together.
 
     Args:
@@ -36,7 +34,7 @@ def split(keys: Sequence[Hashable], holdout: float | int, seed: int = 0) -> tupl
     if len(groups) < 2:
         raise LabelError(f"{n:,} rows cannot be split: at least 2 distinct networks are needed, here: {len(groups)}")
     wanted = holdout_rows(holdout, n)
-    test: list[Rows] = []
+    test: list[IntArray] = []
     free = wanted
     for group in groups:
         if len(group) <= free:
@@ -48,7 +46,7 @@ def split(keys: Sequence[Hashable], holdout: float | int, seed: int = 0) -> tupl
     return np.setdiff1d(np.arange(n, dtype=np.int64), test_rows), test_rows
 
 
-def folds(keys: Sequence[Hashable], k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
+def folds(keys: Sequence[Hashable], k: int, seed: int = 0) -> list[tuple[IntArray, IntArray]]:
     """Divide rows at random into ``k`` folds of nearly equal size; rows with equal keys stay together.
 
     Returns:
@@ -91,7 +89,7 @@ def holdout_rows(holdout: float | int, n: int) -> int:
     return min(max(round(float(holdout) * n), 1), n - 1)
 
 
-def _groups(keys: Sequence[Hashable], seed: int) -> list[Rows]:
+def _groups(keys: Sequence[Hashable], seed: int) -> list[IntArray]:
     """Groups of rows with equal keys, in an order that depends only on the seed and the rows."""
     rows: defaultdict[Hashable, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
@@ -100,13 +98,13 @@ def _groups(keys: Sequence[Hashable], seed: int) -> list[Rows]:
     return [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
 
 
-def _nearest_sum(groups: list[Rows], wanted: int, n: int) -> list[Rows]:
+def _nearest_sum(groups: list[IntArray], wanted: int, n: int) -> list[IntArray]:
     """Choose groups whose sizes sum to the number nearest to ``wanted`` among 1 to n - 1 (the smaller on a tie).
 
     This is a subset-sum problem over the distinct sizes, with their counts split into powers of two. Bit ``s`` of an
     integer says whether the sum ``s`` can be reached, so that adding groups is one shift.
     """
-    by_size: defaultdict[int, list[Rows]] = defaultdict(list)
+    by_size: defaultdict[int, list[IntArray]] = defaultdict(list)
     for group in groups:
         by_size[len(group)].append(group)
     steps: list[tuple[int, int]] = []  # (size, how many groups of it)
@@ -120,7 +118,7 @@ def _nearest_sum(groups: list[Rows], wanted: int, n: int) -> list[Rows]:
     for size, count in steps:
         reached.append(reached[-1] | reached[-1] << (size * count))
     total = min((s for s in range(1, n) if reached[-1] >> s & 1), key=lambda s: (abs(s - wanted), s))
-    chosen: list[Rows] = []
+    chosen: list[IntArray] = []
     for (size, count), before in zip(reversed(steps), reversed(reached[:-1]), strict=True):
         if not before >> total & 1:
             chosen += [by_size[size].pop() for _ in range(count)]

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.errors import ConfigError, CostError, LabelError, LabelWarning, TargetError, nearest
 from autobuild.expressions import Names, TargetExpression
 from autobuild.labels import _splits as splits
@@ -25,8 +26,6 @@ from autobuild.labels.importers import read_any
 from autobuild.labels.label_files import write_table
 from autobuild.spaces import Architecture, SearchSpace, check_space
 
-FloatArray = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 Cost = Callable[[list[Architecture]], npt.ArrayLike]
 
 MIN_USABLE = 20
@@ -66,7 +65,7 @@ class TargetValues:
     values: FloatArray
     dropped: int
     note: str
-    rows: Rows
+    rows: IntArray
     expression: TargetExpression
     warnings: tuple[str, ...] = ()
 
@@ -359,7 +358,7 @@ class LabelledSet:
             )
         return self._kept(kept, note or f"{int((~kept).sum()):,} of {len(kept):,} rows left out by a filter")
 
-    def _kept(self, kept: npt.NDArray[np.bool_], note: str) -> LabelledSet:
+    def _kept(self, kept: BoolArray, note: str) -> LabelledSet:
         places = np.flatnonzero(kept)
         if not len(places):
             raise LabelError(f"{self._source}: {note}: no row is left")
@@ -481,7 +480,7 @@ class LabelledSet:
                 return False
         return bool(len(there))
 
-    def split(self, holdout: float | int = 0.1, seed: int = 0) -> tuple[Rows, Rows]:
+    def split(self, holdout: float | int = 0.1, seed: int = 0) -> tuple[IntArray, IntArray]:
         """Divide the rows at random into training and held-out rows; equal networks (:attr:`keys`) stay together.
 
         Args:
@@ -497,7 +496,7 @@ class LabelledSet:
         """
         return splits.split(self.keys, holdout, seed)
 
-    def folds(self, k: int, seed: int = 0) -> list[tuple[Rows, Rows]]:
+    def folds(self, k: int, seed: int = 0) -> list[tuple[IntArray, IntArray]]:
         """Divide the rows at random into folds for cross-validation; equal networks (:attr:`keys`) stay together.
 
         Args:

@@ -8,6 +8,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
+from autobuild._typing import IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace, Stage, Unit
 from autobuild.spaces.sampling import DEFAULT
@@ -19,8 +20,6 @@ _POOL = 2_000  # candidates drawn from a unit that is too large to enumerate
 _DIRECTED = 8  # further candidates made for each depth and feature value of such a unit
 _TRIES = 4
 _REPAIRS = 500
-
-Digits = npt.NDArray[np.int64]
 
 
 def sample_design(
@@ -138,7 +137,7 @@ def _cover_unit(unit: Unit, k: int, rng: np.random.Generator) -> list[int]:
     return [unit.index_of_runs([tuple(int(d) for d in run[p] if d >= 0) for run in pool]) for p in picks]
 
 
-def _shown(unit: Unit, pool: list[Digits]) -> npt.NDArray[np.float32]:
+def _shown(unit: Unit, pool: list[IntArray]) -> npt.NDArray[np.float32]:
     """Indicators of the depths and values of each candidate. Shapes: per stage ``(n, layers)`` -> ``(n, items)``."""
     columns = []
     total = np.zeros(len(pool[0]), dtype=np.int64)
@@ -180,7 +179,7 @@ def _greedy(shown: npt.NDArray[np.float32], k: int, rng: np.random.Generator) ->
     return best
 
 
-def _draw_pool(unit: Unit, rng: np.random.Generator) -> list[Digits]:
+def _draw_pool(unit: Unit, rng: np.random.Generator) -> list[IntArray]:
     """Draw candidates of a unit too large to enumerate, and make further ones for each depth and feature value.
 
     Returns, for each stage, digits of shape ``(n, max depth)``, padded with -1.
@@ -216,10 +215,7 @@ def _sums(totals: set[int], stage: Stage) -> set[int]:
     return {total + depth for total in totals for depth in stage.depths}
 
 
-def _draw(unit: Unit, depths: list[int], rng: np.random.Generator) -> list[Digits]:
-    row = []
-    for stage, depth in zip(unit.stages, depths, strict=True):
-        digits = np.full(stage.depths[-1], -1, dtype=np.int64)
-        digits[:depth] = stage.draw(depth, rng)
-        row.append(digits)
-    return row
+def _draw(unit: Unit, depths: list[int], rng: np.random.Generator) -> list[IntArray]:
+    """Digits of one candidate with these depths, for each stage padded with -1 to its largest depth."""
+    stages = zip(unit.stages, depths, strict=True)
+    return [stage.padded([stage.draw(depth, rng)])[0] for stage, depth in stages]

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autobuild._typing import FloatArray
+from autobuild._typing import IntArray as Rows
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
-from autobuild.labels.labelled_set import FloatArray, Rows, check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import split_cost_terms
 from autobuild.models.describe import Describer

@@ -83,9 +83,7 @@ class Describer:
         choices, amounts, layers = [], [], np.zeros(len(archs))
         sums: dict[str, FloatArray] = {}
         for number, stage in enumerate(self.space.stages):
-            digits = np.full((len(archs), stage.depths[-1]), -1, dtype=np.int64)
-            for row, run in enumerate(runs):
-                digits[row, : len(run[number])] = run[number]
+            digits = stage.padded([run[number] for run in runs])
             depth = (digits >= 0).sum(axis=1)
             layers += depth
             for name, column in self._sums(number, digits).items():

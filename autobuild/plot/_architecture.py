@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from numpy.typing import NDArray
 
+from autobuild._typing import BoolArray, FloatArray
 from autobuild.errors import ConfigError
 from autobuild.plot._inputs import scores_of
 from autobuild.plot.style import COLOURS, GREY, INK, ON_COLOUR, fold, message, own_axes, root, shorten, styled
@@ -35,8 +35,8 @@ FONT = 7.5
 class _Plan:
     """Positions in inches: x of each node's centre, y of each hop's row, width of a node."""
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: FloatArray
+    y: FloatArray
     width: float
     arc: float
     right: float
@@ -129,7 +129,7 @@ def _reach(span: int) -> float:
     return min(0.08 + 0.04 * span, ARC)
 
 
-def _sees_its_unit(frame: pd.DataFrame, edges: Sequence[tuple[int, int]], hops: Sequence[int]) -> NDArray[np.bool_]:
+def _sees_its_unit(frame: pd.DataFrame, edges: Sequence[tuple[int, int]], hops: Sequence[int]) -> BoolArray:
     """Nodes whose m-hop subgraph is exactly their unit, with m = depth of the unit - 1. Shape ``(hops, N)``."""
     exact = np.zeros((len(hops), len(frame)), dtype=bool)
     before: dict[int, set[int]] = {node: set() for node in range(len(frame))}
@@ -163,8 +163,8 @@ def _nodes(
     ax: Axes,
     plan: _Plan,
     texts: Sequence[str],
-    values: NDArray[np.float64],
-    exact: NDArray[np.bool_],
+    values: FloatArray,
+    exact: BoolArray,
     room: tuple[float, float],
     target: str,
 ) -> None:

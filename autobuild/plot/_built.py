@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from autobuild._typing import FloatArray
 from autobuild.construct.building import Built
 from autobuild.errors import ConfigError
 from autobuild.importance import Scores
@@ -32,8 +33,6 @@ from autobuild.plot.style import (
     shorten,
     styled,
 )
-
-FloatArray = NDArray[np.float64]
 
 
 @styled
