@@ -40,7 +40,7 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     rows: Sequence[int] | Sequence[str]
     path = Path(given)
     if path.suffix.lower() in _TABLES:
-        from autobuild.labels.tables import locate, read_table
+        from autobuild.labels.label_files import locate, read_table
 
         raw = read_table(locate(given))
         if "arch" not in raw.columns:

@@ -59,7 +59,7 @@ def _evaluators_file(evaluator: Any) -> Path | None:
 
 def embedded_labels(space: str) -> Path | None:
     """The labelled set that ships with the space, if there is one."""
-    from autobuild.labels.embedded_sets import embedded_sets
+    from autobuild.labels.label_files import embedded_sets
 
     return embedded_sets().get(space)
 

@@ -58,7 +58,7 @@ def run(config: Mapping[str, Any]) -> int:
     if config["path"] is None:
         raise ConfigError("import needs path=, the published file or folder; see autobuild import --help")
     from autobuild.jobs.run import Run
-    from autobuild.labels.tables import WRITERS
+    from autobuild.labels.label_files import WRITERS
 
     if config["out"] is not None and Path(config["out"]).suffix.lower() in WRITERS:
         labels = _read(config)

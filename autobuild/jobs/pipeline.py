@@ -34,7 +34,7 @@ def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
     if config["labels"] is not None:
         return str(config["labels"])
     if embedded_labels(str(config["space"])) is None:
-        from autobuild.labels.embedded_sets import embedded_sets
+        from autobuild.labels.label_files import embedded_sets
 
         raise ConfigError(
             f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_sets())}); "
@@ -163,7 +163,6 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
             model=family(config),
             seed=config["seed"],
             folds=config["folds"],
-            holdout=config["holdout"],
             encoder=EncoderConfig(**config["encoder"]),
             config=fit_config(config),
             checkpoint=checkpoint,
@@ -185,6 +184,7 @@ def fit_config(config: Mapping[str, Any]) -> FitConfig:
     if "share" in ranking:
         ranking["weight"] = ranking.pop("share")
     settings = {name: value for name, value in config["fit"].items() if name != "device"}
+    settings["holdout"] = config["holdout"]
     if config["threads"] is not None:
         settings["threads"] = config["threads"]
     return FitConfig(**settings, ranking=loss, ranking_weight=weight, ranking_options=ranking)
@@ -345,7 +345,8 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        options = {key: how[key] for key in ("by", "apart", "time_limit") if how.get(key) is not None}
+        names = {"by": "by", "apart": "apart", "time_limit": "time_limit_s"}
+        options = {name: how[key] for key, name in names.items() if how.get(key) is not None}
         where, hardware = config.get("where"), config.get("hardware")
         built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
