@@ -169,9 +169,9 @@ class CostTables:
     def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> IntArray:
         """Counts of one part of every architecture; entries are looked up for all architectures at once."""
         context = self.context[part]
-        groups: dict[tuple[Digits, ...], list[int]] = {}
-        for row, run in enumerate(runs):
-            groups.setdefault(tuple([run[stage] for stage in context]), []).append(row)
+        groups: dict[tuple[Digits, ...], Sequence[int]] = {} if context else {(): range(len(runs))}
+        for row, run in enumerate(runs if context else ()):
+            groups.setdefault(tuple([run[stage] for stage in context]), []).append(row)  # type: ignore[attr-defined]
         out = np.zeros((len(runs), len(Tally._fields)), dtype=np.int64)
         stage = self.stage_index.get(part)
         for chosen, rows in groups.items():
@@ -179,9 +179,8 @@ class CostTables:
             if stage is None:
                 out[rows] = table[0, 0]
                 continue
-            depth = self.space.stages[stage].depths[-1]
-            digits = np.array([own + (-1,) * (depth - len(own)) for own in (runs[row][stage] for row in rows)])
-            out[rows] = table[np.arange(depth), digits].sum(axis=1)
+            digits = self.space.stages[stage].padded([runs[row][stage] for row in rows])
+            out[rows] = table[np.arange(digits.shape[1]), digits].sum(axis=1)
         return out
 
     def table(self, part: str, chosen: tuple[Digits, ...]) -> NDArray[Any]:

@@ -27,8 +27,8 @@ class Conditioned(Protocol):
         """Means, and if ``spread`` variances without noise, of m architectures. Shapes ``(m,)``."""
         ...
 
-    def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-        """Joint draws without noise at m architectures. Shape ``(count, m)``."""
+    def deviations(self, scaled: Scaled, count: int, rng: np.random.Generator) -> Tensor:
+        """Joint draws without noise, minus the mean, at m architectures. Shape ``(count, m)``."""
         ...
 
     def held_out(self, latent: Tensor, folds: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
@@ -77,15 +77,14 @@ class OnRows:
                 spreads.append((own - (solved * solved).sum(dim=0)).clamp(min=0))
         return torch.cat(means), torch.cat(spreads)
 
-    def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    def deviations(self, scaled: Scaled, count: int, rng: np.random.Generator) -> Tensor:
         """See :class:`Conditioned`."""
         sides = Sides(scaled, self.parts)
         cross = self.kernel.matrix(sides, self.sides)
         solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
         spread = self.kernel.matrix(sides, sides) - solved.T @ solved
         noise = torch.from_numpy(rng.standard_normal((len(scaled), count)))
-        out: Tensor = ((cross @ weights)[:, None] + cholesky(spread, JITTER) @ noise).T
-        return out
+        return (cholesky(spread, JITTER).tril() @ noise).T
 
     def held_out(self, latent: Tensor, folds: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
         """See :class:`Conditioned`.
@@ -132,11 +131,10 @@ class OnColumns:
         columns = self._columns(scaled)
         return columns @ weights, self._variances(columns, self.root) if spread else columns[:0, 0]
 
-    def draw(self, scaled: Scaled, weights: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+    def deviations(self, scaled: Scaled, count: int, rng: np.random.Generator) -> Tensor:
         """See :class:`Conditioned`."""
-        noise = torch.from_numpy(rng.standard_normal((len(weights), count))) * self.ridge**0.5
-        drawn = weights[:, None] + torch.linalg.solve_triangular(self.root.T, noise, upper=True)
-        out: Tensor = (self._columns(scaled) @ drawn).T
+        noise = torch.from_numpy(rng.standard_normal((len(self.root), count))) * self.ridge**0.5
+        out: Tensor = (self._columns(scaled) @ torch.linalg.solve_triangular(self.root.T, noise, upper=True)).T
         return out
 
     def held_out(self, latent: Tensor, folds: Sequence[IntArray]) -> tuple[Tensor, Tensor]:

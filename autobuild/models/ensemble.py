@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autobuild.models.describe import Describer
-from autobuild.models.members import Inputs, Member, ProcessMember
+from autobuild.models.members import CHUNK, Inputs, Member, ProcessMember
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.stacking import combine
 from autobuild.models.warp import Warp
@@ -47,7 +47,7 @@ class EnsembleModel(FittedModel):
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
         """Predicted target (median of its distribution), in units of the target. Shape ``(len(archs),)``."""
-        return self.warp.label(self._latent(self._inputs(archs)))
+        return self._in_chunks(archs, lambda inputs: (self.warp.label(self._latent(inputs)),))[0]
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """See :meth:`FittedModel.intervals`.
@@ -56,24 +56,34 @@ class EnsembleModel(FittedModel):
         in units of their standard deviations (normalised conformal prediction, Papadopoulos et al., 2011). Intervals
         are therefore wider for architectures that are unlike the labelled ones.
         """
-        inputs = self._inputs(archs)
-        latent = self._latent(inputs)
-        half = self._sd(inputs) * self._quantile(level)
-        return self.warp.label(latent), self.warp.label(latent - half), self.warp.label(latent + half)
+        quantile = self._quantile(level)
+
+        def bounds(inputs: Inputs) -> tuple[FloatArray, ...]:
+            latent, half = self._latent(inputs), self._sd(inputs) * quantile
+            return self.warp.label(latent), self.warp.label(latent - half), self.warp.label(latent + half)
+
+        predicted, lower, upper = self._in_chunks(archs, bounds)
+        return predicted, lower, upper
 
     def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
         """See :meth:`FittedModel.draw`: draws of the process, with calibrated spread, around the ensemble's mean."""
         if self.base is None:
             return None
-        inputs = self._inputs(archs)
-        process = self._process().process
-        drawn = process.draw(inputs.description, count, np.random.default_rng(seed))
+        inputs = Inputs(self.space, self._parsed(archs), self.describer)
+        about = self._process().process.deviations(inputs.description, count, np.random.default_rng(seed))
         spread = self._quantile(0.9) / NormalDist().inv_cdf(0.95)
-        about = drawn - process.predict_mean(inputs.description)
         return self.warp.label(self._latent(inputs) + about * (spread if math.isfinite(spread) else 1.0))
 
-    def _inputs(self, archs: Sequence[Architecture | str]) -> Inputs:
-        return Inputs(self.space, self._parsed(archs), self.describer)
+    def _in_chunks(
+        self, archs: Sequence[Architecture | str], compute: Callable[[Inputs], tuple[FloatArray, ...]]
+    ) -> list[FloatArray]:
+        """What is computed for a number of architectures at a time, which bounds the memory, put together."""
+        parsed = self._parsed(archs)
+        parts = [
+            compute(Inputs(self.space, parsed[start : start + CHUNK], self.describer))
+            for start in range(0, max(1, len(parsed)), CHUNK)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def _latent(self, inputs: Inputs) -> FloatArray:
         if not len(inputs):

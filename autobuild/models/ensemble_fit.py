@@ -26,11 +26,11 @@ from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
 OnProgress = Callable[[str, int, int], None]
 Folds = Sequence[tuple[Rows, Rows]]
 
-LATE = ("trees", "graph")  # slow members: with many rows they are dropped if they do not help on the first fold
-FULL_SCREEN_ROWS = 200  # from this number of rows on, the graph encoder needs a weight on the first fold
-SHORT_SCREEN_ROWS = 1000  # from here on, the late members are judged by a short fit on at most so many rows
+LATE = ("trees", "graph")  # slow members: with many rows they are dropped if a short fit does not help
+GRAPH_SCREEN_ROWS = 200  # from this number of rows on, a short fit of the graph encoder needs a weight
+SCREEN_ROWS = 1000  # from here on, trees are screened, too, and a gain is needed; a short fit has at most so many rows
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
-SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a late member must save in a short fit
+SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
 CLOSED_FORM_ROWS = 700  # from here on, folds of a process follow from its fit on all rows
 FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
 
@@ -82,6 +82,7 @@ def fit_ensemble(
         work.warp = warp
         if not processes:  # the bend of the labels is learned by a process even if no member is one
             work.warp = warp = work.process("linear").process.warp
+        processes = {kind: ProcessMember(member.process.warped(warp)) for kind, member in processes.items()}
         out, sds = work.cross_validate(kinds, parts, processes)
         latent = warp.latent(values)
         best = _base(out, latent)
@@ -163,11 +164,11 @@ class _Work:
         for kind in sorted(kinds, key=lambda kind: LATE.index(kind) if kind in LATE else -1):
             with self._timed(kind):
                 if kind in processes and len(self.values) >= CLOSED_FORM_ROWS:
-                    own = processes[kind].process.warped(self.warp)
-                    out[kind], sds[kind] = own.held_out([test for _, test in folds])
+                    out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
                     continue
                 predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
-                if kind in LATE and out and len(self.values) >= SHORT_SCREEN_ROWS and self._idle(kind, out, folds[0]):
+                least = {"graph": GRAPH_SCREEN_ROWS, "trees": SCREEN_ROWS}.get(kind, np.inf)
+                if out and len(self.values) >= least and self._idle(kind, out, folds[0]):
                     continue
                 for number, (train, test) in enumerate(folds):
                     member = self._fold(kind, train, processes, number, len(folds))
@@ -175,18 +176,15 @@ class _Work:
                         predicted[test], sd[test] = member.process.predict(self.inputs.take(test).description)
                     else:
                         predicted[test] = member.predict(self.inputs.take(test))
-                    if number == 0 and out and self._useless(kind, out, predicted, test):
-                        break
-                if kind not in self.dropped:
-                    out[kind] = predicted
-                    if kind in PROCESS_PARTS:
-                        sds[kind] = sd
+                out[kind] = predicted
+                if kind in PROCESS_PARTS:
+                    sds[kind] = sd
         return out, sds
 
     def final(self, kind: str, processes: Mapping[str, ProcessMember]) -> Member:
         """Fit a member on all rows."""
         if kind in processes:
-            return ProcessMember(processes[kind].process.warped(self.warp))
+            return processes[kind]
         phase = "fitting the graph encoder" if kind == "graph" else f"fitting the {kind}"
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
         with self._timed(kind):
@@ -199,40 +197,29 @@ class _Work:
             self._say(phase, number * total + done, folds * total)
 
         say(0, 1)
-        start = processes[kind].process.warped(self.warp) if kind in processes else None
+        start = processes[kind].process if kind in processes else None
         settings = replace(self.settings, on_epoch=say)
         part, values = self.inputs.take(train), self.values[train]
         return fit_member(kind, part, values, settings, self.warp, start, f"{kind}-{number}")
 
     def _idle(self, kind: str, out: Mapping[str, FloatArray], fold: tuple[Rows, Rows]) -> bool:
         """Whether a short fit of a member saves too little of the error on the first fold; it is dropped then."""
-        rows = np.random.default_rng(self.settings.seed).permutation(fold[0])[:SHORT_SCREEN_ROWS]
+        rows = np.random.default_rng(self.settings.seed).permutation(fold[0])[:SCREEN_ROWS]
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total))
         member = fit_member(
             kind, self.inputs.take(rows), self.values[rows], settings, self.warp, phase="try", steps=SCREEN_STEPS
         )
-        latent, known = self._known(out, fold[1])
+        latent = self.warp.latent(self.values[fold[1]])
+        known = {name: values[fold[1]] for name, values in out.items()}
         errors = []
         for more in ({}, {kind: member.predict(self.inputs.take(fold[1]))}):
             both = {**known, **more}
             errors.append(float(((combine(both, stack(both, latent, _base(both, latent))) - latent) ** 2).mean()))
-        if errors[1] < (1 - SCREEN_GAIN) ** 2 * errors[0]:
+        gain = SCREEN_GAIN if len(self.values) >= SCREEN_ROWS else 0.0
+        if errors[1] < (1 - gain) ** 2 * errors[0]:
             return False
-        self.dropped[kind] = "hardly any gain on the first fold"
+        self.dropped[kind] = "no gain on the first fold"
         return True
-
-    def _useless(self, kind: str, out: Mapping[str, FloatArray], predicted: FloatArray, rows: Rows) -> bool:
-        if kind != "graph" or not FULL_SCREEN_ROWS <= len(self.values) < SHORT_SCREEN_ROWS:
-            return False
-        latent, known = self._known(out, rows)
-        if stack({**known, kind: predicted[rows]}, latent, _base(known, latent)).get(kind, 0.0) > 0:
-            return False
-        self.dropped[kind] = "no weight on the first fold"
-        return True
-
-    def _known(self, out: Mapping[str, FloatArray], rows: Rows) -> tuple[FloatArray, dict[str, FloatArray]]:
-        """Latent values and held-out predictions of some rows."""
-        return self.warp.latent(self.values[rows]), {name: values[rows] for name, values in out.items()}
 
     @contextmanager
     def _timed(self, kind: str) -> Iterator[None]:

@@ -173,7 +173,7 @@ class Products:
         distances = torch.empty(len(a.left), *shape, dtype=torch.float64)
         for out, x, y in zip(distances, a.left, b.right, strict=True):
             torch.mm(x[rows], y[columns].T, out=out)
-        distances = distances.clamp_(min=0).flatten(1)
+        distances = distances.flatten(1)
         linear = [(x[rows] @ y[columns].T).flatten() for x, y in zip(a.linear, b.linear, strict=True)]
         return cls(distances[: 2 * a.units], list(distances[2 * a.units :]), linear, shape)
 

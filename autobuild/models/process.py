@@ -64,10 +64,10 @@ class Process:
             out: FloatArray = self._solved.predict(self._scaled(description), self._weights, False)[0].numpy()
         return out
 
-    def draw(self, description: Description, count: int, rng: np.random.Generator) -> FloatArray:
-        """Joint draws of the latent function (without noise) at m architectures. Shape ``(count, m)``."""
+    def deviations(self, description: Description, count: int, rng: np.random.Generator) -> FloatArray:
+        """Joint draws of the latent function, without noise, minus its mean. Shape ``(count, m)``."""
         with torch_threads(1), torch.inference_mode():
-            out: FloatArray = self._solved.draw(self._scaled(description), self._weights, count, rng).numpy()
+            out: FloatArray = self._solved.deviations(self._scaled(description), count, rng).numpy()
         return out
 
     def held_out(self, folds: Sequence[IntArray]) -> tuple[FloatArray, FloatArray]:

@@ -255,8 +255,8 @@ class Stage:
         Shapes: n runs -> ``(n, max(depths))``, padded with -1 after the last layer.
         """
         digits = np.full((len(runs), self.depths[-1]), -1, dtype=np.int64)
-        for row, run in enumerate(runs):
-            digits[row, : len(run)] = run
+        for layer, column in enumerate(itertools.zip_longest(*runs, fillvalue=-1)):
+            digits[:, layer] = column
         return digits
 
     def parse(self, text: str) -> Digits:
