@@ -1,8 +1,16 @@
 """Graph encoders: FE-MLP, message passing, readouts."""
 
 from autobuild.encode.features import FeatureEmbedding
-from autobuild.encode.gatv2 import GATv2
-from autobuild.encode.hops import READOUTS, EncoderConfig, Encoding, HopEncoder, read_out, scale_gradient
+from autobuild.encode.gatv2_layer import GATv2
+from autobuild.encode.hops import (
+    READOUTS,
+    EncoderConfig,
+    Encoding,
+    HopEncoder,
+    read_out,
+    register_layer,
+    scale_gradient,
+)
 
 __all__ = [
     "READOUTS",
@@ -12,5 +20,6 @@ __all__ = [
     "GATv2",
     "HopEncoder",
     "read_out",
+    "register_layer",
     "scale_gradient",
 ]

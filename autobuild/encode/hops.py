@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from autobuild.encode.features import FeatureEmbedding
-from autobuild.encode.gatv2 import GATv2
 from autobuild.errors import ConfigError, nearest
 from autobuild.graphs import PackedGraphs
+from autobuild.registry import LAYERS
 
+Layer = TypeVar("Layer", bound=Callable[..., nn.Module])
 READOUTS = ("mean", "sum", "max")
 NORMS = ("l1", "l2")
 
@@ -24,8 +25,8 @@ class EncoderConfig:
     """Settings of the graph encoder (:class:`HopEncoder`; AutoBuild, CVPR 2024, sec. 3).
 
     Args:
-        layer: Message-passing layer: ``gatv2`` (an implementation of this package, fast), or ``gat``, ``gcn``, ``sage``
-            or ``gin`` of PyTorch Geometric.
+        layer: Message-passing layer: ``gatv2`` (an implementation of this package, fast), ``gat``, ``gcn``, ``sage`` or
+            ``gin`` of PyTorch Geometric, or a registered one (:func:`register_layer`).
         hops: Number of message-passing layers.
         width: Width of the node embeddings.
         heads: Number of attention heads of ``gatv2`` and ``gat``; must divide ``width``.
@@ -53,8 +54,7 @@ class EncoderConfig:
     norm: str = "l1"
 
     def __post_init__(self) -> None:
-        if self.layer not in LAYERS:
-            raise ConfigError(f"encoder.layer={self.layer!r} is unknown: {nearest(self.layer, LAYERS)}")
+        LAYERS.check(self.layer)
         if self.readout not in READOUTS:
             raise ConfigError(f"encoder.readout={self.readout!r} is unknown: {nearest(self.readout, READOUTS)}")
         if self.norm not in NORMS:
@@ -127,10 +127,8 @@ class HopEncoder(nn.Module):
         h = self.features(graphs.x)
         nodes = [h]
         h = scale_gradient(h, self.config.feature_gradient)
-        edges = graphs.edges if self.config.layer != "gatv2" else None
         for hop, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            message = layer(h, graphs.neighbours) if edges is None else layer(h, edges)
-            message = torch.relu(norm(message))
+            message = torch.relu(norm(layer(h, graphs)))
             message = nn.functional.dropout(message, self.config.dropout, self.training)
             h = message + (self.widen(h) if hop == 0 else h)
             nodes.append(h)
@@ -153,22 +151,21 @@ def read_out(nodes: Tensor, graphs: PackedGraphs, how: str) -> Tensor:
     return total if how == "sum" else total / graphs.sizes[:, None]
 
 
-def _pyg(name: str) -> Callable[[int, int, int], nn.Module]:
-    def build(width_in: int, width_out: int, heads: int) -> nn.Module:
-        from torch_geometric import nn as pyg
+def register_layer(name: str) -> Callable[[Layer], Layer]:
+    """Decorator that registers a message-passing layer, for ``EncoderConfig(layer=name)`` and ``encoder=name``.
 
-        if name == "gat":
-            return pyg.GATConv(width_in, width_out // heads, heads=heads)  # type: ignore[no-any-return]
-        if name == "gin":
-            inner = nn.Sequential(nn.Linear(width_in, width_out), nn.ReLU(), nn.Linear(width_out, width_out))
-            return pyg.GINConv(inner)  # type: ignore[no-any-return]
-        layer = {"gcn": pyg.GCNConv, "sage": pyg.SAGEConv}[name]
-        return layer(width_in, width_out)  # type: ignore[no-any-return]
+    It decorates a module class, or a function that returns a module, called with ``(width_in, width_out, heads)``. The
+    module maps node embeddings of shape ``(N, width_in)`` and :class:`~autobuild.graphs.PackedGraphs` of N nodes to
+    shape ``(N, width_out)``; it passes messages along :attr:`PackedGraphs.edges`. A package declares its layer as an
+    entry point of the group ``autobuild.layers``.
 
-    return build
+    Args:
+        name: Its name: letters, digits and ``_``.
 
+    Returns:
+        A function that registers what it is given, and returns it unchanged.
 
-LAYERS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "gatv2": GATv2,
-    **{name: _pyg(name) for name in ("gat", "gcn", "sage", "gin")},
-}
+    Raises:
+        ConfigError: The name is taken, or has other characters.
+    """
+    return LAYERS.register(name)

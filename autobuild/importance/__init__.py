@@ -2,12 +2,14 @@
 
 from autobuild.importance.additive_scores import AdditiveScores
 from autobuild.importance.explaining import explain
+from autobuild.importance.hopnorm_scorer import hopnorm
 from autobuild.importance.moments import depth_moments, norm_moments
 from autobuild.importance.norm_scores import NormScores
 from autobuild.importance.projection import Projection, project
-from autobuild.importance.scorers import SCORERS, Scorer, UnitScores, find_scorer, hopnorm, register_scorer
+from autobuild.importance.scorers import Scorer, UnitScores, find_scorer, register_scorer
 from autobuild.importance.scores import Scores
 from autobuild.importance.trust import deletion, stability
+from autobuild.registry import SCORERS
 
 __all__ = [
     "SCORERS",
