@@ -15,33 +15,38 @@ from autobuild.models import FittedModel, fit, load_model
 from autobuild.rank import srcc
 from autobuild.spaces import SearchSpace, sequence_space
 
+_FITTED: dict[Any, FittedModel] = {}
+
 
 class FamilyConformance:
     """Subclass it in a test module and give a fixture ``family``, the name that is registered::
 
     class TestMyFamily(FamilyConformance):
-        @pytest.fixture(scope="class")
+        @pytest.fixture
         def family(self):
             return "my_family"
     """
 
     options: Mapping[str, Any] = {}  # further arguments of the fit
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def labels(self) -> LabelledSet:
         """Networks whose label is a sum over layers, with a little noise."""
         space = sequence_space(
-            "sums", {"a": [1, 2], "b": [1, 2]}, {"width": [1, 2], "kernel": [3, 5]}, "w{width}k{kernel}"
+            "sums", {"a": [1, 2], "b": [1, 2]}, {"width": [1, 2], "kernel": [3, 5]}, text="w{width}k{kernel}"
         )
         archs = list(dict.fromkeys(space.sample(400, seed=0, design="depth")))[:80]
         noise = np.random.default_rng(0).normal(0, 0.05, len(archs))
         values = [_truth(space, arch.text) + error for arch, error in zip(archs, noise, strict=True)]
         return LabelledSet.from_frame(pd.DataFrame({"arch": [arch.text for arch in archs], "acc": values}), space)
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def model(self, family: str, labels: LabelledSet) -> FittedModel:
-        """A fitted model."""
-        return fit(labels, "acc", model=family, seed=0, **self.options)
+        """A fitted model; it is fitted once."""
+        key = type(self), family, labels.content_hash
+        if key not in _FITTED:
+            _FITTED[key] = fit(labels, "acc", model=family, seed=0, **self.options)
+        return _FITTED[key]
 
     def test_it_ranks_networks_that_it_has_not_seen(self, model: FittedModel, labels: LabelledSet) -> None:
         """The report is of held-out rows; other networks are ranked as well."""

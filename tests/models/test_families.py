@@ -10,7 +10,7 @@ from autobuild.testing import FamilyConformance
 class TestShipped(FamilyConformance):
     options = {"config": ab.FitConfig(epochs=40)}
 
-    @pytest.fixture(scope="class", params=FAMILIES)
+    @pytest.fixture(params=FAMILIES)
     def family(self, request):
         return request.param
 
