@@ -93,6 +93,7 @@ def _hydra(command: Command) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from autobuild.jobs.mistakes import check_plugins, explain
+    from autobuild.jobs.options import register
     from autobuild.resources import resource_dir
 
     check_plugins(command.words)
@@ -102,6 +103,7 @@ def _hydra(command: Command) -> int:
         typed_so_far(command)
     # What hydra.main does, for a program whose arguments are not sys.argv and whose errors are one line.
     setbase("1.3")
+    register(" ".join([*command.words, *command.flags.values()]))
     search_path = create_config_search_path(str(resource_dir("conf")))
     if own := command.flags.get("--config-dir"):
         if not os.path.isdir(own):

@@ -6,11 +6,12 @@ registers itself. Names are read from files and entry points; a plug-in is impor
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
@@ -30,6 +31,7 @@ class Registry:
         kinds: Its plural; packages offer theirs as entry points of the group ``autobuild.KINDS``.
         shipped: Folder below ``autobuild`` whose files ``NAME_KIND.py`` ship, or a function that returns name ->
             argument of ``load``.
+        given: Arguments that the library gives a plug-in, as far as its signature names them; others are its options.
         key: The setting that takes the name, for messages (default: ``kind``).
         also: Further values that the setting takes, which are no plug-ins, such as ``auto``.
         error: Type of the errors.
@@ -42,6 +44,7 @@ class Registry:
         kind: str,
         kinds: str,
         shipped: str | Callable[[], Mapping[str, str]],
+        given: tuple[str, ...] = (),
         *,
         key: str | None = None,
         also: tuple[str, ...] = (),
@@ -51,7 +54,7 @@ class Registry:
     ) -> None:
         self.kind, self.group, self.key, self.also = kind, f"autobuild.{kinds}", key or kind, also
         self.shipped = (lambda: _files(shipped, f"_{kind}.py")) if isinstance(shipped, str) else shipped
-        self._error, self._load, self._form = error, load, form
+        self._given, self._error, self._load, self._form = given, error, load, form
         self._registered: dict[str, Any] = {}
         self._left_out: set[str] = set()
 
@@ -132,6 +135,11 @@ class Registry:
         """Parameters of the signature of a plug-in, by name."""
         return dict(inspect.signature(self[name]).parameters)
 
+    def options(self, name: str) -> list[inspect.Parameter]:
+        """The parameters of a plug-in that the library does not give."""
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return [one for key, one in self.parameters(name).items() if key not in self._given and one.kind not in kinds]
+
     def make(self, name: str, given: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Any:
         """Call a plug-in.
 
@@ -143,19 +151,32 @@ class Registry:
         Raises:
             ConfigError: It has no such option, or an installed package's raises a TypeError or ConfigError.
         """
+        self.check_options(name, options or {})
         known = self.parameters(name)
-        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-        own = [parameter for parameter in known if parameter not in given]
-        for option in options or {}:
-            if option not in own and not takes_all:
-                raise self._error(f"{self.key}={name} has no option {option!r}: {nearest(option, own)}")
-        passed = {key: value for key, value in given.items() if key in known or takes_all}
         try:
-            return self[name](**passed, **(options or {}))
+            return self[name](**{key: value for key, value in given.items() if key in known}, **(options or {}))
         except (TypeError, ConfigError) as error:
             if name not in self._installed():
                 raise
             raise self.blame(name, str(error)) from error
+
+    def check_options(self, name: str, options: Iterable[str]) -> None:
+        """Raise a ConfigError for an option that a plug-in does not have; it offers the nearest ones."""
+        own = [parameter.name for parameter in self.options(name)]
+        for option in options:
+            if option not in own:
+                raise self._error(f"{self.key}={name} has no option {option!r}: {nearest(option, own)}")
+
+    def about(self, name: str) -> str:
+        """One line on a plug-in, without importing it: the first line of its file or object, or its package."""
+        if (module := self.shipped().get(name)) is not None:
+            path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        elif name in self._registered:
+            text = inspect.getdoc(self._registered[name])
+        else:
+            text = f"of {_package(self._installed()[name])}"
+        return (text or "").partition("\n")[0].removesuffix(".")
 
     def blame(self, name: str, problem: str) -> AutobuildError:
         """The error that says what is wrong with a plug-in, and which package it is of."""
@@ -200,11 +221,15 @@ def _origin(plugin: object) -> tuple[str, str]:
     return str(getattr(plugin, "__module__", named.__module__)), str(getattr(named, "__qualname__", ""))
 
 
-COSTS = Registry("cost", "costs", "cost")
-LOSSES = Registry("loss", "losses", "rank/losses", key="ranking", also=("none",))
-LAYERS = Registry("layer", "layers", "encode", key="encoder.layer")
+_OF_SAMPLERS = ("space", "grain", "seed", "n_targets", "prior", "targets", "costs", "model", "limits")
+_OF_EXECUTORS = ("space", "evaluator", "workers", "time_limit_s", "reports")
+_OF_ACQUISITIONS = ("model", "archs", "predicted", "upper", "count", "seed")
+
+COSTS = Registry("cost", "costs", "cost", ("hardware",))
+LOSSES = Registry("loss", "losses", "rank/losses", ("scores", "target"), key="ranking", also=("none",))
+LAYERS = Registry("layer", "layers", "encode", ("width_in", "width_out", "heads"), key="encoder.layer")
 FAMILIES = Registry("family", "families", "models", key="model", also=("auto",))
-SCORERS = Registry("scorer", "scorers", "importance", also=("auto",))
-ACQUISITIONS = Registry("acquisition", "acquisitions", "construct")
-SAMPLERS = Registry("sampler", "samplers", "studies/samplers", also=("auto",))
-EXECUTORS = Registry("executor", "executors", "evaluate/executors")
+SCORERS = Registry("scorer", "scorers", "importance", ("model", "space"), also=("auto",))
+ACQUISITIONS = Registry("acquisition", "acquisitions", "construct", _OF_ACQUISITIONS)
+SAMPLERS = Registry("sampler", "samplers", "studies/samplers", _OF_SAMPLERS, also=("auto",))
+EXECUTORS = Registry("executor", "executors", "evaluate/executors", _OF_EXECUTORS)

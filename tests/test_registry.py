@@ -1,15 +1,19 @@
 """Plug-ins by name: shipped, registered, and of an installed package; mistakes are told by name."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import autobuild as ab
 from autobuild import registry
+from autobuild.cli import main
 from autobuild.construct.rounds import Rounds
 from autobuild.errors import ConfigError, SpaceError
 from autobuild.registry import EXECUTORS, LOSSES, SAMPLERS, Registry
@@ -124,7 +128,7 @@ def test_a_loss_and_a_layer_fit_a_graph_encoder(package, labels, tmp_path):
     assert model.history["ranking"].iloc[-1] < 0.9 * model.history["ranking"].iloc[0]
     loaded = ab.load_model(model.save(tmp_path / "model"))
     np.testing.assert_allclose(loaded.predict_mean(labels.archs), model.predict_mean(labels.archs), rtol=1e-6)
-    with pytest.raises(ConfigError, match="given 'margn', did you mean 'margin'"):
+    with pytest.raises(ConfigError, match="ranking=margin has no option 'margn': did you mean 'margin'"):
         ab.FitConfig(ranking="margin", ranking_options={"margn": 1})
 
 
@@ -160,3 +164,46 @@ def test_a_registered_cost_and_space_are_known_everywhere(package):
     space = ab.space("tiny_mbconv")
     assert ab.costs(space)["nodes"](space.sample(2)).min() > 3
     assert SPACES["two_stages"].SPACE is ab.space("two_stages")
+
+
+# --- of the package, from the command line ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [("search", "elitist"), ("search", "logged"), ("fit", "margin"), ("fit", "mean"), ("rounds", "ridge"),
+     ("rounds", "alternate")],
+)  # fmt: skip
+def test_help_lists_plug_ins(package, capsys, job, said):
+    assert main([job, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert said in out
+    if said not in ("ridge", "alternate"):
+        assert f" {said} of the package example-plugins" in re.sub(" +", " ", out)
+    assert "example_plugins" not in sys.modules
+
+
+def test_a_search_by_plug_ins(package, tmp_path, capsys):
+    words = ["search", "space=tiny_mbconv", "evaluator=python:example_plugins:count_of_wide_kernels", "n_trials=6",
+             "sampler=elitist", "executor=logged", "plots=false"]  # fmt: skip
+    assert main([*words, "sampler.restart=2", f"out={tmp_path / 'run'}"]) == 0
+    trials = pd.read_csv(tmp_path / "run" / "trials.csv")
+    assert (trials["state"] == "COMPLETE").sum() == 6
+    capsys.readouterr()
+    for wrong, told in (
+        ("sampler.restat=2", "sampler.restat"),
+        ("sampler.restart=two", r"sampler.restart=two: unusable value \(accepted: int or null\)"),
+        ("sampler=elitest", "did you mean 'elitist'"),
+    ):
+        assert main([*words, wrong, f"out={tmp_path / 'wrong'}"]) == 2
+        assert re.search(told, capsys.readouterr().err)
+
+
+def test_a_fit_by_plug_ins(package, tmp_path):
+    words = ["model=graph", "n=60", "encoder=mean", "ranking=margin", "ranking.margin=0.5", "fit.epochs=3"]
+    assert main(["fit", *words, "plots=false", f"out={tmp_path / 'graph'}"]) == 0
+    header = json.loads((tmp_path / "graph" / "model" / "model.json").read_text())
+    assert (header["encoder"]["layer"], header["config"]["ranking"]) == ("mean", "margin")
+    assert header["config"]["ranking_options"] == {"margin": 0.5}
+    assert main(["fit", "model=ridge", "n=60", "plots=false", f"out={tmp_path / 'ridge'}"]) == 0
+    assert ab.load_model(tmp_path / "ridge").family == "ridge"

@@ -2,15 +2,8 @@
 
 from autobuild.encode.features import FeatureEmbedding
 from autobuild.encode.gatv2_layer import GATv2
-from autobuild.encode.hops import (
-    READOUTS,
-    EncoderConfig,
-    Encoding,
-    HopEncoder,
-    read_out,
-    register_layer,
-    scale_gradient,
-)
+from autobuild.encode.hops import Encoding, HopEncoder, read_out, register_layer, scale_gradient
+from autobuild.settings.encoder import READOUTS, EncoderConfig
 
 __all__ = [
     "READOUTS",

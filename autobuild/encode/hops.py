@@ -4,75 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from autobuild.encode.features import FeatureEmbedding
-from autobuild.errors import ConfigError, nearest
 from autobuild.graphs import PackedGraphs
 from autobuild.registry import LAYERS
+from autobuild.settings.encoder import EncoderConfig
 
 Layer = TypeVar("Layer", bound=Callable[..., nn.Module])
-READOUTS = ("mean", "sum", "max")
-NORMS = ("l1", "l2")
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Settings of the graph encoder (:class:`HopEncoder`; AutoBuild, CVPR 2024, sec. 3).
-
-    Args:
-        layer: Message-passing layer: ``gatv2`` (an implementation of this package, fast), ``gat``, ``gcn``, ``sage`` or
-            ``gin`` of PyTorch Geometric, or a registered one (:func:`register_layer`).
-        hops: Number of message-passing layers.
-        width: Width of the node embeddings.
-        heads: Number of attention heads of ``gatv2`` and ``gat``; must divide ``width``.
-        readout: How node embeddings become a graph embedding: ``mean``, ``sum`` or ``max``.
-        norm: Norm of embeddings that is ranked and scored: ``l1`` (as in the paper) or ``l2``.
-        feature_width: Width of embeddings and hidden layers in the FE-MLP.
-        dropout: Dropout probability after each message-passing layer.
-        feature_gradient: Factor, from 0 to 1, on the gradient that reaches the FE-MLP from deeper hops and from the
-            head. At 1 (plain joint training) this gradient dominates that of the hop-0 ranking loss, and the order of
-            the feature scores may disagree with the labels. At 0.02 the feature scores are as good as those of an
-            FE-MLP fitted alone, and predictions are no worse (``benchmarks.features`` prints both).
-
-    Raises:
-        ConfigError: A setting is unknown or out of range.
-    """
-
-    layer: str = "gatv2"
-    hops: int = 4
-    width: int = 32
-    heads: int = 1
-    readout: str = "mean"
-    feature_width: int = 16
-    dropout: float = 0.0
-    feature_gradient: float = 0.02
-    norm: str = "l1"
-
-    def __post_init__(self) -> None:
-        LAYERS.check(self.layer)
-        if self.readout not in READOUTS:
-            raise ConfigError(f"encoder.readout={self.readout!r} is unknown: {nearest(self.readout, READOUTS)}")
-        if self.norm not in NORMS:
-            raise ConfigError(f"encoder.norm={self.norm!r} is unknown: {nearest(self.norm, NORMS)}")
-        for name in ("hops", "width", "heads", "feature_width"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"encoder.{name}={value!r}: an integer of at least 1 is accepted")
-        if self.width % self.heads:
-            raise ConfigError(f"encoder.heads={self.heads} does not divide encoder.width={self.width}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"encoder.dropout={self.dropout!r}: a number from 0 to below 1 is accepted")
-        if not 0 <= self.feature_gradient <= 1:
-            raise ConfigError(f"encoder.feature_gradient={self.feature_gradient!r}: a number from 0 to 1 is accepted")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON-ready data: field name -> value."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

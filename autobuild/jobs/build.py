@@ -1,15 +1,79 @@
-"""``autobuild build``: build the best networks directly."""
+"""Build the best networks of a space directly, without a search: fit, explain, then the exact best assemblies.
+
+Examples:
+    autobuild build
+    autobuild build labels=my.csv space=ofa_mbv3 target='acc - 0.01*latency_gpu' n=300 build.top=20
+    autobuild build labels=my.csv space=ofa_mbv3 where='latency_gpu <= 8 and params < 6e6'
+    autobuild build labels=my.csv space=ofa_mbv3 build.pareto='-latency_gpu'
+    autobuild build build.narrow=5 && autobuild sample space=runs/build/20250131-120000/narrowed.json
+
+Writes:
+    built.csv  rank, arch, score, predicted, lower, upper (90 %), and limited metrics
+    prices.csv  with where: what loosening each limit would buy
+    pareto.csv, pareto.png  with build.pareto: the predicted front
+    candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first
+    features.csv, operations.csv, layers.csv  what feature values, operations, layers add, in units of the target
+    places.csv, choices.csv  every choice at every place; whether the labels can tell the best value from the second
+    narrowed.json  with build.narrow: the space of the best candidates only; space= takes it
+    members.csv  what each member of the model does alone, its weight, and the model without it
+    heldout.csv  arch, measured, predicted, ...: cross-validated (model=graph: the held-out rows)
+    model/  the fitted model (unless model= was given)
+    metrics.json  test_srcc, hop_srcc, rest_srcc (with test=), fit_seconds, explain_seconds, build_seconds, n_train, ...
+    *.png  predicted against measured, hops, losses, features, candidates, built beside labelled; best.png: the best network coloured by score
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.families import saved_model
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExplainKeys, FitKeys, LabelKeys, RunKeys
+from autobuild.settings.names import BOUNDS
+from autobuild.settings.option import nested, option
 
 if TYPE_CHECKING:
     from autobuild.jobs.run import Run
+
+
+@dataclass
+class BuildKeys:
+    """Keys ``build.*``."""
+
+    top: int = option(10, "how many networks", ">=1 <=100000")
+    where: str | None = option(None, "the former name of where, for one release")
+    by: str = option(
+        "predicted",
+        "what ranks them: the prediction, or a bound of its 80 % interval (lower: cautious, upper: exploring)",
+        choices=BOUNDS,
+    )
+    apart: int = option(0, "any two networks differ in at least this many layers", ">=0 <=1000")
+    time_limit: float = option(10.0, "seconds for each exact search under limits", ">0 <=3600")
+    narrow: int | None = option(
+        None,
+        "also write the space that keeps only this many best candidates of each unit",
+        ">=1",
+    )
+    pareto: str | list[str] | None = option(
+        None,
+        "one or two more targets, separated by ';' or as a list, e.g. '-latency_gpu': also the predicted front",
+        kind="texts",
+    )
+
+
+@dataclass
+class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
+    """Keys of the job."""
+
+    where: str | None = option(
+        None,
+        "limits that every network satisfies, e.g. 'latency_gpu <= 8 and params < 6e6': label columns are"
+        " predicted, costs are exact",
+    )
+    build: BuildKeys = nested(BuildKeys)
+    plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:

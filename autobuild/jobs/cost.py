@@ -1,17 +1,32 @@
-"""``autobuild cost``: costs of architectures or of one network, as a table."""
+"""Costs of architectures, or of any network, without training any: parameters, MACs, memory, latency and DRAM traffic of a hardware.
+
+Costs are a plug-in: an installed package may add its own (docs/cost.md).
+
+Examples:
+    autobuild cost space=ofa_mbv3 hardware=mobile_npu
+    autobuild cost space=ofa_mbv3 arch=built/built.csv cost=macs,roofline hardware=my_npu.yaml out=costs
+    autobuild cost space=mnasnet n=200 cost=params,roofline
+    autobuild cost model=network.onnx shapes='images: 1x3x224x224'
+
+Writes:
+    costs.csv  arch (or network), a column for each metric, and reason: why a number is missing
+    metrics.json  the hardware's numbers, the metrics' units, how many numbers are missing, versions, ...
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import grid, heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import RunKeys
 from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.jobs.shapes import shape_of
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +35,40 @@ if TYPE_CHECKING:
     from autobuild.graphs.operations import OperationGraph
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    model: str | None = option(
+        None,
+        "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)",
+    )
+    shapes: str | None = option(
+        None,
+        "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'",
+    )
+    space: str = option("tiny_mbconv", "a space that builds networks", kind="name")
+    arch: str | None = option(
+        None,
+        "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)",
+    )
+    n: int = option(10, "how many are drawn where arch is null", ">=1 <=1000000")
+    cost: str | None = option(
+        None,
+        "which costs, separated by commas (null: all but measured ones; `autobuild cost cost=?` lists them)",
+    )
+    hardware: str = option(
+        "edge_npu",
+        "one of the presets edge_npu mobile_npu fpga_card large_npu, or your own YAML file",
+        kind="name",
+    )
+    shape: list[int] | None = option(
+        None,
+        "channels, height and width of an input (null: what the space or file says; of models 3, 224, 224)",
+        kind="ints",
+    )
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -1,11 +1,61 @@
-"""``autobuild demo``: the whole walk on the embedded data, ending in networks that were really trained."""
+"""The whole walk on the embedded data: fit, explain, build, then really train what was built.
+
+Takes about three minutes on two cores.
+
+Examples:
+    autobuild
+    autobuild demo seed=1 out=my_demo
+    autobuild demo n=100 build.top=3
+
+Writes:
+    built.csv  rank, arch, score, predicted
+    verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), deviation, seeds
+    trained.csv  every single training; finished ones are not repeated after a kill
+    candidates.csv, features.csv, operations.csv, layers.csv  what matters
+    heldout.csv, history.csv  the fit on held-out rows; its losses
+    model/  the fitted model: what model= takes
+    metrics.json  every number, the versions, and the hash of the labels
+    *.png  the pictures
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExecutorKeys, ExplainKeys, FitKeys, LabelKeys, RunKeys
+from autobuild.settings.option import nested, option
+
+
+@dataclass
+class BuildKeys:
+    """Keys ``build.*``."""
+
+    top: int = option(5, "how many networks are built and verified", ">=1 <=1000")
+
+
+@dataclass
+class VerifyKeys:
+    """Keys ``verify.*``."""
+
+    seeds: int | None = option(None, "the former name of seeds, for one release", ">=1")
+    workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
+
+
+@dataclass
+class Keys(RunKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
+    """Keys of the job."""
+
+    build: BuildKeys = nested(BuildKeys)
+    seeds: str = option(
+        "2",
+        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
+        kind="name",
+    )
+    verify: VerifyKeys = nested(VerifyKeys)
+    plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:

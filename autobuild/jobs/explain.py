@@ -1,12 +1,39 @@
-"""``autobuild explain``: say what matters."""
+"""Say what matters: scores of feature values, operations, layers and candidates.
+
+Scores are in units of the target. n_seen says how many labelled architectures contain what is scored.
+
+Examples:
+    autobuild explain
+    autobuild explain labels=my.csv space=ofa_mbv3 target=acc
+    autobuild explain model=runs/fit/20250131-120000/model
+
+Writes:
+    features.csv  feature, value, score, effect (units of the target), lower, upper (90 %), n_seen
+    operations.csv, layers.csv  the score of every operation and layer of every unit
+    places.csv, choices.csv  every choice at every place; whether the labels can tell the best value from the second
+    candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first
+    model/  the fitted model (unless model= was given)
+    metrics.json  test_srcc, hop_srcc, explain_seconds, n_candidates, versions, ...
+    features.png, candidates.png  the scores of the feature values; the best candidates of every unit
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autobuild.jobs.families import saved_model
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExplainKeys, FitKeys, LabelKeys, RunKeys
+from autobuild.settings.option import option
+
+
+@dataclass
+class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
+    """Keys of the job."""
+
+    plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:

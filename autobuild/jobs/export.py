@@ -1,20 +1,52 @@
-"""``autobuild export``: one architecture as a file for other tools."""
+"""Write one architecture as a file for other tools.
+
+Examples:
+    autobuild export space=ofa_mbv3 arch='e3k3-e3k3|e6k5-e6k5|e3k3-e3k3|e4k7-e4k7|e6k3-e6k3' format=json
+    autobuild export arch="$(autobuild sample n=1 out=one > /dev/null; tail -1 one/sample.csv)" format=onnx out=network
+
+Writes:
+    architecture.json  format=json: the layers, and the graph with named features
+    network.pt  format=pt: the state_dict and the architecture's text (torch.load reads it with weights_only=True)
+    network.onnx  format=onnx: the network with its initial weights (needs pip install 'autobuild-nas[onnx]')
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import say
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import RunKeys
+from autobuild.settings.names import EXPORTS
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
 
 _NAMES = {"json": "architecture.json", "pt": "network.pt", "onnx": "network.onnx"}
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    space: str = option(
+        "tiny_mbconv",
+        "a name from `autobuild spaces`, your own YAML file, or package.module:Class",
+        kind="name",
+    )
+    arch: str | None = option(None, "the architecture, as its canonical text (required)")
+    format: str = option("json", "what to write; pt and onnx take initial weights by seed", choices=EXPORTS)
+    shape: list[int] | None = option(
+        None,
+        "format=onnx: channels, height and width of the input (null: as the space declares)",
+        kind="ints",
+    )
 
 
 def run(config: Mapping[str, Any]) -> int:

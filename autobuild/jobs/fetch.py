@@ -1,16 +1,44 @@
-"""``autobuild fetch``: download a published data set into the user's cache."""
+"""Download a published data set into your cache, checked, ready for labels=.
+
+Without name=, the data sets are listed. What is in the cache already is not downloaded again.
+
+Examples:
+    autobuild fetch
+    autobuild fetch name=nas_bench_macro
+    autobuild fetch name=accel_nasbench url=https://my.mirror/anb_dataset_jsons.tar.gz out=data
+
+Writes:
+    the data set's own file, in your cache or in out=; nothing else
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autobuild.jobs.console import grid, say
+from autobuild.settings.option import option
 
 _EVERY_SECONDS = 10.0
+
+
+@dataclass
+class Keys:
+    """Keys of the job."""
+
+    name: str | None = option(None, "the data set (null: list them)", kind="name")
+    url: str | None = option(None, "another address of the same file, such as a mirror")
+    sha256: str | None = option(
+        None,
+        "its SHA-256 (null: the known one, if any); any accepts every file that can be read",
+    )
+    out: str | None = option(None, "the folder to download into (null: your cache)", kind="path")
+    resume: bool = option(True, "false downloads again")
+    threads: int | None = option(None, "accepted as everywhere; nothing here computes", ">=1")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autobuild.labels.embedded_sets import embedded_sets
 from autobuild.registry import FAMILIES
 from autobuild.resources import resource_dir
 
@@ -58,6 +57,8 @@ def _evaluators_file(evaluator: Any) -> Path | None:
 
 def embedded_labels(space: str) -> Path | None:
     """The labelled set that ships with the space, if there is one."""
+    from autobuild.labels.embedded_sets import embedded_sets
+
     return embedded_sets().get(space)
 
 

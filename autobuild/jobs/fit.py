@@ -1,12 +1,39 @@
-"""``autobuild fit``: fit a model on labelled architectures and judge it on held-out ones."""
+"""Fit a model on labelled architectures, and judge it on held-out ones.
+
+Examples:
+    autobuild fit
+    autobuild fit labels=my.csv space=ofa_mbv3 target='100*acc - 2*log(latency_ms)' n=300 test=rest
+    autobuild fit -m model=auto,gp,graph out=families
+    autobuild fit -m model=graph encoder=gatv2,gcn ranking=srcc,none out=sweep
+
+Writes:
+    model/  the fitted model: what model= takes
+    heldout.csv  arch, measured, predicted, ...: cross-validated; with model=graph the held-out rows and their norms by hop
+    members.csv  what each member of the model does alone, its weight, and the model without it (not with model=graph)
+    history.csv  with model=graph: the losses of every epoch
+    metrics.json  test_srcc, picked, fit_seconds, n_train, rest_srcc (with test=), versions, ...
+    predicted.png  predicted against measured; hops.png, history.png: with model=graph
+    curve.csv, learning_curve.png  would more labels help? (unless curve=false)
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autobuild.jobs.families import saved_model
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import FitKeys, LabelKeys, RunKeys
+from autobuild.settings.option import option
+
+
+@dataclass
+class Keys(RunKeys, FitKeys, LabelKeys):
+    """Keys of the job."""
+
+    plots: bool = option(True, "draw the pictures")
+    curve: bool = option(True, "also fit on parts of the labels, to see whether more would help")
 
 
 def run(config: Mapping[str, Any]) -> int:

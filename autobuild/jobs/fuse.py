@@ -1,9 +1,23 @@
-"""``autobuild fuse``: a network in fusion groups."""
+"""Cut a network into fusion groups, so that the least crosses to DRAM (layer fusion).
+
+Examples:
+    autobuild fuse model=torchvision:resnet50 hardware=edge_npu scheme=lbdf
+    autobuild fuse model=network.onnx shapes='tokens: 1x128' buffer=512KiB recompute=true
+    autobuild fuse 'model=space:e3k3-e3k3|e6k5-e6k5|e3k3-e3k3|e4k7-e4k7|e6k3-e6k3' space=ofa_mbv3 sweep=true
+
+Writes:
+    groups.csv  group, ops, scheme, dram_bytes, buffer_bytes, valid: one row a group, in order of execution
+    groups.png  the network, its groups coloured
+    traffic.png  DRAM bytes of each group, and how full the buffer is
+    sweep.csv, sweep.png  with sweep=true: DRAM bytes against the size of the buffer
+    metrics.json  dram_bytes, unfused_dram_bytes, reduction, status, lower_bound, optimum_gap, seconds, ...
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +25,10 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import RunKeys
 from autobuild.jobs.networks import left_out, network_of, read_network
+from autobuild.settings.names import PARTITIONERS, SCHEMES
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     from autobuild.graphs.operations import OperationGraph
@@ -19,6 +36,49 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "KIB": 2**10, "MIB": 2**20}
 SHOWN = 12
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    model: str | None = option(
+        None,
+        "onnx:PATH (or a path that ends in .onnx), torchvision:NAME, timm:NAME or space:ARCH, an "
+        "architecture of space= (required)",
+    )
+    space: str = option(
+        "tiny_mbconv",
+        "for model=space:ARCH: a name from `autobuild spaces`, or your own YAML file",
+        kind="name",
+    )
+    shape: list[int] | None = option(
+        None,
+        "channels, height and width of the input (null: what the space or timm says, else 3, 224, 224)",
+        kind="ints",
+    )
+    shapes: str | None = option(
+        None,
+        "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'",
+    )
+    hardware: str = option("edge_npu", "a preset of `autobuild cost`, or the path of a YAML file", kind="name")
+    buffer: str | None = option(None, "on-chip buffer in bytes, or such as 512KiB or 2MiB (null: that of the hardware)")
+    scheme: str = option(
+        "mixed",
+        "row by row through line buffers, on whole tensors, or the cheaper of both",
+        choices=SCHEMES,
+    )
+    recompute: bool = option(False, "also allow groups that read their inputs twice and compute some operations again")
+    algorithm: str = option("exact", "how the partition is found", choices=PARTITIONERS)
+    split: str = option(
+        "random",
+        "how searches split groups that do not fit: random, oracle, or an explainer's name",
+        kind="name",
+    )
+    budget: int = option(5000, "for searches: distinct partitions that are looked at", ">=1")
+    time_limit: float = option(60.0, "seconds; exact then says how far from the best it may be", ">0")
+    sweep: bool = option(False, "also the best partition for buffers from a quarter to four times the size")
+    plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:

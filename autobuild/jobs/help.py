@@ -1,11 +1,13 @@
-"""The texts of ``autobuild --help`` and ``autobuild <job> --help``, made from the comments in ``conf``."""
+"""The texts of ``autobuild --help`` and ``autobuild <job> --help``, made from the declared keys."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
 
-from autobuild.jobs.options import TEXTS, Job, Key, job_names, read_job
+from autobuild.jobs.options import Job, job_names, read_job
+from autobuild.settings.groups import groups
+from autobuild.settings.option import TEXTS, Key
 
 _INTRO = """\
 autobuild learns from labelled architectures what matters in them, and builds the best networks of a search space.
@@ -51,16 +53,17 @@ def describe(job: Job) -> str:
     if job.notes:
         lines += ["", *textwrap.wrap(" ".join(job.notes), width)]
     lines += ["", f"Usage: autobuild {job.name} [KEY=VALUE ...]", "", "Keys and their defaults:"]
-    plain = [key for key in job.keys.values() if key.name.split(".")[0] not in job.groups]
-    column = min(30, max(len(f"{key.name}={key.default}") for key in plain) + 2)
-    lines += [_entry(f"{key.name}={key.default}", _about(key), column, width) for key in plain]
-    for group, (default, choices) in job.groups.items():
-        lines += ["", f"{group}={default}  (one of {', '.join(choices)}), and single keys of it:"]
+    plain = [key for key in job.keys.values() if not key.members]
+    column = min(30, max(len(f"{key.name}={key.written}") for key in plain) + 2)
+    lines += [_entry(f"{key.name}={key.written}", _about(key), column, width) for key in plain]
+    for group, default in job.groups.items():
+        lines += ["", f"{group}={default}  {groups()[group].help}; one of:"]
+        lines += [_entry(f"  {name}", groups()[group].about(name), column, width) for name in groups()[group].members]
+        lines.append(f"and single keys of {group}:")
         for key in (key for key in job.keys.values() if key.name.startswith(group + ".")):
-            only = "" if default in key.choices else f"only with {group}={' or '.join(key.choices)}: "
-            lines.append(_entry(f"{key.name}={key.default}", only + _about(key), column, width))
-    if any(key.base in ("text", "texts") for key in job.keys.values()):
-        names = ", ".join(key.name for key in job.keys.values() if key.base in ("text", "texts"))
+            only = "" if default in key.members else f"only with {group}={' or '.join(key.members)}: "
+            lines.append(_entry(f"{key.name}={key.written}", only + _about(key), column, width))
+    if names := ", ".join(key.name for key in job.keys.values() if key.kind in ("text", "texts")):
         lines += ["", *textwrap.wrap(f"Taken as typed: {names}. Put single quotes around them for your shell.", width)]
     lines += ["", "Examples:", *(f"  {line}" for line in job.examples)]
     lines += ["", "Writes:", *(_entry(*_split(line), column, width) for line in job.writes)]
@@ -68,8 +71,7 @@ def describe(job: Job) -> str:
 
 
 def _about(key: Key) -> str:
-    accepted = key.base.replace("one of ", "").replace(" ", "|") if key.base.startswith("one of") else key.kind
-    return key.about if key.base in (*TEXTS, "bool") else f"{key.about} [{accepted}]"
+    return key.option.help if key.kind in (*TEXTS, "bool") else f"{key.option.help} [{key.accepted}]"
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -1,4 +1,17 @@
-"""``autobuild import``: a published data set as a plain table of labels."""
+"""Turn a published data set into a plain table of labels, every row checked against its search space.
+
+labels= takes the published files directly, too; import them to look at them, to change them, or to share a plain table.
+With out=FILE one table is written; with a folder (or no out) a run folder with labels.csv in it.
+
+Examples:
+    autobuild import path=nas-bench-macro_cifar10.json out=macro.csv
+    autobuild import path=anb_dataset_jsons.tar.gz n=500 out=accel.parquet
+    autobuild import format=autobuild_cache path=ofa_mbv3_custom_cache.pkl
+
+Writes:
+    labels.csv  arch and the metrics, one row an architecture: what labels= takes (out=FILE: that file alone)
+    metrics.json  how many rows and metrics, what was missing, versions, ...
+"""
 
 from __future__ import annotations
 
@@ -7,16 +20,39 @@ import filecmp
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, LabelWarning
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import RunKeys
 from autobuild.jobs.steps import show_notes
+from autobuild.settings.names import FORMATS
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     from autobuild.labels import LabelledSet
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    path: str | None = option(None, "the published file or folder (required)", kind="path")
+    format: str = option("auto", "auto tells it by the content", choices=("auto", *FORMATS))
+    space: str | None = option(
+        None,
+        "the space of the architectures (null: the one that the format belongs to)",
+        kind="name",
+    )
+    n: int | None = option(None, "only the first n rows; of an archive, members sorted by name (null: all)", ">=1")
+    out: str | None = option(
+        None,
+        "a folder for the results (null: runs/import/<time>), or a file ending in .csv .tsv .parquet .jsonl",
+        kind="path",
+    )
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -1,17 +1,62 @@
-"""``autobuild label``: really train and measure architectures."""
+"""Really train and measure architectures: labels for everything else.
+
+Each architecture is evaluated once for each seed, in parallel processes, or on a cluster: executor=ray, executor=slurm.
+The latency is measured afterwards on this machine, in a phase of its own with nothing else running. After a kill the
+same command goes on; no row is lost or repeated.
+
+Examples:
+    autobuild label n=20
+    autobuild label n=400 seeds=2 n_jobs=2 out=my_labels
+    autobuild label archs=to_train/sample.csv latency=false
+    autobuild label space=my_space.yaml n=100 evaluator='command:python train.py' executor=slurm n_jobs=50 time_limit=7200
+
+Writes:
+    labels.csv  arch and the metrics, one row an architecture: what labels= takes
+    trained.csv  arch, seed and the metrics of every single training, written as soon as it ends
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExecutorKeys, RunKeys
+from autobuild.settings.names import DESIGNS
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from autobuild.spaces import Architecture, SearchSpace
+
+
+@dataclass
+class Keys(RunKeys, ExecutorKeys):
+    """Keys of the job."""
+
+    space: str = option("tiny_mbconv", "the space of the architectures", kind="name")
+    archs: str | None = option(
+        None,
+        "architectures to label: a CSV with a column arch, or a text file with one a line (null: draw n)",
+        kind="path",
+    )
+    n: int | None = option(None, "how many are drawn (null: 20), or the first n of archs (null: all)", ">=1")
+    design: str = option(
+        "depth",
+        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
+        choices=DESIGNS,
+    )
+    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
+    seeds: str = option(
+        "1",
+        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
+        " is the mean over them",
+        kind="name",
+    )
+    latency: bool | None = option(None, "measure the latency after training (null: with evaluator=train)")
 
 
 def run(config: Mapping[str, Any]) -> int:

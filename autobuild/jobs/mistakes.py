@@ -9,6 +9,7 @@ from pathlib import Path
 from autobuild.errors import ConfigError, nearest
 from autobuild.jobs.options import Job, job_names, read_job
 from autobuild.jobs.overrides import Command, known_keys, split_commas
+from autobuild.settings.groups import groups
 
 # Plugins of Hydra that a word asks for: the module that brings it, and how it is installed.
 _PLUGINS = {
@@ -139,13 +140,13 @@ def _unknown(word: str, command: Command, job: Job, error: Exception) -> str | N
             return None
         return f"job {job.name}: unknown key {name!r} {nearest(name, accepted, limit=60)}"
     if word == f"{name}=null" and name in job.groups:
-        return f"{word}: unknown choice: {nearest('null', job.groups[name][1])}"
+        return f"{word}: unknown choice: {nearest('null', groups()[name].members)}"
     group = name.split(".")[0]
     if name not in job.keys or group not in job.groups:
         return None
-    chosen = command.typed(group) or job.groups[group][0]
-    having = job.keys[name].choices
-    if chosen in job.groups[group][1] and chosen not in having:
+    chosen = command.typed(group) or job.groups[group]
+    having = job.keys[name].members
+    if chosen in groups()[group].members and chosen not in having:
         told = " or ".join(f"{group}={choice}" for choice in having)
         return f"{name} belongs to {told}, and {group}={chosen} was chosen"
     return None

@@ -1,238 +1,186 @@
-"""What a job accepts, read from the YAML files under ``conf``: one source for the checks and for ``--help``.
+"""What each job accepts: its keys and config groups, read from the dataclass ``Keys`` and the docstring of its module.
 
-Every key in those files carries a trailing comment ``kind; description``. Kinds: ``text`` (free text, taken as typed),
-``texts`` (one, or a list),
-``path``, ``name``, ``bool``, ``ints``, ``int`` and ``float`` with optional bounds (``int >=1``, ``float >=0 <1``),
-``one of a b c``; each may end in ``or null``.
+Hydra composes their defaults (:func:`register`). Types, bounds and choices are checked when a job begins
+(:meth:`Job.check`), so that a wrong value in one job of a sweep does not keep the others from running.
 """
 
 from __future__ import annotations
 
-import operator
-import re
+import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.resources import resource_dir
+from autobuild.jobs.folders import flat
+from autobuild.settings.groups import Group, groups
+from autobuild.settings.option import Key, groups_of, keys_of
 
-_KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>.*?))?(?:  # (?P<comment>.*))?$")
-_DEFAULT_LINE = re.compile(r"^  - /?(?P<group>[\w/]+)(?:: (?P<choice>\w+))?$")
-_BOUND = re.compile(r"(>=|>|<=|<)(-?[\d.]+)")
-TEXTS = ("text", "texts", "path", "name")  # kinds whose values are taken as typed
-_COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _ORDER = ("demo", "label", "fit", "explain", "build", "search", "rounds", "predict", "sample", "cost", "fuse",
           "verify", "export", "report", "table", "spaces")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Key:
-    """One accepted key: its dotted name, its default as written, its kind and its line of help."""
-
-    name: str
-    default: str
-    kind: str
-    about: str
-    choices: tuple[str, ...] = ()  # of a config group: the choices that have this key
-
-    @property
-    def base(self) -> str:
-        """The kind without ``or null``."""
-        return self.kind.removesuffix(" or null")
-
-    @property
-    def nullable(self) -> bool:
-        """Whether ``null`` is accepted."""
-        return self.kind.endswith(" or null")
-
-    def check(self, value: Any) -> Any:
-        """Return ``value`` in the type of this key.
-
-        Raises:
-            ConfigError: ``value`` is not of this kind; the message names the key, the value and what is accepted.
-        """
-        if value is None and self.nullable:
-            return None
-        kind, *rest = self.base.split(" ")
-        good: bool
-        if isinstance(value, str) or (kind == "bool" and value in (0, 1)):
-            value = _read_from_text(kind, str(value))
-        if kind == "texts":
-            value = _listed(value)
-            good = bool(value) and all(
-                isinstance(one, str) and one for one in ([value] if isinstance(value, str) else value)
-            )
-        elif kind in ("text", "path", "name"):
-            good, value = isinstance(value, str) and value != "", value
-        elif kind == "bool":
-            good = isinstance(value, bool)
-        elif kind == "ints":
-            value = [value] if isinstance(value, int) else value
-            good = isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
-        elif kind == "one":
-            value = str(value)
-            good = value in rest[1:]
-        else:
-            if kind == "float" and type(value) is int:
-                value = float(value)
-            good = type(value) is (int if kind == "int" else float)
-            good = good and all(_COMPARE[sign](value, float(bound)) for sign, bound in _BOUND.findall(" ".join(rest)))
-        if not good:
-            hint = f" {nearest(value, rest[1:])}" if kind == "one" else f" (accepted: {self.kind})"
-            raise ConfigError(f"{self.name}={_typed(value)}: unusable value{hint}")
-        return value
-
-
-@dataclass(frozen=True)
 class Job:
-    """One job: what it does, its keys, its groups, example commands and the files it writes."""
+    """One job: what it does, its keys, its groups, example commands and the files it writes.
+
+    Attributes:
+        keys: By dotted name; those of groups have the choices that have them as ``members``.
+        groups: Group -> its default choice.
+    """
 
     name: str
     summary: str
     notes: tuple[str, ...]
     examples: tuple[str, ...]
     writes: tuple[str, ...]
-    keys: dict[str, Key] = field(default_factory=dict)
-    groups: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # group -> (default, choices)
+    keys: dict[str, Key]
+    groups: dict[str, str]
+
+    def defaults(self) -> dict[str, Any]:
+        """The job as a Hydra configuration: its defaults list, then every key that is not of a group."""
+        config: dict[str, Any] = {
+            "defaults": [*({f"/{group}": choice} for group, choice in self.groups.items()), "_self_"]
+        }
+        for name, key in self.keys.items():
+            if not key.members:
+                set_in(config, name, key.default)
+        return config
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``config`` (nested, plain) with every value checked against its key.
+        """Return a composed configuration, nested and plain, with every value in the type of its key.
 
         Raises:
-            ConfigError: A value of the wrong kind, or out of its bounds.
+            ConfigError: A key that the job does not have, or lacks, or an unusable value.
         """
-        return self._checked(config, "")
+        given = flat(config)
+        keys = {name: key for name, key in self.keys.items() if not key.members}
+        for name, key in keys.items():
+            if name not in given:
+                raise ConfigError(f"job {self.name}: key {name!r} is missing; its default is {name}={key.written}")
+        for name in self.groups:
+            keys |= self._member_keys(groups()[name], config.get(name))
+        checked: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in keys:
+                raise ConfigError(f"job {self.name}: unknown key {name!r} {nearest(name, self.keys, limit=60)}")
+            set_in(checked, name, keys[name].check(_converted(keys[name].kind, value)))
+        return checked
 
-    def _checked(self, config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in config.items():
-            dotted = prefix + str(name)
-            if isinstance(value, Mapping):
-                result[str(name)] = self._checked(value, dotted + ".")
-            elif dotted not in self.keys:
-                raise ConfigError(f"job {self.name}: unknown key {dotted!r} {nearest(dotted, self.keys)}")
-            else:
-                result[str(name)] = self.keys[dotted].check(value)
-        return result
+    def _member_keys(self, group: Group, values: object) -> dict[str, Key]:
+        """The keys of the chosen member of a group, which a file of the user's own may have chosen."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{group.name}={values}: one of {', '.join(group.members)} is needed, or a file of your own"
+            )
+        which = group.kind.partition(".")[2]
+        if which not in values:
+            raise ConfigError(f"{group.name}: key {group.kind} is missing (accepted: {', '.join(group.members)})")
+        member = str(values[which])
+        if member not in group.members:
+            raise ConfigError(f"{group.kind}={member}: unusable value {nearest(member, group.members)}")
+        keys = {key.name: key for key in group.keys(member)}
+        wanted = {name.partition(".")[2] for name in keys}
+        for name in (name for name in values if name not in wanted):
+            known = self.keys.get(f"{group.name}.{name}")
+            if known is None:
+                raise ConfigError(f"job {self.name}: unknown key {f'{group.name}.{name}'!r} {nearest(name, wanted)}")
+            having = " or ".join(known.members)
+            raise ConfigError(f"{known.name} belongs to {group.name}={having}, and {group.kind} is {member}")
+        if missing := sorted(wanted - set(values)):
+            raise ConfigError(
+                f"{group.name}: {', '.join(missing)} missing for {which}: {member}; "
+                f"begin your file with `defaults: [{member}, _self_]` to take the rest from there"
+            )
+        return keys
 
 
-def _listed(value: Any) -> Any:
-    """A text that is a list, ``[acc, -ms]``, as one; texts may stand in quotes there."""
-    from autobuild.jobs.overrides import split_commas
-
-    if not isinstance(value, str):
-        return value if isinstance(value, list) else None
-    if not (value.startswith("[") and value.endswith("]")):
-        return value
-    parts = split_commas(value[1:-1])
-    return [part[1:-1] if part[:1] in ("'", '"') and part[-1:] == part[:1] else part for part in parts]
-
-
+@cache
 def job_names() -> list[str]:
     """Every job of this installation, in the order in which a reader meets them."""
-    names = [path.stem for path in (resource_dir("conf") / "job").glob("*.yaml")]
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if _is_job(module.name)]
     return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+
+def _is_job(name: str) -> bool:
+    return f"autobuild.jobs.{name}" != __name__ and hasattr(import_module(f"autobuild.jobs.{name}"), "Keys")
 
 
 @cache
 def read_job(name: str) -> Job:
-    """Read what the job ``name`` accepts.
+    """What the job ``name`` accepts.
 
     Raises:
         ConfigError: There is no such job.
     """
     if name not in job_names():
         raise ConfigError(f"unknown job {name!r} {nearest(name, job_names())}")
-    conf = resource_dir("conf")
-    path = conf / "job" / f"{name}.yaml"
-    sections = _header(path.read_text(encoding="utf-8"))
-    summary = sections[""]
-    job = Job(name, summary[0], tuple(summary[1:]), tuple(sections["Examples:"]), tuple(sections["Writes:"]))
-    _collect(path, conf, job)
-    return job
+    module = import_module(f"autobuild.jobs.{name}")
+    sections = _sections(module.__doc__ or "")
+    summary, *notes = sections[""]
+    chosen = groups_of(module.Keys)
+    keys = {key.name: key for key in keys_of(module.Keys)}
+    for group, choice in chosen.items():
+        keys |= groups()[group].all_keys(choice)
+    return Job(name, summary, tuple(notes), tuple(sections["Examples:"]), tuple(sections["Writes:"]), keys, chosen)
 
 
-def kinds_of_groups(name: str) -> dict[str, str]:
-    """The groups of a job, each with the key that tells which of its choices it is (``sampler``: ``name``)."""
-    job = read_job(name)
-    keys = [key for key in job.keys.values() if key.base.startswith("one of")]
-    return {group: next(key.name for key in keys if key.name.startswith(f"{group}.")).partition(".")[2]
-            for group in job.groups}  # fmt: skip
-
-
-def _header(text: str) -> dict[str, list[str]]:
-    """Split the comment at the top of a job file into its summary and its named sections."""
+def _sections(docstring: str) -> dict[str, list[str]]:
+    """The lines of a docstring: its text, and its sections ``Examples:`` and ``Writes:``."""
     sections: dict[str, list[str]] = {"": [], "Examples:": [], "Writes:": []}
     current = ""
-    for line in text.splitlines()[1:]:
-        if not line.startswith("#"):
-            break
-        content = line[1:].strip()
-        if content in sections:
-            current = content
-        elif content:
-            sections[current].append(content)
+    for line in cleandoc(docstring).splitlines():
+        if line in sections:
+            current = line or current
+        else:
+            sections[current].append(line.strip())
     return sections
 
 
-def _collect(path: Path, conf: Path, job: Job) -> None:
-    """Add the keys of one YAML file, and of the files in its defaults list, to ``job``."""
-    text = path.read_text(encoding="utf-8")
-    for line in text.splitlines():
-        if found := _DEFAULT_LINE.match(line):
-            group, choice = found["group"], found["choice"]
-            if choice is None and group != "_self_":
-                _collect(conf / f"{group}.yaml", conf, job)
-            elif choice is not None:
-                _collect_group(group, choice, conf, job)
-    for name, default, kind, about in _lines(path, text):
-        job.keys[name] = Key(name, default, kind, about)
+def register(words: str) -> None:
+    """Tell Hydra's ConfigStore of every job and every member of every group.
+
+    Args:
+        words: The command line. Members of installed packages are imported only if it contains their names.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for name in job_names():
+        store.store(group="job", name=name, node=read_job(name).defaults(), package="_global_", provider="autobuild")
+    for group in groups().values():
+        for member in (name for name in group.members if name in group.declared or name in words):
+            store.store(group=group.name, name=member, node=group.values(member), provider="autobuild")
 
 
-def _collect_group(group: str, choice: str, conf: Path, job: Job) -> None:
-    """Add a config group: the keys of all its choices are accepted, the default choice gives the defaults shown."""
-    choices = sorted(path.stem for path in (conf / group).glob("*.yaml"))
-    job.groups[group] = (choice, tuple(choices))
-    for member in dict.fromkeys([choice, *choices]):
-        path = conf / group / f"{member}.yaml"
-        for name, default, kind, about in _lines(path, path.read_text(encoding="utf-8")):
-            dotted = f"{group}.{name}"
-            known = job.keys.get(dotted, Key(dotted, default, kind, about))
-            job.keys[dotted] = replace(known, choices=(*known.choices, member))
-
-
-def _lines(path: Path, text: str) -> list[tuple[str, str, str, str]]:
-    """Every key line of a YAML file as ``(dotted name, default, kind, description)``."""
-    rows, parent = [], ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        found = _KEY_LINE.match(line)
-        if not found or found["key"] == "defaults":
-            continue
-        if found["comment"] is None:
-            parent = found["key"] + "."
-            continue
-        kind, split, about = found["comment"].partition("; ")
-        if not split:
-            raise ConfigError(f"{path}:{number}: the comment must read 'kind; description', not {found['comment']!r}")
-        name = (parent if found["indent"] else "") + found["key"]
-        rows.append((name, found["value"] or "null", kind, about))
-    return rows
-
-
-def _read_from_text(kind: str, text: str) -> Any:
-    """What a text says of the wanted kind, as OmegaConf's typed nodes read it: the environment holds texts only."""
+def _converted(kind: str, value: Any) -> Any:
+    """``value`` in the type of a kind, as OmegaConf converts it: texts of the environment may be numbers."""
     from omegaconf import BooleanNode, FloatNode, IntegerNode
     from omegaconf.errors import ValidationError
 
+    if kind == "texts" and isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        from autobuild.jobs.overrides import split_commas
+
+        parts = split_commas(value[1:-1])
+        return [part[1:-1] if part[:1] in ("'", '"') and part[-1:] == part[:1] else part for part in parts]
+    if kind == "ints" and type(value) is int:
+        return [value]
+    if kind == "choice":
+        return str(value)
     node: Any = {"int": IntegerNode, "float": FloatNode, "bool": BooleanNode}.get(kind)
     try:
-        return text if node is None else node(text)._value()
+        return value if node is None or value is None else node(value)._value()
     except ValidationError:
-        return text
+        return value  # refused by its key, in words that name it
 
 
-def _typed(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def set_in(config: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a value in a nested configuration by its dotted name."""
+    *parents, name = dotted.split(".")
+    for parent in parents:
+        config = config.setdefault(parent, {})
+    config[name] = value

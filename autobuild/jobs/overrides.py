@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.options import TEXTS, Key, job_names, read_job
+from autobuild.jobs.options import job_names, read_job
+from autobuild.settings.option import TEXTS, Key
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALL = re.compile(r"(choice|shuffle|sort|tag|glob|range|interval)\((.*)\)", re.DOTALL)
@@ -183,7 +184,7 @@ def _override(word: str, sweeps: bool) -> str:
     """One override as Hydra's grammar takes it."""
     name, equals, value = word.partition("=")
     key = known_keys().get(name.lstrip("+"))
-    is_text = key.base in TEXTS if key else name in known_groups() and value[:1] not in ("", "[")
+    is_text = key.kind in TEXTS if key else name in known_groups() and value[:1] not in ("", "[")
     if not is_text or not equals:
         is_folder = name in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
         return f"{name}={_element(value)}" if is_folder and value else word

@@ -1,13 +1,38 @@
-"""``autobuild predict``: predictions of a saved model, with intervals."""
+"""Predict the target of architectures with a saved model, with intervals.
+
+Examples:
+    autobuild predict model=runs/fit/20250131-120000/model archs=candidates.csv
+    autobuild predict model=my_fit/model archs='e3k3s0-e6k5s1|e3k3s0|e3k3s0' level=0.8
+
+Writes:
+    predictions.csv  arch, predicted, lower, upper (and the columns of archs=, if it is a table)
+    metrics.json  how many, the level of the interval, versions, ...
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import RunKeys
+from autobuild.settings.option import option
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    model: str | None = option(None, "the folder model/ of a run of fit, explain or build (required)", kind="path")
+    archs: str | None = option(
+        None,
+        "a CSV, Parquet or JSON Lines file with a column arch, a text file with one a line, or one "
+        "architecture (required)",
+    )
+    level: float = option(0.9, "the share of true values that an interval should hold", ">0 <1")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -1,13 +1,25 @@
-"""``autobuild report``: one HTML page about a search, read from its storage, so that it works while the search runs."""
+"""One HTML page about a search, running or finished: history, Pareto front, hypervolume, narrowing chain, best networks.
+
+Examples:
+    autobuild report run=my_search
+    autobuild report run=my_search out=my_report
+
+Writes:
+    report.html  the page, pictures included
+    *.png  the pictures
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import say
+from autobuild.jobs.keys import RunKeys
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +29,13 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # rows of a table
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    run: str | None = option(None, "the run folder of a search", kind="path")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -1,17 +1,38 @@
-"""``autobuild rounds``: build, evaluate, add the labels, fit again.
+"""Active rounds: build, evaluate, add the labels, fit again; then build once more from all of them.
 
-The state is ``rounds.csv``: what was asked is written before it is evaluated, and what came out afterwards. A run that
-goes on tells its rounds again from there; evaluations come from where they were kept (``trained.csv``, or the table).
-"""
+A batch balances the predicted best and networks that may well be better (draws of what all labels may be).
+Networks are trained by the space's own evaluator or by evaluator=, here or on a cluster (executor=ray,
+executor=slurm), or looked up in table=. After a kill the same command goes on: no evaluation is repeated or lost.
+More rounds later: labels=THAT_RUN/labels.csv.
+
+Examples:
+    autobuild rounds rounds=3 per_round=10
+    autobuild rounds labels=my.csv n=40 model=gp rounds=5 per_round=8 seeds=2 n_jobs=2 out=my_rounds
+    autobuild rounds space=my_space.yaml labels=few.csv table=all.csv model=gp acquisition=upper
+    autobuild rounds space=my_space.yaml labels=few.csv evaluator=python:my_package.training:evaluate executor=ray n_jobs=8
+
+Writes:
+    rounds.csv  round, arch, predicted, lower, upper (90 %, before the evaluation), measured, reason (why one failed)
+    labels.csv  all labels so far: what labels= takes
+    best.csv, best.png  the best label so far over the number of evaluations
+    trained.csv  without table=: every single training, written as soon as it ends
+    built.csv  the best networks by the model of all labels: rank, arch, score, predicted, lower, upper
+    model/  the model of all labels; model= of other jobs takes it
+    metrics.json  best_start, best_label, evaluations, failed, test_srcc, versions, ...
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, EvaluationError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys
+from autobuild.registry import ACQUISITIONS, FAMILIES
+from autobuild.settings.option import nested, option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +46,45 @@ if TYPE_CHECKING:
 
 STATE = "rounds.csv"
 TOLD = ("measured", "reason")
+
+
+@dataclass
+class BuildKeys:
+    """Keys ``build.*``."""
+
+    top: int = option(10, "how many networks are built at the end", ">=1 <=100000")
+
+
+@dataclass
+class Keys(RunKeys, ExecutorKeys, LabelKeys):
+    """Keys of the job."""
+
+    rounds: int = option(3, "how many rounds", ">=1 <=1000")
+    per_round: int = option(10, "networks evaluated in each", ">=1 <=10000")
+    acquisition: str = option(
+        "balanced",
+        "which networks: a share of the predicted best and draws, the predicted best only, or the best upper bounds",
+        choices=ACQUISITIONS,
+    )
+    model: str = option(
+        "auto",
+        "the family that is fitted before every round; gp is quick",
+        choices=FAMILIES,
+    )
+    table: str | None = option(
+        None,
+        "labelled networks to look evaluations up in instead of training; with labels=null its first n "
+        "rows are known at the start",
+        kind="path",
+    )
+    seeds: str = option(
+        "1",
+        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
+        " is the mean over them",
+        kind="name",
+    )
+    build: BuildKeys = nested(BuildKeys)
+    plots: bool = option(True, "draw the picture")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -35,7 +35,8 @@ from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.facts import digest, plain, text_digest, versions
 from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
-from autobuild.jobs.options import kinds_of_groups
+from autobuild.jobs.options import read_job
+from autobuild.settings.groups import groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,9 +291,9 @@ def _threads() -> int:
 def _launchable(job: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as a configuration that ``autobuild --config-dir RUN --config-name config`` takes."""
     defaults: list[Any] = ["autobuild", {"override /job": job}]
-    for group, kind in kinds_of_groups(job).items():
-        if group in config:
-            defaults.append({f"override /{group}": config[group][kind]})
+    for name in read_job(job).groups:
+        if name in config:
+            defaults.append({f"override /{name}": config[name][groups()[name].kind.partition(".")[2]]})
     return {"defaults": [*defaults, "_self_"], **_escaped(config)}
 
 

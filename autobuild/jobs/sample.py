@@ -1,18 +1,54 @@
-"""``autobuild sample``: draw architectures to train and measure elsewhere."""
+"""Draw architectures of a space: what to train and measure elsewhere.
+
+Architectures are distinct. design=depth (the default here, in space.sample and in ab.sample_design): every depth of a unit is
+equally likely, then its layers; uniform: every architecture is, so that most are deep, as in the space, and shallow ones
+are hardly seen; cover: as depth, and every depth and every feature value of every unit is in at least cover= of them.
+
+Examples:
+    autobuild sample space=ofa_mbv3 n=300 out=to_train
+    autobuild sample space=my_space.yaml n=60 design=cover cover=5 seed=1
+    autobuild label archs=to_train/sample.csv space=tiny_mbconv
+
+Writes:
+    sample.csv  arch: one architecture a row; add a column for each metric that you measure
+    counts.csv  unit, feature, value, architectures: how many of them contain it
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import grid, heading, say
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import RunKeys
+from autobuild.settings.names import DESIGNS
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace, Unit
 
 Item = tuple[str, str, str]  # stage, feature (or "depth"), value
+
+
+@dataclass
+class Keys(RunKeys):
+    """Keys of the job."""
+
+    space: str = option(
+        "tiny_mbconv",
+        "a name from `autobuild spaces`, your own YAML file, or package.module:Class",
+        kind="name",
+    )
+    n: int = option(100, "how many architectures", ">=1")
+    design: str = option(
+        "depth",
+        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
+        choices=DESIGNS,
+    )
+    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -1,4 +1,26 @@
-"""``autobuild search``: an Optuna search, alone or as one worker of many."""
+"""Search a space with Optuna: evaluate networks that a sampler proposes, after narrowing the space if asked for.
+
+No network is evaluated twice, none of the labels again, and never more than n_trials, whatever is killed: the same
+command goes on, and with a larger n_trials the run grows, finished or not. With storage=postgresql+psycopg://... the same command on any number of machines is one search.
+Watch it: optuna-dashboard STORAGE. The pictures on one page, while it runs or later: autobuild report run=FOLDER.
+
+Examples:
+    autobuild search labels=tiny_mbconv narrow.share=0.02 n_trials=20
+    autobuild search space=nas_bench_macro evaluator=table:all.csv target=mean_acc sampler=tpe n_trials=100 out=my_search
+    autobuild search space=ofa_mbv3 labels=my.csv evaluator=python:my.training:evaluate target='acc; -latency_gpu' sampler=nsga2 executor=ray n_jobs=8
+    autobuild search space=my.yaml evaluator='command:./measure.sh' where='params < 6e6' storage=postgresql+psycopg://me@db/nas name=first
+
+Writes:
+    trials.csv  every network: study, number, arch, state, source (label: known before), targets, metrics, predicted, broken (limits), seconds, reason (why it failed)
+    best.csv  those that keep all limits, best first
+    front.csv  those that no other one reaches in all targets
+    chain.csv  the linked studies: study, parent, space, size, share, evaluated, carried, why
+    history.csv  evaluations, study, number, arch, measured, best; with several targets hypervolume
+    search.db  without storage=: Optuna's storage
+    narrowed.json  with narrow: the space where the search ended; space= takes it
+    metrics.json  evaluated, failed, pruned, best, hypervolume, versions, ...
+    *.png  history, front, hypervolume, chain
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -6,12 +28,17 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import AutobuildError, EvaluationError
 from autobuild.jobs.console import Phases, heading, say, table
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExecutorKeys, RunKeys
+from autobuild.registry import FAMILIES
+from autobuild.settings.names import GRAINS, PRUNERS
+from autobuild.settings.option import group, nested, option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +50,101 @@ if TYPE_CHECKING:
     from autobuild.studies.worker import Progress
 
 EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.journal"}
+
+
+@dataclass
+class NarrowKeys:
+    """Keys ``narrow.*``."""
+
+    top: int | None = option(None, "narrow first: keep this many best candidates of each unit, for each target", ">=1")
+    threshold: float | None = option(None, "keep candidates that score at least this much")
+    mass: float | None = option(
+        None,
+        "keep the best network with this probability, as the model draws it; with several targets this "
+        "share of the front, in expectation",
+        ">0 <1",
+    )
+    share: float | None = option(
+        None,
+        "keep this share of the space, e.g. 0.02, as probable to hold the best network, or holding as "
+        "much of the front, as can be found",
+        ">0 <=1",
+    )
+    rounds: int = option(1, "how often the space is narrowed, by a model of all that is known by then", ">=1 <=100")
+
+
+@dataclass
+class Keys(RunKeys, ExecutorKeys):
+    """Keys of the job."""
+
+    sampler: str = group("auto")
+    space: str = option(
+        "tiny_mbconv",
+        "search space: a name from `autobuild spaces`, your own YAML file, package.module:Class, or the "
+        "narrowed.json of another run",
+        kind="name",
+    )
+    labels: str | None = option(
+        None,
+        "labels known before: those in the space are entered as finished trials, all of them teach the "
+        "model (null: none; the name of a space: the set embedded with it)",
+        kind="path",
+    )
+    n: int | None = option(None, "use only the first n rows of the labels", ">=1")
+    filter: str | None = option(
+        None,
+        "rows of the labels that are used, as limits on their metrics, e.g. 'acc > 0 and latency_ms < 900' (null: all)",
+    )
+    target: str | list[str] = option(
+        "acc",
+        "what to maximise: an expression over measured metrics and costs; several, separated by ';' or as"
+        " a list: a Pareto front",
+        kind="texts",
+    )
+    hardware: str | None = option(
+        None,
+        "what costs such as dram_bytes and roofline_ms are computed for: a preset of `autobuild cost`, or"
+        " your own YAML file (null: edge_npu)",
+        kind="name",
+    )
+    n_trials: int = option(
+        20,
+        "how many networks are evaluated, by all workers together; failures count; with a larger number "
+        "the same run (out=) goes on",
+        ">=1",
+    )
+    grain: str = option(
+        "auto",
+        "parameters of the study: a layer's features each, or one choice a unit (auto: unit where all "
+        "units have at most 64 candidates)",
+        choices=("auto", *GRAINS),
+    )
+    where: str | None = option(
+        None,
+        "limits, e.g. 'latency_ms <= 8 and params < 6e6': no evaluation is spent outside one over costs; "
+        "as soon as 20 labels and evaluations have a limited metric, networks that are predicted to break"
+        " the limit are passed over, whatever the sampler",
+    )
+    narrow: NarrowKeys = nested(NarrowKeys)
+    pruner: str = option("none", "which evaluations end early, by their intermediate values", choices=PRUNERS)
+    model: str = option(
+        "gp",
+        "the family that predicts proposals and narrows, fitted on the labels",
+        choices=(*FAMILIES.choices, "none"),
+    )
+    storage: str = option(
+        "sqlite",
+        "sqlite or journal (a file in the run folder), or an address: sqlite:///PATH, journal:PATH, "
+        "postgresql+psycopg://USER@HOST/DATABASE",
+    )
+    name: str | None = option(None, "name of the study (null: that of the space); the same on all machines")
+    lease: float = option(
+        120.0,
+        "seconds without a sign of life after which a worker on another machine counts as lost",
+        ">=1",
+    )
+    patience: float = option(120.0, "seconds for which the storage may stay away before the search stops", ">=0")
+    plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:

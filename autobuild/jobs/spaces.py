@@ -1,18 +1,47 @@
-"""``autobuild spaces``: list the search spaces, or describe one."""
+"""List the search spaces, or describe one of them.
+
+A space is an ordered row of units; each is filled by one candidate. Your own YAML file works wherever a name works.
+
+Examples:
+    autobuild spaces
+    autobuild spaces space=ofa_mbv3
+    autobuild spaces space=my_space.yaml out=described
+
+Writes:
+    spaces.csv  name, units, architectures, features (only with out=)
+    units.csv, features.csv  with space=: unit, depths, candidates; feature, values (only with out=)
+    space.png  with space=: its units, what they choose and how they are joined (only with out=)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import grid, heading, say
 from autobuild.jobs.pictures import draw_space
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
 
 Table = tuple[list[str], list[list[str]]]
+
+
+@dataclass
+class Keys:
+    """Keys of the job."""
+
+    space: str | None = option(
+        None,
+        "the space to describe: a name, the path of a YAML or JSON file, or package.module:Class",
+        kind="name",
+    )
+    out: str | None = option(None, "also write the tables and the picture into this folder", kind="path")
+    resume: bool = option(True, "false replaces what an earlier run wrote into out=")
+    threads: int | None = option(None, "accepted as everywhere; nothing here computes", ">=1 <=1024")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -11,7 +11,6 @@ from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning
 from autobuild.jobs.console import Phases, progress, say
 from autobuild.jobs.families import family, saved_model
 from autobuild.jobs.files import embedded_labels
-from autobuild.labels.embedded_sets import embedded_sets
 
 if TYPE_CHECKING:
     from autobuild.cost.space_costs import SpaceCosts
@@ -35,6 +34,8 @@ def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
     if config["labels"] is not None:
         return str(config["labels"])
     if embedded_labels(str(config["space"])) is None:
+        from autobuild.labels.embedded_sets import embedded_sets
+
         raise ConfigError(
             f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_sets())}); "
             "give labels=FILE, a table with a column arch and your metrics"

@@ -1,4 +1,15 @@
-"""``autobuild table``: one table over the runs of a folder, made of what each run folder says of itself."""
+"""One table over the runs of a sweep, or of any folder that holds runs: what was set, and the main numbers of each.
+
+A sweep (-m) writes it by itself at its end; this makes it again, of what is there by now.
+
+Examples:
+    autobuild table run=families
+    autobuild table run=families sort=test_srcc
+    autobuild table run=runs/fit out=all_fits.csv
+
+Writes:
+    sweep.csv  folder, status, every key that was typed or differs, every single number of metrics.json, reason (why one failed)
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -15,6 +26,7 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.jobs.folders import flat, lock, read_json, write_beside
 from autobuild.jobs.options import read_job
 from autobuild.jobs.run import BY_THE_WAY
+from autobuild.settings.option import option
 
 STATE = "sweep.json"  # beside the runs of a sweep: the words of the command, and whether all is done
 TABLE = "sweep.csv"
@@ -32,6 +44,24 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+
+
+@dataclass
+class Keys:
+    """Keys of the job."""
+
+    run: str | None = option(
+        None,
+        "the folder of a sweep (out= of the -m command), or any folder whose folders are runs (required)",
+        kind="path",
+    )
+    sort: str | None = option(
+        None,
+        "a column; numbers from the largest on (null: in the order in which the runs began)",
+    )
+    out: str | None = option(None, "another file for the table (null: sweep.csv in that folder)", kind="path")
+    resume: bool = option(True, "accepted as everywhere; a table is always made anew")
+    threads: int | None = option(None, "accepted as everywhere; nothing here computes", ">=1 <=1024")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -1,14 +1,31 @@
-"""``autobuild verify``: really evaluate built networks, beside the best labelled ones with the same fresh seeds."""
+"""Really evaluate built networks, beside the best labelled ones with the same fresh seeds.
+
+The best of many noisy labels flatters, so the best labelled architectures are retrained too. Finished trainings are kept.
+
+Examples:
+    autobuild verify built=runs/build/20250131-120000
+    autobuild verify built=my_build/built.csv labels=my.csv space=tiny_mbconv top=10 seeds=3
+    autobuild verify built=my_build labels=my.csv space=ofa_mbv3 evaluator=python:my_package.training:evaluate n_jobs=4
+
+Writes:
+    verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), deviation, seeds
+    trained.csv  every single training; finished ones are not repeated after a kill
+    built.png  the built networks beside the labelled ones
+    metrics.json  built_first, built_best, built_mean, labelled_best, labelled_best_retrained, labelled_mean, versions, ...
+"""  # noqa: E501
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, LabelError
 from autobuild.jobs import console
 from autobuild.jobs.files import input_files
+from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys
+from autobuild.settings.option import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +35,20 @@ if TYPE_CHECKING:
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
     from autobuild.spaces import Architecture
+
+
+@dataclass
+class Keys(RunKeys, ExecutorKeys, LabelKeys):
+    """Keys of the job."""
+
+    built: str | None = option(None, "the folder of a build run, or its built.csv (required)", kind="path")
+    top: int = option(5, "how many of the built networks", ">=1 <=1000")
+    seeds: str = option(
+        "2",
+        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
+        kind="name",
+    )
+    plots: bool = option(True, "draw the picture")
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from typing import Any
 
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError
 from autobuild.rank import ranking_loss
+from autobuild.settings.option import check_settings, option
+from autobuild.settings.ranking import Ranking
+from autobuild.settings.training import TrainingSettings
 
-REGRESSIONS = ("mse", "huber")
 MAX_SEED = 2**63 - 1
 
 
@@ -26,7 +28,7 @@ def check_seed(seed: object) -> int:
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(TrainingSettings):
     """Settings of the training of the graph encoder.
 
     The loss is ``regression + ranking_weight * ranking(norms of the graph embeddings, target)``, the ranking term
@@ -48,32 +50,13 @@ class FitConfig:
         ConfigError: A setting is unknown or out of range.
     """
 
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float = 8e-3
-    weight_decay: float = 1e-3
-    regression: str = "mse"
     ranking: str = "srcc"
-    ranking_weight: float = 1.0
+    ranking_weight: float = option(Ranking.weight, "weight of the ranking term", ">=0")
     ranking_options: Mapping[str, Any] = field(default_factory=dict)
-    threads: int | None = 1
+    threads: int | None = option(1, "threads that torch uses", ">=1")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ConfigError(f"fit.{name}={value!r}: an integer of at least 1 is accepted, or null")
-        if self.batch_size is not None and self.batch_size < 4:
-            raise ConfigError(f"fit.batch_size={self.batch_size}: at least 4, so that a batch can be ranked")
-        for name in ("lr", "weight_decay", "ranking_weight"):
-            value = getattr(self, name)
-            low = 0 if name != "lr" else 1e-12
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < 1e6:
-                raise ConfigError(
-                    f"fit.{name}={value!r}: a number {'above' if name == 'lr' else 'of at least'} 0 is accepted"
-                )
-        if self.regression not in REGRESSIONS:
-            raise ConfigError(f"fit.regression={self.regression!r}: {nearest(self.regression, REGRESSIONS)}")
+        check_settings(self, "fit.")
         if self.ranking != "none":
             ranking_loss(self.ranking, **self.ranking_options)
 

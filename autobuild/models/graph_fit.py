@@ -19,13 +19,13 @@ from autobuild.models.members import Settings
 from autobuild.models.network import Predictor
 from autobuild.models.training import train
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc
+from autobuild.settings.names import DEVICES
 from autobuild.spaces import SearchSpace
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
 OnProgress = Callable[[str, int, int], None]
 MIN_TRAIN_ROWS = 16
-DEVICES = ("cpu", "cuda")
 
 
 def fit_graph(

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autobuild.errors import SpaceError, nearest
+from autobuild.settings.names import LEVELS
 from autobuild.spaces.sampling import _architecture, big_integer
 from autobuild.spaces.stage import Digits, Stage
 from autobuild.spaces.unit import Unit
 
 if TYPE_CHECKING:
     from autobuild.spaces.space import Architecture, SearchSpace
-
-LEVELS = ("layer", "unit", "candidate")
 
 
 def neighbours(space: SearchSpace, arch: Architecture) -> Iterator[Architecture]:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from autobuild.errors import SpaceError, nearest
+from autobuild.settings.names import GRAINS
 from autobuild.spaces.stage import Digits, Feature, Stage, Value
 from autobuild.spaces.unit import Unit
 
 if TYPE_CHECKING:
     from autobuild.spaces.space import Architecture, SearchSpace
 
-GRAINS = ("layer", "unit")
 MAX_CHOICES = 512  # values of one parameter at grain "unit", because a trial stores and scans them all
 MAX_NAME = 200  # characters in a list of values within a name, because databases index names
 

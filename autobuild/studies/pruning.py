@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autobuild.errors import ConfigError, nearest
+from autobuild.settings.names import PRUNERS
 
 if TYPE_CHECKING:
     import optuna
-
-PRUNERS = ("none", "asha", "hyperband", "median")
 
 
 def make_pruner(pruner: str | optuna.pruners.BasePruner | None, n_targets: int = 1) -> optuna.pruners.BasePruner:

@@ -13,8 +13,9 @@ from autobuild.labels import LabelledSet
 from autobuild.labels.frame import check_labels
 from autobuild.models import FittedModel
 from autobuild.registry import FAMILIES, SAMPLERS
+from autobuild.settings.names import GRAINS
 from autobuild.spaces import SearchSpace, check_space
-from autobuild.spaces.parameters import GRAINS, default_grain
+from autobuild.spaces.parameters import default_grain
 from autobuild.studies.objective import Objective
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from autobuild.evaluate import Evaluator, Report
 from autobuild.evaluate.executors import Event, Executor, Failed, Finished, Reported, Stopped, make_executor
-from autobuild.spaces import SearchSpace, load_space
+from autobuild.spaces import Architecture, SearchSpace, load_space
 
 Make = Callable[[SearchSpace, Evaluator], Executor]
 FAULT = 7  # the seed at which :class:`Length` raises
@@ -23,11 +23,11 @@ class Length:
     steps_: int = 3
     step_s: float = 0.0
 
-    def __call__(self, space: SearchSpace, arch: str, seed: int) -> dict[str, float]:
+    def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
         """Metrics of a text and a seed."""
         return self.steps(space, arch, seed, lambda step, metrics: None)
 
-    def steps(self, space: SearchSpace, arch: str, seed: int, report: Report) -> dict[str, float]:
+    def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, float]:
         """The same, with reports."""
         if seed == FAULT:
             raise ValueError("the weights are lost")

@@ -115,4 +115,4 @@ class FamilyConformance:
 
 def _truth(space: SearchSpace, text: str) -> float:
     layers = [(stage, layer) for stage, own in enumerate(space.layers(space.parse(text))) for layer in own]
-    return sum((1 + stage) * (0.3 * layer["width"] + 0.1 * layer["kernel"]) for stage, layer in layers)
+    return sum((1 + stage) * (0.3 * float(layer["width"]) + 0.1 * float(layer["kernel"])) for stage, layer in layers)  # type: ignore[arg-type]

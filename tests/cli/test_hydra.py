@@ -193,7 +193,7 @@ def test_every_flag_of_hydra_is_known() -> None:
     ("--info", "Config search path"),
     ("fit --info all", "job: fit"),
     ("fit -i searchpath", "conf"),
-    ("fit --info defaults", "keys/fit"),
+    ("fit --info defaults", "encoder/gatv2"),
     ("fit --info defaults-tree", "encoder: gatv2"),
     ("fit --info config", "holdout"),
     ("--info plugins", "BasicLauncher"),

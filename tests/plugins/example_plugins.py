@@ -102,3 +102,8 @@ class TwoStages:
 
 
 NUMBER = 3
+
+
+def count_of_wide_kernels(arch):
+    """An evaluator of milliseconds."""
+    return {"acc": float(str(arch).count("k5"))}

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import ConfigError, CostError, nearest
+from autobuild.settings.names import DEVICES
 
 RUNTIMES = ("onnxruntime", "eager", "compiled")
-DEVICES = ("cpu", "cuda")
 _PACKAGES = {"onnxruntime": "onnxruntime", "eager": "torch", "compiled": "torch"}
 
 

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from autobuild.errors import ConfigError, nearest
 from autobuild.registry import LOSSES
 
 RankingLoss = Callable[[Tensor, Tensor], Tensor]
@@ -47,8 +46,5 @@ def ranking_loss(name: str, **options: object) -> RankingLoss:
     Raises:
         ConfigError: The name is unknown, or the loss has no such option.
     """
-    accepted = list(LOSSES.parameters(name))[2:]
-    for key in options:
-        if key not in accepted:
-            raise ConfigError(f"option of the ranking loss {name!r}: given {key!r}, {nearest(key, accepted)}")
+    LOSSES.check_options(name, options)
     return functools.partial(LOSSES[name], **options)

@@ -13,8 +13,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autobuild.errors import SpaceError, nearest
+from autobuild.settings.names import LEVELS
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.moves import LEVELS
 from autobuild.spaces.parameters import Choice, parameters
 from autobuild.studies.samplers.history import History
 

@@ -1,0 +1,127 @@
+"""Keys that several jobs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autobuild.settings.encoder import EncoderConfig
+from autobuild.settings.option import group, nested, option
+from autobuild.settings.training import TrainingKeys
+
+
+@dataclass
+class LabelKeys:
+    """The labels that a job reads."""
+
+    space: str = option(
+        "tiny_mbconv",
+        "search space: a name from `autobuild spaces`, your own YAML file, or package.module:Class",
+        kind="name",
+    )
+    labels: str | None = option(
+        None,
+        "labelled architectures: a table (CSV, Parquet, JSON, Excel..., packed or not) with a column "
+        "arch, or a published data set's own file or folder (null: the set embedded with the space)",
+        kind="path",
+    )
+    target: str = option("acc", "what to maximise: an expression over metric columns, e.g. 100*acc - 2*log(latency_ms)")
+    n: int | None = option(
+        None,
+        "use only the first n rows (of an archive: members, sorted by name): no step sees any other label (null: all)",
+        ">=1",
+    )
+    filter: str | None = option(
+        None,
+        "rows of the labels that are used, as limits on their metrics, e.g. 'acc > 0 and latency_ms < 900' (null: all)",
+    )
+    hardware: str | None = option(
+        None,
+        "what cost terms and limits such as dram_bytes are computed for: a preset of `autobuild cost`, or"
+        " your own YAML file (null: edge_npu, or what a saved model says)",
+        kind="name",
+    )
+
+
+@dataclass
+class FitKeys:
+    """How a model is fitted."""
+
+    encoder: str = group(EncoderConfig.layer)
+    ranking: str = group("srcc")
+    model: str = option(
+        "auto",
+        "auto weighs these by cross-validation: gp, linear, trees, graph (or name one); or the folder "
+        "model/ of another run: space, labels, target and n are then its own",
+    )
+    folds: int | None = option(
+        None,
+        "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3)",
+        ">=2 <=100",
+    )
+    holdout: float = option(
+        0.1,
+        "share of rows held out for the learning curve, and to judge model=graph, which is refitted on "
+        "all rows afterwards",
+        ">=0 <1",
+    )
+    test: str | None = option(
+        None,
+        "labels scored after fitting that never influence it: a file, or `rest` for the rows after the first n",
+        kind="path",
+    )
+    fit: TrainingKeys = nested(TrainingKeys)
+
+
+@dataclass
+class ExplainKeys:
+    """How candidates are scored."""
+
+    scorer: str = option(
+        "auto",
+        "how candidates are scored: additive (auto) adds up to the prediction; hopnorm is the one of the "
+        "AutoBuild paper, with model=graph",
+        kind="name",
+    )
+
+
+@dataclass
+class ExecutorKeys:
+    """What evaluates networks, and where."""
+
+    executor: str = group("local")
+    evaluator: str = option(
+        "train",
+        "what measures a network: train (the space's own training), latency, train+latency, table:FILE, "
+        "surrogate:MODEL_FOLDER, python:package.module:function or 'command:PROGRAM ARGUMENTS' (JSON in, "
+        "JSON out)",
+    )
+    n_jobs: int = option(
+        2,
+        "evaluations at the same time: processes here, tasks asked of Ray, or jobs in Slurm's queue",
+        ">=1",
+    )
+    workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
+    time_limit: float | None = option(
+        None,
+        "seconds that one evaluation may take (not with executor=inline); one that takes longer is ended,"
+        " and has failed",
+        ">0",
+    )
+    retries: int = option(1, "how often an evaluation whose worker was killed is tried again", ">=0 <=100")
+
+
+@dataclass
+class RunKeys:
+    """Where the results go."""
+
+    out: str | None = option(None, "folder for the results (null: runs/<job>/<time>)", kind="path")
+    resume: bool = option(
+        True,
+        "go on with the newest unfinished run of the same settings and inputs; false starts anew",
+    )
+    seed: int = option(0, "the same seed gives the same numbers on the same machine", ">=0 <=4294967295")
+    threads: int | None = option(
+        None,
+        "threads that torch uses (null: one for models, whose tensors are small)",
+        ">=1 <=1024",
+    )
