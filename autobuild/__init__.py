@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from autobuild.evaluate.executors import register_executor
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
     from autobuild.importance import Scores, explain, register_scorer
-    from autobuild.labels import LabelledSet
-    from autobuild.labels.design import sample_design
+    from autobuild.labels import LabelledSet, sample_design
     from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, register_family, save_model
     from autobuild.rank import register_loss
     from autobuild.spaces import (
@@ -86,7 +85,7 @@ _FROM = {
     "register_scorer": "importance",
     "register_space": "spaces",
     "rounds": "construct.rounds",
-    "sample_design": "labels.design",
+    "sample_design": "labels",
     "save_model": "models",
     "search": "studies.searching",
     "sequence_space": "spaces",

@@ -2,8 +2,8 @@
 
 python -m benchmarks.draw_rooms
 
-Writes docs/pictures/rooms.png and the table that docs/architecture.md shows. Imports inside functions count; those for
-type checkers alone do not.
+Writes docs/pictures/rooms.png and the table that docs/architecture.md shows. Imports inside functions and those for
+type checkers count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from benchmarks.report import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "autobuild"
-BESIDE = {"cost": "encode", "evaluate": "models", "_lazy": "errors", "_moved": "errors", "__main__": "cli"}  # level of
 
 
 def rooms() -> dict[str, str]:
@@ -54,10 +53,8 @@ def imports(room: str) -> dict[str, int]:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """Names of modules under ``autobuild`` that a syntax tree imports when it runs."""
+    """Names of modules under ``autobuild`` that a syntax tree imports."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
         if isinstance(child, ast.ImportFrom) and (child.module or "").startswith("autobuild."):
             yield child.module or ""
         elif isinstance(child, ast.ImportFrom) and child.module == "autobuild":
@@ -71,29 +68,27 @@ def levels() -> list[list[str]]:
     """The rooms from the highest level to the lowest, as the import contract of pyproject.toml has them."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
-    found = [[name.strip().removeprefix("autobuild.") for name in line.replace("|", ":").split(":")] for line in layers]
-    for room in rooms():
-        if not any(room in level for level in found):
-            next(level for level in found if BESIDE[room] in level).append(room)
-    return found
+    return [[name.strip() for name in line.split("|")] for line in layers]
 
 
 def table() -> str:
     """The rooms as a Markdown table, highest level first."""
-    said = rooms()
+    contents, found = rooms(), levels()
+    level = {room: number for number, names in enumerate(found) for room in names}
     lines = ["| room | what it holds | imports |", "| --- | --- | --- |"]
-    for room in (room for level in levels() for room in level):
-        others = ", ".join(f"`{other}`" for other in sorted(imports(room)) if other in said)
-        lines.append(f"| `{room}` | {said[room].rstrip('.')} | {others or '-'} |")
+    for room in level:
+        others = [other for other in sorted(imports(room)) if other in level]
+        shown = [f"`{other}`" + (" (inside a method)" if level[other] < level[room] else "") for other in others]
+        lines.append(f"| `{room}` | {contents[room].rstrip('.')} | {', '.join(shown) or '-'} |")
     return "\n".join(lines) + "\n"
 
 
 def direct() -> set[tuple[str, str]]:
     """Pairs of rooms of which the first imports the second, without those that follow from others (a -> b -> c)."""
-    level = {room: number for number, own in enumerate(levels()) for room in own}
+    level = {room: number for number, names in enumerate(levels()) for room in names}
     pairs = {(a, b) for a in level for b in imports(a) if b in level and level[b] > level[a]}
     below = {room: {b for a, b in pairs if a == room} for room in level}
-    for room in sorted(level, key=lambda own: -level[own]):
+    for room in sorted(level, key=lambda room: -level[room]):
         below[room] |= {far for near in below[room] for far in below[near]}
     return {(a, b) for a, b in pairs if not any((a, c) in pairs and b in below[c] for c in level)}
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.transfer [--quick]      (AUTOBUILD_DATA names the folder of the published labels)
 
-The graphs come from the declarations in ``autobuild.graphs.mbconv``: every convolution, pool, gate product, addition
+The graphs come from the blocks that the spaces declare: every convolution, pool, gate product, addition
 and linear layer with its channels, kernel, stride and positions at 224 pixels; activations and reshapes are left out,
 which halves the graphs. The target is accuracy (OFA: top-1 of the subnets; Accel-NASBench: top-1 under its training
 proxy), standardised in each family. Zero-shot: the predictor has seen no label of the family that it ranks. k-shot: it
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,27 +22,34 @@ import pandas as pd
 
 import autobuild as ab
 from autobuild.graphs import OperationGraph
-from autobuild.graphs.mbconv import PLANS, mbconv_graph
 from autobuild.graphs.operations import ACTIVATIONS
-from autobuild.models.families import FamilyModel, fit_families
+from autobuild.models.transfer import FamilyModel, fit_families
 from autobuild.rank import srcc
 from benchmarks.report import arguments, machine, published, write
 
 MBV3, PROXYLESS, MNASNET = "ofa_mbv3", "ofa_proxyless", "mnasnet"
 Labelled = tuple[list[OperationGraph], np.ndarray]
 LEFT_OUT = ("alias", "input", *ACTIVATIONS)
+SPACES = {MBV3: "ofa_mbv3(width=1.2)", PROXYLESS: "ofa_proxyless(width=1.3)"}  # widths of the published labels
 
 
 def ofa(folder: Path, name: str, rows: int) -> Labelled:
     """Graphs and accuracies of a Once-for-All family, the first rows of the file (it is in random order)."""
-    space = ab.space(name)
+    space = ab.space(SPACES[name])
     frame = pd.read_csv(folder / f"{name}_labels.csv").head(rows)
-    graphs = [mbconv_graph(PLANS[name], space.layers(space.parse(arch))).without(LEFT_OUT) for arch in frame["arch"]]
+    graphs = [ab.graph_of(space, arch).without(LEFT_OUT) for arch in frame["arch"]]
     return graphs, frame["acc"].to_numpy()
+
+
+def anb_text(architecture: Mapping[str, int]) -> str:
+    """The text of an architecture of Accel-NASBench, from the numbers in its file."""
+    parts = [[architecture[f"block{b}_{part}"] for part in ("e", "k", "l", "se")] for b in range(7)]
+    return "|".join("e{:d}k{:d}l{:d}s{:d}".format(*part) for part in parts)
 
 
 def mnasnet(folder: Path, rows: int) -> Labelled:
     """Graphs and accuracies of Accel-NASBench, read from the archive without unpacking it."""
+    space = ab.space(MNASNET)
     graphs, values = [], []
     with tarfile.open(folder / "anb_dataset_jsons.tar.gz") as archive:
         for member in archive:
@@ -51,12 +59,7 @@ def mnasnet(folder: Path, rows: int) -> Labelled:
             record = json.load(file)
             if "val_top1" not in record["metrics"]:
                 continue
-            a = record["architecture"]
-            layers = [
-                [{"expand": a[f"block{b}_e"], "kernel": a[f"block{b}_k"], "se": a[f"block{b}_se"]}] * a[f"block{b}_l"]
-                for b in range(7)
-            ]
-            graphs.append(mbconv_graph(PLANS[MNASNET], layers).without(LEFT_OUT))
+            graphs.append(ab.graph_of(space, anb_text(record["architecture"])).without(LEFT_OUT))
             values.append(record["metrics"]["val_top1"])
             if len(values) == rows:
                 break

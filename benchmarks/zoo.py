@@ -8,7 +8,8 @@ Networks of torchvision and timm, without weights, and every ONNX file that an i
 process of its own. The independent count of a network: its parameters, and ``torch.utils.flop_counter`` on the meta
 device, module by module; of a file: its floating-point initialisers, and products counted from the shapes that
 ``onnx.shape_inference`` finds. A difference is explained by a rule of this file, with its amount, or the row says
-UNEXPLAINED; with such a row, one that failed, or a fusion over its limit, the command ends with exit status 1.
+UNEXPLAINED; with such a row, one that failed, or a fusion over its limit, the command ends with exit status 1. A file
+that the library refuses by name, because it passes on what is no tensor, is shown with the reason.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ SIZES = {"inception_v3": (3, 299, 299), "efficientnet_b3": (3, 300, 300), "mvit_
 # Operators that multiply and accumulate, which torch's counter does not know; our graphs count them.
 UNKNOWN_TO_TORCH = ("mv", "dot", "vdot", "addmv", "addbmm", "mkldnn_rnn_layer", "lstm", "gru", "deform_conv2d",
                     "grid_sampler_2d")  # fmt: skip
+FLOATS = (1, 10, 11, 16)  # floating-point data types of ONNX
 Why = list[tuple[str, int]]  # what explains a difference, and how much of it
 
 
@@ -269,7 +271,7 @@ def _file(name: str) -> tuple[Any, dict[str, float]]:
     graph = ab.graph_of(str(path), name=name)
     seconds = time.perf_counter() - started
     main = model.graph
-    floats = [tensor for tensor in main.initializer if tensor.data_type in (1, 10, 11, 16)]
+    floats = [tensor for tensor in main.initializer if tensor.data_type in FLOATS]
     params = sum(math.prod(tensor.dims) for tensor in floats)
     read = {value for node in main.node for value in node.input}
     whys: Why = [(f"nothing reads {tensor.name}", -math.prod(tensor.dims)) for tensor in floats
@@ -281,6 +283,9 @@ def _file(name: str) -> tuple[Any, dict[str, float]]:
             size = int(onnx.numpy_helper.to_array(held[node.input[0]]).prod())
             sizes[node.output[0]] = size
             whys.append(("weights of ConstantOfShape nodes, which are no initialisers", size))
+        value = next((item.t for item in node.attribute if node.op_type == "Constant" and item.name == "value"), None)
+        if value is not None and value.data_type in FLOATS and math.prod(value.dims) > 1:
+            whys.append(("weights of Constant nodes, which are no initialisers", math.prod(value.dims)))
     measured = {value for node in main.node if node.op_type == "BatchNormalization" for value in node.input[3:5]}
     whys += [("running means and variances, which nobody learns", -sizes[value]) for value in measured & set(sizes)]
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -332,7 +337,10 @@ def alone(name: str, parts: list[str], file: str) -> None:
             else:
                 told = fused(graph)
         except Exception as error:
-            told = {f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}": 1}
+            refused = name.startswith("onnx:") and type(error).__name__ == "GraphError"
+            what = "refused" if refused else f"failed: {type(error).__name__}"
+            why = " ".join(str(error).split()).rpartition(name.removeprefix("onnx:") + ": ")[2]
+            told = {f"{what}: {why[:300]}": 1}
         if part in parts:
             with open(file, "a", encoding="utf-8") as out:
                 out.write(json.dumps([part, told]) + "\n")
@@ -358,11 +366,13 @@ def measure(runs: Runs, wanted: list[str], parts: list[str]) -> None:
                 why = f"failed: not back after {HARD_S} s"
             got = dict(json.loads(line) for line in said)
         late = next((part for part in missing if part not in got), None)
-        if late and not any(key.startswith("failed") for told in got.values() for key in told):
+        if late and not any(key.startswith(("failed", "refused")) for told in got.values() for key in told):
             got[late] = {why: 1}
         for part, told in got.items():
             runs.add(Run(name, 0, part, "zoo"), told)
-        print(name, *(key for told in got.values() for key in told if key.startswith("failed")), flush=True)
+        print(
+            name, *(key for told in got.values() for key in told if key.startswith(("failed", "refused"))), flush=True
+        )
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -373,7 +383,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         own = frame[frame["cell"] == name]
         told = {method: dict(zip(part["metric"], part["value"], strict=True)) for method, part in own.groupby("method")}
         counts, plan = told.get("counts", {}), told.get("fuse", {})
-        whys = [key for key in (*counts, *plan) if key.startswith("failed: ")]
+        whys = [key for key in (*counts, *plan) if key.startswith(("failed: ", "refused: "))]
         row: dict[str, Any] = {"network": name}
         for what, label, unit in (("params", "parameters (M)", 1e6), ("macs", "MACs (G)", 1e9)):
             ours, other = counts.get(what), counts.get(f"{what} independent")

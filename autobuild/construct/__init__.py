@@ -8,6 +8,7 @@ from autobuild.construct._infeasible import Infeasible
 from autobuild.construct._posterior import Probable, front_scores, probable_front, probable_networks
 from autobuild.construct.acquisition import acquire, acquire_front, register_acquisition
 from autobuild.construct.building import Built, build_by_sum, build_refined
+from autobuild.construct.from_scores import build, narrow
 from autobuild.construct.limits import Limited, Metric, NoNetworkError
 from autobuild.construct.narrowing import narrow_probable, narrow_rows, narrow_units, narrowing_note, widen
 from autobuild.construct.pareto import Front, additive_front, hypervolume
@@ -34,12 +35,14 @@ __all__ = [
     "acquire",
     "acquire_front",
     "additive_front",
+    "build",
     "build_by_sum",
     "build_refined",
     "evaluator_of",
     "front_scores",
     "hypervolume",
     "k_best",
+    "narrow",
     "narrow_probable",
     "narrow_rows",
     "narrow_units",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 
 Assembly = tuple[float, tuple[int, ...]]
@@ -49,7 +50,7 @@ def k_best(scores: Sequence[NDArray[np.floating]], k: int | None = None) -> Iter
     return itertools.islice(_enumerate(values), None if k is None else int(k))
 
 
-def _enumerate(values: list[NDArray[np.float64]]) -> Iterator[Assembly]:
+def _enumerate(values: list[FloatArray]) -> Iterator[Assembly]:
     orders = [np.argsort(-unit, kind="stable").tolist() for unit in values]
     floats = [unit.tolist() for unit in values]
     whole = _as_integers(values)
@@ -80,7 +81,7 @@ def _enumerate(values: list[NDArray[np.float64]]) -> Iterator[Assembly]:
                 )
 
 
-def _as_integers(values: list[NDArray[np.float64]]) -> list[list[int]]:
+def _as_integers(values: list[FloatArray]) -> list[list[int]]:
     """All scores as whole multiples of one power of two: sums of them are exact."""
     parts = [np.frexp(unit) for unit in values]
     lowest = min(int(exponent[mantissa != 0].min(initial=1024)) for mantissa, exponent in parts)
@@ -92,7 +93,7 @@ def _as_integers(values: list[NDArray[np.float64]]) -> list[list[int]]:
     return whole
 
 
-def _checked(number: int, unit: NDArray[np.floating]) -> NDArray[np.float64]:
+def _checked(number: int, unit: NDArray[np.floating]) -> FloatArray:
     array = np.asarray(unit, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ConfigError(f"scores of unit {number}: given shape {array.shape}, accepted: (candidates,), at least one")

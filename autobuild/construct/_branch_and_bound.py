@@ -3,11 +3,16 @@
 At the multipliers of the linear relaxation an assembly's gap to the Lagrangian bound is a sum of losses and of priced
 slack, none of them negative (see :class:`~autobuild.construct._relaxation.Relaxation`). So whatever lies within a
 narrow band below the bound is made of candidates with small losses. Partial assemblies that cannot end within the band,
-by the bounds at several multipliers, are dropped. Bands are widened until the k best lie in one, which proves them.
+by the bounds at several multipliers, are dropped. As soon as that is no more work than one unit more, the partial
+assemblies are joined with those of all units still missing, sorted by what lets fewest pairs through (as with the two
+lists of Horowitz and Sahni, 1974): two limits close to each other leave few of many. Bands are widened until the k best
+lie in one, which proves them.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +24,10 @@ from autobuild.construct.dominance import IntArray
 from autobuild.spaces.additive import FloatArray
 
 CHUNK = 1 << 18  # partial assemblies extended at once
+HELD = 1 << 21  # partial assemblies held at once, of each unit: about 200 MB
+JOINED = 1 << 12  # partial assemblies joined at once
+REST = 1 << 18  # assemblies of the units still missing, at most, to join with
+SAMPLE = 512  # partial assemblies of either side that tell about how many pairs are to be looked at
 CACHED = 1 << 13  # partial assemblies bounded at once, at all multipliers: fits the caches
 FACTORS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0)  # other multipliers of one limit
 COMMON = (0.0, 0.5, 0.8, 1.25, 2.0)  # other multipliers of all limits
@@ -35,6 +44,27 @@ class Partial:
     usages: FloatArray
     places: IntArray
 
+    def take(self, rows: slice) -> Partial:
+        """Some of them."""
+        return Partial(self.losses[rows], self.usages[:, rows], self.places[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """The candidates of a unit that an assembly within the band may have, least loss first.
+
+    Attributes:
+        losses: Ascending, ``(candidates,)``.
+        usages: Shape ``(limits, candidates)``.
+        shifted: Their least losses at other multipliers, for each shift, ``(shifts,)``.
+        least: Their least usages, ``(limits,)``.
+    """
+
+    losses: FloatArray
+    usages: FloatArray
+    shifted: FloatArray
+    least: FloatArray
+
 
 class BranchAndBound:
     """One search.
@@ -42,7 +72,8 @@ class BranchAndBound:
     Args:
         problem: The relaxed problem.
         k: How many assemblies are wanted.
-        max_rows: How many partial assemblies are held at once, which bounds the memory.
+        max_work: How many assemblies, partial ones included, are looked at, at most: an end that does not depend on the
+            machine.
         deadline: When to stop, on the clock of ``time.monotonic``.
 
     Attributes:
@@ -53,8 +84,8 @@ class BranchAndBound:
         complete: Whether the k best are among those found for certain (or all there are, where fewer).
     """
 
-    def __init__(self, problem: Relaxation, k: int, max_rows: int, deadline: float) -> None:
-        self.problem, self.k, self.max_rows, self.deadline = problem, k, max_rows, deadline
+    def __init__(self, problem: Relaxation, k: int, max_work: int, deadline: float) -> None:
+        self.problem, self.k, self.work_left, self.deadline = problem, k, max_work, deadline
         self.places, self.gaps = np.zeros((0, len(problem.kept)), dtype=np.int64), np.zeros(0)
         self.kth = np.inf  # no assembly with a larger gap is wanted
         self.proven, self.complete = 0.0, False
@@ -74,7 +105,7 @@ class BranchAndBound:
         self.places, self.gaps = self.places[order], self.gaps[order]
 
     def _run(self) -> None:
-        """Widen the band until the k best are in it, or time or memory ends."""
+        """Widen the band until the k best are in it, or time or work ends."""
         greatest, wanted = self.problem.greatest_gap, FIRST
         while True:
             band = min(max(self._width(wanted, greatest), self.proven * 1.01), self.kth, greatest)
@@ -111,62 +142,125 @@ class BranchAndBound:
         return float(histogram.sum())
 
     def _search(self, band: float, beam: int | None = None) -> bool:
-        """Find the assemblies whose gap is within the band; False where time or memory ends before.
+        """Find the assemblies whose gap is within the band; False where time or work ends before.
 
         With ``beam``, only so many partial assemblies with the least bounds are kept after each unit.
         """
         before = self.places, self.gaps
         self.places, self.gaps = self.places[:0], self.gaps[:0]
-        tables = [
-            (loss[: (n := int(np.searchsorted(loss, band, side="right")))], usage[:, :n])
-            for loss, usage in zip(self.losses, self.usages, strict=True)
-        ]
-        shifted = np.array([(loss + self.shifts @ usage).min(axis=1) for loss, usage in tables])
-        least = np.array([usage.min(axis=1) for _, usage in tables])
-        part = Partial(np.zeros(1), np.zeros((self.problem.room.size, 1)), np.zeros((1, 0), dtype=np.int32))
-        for depth, unit in enumerate(self.order):
-            ahead = self.order[depth + 1 :]
-            grown = self._extend(part, unit, band, shifted[ahead].sum(axis=0), least[ahead].sum(axis=0), beam)
-            if grown is None:  # what was found before may be missing now
-                places = np.concatenate([self.places, before[0]])
-                self.places, first = np.unique(places, axis=0, return_index=True)
-                self.gaps = np.concatenate([self.gaps, before[1]])[first]
-                return False
-            part = grown
-        return True
+        units = []
+        for number in self.order:
+            size = int(np.searchsorted(self.losses[number], band, side="right"))
+            losses, usages = self.losses[number][:size], self.usages[number][:, :size]
+            units.append(Unit(losses, usages, (losses + self.shifts @ usages).min(axis=1), usages.min(axis=1)))
+        start = Partial(np.zeros(1), np.zeros((self.problem.room.size, 1)), np.zeros((1, 0), dtype=np.int32))
+        if self._complete(start, units, band, beam):
+            return True
+        places = np.concatenate([self.places, before[0]])  # what was found before may be missing now
+        self.places, first = np.unique(places, axis=0, return_index=True)
+        self.gaps = np.concatenate([self.gaps, before[1]])[first]
+        return False
 
-    def _extend(
-        self, part: Partial, unit: int, band: float, shifted: FloatArray, least: FloatArray, beam: int | None
-    ) -> Partial | None:
-        """Add a unit: partial assemblies that some completion may bring within the band; None: no time or memory left.
-
-        Complete assemblies are taken into the result instead.
+    def _complete(self, part: Partial, missing: list[Unit], band: float, beam: int | None) -> bool:
+        """Add the missing units, some partial assemblies at a time; False: time or work ended.
 
         Args:
             part: Partial assemblies.
-            unit: The unit.
+            missing: The missing units, in order.
             band: The greatest gap.
-            shifted: Least shifted losses of all units still missing, for each shift of the multipliers, ``(shifts,)``.
-            least: Their least usages, ``(limits,)``.
             beam: As of :meth:`_search`.
         """
-        complete = part.places.shape[1] + 1 == len(self.order)
+        if (done := self._join(part, missing, band, beam)) is not None:
+            return done
+        children = np.cumsum(np.searchsorted(missing[0].losses, band - part.losses, side="right"))
+        ends = np.searchsorted(children, np.arange(HELD, children[-1], HELD))
+        for first, last in itertools.pairwise([0, *np.unique(ends[ends > 0]), part.losses.size]):
+            grown = self._extend(part.take(slice(first, last)), missing, band, beam)
+            if grown is None or not self._complete(grown, missing[1:], band, beam):
+                return False
+        return True
+
+    def _join(self, part: Partial, missing: list[Unit], band: float, beam: int | None) -> bool | None:
+        """Complete all partial assemblies at once.
+
+        Args:
+            part: Partial assemblies.
+            missing: The units still missing.
+            band: The greatest gap.
+            beam: As of :meth:`_search`.
+
+        Returns:
+            False where time or work ended before; None where one unit more is less work, and nothing was done.
+        """
+        if not part.losses.size:
+            return True
+        if len(missing) > 1 and math.prod(unit.losses.size for unit in missing) > REST:
+            return None
+        rest = _all(missing)
+        columns, problem = np.vstack([rest.usages, rest.losses]), self.problem
+        some = (
+            slice(None, None, max(1, part.losses.size // SAMPLE)),
+            slice(None, None, max(1, rest.losses.size // SAMPLE)),
+        )
+        low, high = (window[:, some[0], None] for window in self._windows(part, min(band, self.kth + TOLERANCE)))
+        shares = ((columns[:, None, some[1]] >= low) & (columns[:, None, some[1]] <= high)).mean(axis=(1, 2))
+        column = int(np.argmin(shares))
+        children = int(np.searchsorted(missing[0].losses, band - part.losses, side="right").sum())
+        if len(missing) > 1 and shares[column] * part.losses.size * rest.losses.size > children:
+            return None
+        order = np.argsort(columns[column], kind="stable")
+        values = columns[column][order]
+        for start in range(0, part.losses.size, JOINED):
+            cut = min(band, self.kth + TOLERANCE)
+            some_part = part.take(slice(start, start + JOINED))
+            low, high = self._windows(some_part, cut)
+            first = np.searchsorted(values, low[column])
+            count = np.maximum(np.searchsorted(values, high[column], side="right") - first, 0)
+            for parents, numbers in _pairs(count):
+                others = order[first[parents] + numbers]
+                usages = some_part.usages[:, parents] + rest.usages[:, others]
+                losses = some_part.losses[parents] + rest.losses[others]
+                slack = problem.room[:, None] - usages
+                fits = np.flatnonzero((losses + problem.prices @ slack <= cut) & (slack >= -TOLERANCE).all(axis=0))
+                places = np.hstack([some_part.places[parents[fits]], rest.places[others[fits]]])
+                self._add(losses[fits], usages[:, fits], places)
+                if not beam and self._ended(losses.size):
+                    return False
+        return True
+
+    def _ended(self, work: int) -> bool:
+        self.work_left -= work
+        return self.work_left < 0 or time.monotonic() > self.deadline
+
+    def _windows(self, part: Partial, band: float) -> tuple[FloatArray, FloatArray]:
+        """Between what the usages and the losses of all other units must lie, twice ``(limits + 1, n)``."""
+        left = self.problem.room[:, None] - part.usages
+        pay = np.maximum(band - part.losses, 0.0)  # what slack may cost
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slack = np.fmin(pay / self.problem.prices[:, None], self.problem.widest[:, None])
+        low = np.vstack([left - slack, np.zeros(pay.size)])
+        return low - TOLERANCE, np.vstack([left, pay]) + TOLERANCE
+
+    def _extend(self, part: Partial, missing: list[Unit], band: float, beam: int | None) -> Partial | None:
+        """Add the first missing unit: partial assemblies that some completion may bring within the band.
+
+        Arguments as of :meth:`_complete`; None: time or work ended.
+        """
+        unit, ahead = missing[0], missing[1:]
+        shifted = np.sum([other.shifted for other in ahead], axis=0)
+        least = np.sum([other.least for other in ahead], axis=0)
         parts = [Partial(part.losses[:0], part.usages[:, :0], np.zeros((0, part.places.shape[1] + 1), dtype=np.int32))]
-        keys, size = [np.zeros(0)], 0
-        children = np.searchsorted(self.losses[unit], band - part.losses, side="right")
+        keys = [np.zeros(0)]
+        children = np.searchsorted(unit.losses, band - part.losses, side="right")
         for parents, numbers in _pairs(children):
-            usages = part.usages[:, parents] + self.usages[unit][:, numbers]
-            losses = part.losses[parents] + self.losses[unit][numbers]
+            usages = part.usages[:, parents] + unit.usages[:, numbers]
+            losses = part.losses[parents] + unit.losses[numbers]
             bounds = self._bounds(losses, usages, shifted, least)
-            alive = np.flatnonzero(bounds <= (min(band, self.kth + TOLERANCE) if complete else band))
+            alive = np.flatnonzero(bounds <= band)
             places = np.column_stack([part.places[parents[alive]], numbers[alive].astype(np.int32)])
-            if complete:
-                self._add(losses[alive], usages[:, alive], places)
-            else:
-                parts.append(Partial(losses[alive], usages[:, alive], places))
-                keys.append(bounds[alive] if beam else losses[alive])
-                size += alive.size
-            if not beam and (size > self.max_rows or time.monotonic() > self.deadline):
+            parts.append(Partial(losses[alive], usages[:, alive], places))
+            keys.append(bounds[alive] if beam else losses[alive])
+            if not beam and self._ended(losses.size):
                 return None
         order = np.argsort(np.concatenate(keys), kind="stable")[:beam]
         losses = np.concatenate([item.losses for item in parts])
@@ -211,6 +305,16 @@ class BranchAndBound:
         if self.gaps.size > 2 * self.k + 100_000:  # nothing but ties: the first ones by candidate index
             order = np.lexsort((*self.places.T[::-1], np.round(self.gaps / TOLERANCE)))[: self.k + 50_000]
             self.places, self.gaps = self.places[order], self.gaps[order]
+
+
+def _all(units: list[Unit]) -> Partial:
+    """All assemblies of some units."""
+    losses, usages = units[0].losses, units[0].usages
+    for unit in units[1:]:
+        losses = np.add.outer(losses, unit.losses).ravel()
+        usages = (usages[:, :, None] + unit.usages[:, None]).reshape(len(usages), losses.size)
+    places = np.indices([unit.losses.size for unit in units], dtype=np.int64).reshape(len(units), losses.size)
+    return Partial(losses, usages, places.T)
 
 
 def _pairs(counts: IntArray) -> Iterator[tuple[IntArray, IntArray]]:

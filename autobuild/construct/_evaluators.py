@@ -6,17 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import BoolArray, FloatArray
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import FloatArray
 
 if TYPE_CHECKING:
     from autobuild.construct.limits import Limited
-    from autobuild.models.exact import ExactPart
+    from autobuild.models.cost_terms import CostTerms
 
 Predict = Callable[[Sequence[Architecture]], FloatArray]
-Bools = NDArray[np.bool_]
 
 
 class Evaluator:
@@ -31,7 +29,7 @@ class Evaluator:
     def __init__(self, predict: Predict) -> None:
         self.predict = predict
 
-    def bounds(self, archs: Sequence[Architecture]) -> tuple[FloatArray, Bools]:
+    def bounds(self, archs: Sequence[Architecture]) -> tuple[FloatArray, BoolArray]:
         """Upper bounds (NaN: the network is excluded), and which of them are exact. Shapes ``(n,)``."""
         values = np.asarray(self.predict(archs), dtype=np.float64)
         return values, np.ones(len(values), dtype=bool)
@@ -56,12 +54,12 @@ class WithCostTerms(Evaluator):
 
     cheap = False
 
-    def __init__(self, space: SearchSpace, predict: Predict, terms: ExactPart, known: float) -> None:
+    def __init__(self, space: SearchSpace, predict: Predict, terms: CostTerms, known: float) -> None:
         super().__init__(predict)
         self.space, self.terms, self.known, self.sums = space, terms, known, terms.bounds()
         self._predicted: dict[str, float] = {}
 
-    def bounds(self, archs: Sequence[Architecture]) -> tuple[FloatArray, Bools]:
+    def bounds(self, archs: Sequence[Architecture]) -> tuple[FloatArray, BoolArray]:
         """See :class:`Evaluator`."""
         predicted = np.asarray(self.predict(archs), dtype=np.float64)
         self._predicted.update((arch.text, value) for arch, value in zip(archs, predicted.tolist(), strict=True))
@@ -89,7 +87,7 @@ class WithinLimits(Evaluator):
         self.evaluator, self.limits, self.lazily, self.cheap = evaluator, limits, lazily, evaluator.cheap
         self._undecided: dict[str, float | None] = {}  # text -> its value, where only the limits are undecided
 
-    def bounds(self, archs: Sequence[Architecture]) -> tuple[FloatArray, Bools]:
+    def bounds(self, archs: Sequence[Architecture]) -> tuple[FloatArray, BoolArray]:
         """See :class:`Evaluator`."""
         verdicts = self.limits.decide(archs) if self.lazily else np.where(self.limits.feasible(archs), 1, -1)
         values, exact = np.full(len(archs), np.nan), np.ones(len(archs), dtype=bool)

@@ -62,7 +62,7 @@ class Infeasible:
         alone = [item for item in self.limits if not item.alone]
         lines = [
             f"{item.limit.text}: out of reach whatever the other limits, the "
-            f"{'least' if item.limit.sense == '<=' else 'most'} that a network has is {item.reachable:.6g}"
+            f"{'least' if item.limit.sign > 0 else 'most'} that a network has is {item.reachable:.6g}"
             for item in alone
         ]
         if not alone:
@@ -70,7 +70,7 @@ class Infeasible:
         if self.indices is not None:
             broken = [
                 f"{item.limit.expression} = {item.nearest:.6g}, {item.excess:.4g} "
-                f"{'above' if item.limit.sense == '<=' else 'below'} {item.limit.bound:.6g}"
+                f"{'above' if item.limit.sign > 0 else 'below'} {item.limit.bound:.6g}"
                 for item in self.limits
                 if item.excess > 0 or item.nearest == item.limit.bound
             ]
@@ -113,8 +113,7 @@ def _size(constraint: Constraint) -> float:
 
 def _value(constraint: Constraint, indices: Sequence[int]) -> float:
     """Value of the limited expression."""
-    usage = float(constraint.usage.totals([indices])[0])
-    return usage if constraint.limit.sense == "<=" else -usage
+    return constraint.limit.sign * float(constraint.usage.totals([indices])[0])
 
 
 def _moved(constraint: Constraint, indices: Sequence[int]) -> Limit:
@@ -123,7 +122,7 @@ def _moved(constraint: Constraint, indices: Sequence[int]) -> Limit:
     if bool(limit.holds(value)):
         return limit
     if limit.strict:  # the value itself has to be inside
-        value = math.nextafter(value, math.inf if limit.sense == "<=" else -math.inf)
+        value = math.nextafter(value, limit.sign * math.inf)
     return limit.with_bound(value)
 
 
@@ -131,7 +130,7 @@ def _broken(constraint: Constraint, indices: Sequence[int] | None) -> Broken:
     limit, least = constraint.limit, constraint.usage.least
     value = _value(constraint, indices) if indices is not None else math.nan
     excess = limit.excess(value) if indices is not None else math.nan
-    return Broken(limit, least if limit.sense == "<=" else -least, bool(constraint.holds(least)), value, excess)
+    return Broken(limit, limit.sign * least, bool(constraint.holds(least)), value, excess)
 
 
 def _nearest(constraints: Sequence[Constraint], time_limit: float) -> tuple[tuple[int, ...] | None, bool]:

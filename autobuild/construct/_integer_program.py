@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autobuild.construct.dominance import IntArray
-from autobuild.spaces.additive import FloatArray
+from autobuild._typing import FloatArray, IntArray
 
 OPTIMAL, INFEASIBLE = 0, 2  # status of ``scipy.optimize.milp``
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.construct._evaluators import Evaluator, WithinLimits, evaluator_of
 from autobuild.construct.acquisition import (
     AROUND,
@@ -24,10 +25,10 @@ from autobuild.construct.acquisition import (
     pool_of,
     upper_bound,
 )
-from autobuild.construct.dominance import IntArray, first_fronts, fronts, undominated
+from autobuild.construct.dominance import first_fronts, fronts, undominated
 from autobuild.construct.limits import Limited
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import Additive, FloatArray
+from autobuild.spaces.additive import Additive
 
 if TYPE_CHECKING:
     from autobuild.models import FittedModel
@@ -196,7 +197,7 @@ def _pool(
 
     def propose(tables: Tables) -> Iterator[Architecture]:
         assert limited is not None
-        seconds = limited.time_limit / len(weights)
+        seconds = limited.time_limit_s / len(weights)
         return Limited(wide, Additive(0.0, tuple(tables)), limited.limits, limited.metrics, seconds).proposals()
 
     def pool(asked: _Asked, proposed: int, steps: int) -> dict[str, Architecture]:

@@ -78,6 +78,8 @@ class Relaxation:
         usages: For each unit, usages above the unit's least one, in the range of the constraint; (constraints, kept).
         room: What the limits leave above the sum of the least usages, in the same scale; (constraints,).
         prices: Multipliers of the limits, >= 0, in ``scale`` per range of the constraint; (constraints,).
+        widest: The most slack that a limit leaves where another bounds the same expression from the other side, in the
+            same scale; (constraints,).
         bound: No feasible assembly scores more.
         scale: Range of the score, the unit of losses.
         dropped: How many candidates were dropped because another one is as good in everything.
@@ -89,6 +91,7 @@ class Relaxation:
     usages: tuple[FloatArray, ...]
     room: FloatArray
     prices: FloatArray
+    widest: FloatArray
     bound: float
     scale: float
     dropped: int
@@ -161,10 +164,21 @@ def relax(score: Additive, constraints: Sequence[Constraint], only_best: bool) -
         usages=tuple(u[:, k] for u, k in zip(usages, chosen, strict=True)),
         room=room,
         prices=prices,
+        widest=np.array([_widest(item, binding) for item in binding]),
         bound=score.constant + scale * math.fsum((float(prices @ room), *tops)),
         scale=scale,
         dropped=sum(f.size - k.size for f, k in zip(fits, chosen, strict=True)),
     )
+
+
+def _widest(constraint: Constraint, others: Sequence[Constraint]) -> float:
+    limit = constraint.limit
+    opposite = [
+        other.bound
+        for other in others
+        if (other.limit.linear, other.limit.offset) == (limit.linear, limit.offset) and other.limit.sense != limit.sense
+    ]
+    return (constraint.bound + min(opposite, default=math.inf)) / constraint.range
 
 
 def _multipliers(values: list[FloatArray], usages: list[FloatArray], room: FloatArray) -> FloatArray | None:

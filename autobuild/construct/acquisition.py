@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from autobuild._typing import FloatArray
 from autobuild.construct._evaluators import Evaluator, WithinLimits, evaluator_of
 from autobuild.construct.building import check_top, distinct, tables_of
 from autobuild.construct.dominance import first_fronts
@@ -15,7 +16,6 @@ from autobuild.construct.limits import Limited
 from autobuild.construct.local_search import Pool, layers_apart, propose_and_climb
 from autobuild.registry import ACQUISITIONS
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import FloatArray
 
 if TYPE_CHECKING:
     from autobuild.models import FittedModel

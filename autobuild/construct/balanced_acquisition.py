@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autobuild._typing import FloatArray
 from autobuild.construct.acquisition import DRAWN, EXPLOIT, Uncertain, apart, best_first, likely
 from autobuild.registry import ACQUISITIONS
 from autobuild.spaces import Architecture
-from autobuild.spaces.additive import FloatArray
 
 
 @ACQUISITIONS.register("balanced")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.construct._best_first import k_best
 from autobuild.construct._evaluators import Evaluator, Predict, WithinLimits
 from autobuild.construct.limits import Limited, NoNetworkError
@@ -19,8 +19,6 @@ from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import bisect
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from autobuild._typing import BoolArray, FloatArray
+from autobuild._typing import IntArray as IntArray
 
 _BLOCK = 256
 _GRID = 512  # cells on each side of the grid that thins out many rows of three columns
@@ -80,7 +80,7 @@ def first_fronts(values: ArrayLike, most: int, rng: np.random.Generator) -> list
     return chosen[:most]
 
 
-def _dominated(front: FloatArray, block: FloatArray, earlier: bool = False) -> NDArray[np.bool_]:
+def _dominated(front: FloatArray, block: FloatArray, earlier: bool = False) -> BoolArray:
     """Which columns of ``block`` some column of ``front`` (``earlier``: one further left) equals or exceeds."""
     beats = np.ones((front.shape[1], block.shape[1]), dtype=bool)
     for kept, other in zip(front, block, strict=True):

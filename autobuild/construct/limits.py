@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.construct._infeasible import Infeasible
 from autobuild.construct._relaxation import Constraint
-from autobuild.construct.dominance import IntArray
 from autobuild.construct.problem import Problem, SearchLimit
 from autobuild.errors import AutobuildError
 from autobuild.expressions.limits import Limit, find_metric, split_limits
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import Additive, Bounds, FloatArray
+from autobuild.spaces.additive import Additive, Bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +78,7 @@ class Limited:
         score: What is maximised, as a sum over units.
         limits: The limits.
         metrics: Name -> metric, for every name in the limits.
-        time_limit: Seconds for each search.
+        time_limit_s: Seconds for each search.
 
     Raises:
         ConfigError: A name in a limit that ``metrics`` lacks.
@@ -91,10 +90,10 @@ class Limited:
         score: Additive,
         limits: Sequence[Limit],
         metrics: Mapping[str, Metric],
-        time_limit: float = 10.0,
+        time_limit_s: float = 10.0,
     ) -> None:
         self.space, self.limits, self.metrics = space, tuple(limits), dict(metrics)
-        self.score, self.time_limit = score, time_limit
+        self.score, self.time_limit_s = score, time_limit_s
         self.names = {name: find_metric(name, metrics, lim.text) for lim in limits for name in lim.expression.names}
         self._pose()
 
@@ -106,7 +105,7 @@ class Limited:
                 tables |= {f"{name}{LOWER}": metric.bounds.lower, f"{name}{UPPER}": metric.bounds.upper}
         self.tables = tables
         self.solvable, self.only_verified = split_limits(self.limits, tables)
-        self.problem = Problem(self.score, tables, time_limit=self.time_limit)
+        self.problem = Problem(self.score, tables, time_limit=self.time_limit_s)
 
     def proposals(self) -> Iterator[Architecture]:
         """Architectures in descending order of their scores that satisfy the limits up to the metrics' margins.
@@ -204,12 +203,12 @@ class Limited:
         """The limit on the bounds of enclosed metrics: on those that make it hardest, or easiest, to satisfy."""
         if limit.linear is None:
             return limit
-        up = pessimistic == (limit.sense == "<=")
+        sign = limit.sign if pessimistic else -limit.sign
         renamed = {}
         for name, weight in limit.linear.items():
             key = self.names[name]
             enclosed = self.metrics[key].bounds is not None
-            renamed[key + (UPPER if up == (weight >= 0) else LOWER) if enclosed else name] = weight
+            renamed[key + (UPPER if sign * weight >= 0 else LOWER) if enclosed else name] = weight
         return replace(limit, linear=renamed)
 
     def decide(self, archs: Sequence[Architecture]) -> IntArray:
@@ -240,7 +239,7 @@ class Limited:
         """The verdicts of :meth:`decide` by sums over units; ``certain``: whether all of them enclose."""
         slack = 1e-9 * abs(limit.bound)  # sums of floats are rounded
 
-        def holds(limit: Limit, slack: float) -> NDArray[np.bool_]:
+        def holds(limit: Limit, slack: float) -> BoolArray:
             constraint = Constraint.of(limit, self.tables)
             return constraint.holds(constraint.usage.totals(indices) + slack)
 
@@ -251,11 +250,11 @@ class Limited:
             possibly &= holds(self._at(limit, pessimistic=False), -slack)
         return np.where(surely, 1, np.where(possibly, 0, -1))
 
-    def feasible(self, archs: Sequence[Architecture]) -> NDArray[np.bool_]:
+    def feasible(self, archs: Sequence[Architecture]) -> BoolArray:
         """Which architectures satisfy all limits by the full predictors and exact costs."""
         return self.satisfied(self.values(archs))
 
-    def satisfied(self, values: Mapping[str, FloatArray]) -> NDArray[np.bool_]:
+    def satisfied(self, values: Mapping[str, FloatArray]) -> BoolArray:
         """Which rows of some values, as :meth:`values` gives them, satisfy all limits. Shape ``(n,)``."""
         out = np.ones(len(next(iter(values.values()))), dtype=bool)
         for limit in self.limits:
@@ -328,4 +327,4 @@ class Limited:
             metric = self.metrics[self.names[name]]
             if (metric.fitting is not None) == fitted and (bounded or metric.bounds is None):
                 margin += abs(weight) * metric.margin * margins * (UNLIKELY if fitted else 1)
-        return limit.with_bound(limit.bound + (margin if limit.sense == "<=" else -margin)) if margin else limit
+        return limit.moved(margin) if margin else limit

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from autobuild._typing import FloatArray
 from autobuild.construct._evaluators import Evaluator
 from autobuild.construct.dominance import undominated
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.additive import FloatArray
 
 PROPOSALS = 10_000
 CLIMBERS = 8

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces.sizes import readable_count
 
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
     from autobuild.construct._posterior import Probable
     from autobuild.spaces import Architecture, SearchSpace
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
-
-def narrow_rows(scores: ArrayLike, top: int | None = None, threshold: float | None = None) -> NDArray[np.int64]:
+def narrow_rows(scores: ArrayLike, top: int | None = None, threshold: float | None = None) -> IntArray:
     """Which candidates of one unit are kept, as ascending indices; never none.
 
     Args:
@@ -80,13 +78,13 @@ def narrow_units(
 
 def _kept(
     space: SearchSpace, scores_by_unit: Mapping[str, ArrayLike], top: int | None, threshold: float | None
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, IntArray]:
     """Indices of the candidates that stay, unit by unit."""
     names = [unit.name for unit in space.units]
     for name in scores_by_unit:
         if name not in names:
             raise ConfigError(f"scores of unit {name!r}: no such unit in {space.name}; {nearest(name, names)}")
-    kept: dict[str, NDArray[np.int64]] = {}
+    kept: dict[str, IntArray] = {}
     for unit in space.units:
         if unit.name not in scores_by_unit:
             raise ConfigError(f"scores of unit {unit.name!r}: missing; given: {', '.join(scores_by_unit) or 'none'}")

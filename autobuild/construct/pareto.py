@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from autobuild.construct.dominance import IntArray, undominated
+from autobuild._typing import FloatArray, IntArray
+from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError
-from autobuild.spaces.additive import Additive, FloatArray, same_sizes
+from autobuild.spaces.additive import Additive, same_sizes
 
 CHUNK = 1 << 20  # partial sums compared at once
 
@@ -131,7 +132,7 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     return float(np.dot(slices, np.diff(levels, prepend=0.0)))
 
 
-def _area(points: NDArray[np.float64]) -> float:
+def _area(points: FloatArray) -> float:
     """Area that points dominate above the origin."""
     if not len(points):
         return 0.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autobuild._typing import FloatArray
 from autobuild.construct.acquisition import best_first
 from autobuild.registry import ACQUISITIONS
 from autobuild.spaces import Architecture
-from autobuild.spaces.additive import FloatArray
 
 
 @ACQUISITIONS.register("predicted")

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OPTIMAL, TIME_LIMIT, INFEASIBLE = "optimal", "time limit", "infeasible"
-MAX_ROWS = 2_000_000  # partial assemblies held at once: about 200 MB
+MAX_WORK = 40_000_000  # some ten seconds of one core
 SEARCH_SHARE = 0.7  # of the time; what is left goes to the integer program where the search did not end
 
 
 class SearchLimit(AutobuildError, RuntimeError):
-    """A search that reached its limit of time or memory before it could go on; ``proven`` says how far it came."""
+    """A search that reached its limit of time or work before it could go on; ``proven`` says how far it came."""
 
     def __init__(self, proven: int, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class Solution:
         indices: Candidate of every unit, ``(n, units)``; fewer than asked for where fewer are feasible.
         scores: Their scores, correctly rounded, descending, ``(n,)``.
         proven: The first so many are certainly the best ones.
-        complete: Whether all are; False where time or memory ended first.
+        complete: Whether all are; False where time or work ended first.
         bound: No feasible assembly that is missing scores more; minus infinity where none is missing.
         seconds: Wall time.
         dropped: Candidates left out because another of their unit is as good in score and in every limit.
@@ -111,7 +111,8 @@ class Problem:
         score: What is maximised.
         metrics: Name -> tables of whatever may be limited: predicted metrics, exact costs.
         time_limit: Seconds for each solution.
-        max_rows: Partial assemblies held at once, which bounds the memory (about 100 bytes each).
+        max_work: Assemblies, partial ones included, that are looked at for each solution, at most. As it ends a search
+            on every machine at the same place, results depend on the machine only where ``time_limit`` comes first.
 
     Raises:
         ConfigError: Tables for different units, or a time limit that is not above 0.
@@ -120,7 +121,7 @@ class Problem:
     score: Additive
     metrics: Mapping[str, Additive] = field(default_factory=dict)
     time_limit: float = 10.0
-    max_rows: int = MAX_ROWS
+    max_work: int = MAX_WORK
 
     def __post_init__(self) -> None:
         if not isinstance(self.time_limit, numbers.Real) or not self.time_limit > 0:
@@ -161,7 +162,7 @@ class Problem:
             none = np.zeros((0, len(self.score.tables)), dtype=np.int64)
             return Solution(none, np.zeros(0), 0, True, -math.inf, time.monotonic() - started)
         share = SEARCH_SHARE if only_best else 1.0
-        search = BranchAndBound(problem, k, self.max_rows, started + share * self.time_limit)
+        search = BranchAndBound(problem, k, self.max_work, started + share * self.time_limit)
         indices, complete = problem.indices(search.places), search.complete
         bound = problem.bound - problem.scale * search.proven
         if only_best and not complete:
@@ -203,7 +204,7 @@ class Problem:
         """Feasible assemblies, best first, lazily: (score, indices). Four times as many are searched for each time.
 
         Raises:
-            SearchLimit: While iterating, where time or memory ends; ``proven`` assemblies came before.
+            SearchLimit: While iterating, where time or work ends; ``proven`` assemblies came before.
             ConfigError: As :meth:`k_best`.
         """
         done = 0
@@ -214,8 +215,8 @@ class Problem:
             if not solution.complete:
                 raise SearchLimit(
                     done,
-                    f"{done:,} assemblies are proven the best ones, then time ({self.time_limit:g} s) or memory "
-                    f"({self.max_rows:,} partial assemblies) ended; accepted: a larger time_limit or max_rows",
+                    f"{done:,} assemblies are proven the best ones, then time ({self.time_limit:g} s) or work "
+                    f"({self.max_work:,} assemblies looked at) ended; accepted: a larger time_limit or max_work",
                 )
             if len(solution) < k:
                 return

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild._typing import IntArray
 from autobuild.cost.count import count_params, macs_of
 from autobuild.errors import CostError, GraphError, SpaceError, nearest
 from autobuild.graphs.of_architecture import graph_of_architecture
@@ -22,8 +23,7 @@ from autobuild.spaces.blocks import Tally, tallies
 from autobuild.spaces.registry import declared_by, network_arguments, realiser
 from autobuild.spaces.stage import Digits
 
-Counts = NDArray[np.int64]
-Counter = Callable[[Sequence[Architecture | str]], Counts]
+Counter = Callable[[Sequence[Architecture | str]], IntArray]
 
 INPUT = "input"
 BASE = {"params": {"params": 1}, "macs": {"macs": 1}}
@@ -95,7 +95,7 @@ def _from_networks(
     classes: int | None,
     shape: tuple[int, int, int] | None,
     archs: Sequence[Architecture | str],
-) -> Counts:
+) -> IntArray:
     if name == "params":
         channels = inputs_of(space, shape)[0]
         found = [count_params(space.realise(arch, num_classes=classes, in_channels=channels)) for arch in archs]
@@ -141,13 +141,13 @@ class CostTables:
                 raise SpaceError(f"{space.family!r}: DEPENDS names an unknown part {part!r}: {nearest(part, first)}")
         self._tables: dict[tuple[str, tuple[Digits, ...]], NDArray[Any]] = {}
 
-    def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> Counts:
+    def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> IntArray:
         """A weighted sum of counts, shape ``(n,)``; ``rule``: field of ``autobuild.spaces.blocks.Tally`` -> weight."""
         weights = np.array([rule.get(field, 0) for field in Tally._fields], dtype=np.int64)
-        out: Counts = self.counts(archs) @ weights
+        out: IntArray = self.counts(archs) @ weights
         return out
 
-    def counts(self, archs: Sequence[Architecture | str]) -> Counts:
+    def counts(self, archs: Sequence[Architecture | str]) -> IntArray:
         """All counts of n architectures, shape ``(n, fields of Tally)``."""
         parsed = [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
         for arch in parsed:
@@ -155,7 +155,7 @@ class CostTables:
                 raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
         return sum(self.by_part([arch.runs for arch in parsed]).values(), np.zeros((1, 1), dtype=np.int64))
 
-    def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, Counts]:
+    def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, IntArray]:
         """Counts of every part: the stages by name, and the parts around them (stem, head).
 
         Args:
@@ -166,7 +166,7 @@ class CostTables:
         """
         return {part: self._part(part, list(runs)) for part in self.parts}
 
-    def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> Counts:
+    def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> IntArray:
         """Counts of one part of every architecture; entries are looked up for all architectures at once."""
         context = self.context[part]
         groups: dict[tuple[Digits, ...], list[int]] = {}

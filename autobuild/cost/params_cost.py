@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autobuild.cost.layer_tables import Counts, costs_of
+from autobuild._typing import IntArray
+from autobuild.cost.layer_tables import costs_of
 from autobuild.cost.unit_tables import unit_tables
 from autobuild.errors import CostError, SpaceError
 from autobuild.graphs.operations import OperationGraph
@@ -19,7 +20,7 @@ class CountCost:
     name: str
     unit: str
 
-    def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, Counts]:
+    def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, IntArray]:
         """See :class:`autobuild.cost.ArchitectureCost`: :func:`autobuild.cost.costs_of`."""
         try:
             return {self.name: costs_of(space)[self.name](archs)}

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
 from autobuild.cost.latency import LookupLatency, MeasuredLatency
-from autobuild.cost.layer_tables import Counter, Counts, cost_tables
+from autobuild.cost.layer_tables import Counter, cost_tables
 from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
 from autobuild.cost.registry import all_costs
 from autobuild.cost.unit_tables import additive_costs
@@ -83,7 +83,7 @@ class CostOf:
         except CostError as error:
             return error
 
-    def values(self, metric: str, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
+    def values(self, metric: str, archs: Sequence[Architecture | str]) -> FloatArray:
         """Values of one metric, shape ``(n,)``; NaN if the hardware cannot run the network. NaN satisfies no limit.
 
         Raises:
@@ -129,7 +129,7 @@ class MetricOf:
         hardware = getattr(self.of.cost, "hardware", None)
         return hardware if isinstance(hardware, Hardware) else None
 
-    def __call__(self, archs: Sequence[Architecture | str]) -> NDArray[np.float64]:
+    def __call__(self, archs: Sequence[Architecture | str]) -> FloatArray:
         """See :meth:`CostOf.values`. A single architecture, or its text, is accepted as well."""
         return self.of.values(self.metric, architectures(self.of.space, archs))
 
@@ -150,7 +150,7 @@ class CountOf:
     def __init__(self, space: SearchSpace, name: str, count: Counter) -> None:
         self.space, self.name, self.count = space, name, count
 
-    def __call__(self, archs: Sequence[Architecture | str]) -> Counts:
+    def __call__(self, archs: Sequence[Architecture | str]) -> IntArray:
         """Integers, shape ``(n,)``. A single architecture, or its text, is accepted as well."""
         return self.count(architectures(self.space, archs))
 

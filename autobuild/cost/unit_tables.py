@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild._typing import IntArray
 from autobuild.cost.layer_tables import INPUT, CostTables, cost_tables
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import SearchSpace, Unit
@@ -66,17 +67,17 @@ def unit_tables(
 def _part(
     tables: CostTables,
     part: str,
-    weights: NDArray[np.int64],
+    weights: IntArray,
     units: Sequence[Unit],
     owners: Sequence[int],
-    runs: Sequence[Sequence[NDArray[np.int64]]],
+    runs: Sequence[Sequence[IntArray]],
     free: int | None,
 ) -> NDArray[Any]:
     """Cost of a part for every candidate of the unit that it depends on; shape ``(1,)`` if it depends on none."""
     first = {owner: owners.index(owner) for owner in owners}
     count = 1 if free is None else units[free].size
 
-    def digits(place: int) -> NDArray[np.int64]:
+    def digits(place: int) -> IntArray:
         owner = owners[place]
         own = runs[owner][place - first[owner]]
         return own if owner == free else np.repeat(own[:1], count, axis=0)
@@ -123,7 +124,7 @@ def enclosing(space: SearchSpace, tables: CostTables, lower: str, upper: str) ->
     return Bounds(found[0], found[0] if same else found[1])
 
 
-def _enclosed(space: SearchSpace, tables: CostTables, weights: NDArray[np.int64], worse: np.ufunc) -> Additive:
+def _enclosed(space: SearchSpace, tables: CostTables, weights: IntArray, worse: np.ufunc) -> Additive:
     owners = [number for number, unit in enumerate(space.units) for _ in unit.stages]
     runs = [unit.runs(np.arange(unit.size)) for unit in space.units]
     constant = 0.0
@@ -151,7 +152,7 @@ def _enclosed(space: SearchSpace, tables: CostTables, weights: NDArray[np.int64]
 
 
 def _distinct(
-    tables: CostTables, part: str, owner: int, owners: Sequence[int], runs: Sequence[Sequence[NDArray[np.int64]]]
+    tables: CostTables, part: str, owner: int, owners: Sequence[int], runs: Sequence[Sequence[IntArray]]
 ) -> list[int]:
     """One candidate of a unit for each distinct effect on a part."""
     first = owners.index(owner)

@@ -14,8 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
+from autobuild._typing import IntArray
+
+Float32Array = NDArray[np.float32]
 
 SIDE = 8  # pixels of scikit-learn's digits
 MEAN, DEVIATION = 0.23, 0.21  # fixed, about those of the pictures
@@ -61,7 +62,7 @@ class Pictures:
     of the 1,797 digits is shown; ``fragments (n, clutter)``: which ones the clutter was cut from.
     """
 
-    images: FloatArray
+    images: Float32Array
     classes: IntArray
     digits: IntArray
     fragments: IntArray
@@ -84,7 +85,7 @@ def digit_pictures(task: DigitTask = DigitTask()) -> tuple[Pictures, Pictures]:
 
 
 def _pictures(
-    task: DigitTask, glyphs: FloatArray, labels: IntArray, pool: IntArray, n: int, rng: np.random.Generator
+    task: DigitTask, glyphs: Float32Array, labels: IntArray, pool: IntArray, n: int, rng: np.random.Generator
 ) -> Pictures:
     digits = np.resize(rng.permutation(pool), n)
     reach = SIDE / 2 * sum(task.scale) / 2
@@ -103,19 +104,19 @@ def _pictures(
     return Pictures(standardised, kinds, digits.astype(np.int64), fragments)
 
 
-def _windows(side: int, n: int, rng: np.random.Generator) -> FloatArray:
+def _windows(side: int, n: int, rng: np.random.Generator) -> Float32Array:
     """Square masks near the middle of a digit, where the ink is: ``(n, 8, 8)`` of 0 and 1."""
     last = SIDE - side
     corner = rng.integers(min(1, last), max(last, 1), (2, n, 1))
     place = np.arange(SIDE)
     rows, columns = ((place >= c) & (place < c + side) for c in corner)
-    masks: FloatArray = (rows[:, :, None] & columns[:, None, :]).astype(np.float32)
+    masks: Float32Array = (rows[:, :, None] & columns[:, None, :]).astype(np.float32)
     return masks
 
 
 def _paste(
-    glyphs: FloatArray, task: DigitTask, rotation: float, shear: float, reach: float, rng: np.random.Generator
-) -> FloatArray:
+    glyphs: Float32Array, task: DigitTask, rotation: float, shear: float, reach: float, rng: np.random.Generator
+) -> Float32Array:
     """Put each glyph somewhere on an empty canvas, its middle at least ``reach`` pixels from the edge.
 
     Shapes: ``glyphs (n, 8, 8)`` -> ``(n, canvas, canvas)``; bilinear interpolation of the inverse map.
@@ -142,11 +143,11 @@ def _paste(
     right_part, low_part = u - left, v - top
     flat = (top * side + left).reshape(n, -1)
 
-    def corner(offset: int) -> FloatArray:
-        taken: FloatArray = np.take_along_axis(padded, flat + offset, axis=1).reshape(u.shape)
+    def corner(offset: int) -> Float32Array:
+        taken: Float32Array = np.take_along_axis(padded, flat + offset, axis=1).reshape(u.shape)
         return taken
 
     upper = corner(0) * (1 - right_part) + corner(1) * right_part
     lower = corner(side) * (1 - right_part) + corner(side + 1) * right_part
-    pasted: FloatArray = upper * (1 - low_part) + lower * low_part
+    pasted: Float32Array = upper * (1 - low_part) + lower * low_part
     return pasted

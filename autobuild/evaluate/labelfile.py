@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from autobuild.errors import LabelError, RunError
 from autobuild.evaluate.checked import source_of
 
@@ -20,24 +22,19 @@ Key = tuple[str, int]
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path`` (an flock on a file beside it); the system frees it when the process ends.
+    """Hold the lock of ``path``, a file beside it; the system frees it when the process ends.
 
     Raises:
         RunError: If another process holds it, or the folder cannot be written.
     """
-    import fcntl
-
-    lock = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("a")
+        held = FileLock(path.with_name(path.name + ".lock")).acquire(blocking=False)
+    except Timeout:
+        raise RunError(f"{path} is being written by another process; wait for it or choose another file") from None
     except OSError as error:
         raise RunError(f"{path.parent} cannot be written: {error.strerror}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{path} is being written by another process; wait for it or choose another file") from None
+    with held:
         yield
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from autobuild._typing import BoolArray, FloatArray
 from autobuild.errors import ConfigError, TargetError, nearest
 from autobuild.expressions.parse import MAX_LENGTH, TargetExpression, hide_quoted, split_name
 from autobuild.expressions.terms import linear_form, number_of, renamed
-from autobuild.spaces.additive import Additive, FloatArray, weighted_sum
+from autobuild.spaces.additive import Additive, weighted_sum
 
 _ACCEPTED = "accepted: limits such as 'latency <= 8 and 2e6 <= params < 6e6', with < <= > >= joined by 'and'"
 _SENSES: dict[type[ast.cmpop], tuple[int, bool]] = {
@@ -96,7 +97,7 @@ class Limit:
             )
         return self.moved(share * abs(self.bound))
 
-    def holds(self, values: ArrayLike) -> NDArray[np.bool_]:
+    def holds(self, values: ArrayLike) -> BoolArray:
         """Which values satisfy the limit; a missing value (NaN) does not. Shapes: ``(n,) -> (n,)``."""
         usage, most = self.sign * np.asarray(values, dtype=np.float64), self.sign * self.bound
         return np.asarray(usage < most if self.strict else usage <= most)

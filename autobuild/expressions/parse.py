@@ -14,9 +14,9 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from autobuild._typing import FloatArray
 from autobuild.errors import TargetError, nearest
 
-FloatArray = npt.NDArray[np.float64]
 Resolver = Callable[[str], npt.ArrayLike]
 
 MAX_LENGTH = 2_000

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
 from autobuild.graphs.packed import PackedGraphs
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.stage import IntArray
 
 
 def pack_architectures(space: SearchSpace, archs: Sequence[Architecture]) -> PackedGraphs:
@@ -29,13 +29,7 @@ def pack_architectures(space: SearchSpace, archs: Sequence[Architecture]) -> Pac
     for arch in archs:
         if arch.family != space.family:
             raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {space.family!r}")
-    runs = []
-    for s, stage in enumerate(space.stages):
-        digits = np.full((len(archs), stage.depths[-1]), -1, dtype=np.int64)
-        for row, arch in enumerate(archs):
-            run = arch.runs[s]
-            digits[row, : len(run)] = run
-        runs.append(digits)
+    runs = [stage.padded([arch.runs[s] for arch in archs]) for s, stage in enumerate(space.stages)]
     return _pack(space, range(len(space.stages)), runs)
 
 

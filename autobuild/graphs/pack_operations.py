@@ -24,14 +24,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from autobuild._typing import IntArray
 from autobuild.errors import GraphError
 from autobuild.graphs.operations import OPERATIONS, Operation, OperationGraph
 from autobuild.graphs.pack import neighbour_table
 from autobuild.graphs.packed import PackedGraphs
 
-IntArray = NDArray[np.int64]
 GROUPINGS = ("none", "dense", "grouped", "depthwise")
 _SIZES = 8  # kernel and stride sizes with a value of their own; larger ones share one value
 _CHANNELS, _RATIO, _POSITIONS, _MACS, _WEIGHTS, _DEPTH = 13, 4, 20, 40, 32, 10  # octaves; for the depth, tenths

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 from autobuild.graphs import pack_candidates
-from autobuild.importance.moments import depth_moments, norm_moments
-from autobuild.importance.scorers import FloatArray, UnitScores
+from autobuild.importance._calibration import depth_moments, norm_moments
+from autobuild.importance.scorers import UnitScores
 from autobuild.models import FittedModel, GraphModel
 from autobuild.registry import SCORERS
 from autobuild.spaces import SearchSpace, Unit

@@ -8,17 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autobuild.importance.marginals import StageMeans, design_weights, stage_means
+from autobuild._typing import FloatArray, IntArray
+from autobuild.importance._marginal_means import StageMeans, design_weights, stage_means
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
 from autobuild.models.threads import one_blas_thread
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.spaces.stage import IntArray
-
-FloatArray = NDArray[np.float64]
 
 BACKGROUND = 1200  # number of architectures to which the sum is fitted
 CHECKED = 400  # number of other architectures on which the sum is compared with the prediction
@@ -103,7 +100,7 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
     drawn = model.draw(decomposed, draws, seed) if draws else None
     columns = _Columns(space)
     rows = [columns.of_archs(decomposed, place) for place in range(len(space.units))]
-    kernels = [_kernel(own, own) for own in rows]
+    kernels = [_kernel(columns_of_unit, columns_of_unit) for columns_of_unit in rows]
     wanted = np.column_stack([predicted[:known], *([drawn.T] if drawn is not None else [])])
     middle = share @ wanted
     noise = np.random.default_rng(seed).standard_normal((known, wanted.shape[1] - 1)) if known < space.size else None
@@ -149,7 +146,7 @@ def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architec
     if space.size <= size:
         weights = [design_weights(unit) for unit in space.units]
         indices = list(itertools.product(*(range(unit.size) for unit in space.units)))
-        share = np.array([np.prod([own[i] for own, i in zip(weights, row, strict=True)]) for row in indices])
+        share = np.array([np.prod([unit[i] for unit, i in zip(weights, row, strict=True)]) for row in indices])
         return [space.assemble(row) for row in indices], share, []
     draws = space.sample(size + CHECKED, seed, "depth")
     drawn = Counter(draws[:size])  # shallow networks are few, and so are drawn again and again
@@ -159,27 +156,27 @@ def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architec
 
 def _with_costs(learned: Projection, model: CostedModel) -> Projection:
     """Add the cost terms, as sums over units, to the projection of the learned terms; without sums, omit them."""
-    found = model.likely(learned.space)
-    if found is None:
+    sums = model.likely(learned.space)
+    if sums is None:
         return learned
-    table, off = found
+    table, error_sd = sums
     indices = np.array([learned.space.indices(arch) for arch in learned.background], dtype=np.int64)
     base, units, means, added = table.constant, [], [], np.zeros(len(indices))
     parts = iter(learned.means)
-    for place, (unit, own) in enumerate(zip(learned.units, table.tables, strict=True)):
+    for place, (unit, cost) in enumerate(zip(learned.units, table.tables, strict=True)):
         slot = learned.space.units[place]
         # a candidate that the hardware cannot run has a huge cost, which must not affect the mean
-        sizes = np.abs(own)
+        sizes = np.abs(cost)
         usual = 1e3 * np.median(sizes[sizes > 0]) if sizes.any() else 0.0
         weights = design_weights(slot) * (sizes <= usual)
         weights /= weights.sum()
-        mean = float(weights @ own)
+        mean = float(weights @ cost)
         base += mean
-        added += own[indices[:, place]] - mean
-        units.append(_moved(unit, own - mean))
-        means += [next(parts).plus(part) for part in stage_means(slot, weights, (own - mean)[:, None])]
+        added += cost[indices[:, place]] - mean
+        units.append(_moved(unit, cost - mean))
+        means += [next(parts).plus(part) for part in stage_means(slot, weights, (cost - mean)[:, None])]
     predicted = learned.predicted + base + added
-    left = float(np.hypot(learned.remainder_sd, off))
+    left = float(np.hypot(learned.remainder_sd, error_sd))
     return replace(
         learned,
         base=learned.base + base,
@@ -216,12 +213,7 @@ class _Columns:
     def of_archs(self, archs: Sequence[Architecture], place: int) -> FloatArray:
         """Descriptions of one unit of architectures. Shape ``(len(archs), columns)``."""
         stages = range(self.starts[place], self.starts[place + 1])
-        runs = []
-        for stage in stages:
-            digits = np.full((len(archs), self.space.stages[stage].depths[-1]), -1, dtype=np.int64)
-            for row, arch in enumerate(archs):
-                digits[row, : len(arch.runs[stage])] = arch.runs[stage]
-            runs.append(digits)
+        runs = [self.space.stages[stage].padded([arch.runs[stage] for arch in archs]) for stage in stages]
         return self._scaled(place, runs)
 
     def of_candidates(self, place: int, indices: IntArray) -> FloatArray:

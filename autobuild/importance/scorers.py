@@ -6,14 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.models import FittedModel
 from autobuild.registry import SCORERS
 from autobuild.spaces import SearchSpace
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,8 @@ class UnitScores:
     """
 
     score: FloatArray
-    hops: NDArray[np.int64]
-    unseen_depth: NDArray[np.bool_]
+    hops: IntArray
+    unseen_depth: BoolArray
     lower: FloatArray | None = None
     upper: FloatArray | None = None
 

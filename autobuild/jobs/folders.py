@@ -8,14 +8,16 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from autobuild.errors import ConfigError, RunError
 
 OWN_FILES = ("config.yaml", "run.json", "metrics.json")
 
 
-Claim = tuple[Path, int | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
+Claim = tuple[Path, BaseFileLock | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
 Grows = Mapping[str, Callable[[Path], str]]  # a key that may grow -> how far the run in a folder has come, in words
 
 
@@ -33,7 +35,8 @@ def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -
     if resume and not differences:
         return folder, held, _reopened(old, state, grown)
     if resume:
-        _unlock(held)
+        if held is not None:
+            held.release()
         only = "".join(f"{key} may grow and never shrink: {grows[key](folder)}. " for key in shrunk)
         raise ConfigError(
             f"out={folder}: holds a {old.get('status', 'broken')} run with other settings: {'; '.join(differences)}. "
@@ -46,16 +49,16 @@ def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -
 
 def claim_default(parent: Path, state: dict[str, Any], resume: bool, grows: Grows) -> Claim:
     """Find the newest unfinished run that may go on, or make a new folder."""
-    for found in sorted(parent.glob("*/run.json"), reverse=True) if resume else []:
-        old = read_json(found)
+    for state_file in sorted(parent.glob("*/run.json"), reverse=True) if resume else []:
+        old = read_json(state_file)
         if old is None or old.get("status") == "finished":
             continue
         grown, _ = _grown(old, state, grows)
         if _differences(old, state, grown):
             continue
-        held = lock(found.parent)
+        held = lock(state_file.parent)
         if held is not False:
-            return found.parent, held, _reopened(old, state, grown)
+            return state_file.parent, held, _reopened(old, state, grown)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
@@ -80,9 +83,9 @@ def _reopened(old: dict[str, Any], new: Mapping[str, Any], grown: Sequence[str])
     if not grown:
         return old
     before, after = flat(old["config"]), flat(new["config"])
-    told = ", ".join(f"{key} from {before[key]} to {after[key]}" for key in grown)
+    changes = ", ".join(f"{key} from {before[key]} to {after[key]}" for key in grown)
     kept = {key: new[key] for key in ("config", "config_hash")}
-    return {**old, **kept, "status": "running", "finished": None, "steps": {}, "grown": told}
+    return {**old, **kept, "status": "running", "finished": None, "steps": {}, "grown": changes}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence[str] = ()) -> list[str]:
@@ -90,24 +93,26 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence
     if old.get("job") != new["job"]:
         return [f"it is a run of the job {old.get('job')}, not {new['job']}"]
     before, after = flat(old.get("config", {})), flat(new["config"])
-    told = [
+    differences = [
         f"{key} is {before.get(key)} there, {after.get(key)} here"
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key) and key not in grown
     ]
     inputs = old.get("inputs", {})
-    told += [f"the contents of {key} have changed" for key in new["inputs"] if inputs.get(key) != new["inputs"][key]]
+    differences += [
+        f"the contents of {key} have changed" for key in new["inputs"] if inputs.get(key) != new["inputs"][key]
+    ]
     if old.get("autobuild") != new["autobuild"]:
-        told.append(f"it was written by autobuild {old.get('autobuild')}, this is {new['autobuild']}")
-    return told
+        differences.append(f"it was written by autobuild {old.get('autobuild')}, this is {new['autobuild']}")
+    return differences
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration by dotted names."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
 
 
 def _make(folder: Path, *, exist_ok: bool = True) -> None:
@@ -123,31 +128,26 @@ def _make(folder: Path, *, exist_ok: bool = True) -> None:
         raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
 
 
-def lock(folder: Path) -> int | bool | None:
-    """Take the folder's lock: its descriptor, False if a live process has it, None where locks do not exist."""
+def lock(folder: Path) -> BaseFileLock | Literal[False] | None:
+    """Take the folder's lock, which the system frees when the process ends.
+
+    Returns:
+        The lock; False if a live process has it; None where the file system has no locks, as some network file systems:
+        running without one beats not running.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    held = FileLock(folder / "_lock", thread_local=False)
     try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        descriptor = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        held.acquire(blocking=False)
+    except Timeout:
         return False
-    except OSError:
-        # Some network file systems have no locks; running without one beats not running.
-        os.close(descriptor)
+    except PermissionError as error:
+        raise RunError(f"out={folder}: cannot be written: {error.strerror or error}") from error
+    except (OSError, NotImplementedError):
         return None
-    return descriptor
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+    return held
 
 
 def write_beside(path: Path, text: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autobuild._typing import IntArray as Rows
 from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import Rows
 from autobuild.models.describe import Describer
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.gp_family import ProcessMember

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autobuild._typing import FloatArray
 from autobuild.models.kernel import PART_OF, PER_UNIT
-from autobuild.models.members import FloatArray, Inputs, Member, Settings
+from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.process import Process, fit_process
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES

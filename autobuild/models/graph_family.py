@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autobuild._typing import FloatArray
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs
 from autobuild.models.kernel import Scaling
-from autobuild.models.members import FloatArray, Inputs, Member, Settings
+from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.network import Predictor
 from autobuild.models.threads import torch_threads
 from autobuild.models.training import train

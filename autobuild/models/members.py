@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
@@ -21,9 +20,6 @@ from autobuild.models.describe import Describer, Description
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
 from autobuild.spaces import Architecture, SearchSpace
-
-FloatArray = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 
 class Inputs:
@@ -51,7 +47,7 @@ class Inputs:
         """The architectures as packed graphs, without context."""
         return pack_architectures(self.space, self.archs)
 
-    def take(self, rows: Rows) -> Inputs:
+    def take(self, rows: IntArray) -> Inputs:
         """Inputs of some of the rows; descriptions and graphs that exist are reused."""
         part = Inputs(self.space, [self.archs[row] for row in rows], self.describer)
         if "description" in self.__dict__:

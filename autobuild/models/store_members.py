@@ -33,8 +33,8 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
         "members": {},
     }
     for name, member in model.members.items():
-        own, header["members"][name] = member.to_disk()
-        tensors |= {f"{name}/{key}": value for key, value in own.items()}
+        stored, header["members"][name] = member.to_disk()
+        tensors |= {f"{name}/{key}": value for key, value in stored.items()}
     return tensors, header
 
 
@@ -54,11 +54,11 @@ def members_from_disk(
         raise ValueError(f"{warp} must be finite, sd above 0")
     inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space))
     members: dict[str, Member] = {}
-    for name, own in header["members"].items():
+    for name, stored in header["members"].items():
         prefix = f"{name}/"
         held = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         try:
-            members[name] = FAMILIES[name].from_disk(held, own, inputs, values, warp)
+            members[name] = FAMILIES[name].from_disk(held, stored, inputs, values, warp)
         except ConfigError as error:
             raise ModelError(f"the member {name!r}: {error}") from None
         except (KeyError, RuntimeError) as error:

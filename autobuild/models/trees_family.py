@@ -9,8 +9,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from autobuild._typing import FloatArray
 from autobuild.models.kernel import Scaling
-from autobuild.models.members import FloatArray, Inputs, Member, Settings
+from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.trees import Trees, fit_trees, tree_columns
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 from autobuild.rank.checks import positive, whole
-
-Floats = NDArray[np.float64]
 
 # The relevance is 0 up to this quantile of the target, and MAX_RELEVANCE (a gain of 31) at its maximum.
 FLOOR_QUANTILE = 0.2
@@ -124,7 +123,7 @@ def per_hop(norms: ArrayLike, target: ArrayLike, metric: Callable[..., float] = 
     return [metric(row, target, **options) for row in rows]
 
 
-def relevance(target: ArrayLike, max_relevance: float = MAX_RELEVANCE) -> Floats:
+def relevance(target: ArrayLike, max_relevance: float = MAX_RELEVANCE) -> FloatArray:
     """Graded relevance (n,): 0 up to the 20th percentile of the target, then linear up to ``max_relevance``.
 
     If the largest value equals the 20th percentile (for example a constant target), all relevances are 0.
@@ -136,20 +135,20 @@ def relevance(target: ArrayLike, max_relevance: float = MAX_RELEVANCE) -> Floats
     y = np.asarray(target, dtype=np.float64)
     floor, top = float(np.quantile(y, FLOOR_QUANTILE)), float(y.max())
     spread = top - floor if top > floor else 1.0
-    scaled: Floats = np.clip((y - floor) / spread, 0, 1) * max_relevance
+    scaled: FloatArray = np.clip((y - floor) / spread, 0, 1) * max_relevance
     return scaled
 
 
-def _pair(predicted: ArrayLike, target: ArrayLike) -> tuple[Floats, Floats]:
+def _pair(predicted: ArrayLike, target: ArrayLike) -> tuple[FloatArray, FloatArray]:
     a, b = np.asarray(predicted, dtype=np.float64), np.asarray(target, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ConfigError(f"metric: given shapes {a.shape} and {b.shape}, accepted: (n,) and (n,)")
     return a, b
 
 
-def _no_nan(a: Floats, b: Floats) -> bool:
+def _no_nan(a: FloatArray, b: FloatArray) -> bool:
     return not bool(np.isnan(a).any() or np.isnan(b).any())
 
 
-def _comparable(a: Floats, b: Floats) -> bool:
+def _comparable(a: FloatArray, b: FloatArray) -> bool:
     return len(a) >= 2 and _no_nan(a, b) and bool(a.min() < a.max() and b.min() < b.max())

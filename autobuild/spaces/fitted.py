@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from autobuild.spaces.additive import Additive, FloatArray
+from autobuild._typing import FloatArray, IntArray
+from autobuild.spaces.additive import Additive
 from autobuild.spaces.space import SearchSpace
 from autobuild.spaces.unit import Unit
 
@@ -39,7 +40,7 @@ def fitted_sum(space: SearchSpace, indices: ArrayLike, values: ArrayLike) -> tup
     return Additive(constant, tuple(tables)), off
 
 
-def _codes(unit: Unit, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
+def _codes(unit: Unit, rows: IntArray) -> list[tuple[IntArray, int]]:
     """For each feature of each layer: value index of every candidate (-1: no such layer), and number of values."""
     found = []
     for stage, runs in zip(unit.stages, unit.runs(rows), strict=True):
@@ -51,7 +52,7 @@ def _codes(unit: Unit, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64],
     return found
 
 
-def _indicators(codes: NDArray[np.int64], size: int) -> FloatArray:
+def _indicators(codes: IntArray, size: int) -> FloatArray:
     return np.equal(codes[:, None], np.arange(size)).astype(np.float64)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError, nearest
-from autobuild.spaces.stage import IntArray
 from autobuild.spaces.unit import Candidate, Unit
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
 from autobuild.spaces.space import Identity, SearchSpace
-from autobuild.spaces.stage import Feature, IntArray, Stage, tied_of
+from autobuild.spaces.stage import Feature, Stage, tied_of
 from autobuild.spaces.unit import Unit
 
 FORMAT = "autobuild.space/1"

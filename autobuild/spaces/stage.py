@@ -6,17 +6,18 @@ import itertools
 import math
 import re
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError, nearest
 
 Value = int | float | str | bool
 Digits = tuple[int, ...]
-IntArray = NDArray[np.int64]
 
 MAX_LAYER_CHOICES = 100_000
 MAX_DEPTH = 1_000
@@ -238,7 +239,7 @@ class Stage:
         """
         if self.size > _INT64_LIMIT:
             raise SpaceError(f"unit {self.name!r} has {self.size:,} candidates: too many to enumerate")
-        digits = np.full((len(indices), self.depths[-1]), -1, dtype=np.int64)
+        digits = self.padded([()] * len(indices))
         block = np.searchsorted(np.asarray(self._starts[1:], dtype=np.int64), indices, side="right")
         for b, depth in enumerate(self.depths):
             rows = np.flatnonzero(block == b)
@@ -246,6 +247,16 @@ class Stage:
             for position in range(depth - 1, -1, -1):
                 number, digits[rows, position] = np.divmod(number, self._layer_of.shape[1])
             digits[rows, :depth] = self._layer_of[number[:, None], digits[rows, :depth]]
+        return digits
+
+    def padded(self, runs: Sequence[Sequence[int] | IntArray]) -> IntArray:
+        """Digits of runs as rows of one array.
+
+        Shapes: n runs -> ``(n, max(depths))``, padded with -1 after the last layer.
+        """
+        digits = np.full((len(runs), self.depths[-1]), -1, dtype=np.int64)
+        for row, run in enumerate(runs):
+            digits[row, : len(run)] = run
         return digits
 
     def parse(self, text: str) -> Digits:

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
-from autobuild.spaces.stage import _INT64_LIMIT, Digits, IntArray, Stage, Value
+from autobuild.spaces.stage import _INT64_LIMIT, Digits, Stage, Value
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from autobuild.errors import RunError
 from autobuild.studies.claims import OPEN_STATES, Claim, digest
 
@@ -174,7 +176,7 @@ class MemoryStore:
 
 
 class FileStore:
-    """Claims in a file of JSON lines under an ``flock``, which the system frees when its process ends.
+    """Claims in a file of JSON lines; the lock of the file beside it is freed by the system when its process ends.
 
     A line is a claim as it became, the last one of a key counts. Each process keeps the claims in memory and reads on
     from where it was; a torn last line, left by a full disk or a killed process, is cut off by the next writer.
@@ -191,6 +193,8 @@ class FileStore:
         self._books: dict[str, _Book] = {}
         self._read_to = 0
         self._mutex = threading.Lock()
+        # Threads wait at the mutex, processes at the file.
+        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"), thread_local=False, poll_interval=0.005)
         try:
             self.path.open("ab").close()
         except OSError as error:
@@ -199,10 +203,7 @@ class FileStore:
     @contextlib.contextmanager
     def transaction(self, study: str) -> Iterator[_BookRows]:
         """See :class:`~autobuild.studies.claims.Store`."""
-        import fcntl
-
-        with self._mutex, self.path.open("r+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._mutex, self._lock, self.path.open("r+b", buffering=0) as file:
             self._read(file)
             book = self._books.setdefault(study, _Book())
             rows = _BookRows(book)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.construct.pareto import hypervolume
 from autobuild.studies.result import feasible
 
@@ -50,7 +50,7 @@ def history(trials: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def _volumes(values: NDArray[np.float64], n_start: int, places: Sequence[int | None]) -> list[float]:
+def _volumes(values: FloatArray, n_start: int, places: Sequence[int | None]) -> list[float]:
     """The hypervolume after the start and after each evaluation; computed anew only where a point adds to the front."""
     low, high = values.min(axis=0, initial=np.inf), values.max(axis=0, initial=-np.inf)
     scaled = (values - low) / np.where(high > low, high - low, 1.0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FittedModel
 from autobuild.registry import FAMILIES, SAMPLERS
 from autobuild.settings.names import GRAINS

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.construct.acquisition import Uncertain
 from autobuild.spaces import Architecture, SearchSpace, load_space
 
-FloatArray = NDArray[np.float64]
 Acquisition = Callable[..., Iterable[int]]
 N = 60
 

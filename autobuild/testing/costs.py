@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
 from autobuild.errors import CostError, SpaceError
 from autobuild.graphs import OperationGraph, graph_of
@@ -104,7 +104,7 @@ class CostConformance:
             assert (bounds.upper.totals(indices) >= whole - slack).all()
 
 
-def _whole(cost: Cost, metric: str, space: SearchSpace, archs: Sequence[Architecture]) -> NDArray[np.float64]:
+def _whole(cost: Cost, metric: str, space: SearchSpace, archs: Sequence[Architecture]) -> FloatArray:
     if isinstance(cost, ArchitectureCost):
         return np.asarray(cost.of_architectures(space, archs)[metric], dtype=np.float64)
     return np.array([cost(graph_of(space, arch))[metric] for arch in archs], dtype=np.float64)

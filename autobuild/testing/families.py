@@ -114,5 +114,8 @@ class FamilyConformance:
 
 
 def _truth(space: SearchSpace, text: str) -> float:
-    layers = [(stage, layer) for stage, own in enumerate(space.layers(space.parse(text))) for layer in own]
-    return sum((1 + stage) * (0.3 * float(layer["width"]) + 0.1 * float(layer["kernel"])) for stage, layer in layers)  # type: ignore[arg-type]
+    value = 0.0
+    for stage, layers in enumerate(space.layers(space.parse(text))):
+        for layer in layers:
+            value += (1 + stage) * (0.3 * float(str(layer["width"])) + 0.1 * float(str(layer["kernel"])))
+    return value

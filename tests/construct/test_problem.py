@@ -204,7 +204,7 @@ def test_a_search_that_ends_early_says_how_many_are_proven():
     problem = random_problem(1)
     limits = parse_where("m0 <= 1.5 and m1 <= 1.5 and m2 <= 1.5")
     full = problem.k_best(limits, 2000)
-    small = Problem(problem.score, problem.metrics, max_rows=2000)
+    small = Problem(problem.score, problem.metrics, max_work=20_000)
     part = small.k_best(limits, 2000)
     assert full.complete
     assert not part.complete
@@ -268,3 +268,17 @@ def test_bad_input_is_refused(make, said):
     with pytest.raises(ConfigError) as error:
         make()
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("held", [1 << 21, 500])
+@pytest.mark.parametrize("rest", [1 << 18, 1, 40])
+def test_two_limits_close_to_each_other(held, rest, monkeypatch):
+    monkeypatch.setattr("autobuild.construct._branch_and_bound.HELD", held)
+    monkeypatch.setattr("autobuild.construct._branch_and_bound.REST", rest)
+    problem = random_problem(3, units=4, size=14)
+    limits = parse_where("m0 >= 1.9 and m0 <= 1.91 and m1 <= 2")
+    solved = problem.k_best(limits, 30)
+    assert solved.complete
+    assert len(solved) == 30
+    expected = brute_force(problem.score, problem.metrics, limits)[:30]
+    assert [tuple(row) for row in solved.indices.tolist()] == expected

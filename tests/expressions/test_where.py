@@ -18,11 +18,11 @@ METRICS = {
 
 def test_every_operator_and_side():
     found = parse_where("latency <= 8 and params < 6e6 and 2 < acc and acc >= -1")
-    assert [(str(x.expression), x.sense, x.bound, x.strict) for x in found] == [
-        ("latency", "<=", 8, False),
-        ("params", "<=", 6e6, True),
-        ("acc", ">=", 2, True),
-        ("acc", ">=", -1, False),
+    assert [(str(x.expression), x.sign, x.bound, x.strict) for x in found] == [
+        ("latency", 1, 8, False),
+        ("params", 1, 6e6, True),
+        ("acc", -1, 2, True),
+        ("acc", -1, -1, False),
     ]
     assert [x.text for x in found] == ["latency <= 8", "params < 6000000", "acc > 2", "acc >= -1"]
 

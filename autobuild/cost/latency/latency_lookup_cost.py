@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from autobuild._typing import FloatArray
 from autobuild.cost.latency.fusion_rules import find_rules, rules_of
 from autobuild.cost.latency.graph_to_onnx import onnx_of
 from autobuild.cost.latency.latency_cost import latency_folder
@@ -63,7 +61,7 @@ class LookupLatency:
         """
         return {self.name: float(self.lookup.latency_ms([Operators(onnx_of(graph), graph.name)])[0])}
 
-    def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, NDArray[np.float64]]:
+    def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, FloatArray]:
         """See :class:`autobuild.cost.ArchitectureCost`. Kernels that the table lacks are measured together."""
         networks = [Operators(onnx_of(graph_of(space, arch)), arch.text) for arch in archs]
         return {self.name: self.lookup.latency_ms(networks)}

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from autobuild._typing import FloatArray
 from autobuild.cost.latency.fusion_rules import empty_call
 from autobuild.cost.latency.kernel_grouping import group
 from autobuild.cost.latency.latency_table import ROUNDS, LatencyTable
@@ -66,7 +67,7 @@ class Calibration:
     networks: int = 0
     error: float = float("nan")
 
-    def apply(self, sums: ArrayLike, weights_mb: ArrayLike) -> NDArray[np.float64]:
+    def apply(self, sums: ArrayLike, weights_mb: ArrayLike) -> FloatArray:
         """Shapes: sums in milliseconds ``(n,)`` and weights in MiB ``(n,)`` -> ``(n,)``."""
         x, w = (np.asarray(values, dtype=np.float64) for values in (sums, weights_mb))
         return self.intercept_ms + self.factor * x + self.ms_per_mb * w
@@ -151,7 +152,7 @@ class Lookup:
         """Measure the fragments that the table lacks, all in the same rounds, so disturbances spread evenly."""
         self.table.measure(self.fragments(networks), self.rounds, on_progress)
 
-    def sums(self, networks: Sequence[Operators]) -> NDArray[np.float64]:
+    def sums(self, networks: Sequence[Operators]) -> FloatArray:
         """Sums of kernel times in milliseconds, not calibrated, shape ``(n,)``.
 
         Raises:
@@ -161,7 +162,7 @@ class Lookup:
             self.fill(networks)
         return np.array([sum(map(self._time, self.entries(network))) for network in networks], dtype=np.float64)
 
-    def latency_ms(self, networks: Sequence[Operators]) -> NDArray[np.float64]:
+    def latency_ms(self, networks: Sequence[Operators]) -> FloatArray:
         """Latencies in milliseconds, shape ``(n,)``. Errors as :meth:`sums`."""
         return self.calibration.apply(self.sums(networks), [network.weights_mb for network in networks])
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import FloatArray
 from autobuild.errors import CostError
 from autobuild.graphs import graph_of
 from autobuild.graphs.operations import Operation, OperationGraph
@@ -158,7 +158,7 @@ class PredictedLatency:
         self.known.check(graph)
         raise CostError(f"latency of {graph.name!r}: the model predicts architectures, not graphs", "no_network")
 
-    def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, NDArray[np.float64]]:
+    def of_architectures(self, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, FloatArray]:
         """See :class:`autobuild.cost.ArchitectureCost`.
 
         Raises:

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autobuild._typing import BoolArray, FloatArray
 from autobuild.errors import CostError
 
 WARM_UP, PASSES = 10, 40
@@ -66,9 +66,7 @@ class Timing:
         return asdict(self)
 
 
-def summarise(
-    wall_ms: NDArray[np.float64], disturbed: NDArray[np.bool_], busy_ms: NDArray[np.float64] | None = None
-) -> Timing:
+def summarise(wall_ms: FloatArray, disturbed: BoolArray, busy_ms: FloatArray | None = None) -> Timing:
     """Summarise single passes.
 
     Args:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from autobuild._typing import BoolArray, FloatArray
 from autobuild.construct.acquisition import EXPLOIT, Uncertain, acquire, acquire_front
 from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError, LabelError, TargetError
@@ -25,7 +25,6 @@ from autobuild.studies.samplers.history import losses, violation
 if TYPE_CHECKING:
     from autobuild.studies.models import LimitModels
 
-FloatArray = NDArray[np.float64]
 Finished = list[tuple[FrozenTrial, Architecture]]
 
 STARTUP = 20  # labels before there is a model: what a fit needs
@@ -186,7 +185,7 @@ class GuidedSampler(ArchitectureSampler):
         return [model for model in found if model is not None]
 
     @staticmethod
-    def _best(values: FloatArray, feasible: NDArray[np.bool_], archs: Sequence[Architecture]) -> list[Architecture]:
+    def _best(values: FloatArray, feasible: BoolArray, archs: Sequence[Architecture]) -> list[Architecture]:
         """The front of the feasible networks."""
         rows = np.flatnonzero(feasible)
         return [archs[rows[place]] for place in undominated(values[rows])] if len(rows) else []

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from autobuild._typing import FloatArray
 from autobuild.errors import SpaceError
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.parameters import parameters
-
-FloatArray = NDArray[np.float64]
 
 
 class History:
