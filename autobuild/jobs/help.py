@@ -58,7 +58,7 @@ def describe(job: Job) -> str:
     lines += [_entry(f"{key.name}={key.written}", _about(key), column, width) for key in plain]
     for group, default in job.groups.items():
         lines += ["", f"{group}={default}  {groups()[group].help}; one of:"]
-        lines += [_entry(f"  {name}", member.about, column, width) for name, member in groups()[group].members.items()]
+        lines += [_entry(f"  {name}", groups()[group].about(name), column, width) for name in groups()[group].members]
         lines.append(f"and single keys of {group}:")
         for key in (key for key in job.keys.values() if key.name.startswith(group + ".")):
             only = "" if default in key.members else f"only with {group}={' or '.join(key.members)}: "
@@ -71,7 +71,8 @@ def describe(job: Job) -> str:
 
 
 def _about(key: Key) -> str:
-    return key.option.help if key.kind in (*TEXTS, "bool") else f"{key.option.help} [{key.accepted}]"
+    about = f"{key.option.help} (required)" if key.option.required else key.option.help
+    return about if key.kind in (*TEXTS, "bool") else f"{about} [{key.accepted}]"
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Keys that do not influence results; a run may be resumed with other values of them.
-EXECUTION_KEYS = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
+EXECUTION_KEYS = ("out", "resume", "executor", "n_jobs", "time_limit_s", "retries", "plots", "lease_s", "patience_s")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None
@@ -295,7 +295,7 @@ def _launchable(job: str, config: Mapping[str, Any]) -> dict[str, Any]:
     defaults: list[Any] = ["autobuild", {"override /job": job}]
     for name in read_job(job).groups:
         if name in config:
-            defaults.append({f"override /{name}": config[name][groups()[name].kind]})
+            defaults.append({f"override /{name}": config[name][groups()[name].kind.partition(".")[2]]})
     return {"defaults": [*defaults, "_self_"], **_escaped(config)}
 
 

@@ -36,7 +36,8 @@ from autobuild.errors import AutobuildError, EvaluationError
 from autobuild.jobs.console import Phases, heading, say, table
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import ExecutorKeys, RunKeys
-from autobuild.settings.names import FAMILIES, GRAINS, PRUNERS
+from autobuild.registry import FAMILIES
+from autobuild.settings.names import GRAINS, PRUNERS
 from autobuild.settings.option import group, nested, option
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ class Keys(RunKeys, ExecutorKeys):
     narrow: NarrowKeys = nested(NarrowKeys)
     pruner: str = option("none", "which evaluations end early, by their intermediate values", choices=PRUNERS)
     model: str = option(
-        "gp", "the family that predicts proposals and narrows, fitted on the labels", choices=(*FAMILIES, "none")
+        "gp",
+        "the family that predicts proposals and narrows, fitted on the labels",
+        choices=(*FAMILIES.choices, "none"),
     )
     storage: str = option(
         "sqlite",
@@ -135,10 +138,15 @@ class Keys(RunKeys, ExecutorKeys):
         "postgresql+psycopg://USER@HOST/DATABASE",
     )
     name: str | None = option(None, "name of the study (null: that of the space); the same on all machines")
-    lease: float = option(
-        120.0, "seconds without a sign of life after which a worker on another machine counts as lost", ">=1"
+    lease_s: float = option(
+        120.0,
+        "seconds without a sign of life after which a worker on another machine counts as lost",
+        ">=1",
+        former=("lease",),
     )
-    patience: float = option(120.0, "seconds for which the storage may stay away before the search stops", ">=0")
+    patience_s: float = option(
+        120.0, "seconds for which the storage may stay away before the search stops", ">=0", former=("patience",)
+    )
     plots: bool = option(True, "draw the pictures")
 
 
@@ -197,8 +205,8 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             pruner=config["pruner"],
             model=None if config["model"] == "none" else config["model"],
             narrow=config["narrow"] if _narrows(config) else None,
-            lease_s=config["lease"],
-            patience_s=config["patience"],
+            lease_s=config["lease_s"],
+            patience_s=config["patience_s"],
             on_progress=lambda progress: _tell(phases, progress),
             **hardware,
         )

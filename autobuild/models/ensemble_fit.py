@@ -16,16 +16,19 @@ from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
 from autobuild.models.describe import Describer
 from autobuild.models.ensemble import EnsembleModel
-from autobuild.models.members import KINDS, PROCESS_PARTS, Inputs, Member, ProcessMember, Settings, fit_member
+from autobuild.models.gp_family import ProcessMember
+from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import FloatArray
 from autobuild.models.stacking import combine, stack
 from autobuild.models.threads import one_blas_thread, torch_threads
 from autobuild.models.warp import Warp
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
+from autobuild.registry import FAMILIES
 
 OnProgress = Callable[[str, int, int], None]
 Folds = Sequence[tuple[Rows, Rows]]
 
+MEMBERS = ("gp", "walks", "linear", "trees", "graph")  # of ``auto``
 LATE = ("trees", "graph")  # slow members: with many rows they are dropped if a short fit does not help
 GRAPH_SCREEN_ROWS = 200  # from this number of rows on, a short fit of the graph encoder needs a weight
 SCREEN_ROWS = 1000  # from here on, trees are screened, too, and a gain is needed; a short fit has at most so many rows
@@ -77,12 +80,12 @@ def fit_ensemble(
     count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
     parts = labels.folds(count, settings.seed)
     with torch_threads(settings.config.threads), one_blas_thread():
-        processes = {kind: work.process(kind) for kind in kinds if kind in PROCESS_PARTS}
+        processes = {kind: work.process(kind) for kind in kinds if _is_process(kind)}
         warp = next(iter(processes.values())).process.warp if processes else Warp.of(values)
         work.warp = warp
         if not processes:  # the bend of the labels is learned by a process even if no member is one
             work.warp = warp = work.process("linear").process.warp
-        processes = {kind: ProcessMember(member.process.warped(warp)) for kind, member in processes.items()}
+        processes = {kind: replace(member, process=member.process.warped(warp)) for kind, member in processes.items()}
         out, sds = work.cross_validate(kinds, parts, processes)
         latent = warp.latent(values)
         best = _base(out, latent)
@@ -119,7 +122,7 @@ def fit_ensemble(
         seed=settings.seed,
         members=members,
         weights=weights,
-        base=best if best in PROCESS_PARTS else None,
+        base=best if _is_process(best) else None,
         warp=warp,
     )
 
@@ -127,12 +130,16 @@ def fit_ensemble(
 def _kinds(family: str, inputs: Inputs) -> list[str]:
     if family != "auto":
         return [family]
-    return [kind for kind in KINDS if kind != "walks" or inputs.describer.walks]
+    return [kind for kind in MEMBERS if kind != "walks" or inputs.describer.walks]
+
+
+def _is_process(kind: str) -> bool:
+    return issubclass(FAMILIES[kind], ProcessMember)
 
 
 def _base(out: Mapping[str, FloatArray], latent: FloatArray) -> str:
     """The process with the smallest held-out error; if there is none, the best of the other members."""
-    bases = [kind for kind in out if kind in PROCESS_PARTS] or list(out)
+    bases = [kind for kind in out if _is_process(kind)] or list(out)
     return min(bases, key=lambda kind: float(((out[kind] - latent) ** 2).mean()))
 
 
@@ -151,7 +158,7 @@ class _Work:
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
         self._say(phase, 0, 1)
         with self._timed(kind):
-            member = fit_member(kind, self.inputs, self.values, settings, self.warp)
+            member = self._fit(kind, self.inputs, self.values, settings)
         assert isinstance(member, ProcessMember)
         return member
 
@@ -177,7 +184,7 @@ class _Work:
                     else:
                         predicted[test] = member.predict(self.inputs.take(test))
                 out[kind] = predicted
-                if kind in PROCESS_PARTS:
+                if _is_process(kind):
                     sds[kind] = sd
         return out, sds
 
@@ -188,7 +195,7 @@ class _Work:
         phase = "fitting the graph encoder" if kind == "graph" else f"fitting the {kind}"
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
         with self._timed(kind):
-            return fit_member(kind, self.inputs, self.values, settings, self.warp)
+            return self._fit(kind, self.inputs, self.values, settings)
 
     def _fold(self, kind: str, train: Rows, processes: Mapping[str, ProcessMember], number: int, folds: int) -> Member:
         phase = f"cross-validating {kind}"
@@ -197,18 +204,16 @@ class _Work:
             self._say(phase, number * total + done, folds * total)
 
         say(0, 1)
-        start = processes[kind].process if kind in processes else None
-        settings = replace(self.settings, on_epoch=say)
-        part, values = self.inputs.take(train), self.values[train]
-        return fit_member(kind, part, values, settings, self.warp, start, f"{kind}-{number}")
+        how = {"start": processes[kind].process} if kind in processes else {}
+        settings = replace(self.settings, on_epoch=say, phase=f"{kind}-{number}")
+        return self._fit(kind, self.inputs.take(train), self.values[train], settings, **how)
 
     def _idle(self, kind: str, out: Mapping[str, FloatArray], fold: tuple[Rows, Rows]) -> bool:
         """Whether a short fit of a member saves too little of the error on the first fold; it is dropped then."""
         rows = np.random.default_rng(self.settings.seed).permutation(fold[0])[:SCREEN_ROWS]
-        settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total))
-        member = fit_member(
-            kind, self.inputs.take(rows), self.values[rows], settings, self.warp, phase="try", steps=SCREEN_STEPS
-        )
+        how: dict[str, Any] = {"phase": "try", "steps": SCREEN_STEPS}
+        settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total), **how)
+        member = self._fit(kind, self.inputs.take(rows), self.values[rows], settings)
         latent = self.warp.latent(self.values[fold[1]])
         known = {name: values[fold[1]] for name, values in out.items()}
         errors = []
@@ -220,6 +225,10 @@ class _Work:
             return False
         self.dropped[kind] = "no gain on the first fold"
         return True
+
+    def _fit(self, kind: str, inputs: Inputs, values: FloatArray, settings: Settings, **how: Any) -> Member:
+        member: Member = FAMILIES[kind].fit(inputs, values, self.warp, settings, **how)
+        return member
 
     @contextmanager
     def _timed(self, kind: str) -> Iterator[None]:
