@@ -1,6 +1,8 @@
 """How many seconds of work the default takes: fit, explain and build, predictions; beside a stored baseline.
 
-python -m benchmarks.speed [--quick] [--baseline]      (AUTOBUILD_DATA names the folder of the published labels)
+python -m benchmarks.speed [--quick] [--baseline] [--only TEXT]
+
+AUTOBUILD_DATA names the folder of the published labels.
 
 Every fit runs in a process of its own, with one thread, and is judged on rows that it was not given. Seconds are those
 of the CPU (user and system), which a busy machine changes little. ``--baseline`` stores what the code at hand needs as
@@ -110,19 +112,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the fits of 300 rows; results are not written")
     parser.add_argument("--baseline", action="store_true", help="store what this code needs as the baseline")
+    parser.add_argument("--only", default="", help="the cases whose name contains this text; results are not written")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part:
         name, split = given.part.split(";")
         print(json.dumps(work(name, int(split))))
         return
-    new = measured([name for name, case in CASES.items() if not given.quick or case[3] <= 300])
+    names = [name for name, case in CASES.items() if given.only in name and (not given.quick or case[3] <= 300)]
+    new = measured(names)
     kept = RESULTS / "speed_baseline.csv"
     if given.baseline:
         new.to_csv(kept, index=False)
         return
     note = machine() + " Seconds are medians over splits, correlations means, on rows that were not given to the fit."
-    write("speed", compared(new, pd.read_csv(kept)), quick=given.quick, note=note)
+    write("speed", compared(new, pd.read_csv(kept)), quick=given.quick or bool(given.only), note=note)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ Folds = Sequence[tuple[Rows, Rows]]
 
 MEMBERS = ("gp", "walks", "linear", "trees", "graph")  # of ``auto``
 LATE = ("trees", "graph")  # slow members: with many rows they are dropped if a short fit does not help
-GRAPH_SCREEN_ROWS = 200  # from this number of rows on, a short fit of the graph encoder needs a weight
-SCREEN_ROWS = 1000  # from here on, trees are screened, too, and a gain is needed; a short fit has at most so many rows
+LATE_ROWS = 200  # from this number of rows on, a short fit of a late member needs a weight
+SCREEN_ROWS = 1000  # from here on it needs a gain; a short fit has at most so many rows
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
 SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
 CLOSED_FORM_ROWS = 700  # from here on, folds of a process follow from its fit on all rows
@@ -174,8 +174,7 @@ class _Work:
                     out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
                     continue
                 predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
-                least = {"graph": GRAPH_SCREEN_ROWS, "trees": SCREEN_ROWS}.get(kind, np.inf)
-                if out and len(self.values) >= least and self._idle(kind, out, folds[0]):
+                if kind in LATE and out and len(self.values) >= LATE_ROWS and self._idle(kind, out, folds[0]):
                     continue
                 for number, (train, test) in enumerate(folds):
                     member = self._fold(kind, train, processes, number, len(folds))
