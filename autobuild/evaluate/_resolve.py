@@ -69,11 +69,9 @@ def as_evaluator(
     """
     evaluator, source = _make(what, space, labels, load_model)
     declared = getattr(evaluator, "metrics", None)
-    for name in needs if declared is not None else ():
-        if name not in declared:
-            raise EvaluationError(
-                f"{source} gives no {name!r}, which the target needs: {nearest_metric(name, declared)}"
-            )
+    if declared is not None and (missing := [name for name in needs if name not in declared]):
+        hint = nearest_metric(missing[0], declared)
+        raise EvaluationError(f"{source} gives no {missing[0]!r}, which the target needs: {hint}")
     return checked(evaluator, needs, source)
 
 
