@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
     from autobuild.spaces import SearchSpace
-    from autobuild.studies.result import Search
-    from autobuild.studies.worker import Progress
+    from autobuild.studies.result import Progress, Search
 
 EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.journal"}
 
@@ -223,7 +222,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def _keep_reasons(folder: Run, address: str, name: str) -> None:
     """Write why evaluations failed, where they all have, or so many that the search stopped."""
-    from autobuild.studies.loading import load_search
+    from autobuild.studies.result import load_search
 
     with contextlib.suppress(AutobuildError):  # the evaluator was refused before there was a study
         folder.write_frame("trials.csv", load_search(address, name).trials)
@@ -257,7 +256,7 @@ def address_in(folder: Path, storage: str) -> str | None:
 def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     """How many networks the search of a run folder has evaluated, in words."""
     from autobuild.jobs.folders import read_json
-    from autobuild.studies.loading import load_search
+    from autobuild.studies.result import load_search
 
     numbers = read_json(folder / "metrics.json") or {}
     count, address = numbers.get("evaluated", 0), address_in(folder, config["storage"])

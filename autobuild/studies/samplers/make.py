@@ -16,7 +16,7 @@ from autobuild.studies.samplers.simple import QMCArchitectureSampler, RandomArch
 from autobuild.studies.samplers.wrapped import gp, tpe
 
 if TYPE_CHECKING:
-    from autobuild.studies.models import LimitModels
+    from autobuild.studies._surrogates import LimitModels
 
 SAMPLERS = ("auto", "tpe", "motpe", "nsga2", "nsga3", "gp", "random", "qmc", "evolution", "guided")
 POPULATION = 50
