@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from autobuild.errors import AutobuildError, FitWarning, LabelWarning
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
     from autobuild.importance import Scores, explain
-    from autobuild.labels import LabelledSet
-    from autobuild.labels.design import sample_design
+    from autobuild.labels import LabelledSet, sample_design
     from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, save_model
     from autobuild.spaces import (
         Architecture,
@@ -73,7 +72,7 @@ _FROM = {
     "pareto": "construct.from_scores",
     "register_space": "spaces",
     "rounds": "construct.rounds",
-    "sample_design": "labels.design",
+    "sample_design": "labels",
     "save_model": "models",
     "search": "studies.searching",
     "sequence_space": "spaces",

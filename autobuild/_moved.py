@@ -1,12 +1,18 @@
-"""Old import paths that still work for one release: rooms that were called as functions of the public face are."""
+"""Old import paths and old names of arguments that still work for one release, with a DeprecationWarning."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import sys
 import warnings
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Moved(ModuleType):
@@ -31,3 +37,40 @@ def moved(name: str, new: str) -> None:
     module = sys.modules[name]
     module.__class__ = _Moved
     module.__dict__["new"] = new
+
+
+def renamed_arguments(
+    names: dict[str, str], *, config: type[Any] | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorator: a function accepts former names of its keyword arguments, which its signature does not show.
+
+    Args:
+        names: Former name -> present name; ``"config.holdout"`` is the field ``holdout`` of the argument ``config``.
+        config: Class of the argument ``config``, from which one is made if none is given.
+
+    Returns:
+        The decorator. The function that it returns raises ConfigError if both names are given.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for former, present in names.items():
+                if former not in kwargs:
+                    continue
+                warnings.warn(f"{former}= is now called {present}=", DeprecationWarning, stacklevel=2)
+                value = kwargs.pop(former)
+                argument, _, field = present.partition(".")
+                if field and config is not None:
+                    settings: Any = kwargs.get(argument) or config()
+                    value = dataclasses.replace(settings, **{field: value})
+                elif argument in kwargs:
+                    from autobuild.errors import ConfigError
+
+                    raise ConfigError(f"{former}= and {present}= are given: they are one argument, give {present}=")
+                kwargs[argument] = value
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

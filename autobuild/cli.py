@@ -1,7 +1,7 @@
 """The command line: ``autobuild [job] key=value ...``.
 
-Takes the flags apart, lets Hydra compose the configuration and do what they ask for, and hands plain arguments to the
-job. Exit codes: 0 done, 2 a mistake that the user can mend (one line on stderr), 130 interrupted.
+Parses flags, lets Hydra compose the configuration, and calls the job with checked arguments. Exit codes: 0 success,
+2 an error that the user can correct (one line on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from autobuild.jobs.overrides import Command
     from autobuild.jobs.sweeps import Outcome
 
-_ENGINES = ("joblib", "submitit", "ray")  # of launchers: what a lost process is told by
+_ENGINES = ("joblib", "submitit", "ray")  # modules of launchers whose errors mean a lost process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _end_if_importing()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or log that lacks a letter gets its code, not a traceback
+    if isinstance(sys.stdout, io.TextIOWrapper):  # escape letters that the encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _dispatch(arguments)
@@ -43,17 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        _say_interrupted()
+        _print_interrupted()
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has left: point stdout elsewhere, or the interpreter complains as it flushes at exit.
+        # The reader (head, less) has closed the pipe: redirect stdout, or flushing at exit raises again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _end_if_importing() -> None:
-    """A script without a guard that calls :func:`main` is run again by each process that evaluates: those end here."""
-    if "multiprocessing.spawn" in sys.modules:  # else this is no such process, and asking would load a lot
+    """Exit in worker processes that import a script without a ``__main__`` guard that calls :func:`main`."""
+    if "multiprocessing.spawn" in sys.modules:  # checked first, because the import is slow
         from autobuild.evaluate.executors.unguarded import end_if_importing
 
         end_if_importing()
@@ -83,7 +83,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _hydra(command: Command) -> int:
-    """Do with Hydra what the command asks for."""
+    """Run the command with Hydra."""
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
@@ -101,15 +101,15 @@ def _hydra(command: Command) -> int:
         from autobuild.jobs.completion import typed_so_far
 
         typed_so_far(command)
-    # What hydra.main does, for a program whose arguments are not sys.argv and whose errors are one line.
+    # As hydra.main, but with given arguments and one-line errors.
     setbase("1.3")
     register()
     search_path = create_config_search_path(str(resource_dir("conf")))
-    if own := command.flags.get("--config-dir"):
-        if not os.path.isdir(own):
-            raise ConfigError(f"--config-dir {own}: there is no such folder")
+    if folder := command.flags.get("--config-dir"):
+        if not os.path.isdir(folder):
+            raise ConfigError(f"--config-dir {folder}: there is no such folder")
         place = SearchPathQuery(provider="schema")
-        search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(own)}", anchor=place)
+        search_path.prepend(provider="command-line", path=f"file://{os.path.abspath(folder)}", anchor=place)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a configuration's own _target_ lies: callbacks, launchers
     root = logging.getLogger()
@@ -123,16 +123,16 @@ def _hydra(command: Command) -> int:
         raise ConfigError(explain(error, command)) from error
     finally:
         GlobalHydra.instance().clear()
-        root.handlers[:], root.level = before  # --info and hydra.verbose leave theirs
+        root.handlers[:], root.level = before  # --info and hydra.verbose add handlers
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether an error of a built-in type is Hydra's word on a command line, and no fault of this program."""
+    """Whether an error of a built-in type was raised by Hydra because of the command line."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
-    return module.startswith(("hydra.", "omegaconf.")) and not isinstance(error, OSError)  # a reader may have left
+    return module.startswith(("hydra.", "omegaconf.")) and not isinstance(error, OSError)  # the pipe may be closed
 
 
 def _act(app: Any, command: Command) -> int:
@@ -182,20 +182,20 @@ def _show(app: Any, name: str, command: Command) -> int:
             print(f"--- # {' '.join(shown(overrides))}")
         try:
             app.show_cfg(name, overrides, flags["--cfg"], flags.get("--package"), "--resolve" in flags)
-        except SystemExit as error:  # Hydra has said that there is no such package
+        except SystemExit as error:  # Hydra has printed that there is no such package
             return 2 if error.code else 0
     return 0
 
 
 def _sweep(app: Any, name: str, command: Command) -> int:
-    """Run a job once for each combination of values, wherever the launcher says, and make a table of all."""
+    """Run a job for each combination of values with the chosen launcher, and write a table of all."""
     from autobuild.jobs.sweeps import open_sweep
 
     sweep, words = open_sweep(app, name, command)
     outcomes: list[Outcome] | None = None
     try:
         batches = app.multirun(name, _task, [*_with_logging(words), "hydra.mode=MULTIRUN"])
-        # Sweepers that optimise give back what they found, and have raised where a job failed.
+        # Sweepers that optimise return their best values, and raise if a job fails.
         outcomes = [done.return_value for batch in batches for done in batch] if isinstance(batches, list) else []
     except Exception as error:
         if type(error).__module__.split(".")[0] not in _ENGINES:
@@ -214,7 +214,7 @@ def _sweep(app: Any, name: str, command: Command) -> int:
 
 
 def _with_logging(words: list[str]) -> list[str]:
-    """``hydra.verbose`` asks for log lines, which need a place to go to."""
+    """Add logging to stdout if ``hydra.verbose`` is set."""
     asked = [word for word in words if word.startswith("hydra.verbose=") and word != "hydra.verbose=false"]
     chosen = [word for word in words if word.startswith(("hydra/job_logging=", "hydra/hydra_logging="))]
     return [*words, "hydra/job_logging=stdout", "hydra/hydra_logging=default"] if asked and not chosen else words
@@ -229,7 +229,7 @@ def _task(composed: DictConfig) -> Any:
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    from autobuild.jobs.door import arguments
+    from autobuild.jobs.arguments import arguments
     from autobuild.jobs.mistakes import commas_without_sweep, readable
     from autobuild.jobs.sweeps import Outcome, objective, typed_words
 
@@ -240,13 +240,13 @@ def _task(composed: DictConfig) -> Any:
         name, config = arguments(composed)
         outcome.folder = config["out"]
         if sweeps:
-            print(f"\njob {settings.job.num}: {' '.join(outcome.told)}", flush=True)
+            print(f"\njob {settings.job.num}: {' '.join(outcome.words)}", flush=True)
         outcome.code = _run_job(name, config)
     except (AutobuildError, OmegaConfBaseException) as error:
         outcome.code = 2
         outcome.error = str(error) if isinstance(error, AutobuildError) else readable(error)
         if not sweeps:
-            outcome.error += commas_without_sweep(outcome.error, outcome.told)
+            outcome.error += commas_without_sweep(outcome.error, outcome.words)
         _complain(outcome.error)
     except Exception as error:
         outcome.code, outcome.error = 1, f"{type(error).__name__}: {error}"
@@ -255,7 +255,7 @@ def _task(composed: DictConfig) -> Any:
         else:
             import traceback
 
-            traceback.print_exc()  # a fault of the program; the other jobs go on
+            traceback.print_exc()  # a bug; the other jobs continue
     if sweeps and settings.runtime.choices.get("hydra/sweeper", "basic") != "basic":
         return objective(outcome)
     return outcome
@@ -267,16 +267,16 @@ def _run_job(name: str, config: dict[str, Any]) -> int:
     return int(import_module(f"autobuild.jobs.{name}").run(config))
 
 
-def _complain(told: str) -> None:
+def _complain(message: str) -> None:
     sys.stdout.flush()
-    print(f"error: {told}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
 
 
-def _say_interrupted() -> None:
-    """Say what the interrupted job has saved, and where."""
+def _print_interrupted() -> None:
+    """Print what the interrupted job has saved, and where."""
     runs = sys.modules.get("autobuild.jobs.run")
-    told = runs.interruption() if runs is not None else None
-    print(f"\ninterrupted{': ' + told if told else ''}", file=sys.stderr)
+    message = runs.interruption() if runs is not None else None
+    print(f"\ninterrupted{': ' + message if message else ''}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def labels(name: str) -> ab.LabelledSet:
 def fit_part(seed: int, name: str = MBV3, rows: int = 3000) -> None:
     """One fit with 300 rows held out, as JSON: wall time of the whole process's work, correlations, peak memory."""
     started = time.perf_counter()
-    model = ab.fit(labels(name), "acc", seed=seed, holdout=300, refit=False, model="graph")
+    model = ab.fit(labels(name), "acc", seed=seed, config=ab.FitConfig(holdout=300, refit=False), model="graph")
     seconds = time.perf_counter() - started
     report = model.report
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -45,16 +45,16 @@ def fit_part(seed: int, name: str = MBV3, rows: int = 3000) -> None:
 
 def threads_part(count: str) -> None:
     """Seconds of a short fit with so many torch threads."""
-    config = ab.FitConfig(epochs=10, threads=int(count))
+    config = ab.FitConfig(epochs=10, threads=int(count), holdout=300, refit=False)
     started = time.perf_counter()
-    ab.fit(labels(MBV3), "acc", holdout=300, refit=False, config=config, model="graph")
+    ab.fit(labels(MBV3), "acc", config=config, model="graph")
     print(json.dumps({"seconds": time.perf_counter() - started}))
 
 
 def score_part(name: str) -> None:
     """Score all candidates of a fitted model (a short fit will do: the work is the same)."""
     joined = name == PROXYLESS
-    model = ab.fit(labels(name).head(200), "acc", holdout=0, config=ab.FitConfig(epochs=2), model="graph")
+    model = ab.fit(labels(name).head(200), "acc", config=ab.FitConfig(epochs=2, holdout=0), model="graph")
     space = model.space.join_units("stage5", "stage6") if joined else model.space
     model.explain(space)
 

@@ -53,8 +53,7 @@ def main() -> None:
             model = ab.fit(
                 labels,
                 seed=seed,
-                holdout=0.2,
-                refit=False,
+                config=ab.FitConfig(holdout=0.2, refit=False),
                 encoder=ab.EncoderConfig(feature_gradient=share),
                 model="graph",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from autobuild.labels.embedded_sets import EMBEDDED
+from autobuild.labels.label_files import EMBEDDED
 from autobuild.rank import srcc
 from benchmarks.report import arguments, write
 

@@ -99,7 +99,7 @@ def rank(quick: bool) -> pd.DataFrame:
                 found.setdefault(name, {}).setdefault(n, []).append(srcc(predicted, own))
 
             for name in ("auto", "gp", "graph"):
-                model = ab.fit(labels.subset(train), "acc", model=name, seed=seed, holdout=0)
+                model = ab.fit(labels.subset(train), "acc", model=name, seed=seed, config=ab.FitConfig(holdout=0))
                 note(f"autobuild, model={name}", model.predict_mean(archs))
             for name, fitter, x in (
                 ("ridge, one-hot", ridge, onehot),

@@ -23,7 +23,7 @@ import pandas as pd
 import autobuild as ab
 from autobuild.graphs import OperationGraph
 from autobuild.graphs.operations import ACTIVATIONS
-from autobuild.models.families import FamilyModel, fit_families
+from autobuild.models.transfer import FamilyModel, fit_families
 from autobuild.rank import srcc
 from benchmarks.report import arguments, machine, published, write
 

@@ -98,4 +98,4 @@ def small_labels(small_space):
 
 @pytest.fixture(scope="session")
 def small_model(small_labels):
-    return ab.fit(small_labels, "acc", seed=0, holdout=0.2, config=ab.FitConfig(epochs=60), model="graph")
+    return ab.fit(small_labels, "acc", seed=0, config=ab.FitConfig(epochs=60, holdout=0.2), model="graph")

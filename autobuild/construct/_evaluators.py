@@ -12,7 +12,7 @@ from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from autobuild.construct.limits import Limited
-    from autobuild.models.exact import ExactPart
+    from autobuild.models.cost_terms import CostTerms
 
 Predict = Callable[[Sequence[Architecture]], FloatArray]
 
@@ -54,7 +54,7 @@ class WithCostTerms(Evaluator):
 
     cheap = False
 
-    def __init__(self, space: SearchSpace, predict: Predict, terms: ExactPart, known: float) -> None:
+    def __init__(self, space: SearchSpace, predict: Predict, terms: CostTerms, known: float) -> None:
         super().__init__(predict)
         self.space, self.terms, self.known, self.sums = space, terms, known, terms.bounds()
         self._predicted: dict[str, float] = {}

@@ -17,7 +17,7 @@ from autobuild.errors import ConfigError
 from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models import CostedModel, fit, unwarned
 from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive
@@ -34,7 +34,7 @@ def limits_on(
     where: str,
     labels: LabelledSet | None,
     hardware: str | Path | Hardware | None,
-    time_limit: float = 10.0,
+    time_limit_s: float = 10.0,
 ) -> Limited:
     """Limits on networks of the scores' space, ready to search under.
 
@@ -43,7 +43,7 @@ def limits_on(
         where: The limits, such as ``"latency_gpu <= 8 and params < 6e6"``.
         labels: Where limited label columns come from; those that the model was fitted on where None.
         hardware: What limited costs are computed for; what the target's are where None, else ``edge_npu``.
-        time_limit: Seconds for each search under the limits.
+        time_limit_s: Seconds for each search under the limits.
 
     Raises:
         ConfigError: For a limit that cannot be read, an unknown or ambiguous name, or labels of another space.
@@ -62,7 +62,7 @@ def limits_on(
                 metric = _predicted(scores, known, bare) if kind == "label" else _exact(scores, exact[bare])
                 metrics[f"{kind}.{bare}"] = metric
     score = Additive(scores.base, tuple(scores.unit_scores.values()))
-    return Limited(scores.space, score, limits, metrics, time_limit)
+    return Limited(scores.space, score, limits, metrics, time_limit_s)
 
 
 def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceCosts:

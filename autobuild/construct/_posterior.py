@@ -197,7 +197,7 @@ def _pool(
 
     def propose(tables: Tables) -> Iterator[Architecture]:
         assert limited is not None
-        seconds = limited.time_limit / len(weights)
+        seconds = limited.time_limit_s / len(weights)
         return Limited(wide, Additive(0.0, tuple(tables)), limited.limits, limited.metrics, seconds).proposals()
 
     def pool(asked: _Asked, proposed: int, steps: int) -> dict[str, Architecture]:

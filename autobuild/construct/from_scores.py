@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autobuild._moved import renamed_arguments
 from autobuild._typing import FloatArray
 from autobuild.construct._evaluators import evaluator_of
 from autobuild.construct._limit_metrics import best_labelled, limits_on
@@ -33,6 +34,7 @@ SLOW_FRONT = 3_000  # networks evaluated for a front where each needs a graph
 FRONT_ENDS = 20  # networks built for each target alone that a front begins with
 
 
+@renamed_arguments({"time_limit": "time_limit_s"})
 def build(
     scores: Scores,
     top: int = 10,
@@ -41,7 +43,7 @@ def build(
     labels: LabelledSet | None = None,
     by: str = "predicted",
     apart: int = 0,
-    time_limit: float = 10.0,
+    time_limit_s: float = 10.0,
     hardware: str | Path | Hardware | None = None,
 ) -> Built:
     """Build the ``top`` best networks.
@@ -61,7 +63,7 @@ def build(
         by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
             exploring.
         apart: In at least how many layers any two built networks differ.
-        time_limit: Seconds for each search under limits.
+        time_limit_s: Seconds for each search under limits.
         hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
 
     Returns:
@@ -89,7 +91,7 @@ def build(
         raise ConfigError(f"by={by!r}: {nearest(by, ('predicted', 'lower', 'upper'))}")
     limited = None
     if where is not None:
-        limited = limits_on(scores, where, labels, hardware, time_limit)
+        limited = limits_on(scores, where, labels, hardware, time_limit_s)
     evaluator = evaluator_of(model, space, lambda part: _predictor(part, by))
     archs = build_refined(space, scores.unit_scores, evaluator, top, limited=limited, apart=apart)
     predicted, lower, upper = model.intervals(archs, 0.9)

@@ -78,7 +78,7 @@ class Limited:
         score: What is maximised, as a sum over units.
         limits: The limits.
         metrics: Name -> metric, for every name in the limits.
-        time_limit: Seconds for each search.
+        time_limit_s: Seconds for each search.
 
     Raises:
         ConfigError: A name in a limit that ``metrics`` lacks.
@@ -90,10 +90,10 @@ class Limited:
         score: Additive,
         limits: Sequence[Limit],
         metrics: Mapping[str, Metric],
-        time_limit: float = 10.0,
+        time_limit_s: float = 10.0,
     ) -> None:
         self.space, self.limits, self.metrics = space, tuple(limits), dict(metrics)
-        self.score, self.time_limit = score, time_limit
+        self.score, self.time_limit_s = score, time_limit_s
         self.names = {name: find_metric(name, metrics, lim.text) for lim in limits for name in lim.expression.names}
         self._pose()
 
@@ -105,7 +105,7 @@ class Limited:
                 tables |= {f"{name}{LOWER}": metric.bounds.lower, f"{name}{UPPER}": metric.bounds.upper}
         self.tables = tables
         self.solvable, self.only_verified = split_limits(self.limits, tables)
-        self.problem = Problem(self.score, tables, time_limit=self.time_limit)
+        self.problem = Problem(self.score, tables, time_limit=self.time_limit_s)
 
     def proposals(self) -> Iterator[Architecture]:
         """Architectures in descending order of their scores that satisfy the limits up to the metrics' margins.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from autobuild._moved import renamed_arguments
 from autobuild.construct.acquisition import ACQUISITIONS, acquire
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
@@ -18,7 +19,7 @@ from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
 from autobuild.importance import explain
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
 
@@ -170,6 +171,7 @@ class Rounds:
         return float(self.expression.evaluate(column)[0])
 
 
+@renamed_arguments({"holdout": "config.holdout", "refit": "config.refit"}, config=FitConfig)
 def rounds(
     labels: LabelledSet,
     target: str,
@@ -189,8 +191,6 @@ def rounds(
     costs: Mapping[str, Any] | None = None,
     hardware: str | Path | Hardware = DEFAULT,
     folds: int | None = None,
-    holdout: float | int = 0.1,
-    refit: bool = True,
     encoder: EncoderConfig | None = None,
     config: FitConfig | None = None,
     on_progress: OnProgress | None = None,
@@ -218,7 +218,7 @@ def rounds(
         n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
         costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
         hardware: What those default costs are computed for.
-        folds, holdout, refit, encoder, config, on_progress, device: Of each fit, as in :func:`autobuild.fit`.
+        folds, encoder, config, on_progress, device: Of each fit, as in :func:`autobuild.fit`.
 
     Returns:
         An iterator over the rounds, one :class:`Round` after each.
@@ -234,7 +234,7 @@ def rounds(
     from autobuild.evaluate import as_evaluator, place_for, seeds_of
 
     costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
-    options: dict[str, Any] = {"folds": folds, "holdout": holdout, "refit": refit, "encoder": encoder, "config": config}
+    options: dict[str, Any] = {"folds": folds, "encoder": encoder, "config": config}
     options |= {"on_progress": on_progress, "device": device}
     asking = Rounds(labels, target, model=model, acquisition=acquisition, seed=seed, costs=costs, **options)
     evaluates = as_evaluator(evaluator, labels.space, labels=labels, load_model=load_model)

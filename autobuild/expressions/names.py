@@ -136,12 +136,12 @@ class Names:
         metrics = list(dict.fromkeys([*self.columns, *(self.measured or ())]))
         known = [*metrics, *self.costs] if not base else metrics if base == "label" else list(self.costs)
         # Names that only backticks keep together, and that the text has without them: acc-1 is acc less 1.
-        taken_apart = [column for column in known if written(column) != column and column in text]
-        ordered = dict.fromkeys((*taken_apart, *known))
+        split_cost_terms = [column for column in known if written(column) != column and column in text]
+        ordered = dict.fromkeys((*split_cost_terms, *known))
         accepted = list(dict.fromkeys(f"{base}.{written(one)}" if base else written(one) for one in ordered))
         why = getattr(self.costs, "lacking", "")
         lacking = f"; there are no costs: {why}" if why and base != "label" else ""
-        told = f"write {' or '.join(accepted[: len(taken_apart)])}; " if taken_apart else ""
+        told = f"write {' or '.join(accepted[: len(split_cost_terms)])}; " if split_cost_terms else ""
         told += f"{nearest(name, accepted)}{lacking}"
         if self.measured and base != "cost":
             raise not_measured(name, text, accepted, what)

@@ -1,13 +1,13 @@
 """Importance scores of features, operations, layers and candidates."""
 
+from autobuild.importance._calibration import depth_moments, norm_moments
+from autobuild.importance._explain import explain
+from autobuild.importance._faithfulness import deletion, stability
 from autobuild.importance.additive_scores import AdditiveScores
-from autobuild.importance.explaining import explain
-from autobuild.importance.moments import depth_moments, norm_moments
 from autobuild.importance.norm_scores import NormScores
 from autobuild.importance.projection import Projection, project
 from autobuild.importance.scorers import SCORERS, Scorer, UnitScores, find_scorer, hopnorm, register_scorer
 from autobuild.importance.scores import Scores
-from autobuild.importance.trust import deletion, stability
 
 __all__ = [
     "SCORERS",

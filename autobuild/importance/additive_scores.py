@@ -7,7 +7,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from autobuild.importance.effects import Effects
+from autobuild.importance._effects import Effects
 from autobuild.importance.projection import Projection
 from autobuild.importance.scores import Scores, operations_by_layer
 from autobuild.spaces import Architecture
@@ -49,7 +49,7 @@ class AdditiveScores(Scores):
         which the choice exists: all networks for a depth (``layer`` 0 stands for the whole unit), the networks that
         have the layer for a feature of that layer. All other choices are drawn as by
         :meth:`~autobuild.spaces.SearchSpace.sample` with ``design="depth"``. ``effect`` is NaN if no network of the
-        (narrowed) space makes the choice. ``n_seen`` counts training labels. See :mod:`autobuild.importance.effects`.
+        (narrowed) space makes the choice. ``n_seen`` counts training labels. See :mod:`autobuild.importance._effects`.
         """
         return self._effects.places
 

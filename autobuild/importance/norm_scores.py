@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from autobuild.graphs import pack_architectures
-from autobuild.importance.moments import node_norms, norm_moments, training_norms
+from autobuild.importance._calibration import norm_moments
 from autobuild.importance.scores import Scores, table
 from autobuild.models import GraphModel
 from autobuild.spaces import Architecture
@@ -31,10 +31,10 @@ def hop_weights(report: Mapping[str, Any], hops: int) -> np.ndarray[Any, np.dtyp
     Returns:
         Weights that add up to 1. Shape ``(hops,)``.
     """
-    found = [report.get(name) or [] for name in ("hop_srcc", "hop_ndcg")]
-    if any(len(values) != hops for values in found):
+    metrics = [report.get(name) or [] for name in ("hop_srcc", "hop_ndcg")]
+    if any(len(values) != hops for values in metrics):
         return np.full(hops, 1 / hops)
-    srcc, ndcg = (np.array([np.nan if value is None else value for value in values], dtype=float) for values in found)
+    srcc, ndcg = (np.array([np.nan if value is None else value for value in values], dtype=float) for values in metrics)
     weight = np.nan_to_num(np.maximum(srcc, 0) * ndcg)
     return weight / weight.sum() if weight.sum() > 0 else np.full(hops, 1 / hops)
 
@@ -59,15 +59,14 @@ class NormScores(Scores):
         model = self.model
         with torch.inference_mode():
             scalars = model.network.encoder.features.scalars().double().numpy()
-        graphs, _ = training_norms(model)
         sigma = float(norm_moments(model).sd[0])
         rows, start = [], 0
         for column, feature in enumerate(model.space.node_features):
             count = len(feature.values)
-            own = scalars[start : start + count]
-            seen = np.bincount(graphs.x[:, column].numpy(), minlength=count)
-            centre = float((own * seen).sum() / max(seen.sum(), 1))
-            for value, score, n in zip(feature.values, own, seen, strict=True):
+            values = scalars[start : start + count]
+            seen = np.bincount(model.training_graphs.x[:, column].numpy(), minlength=count)
+            centre = float((values * seen).sum() / max(seen.sum(), 1))
+            for value, score, n in zip(feature.values, values, seen, strict=True):
                 effect = (float(score) - centre) / sigma * model.sd
                 rows.append((feature.name, value, float(score), effect, int(n)))
             start += count
@@ -81,9 +80,9 @@ class NormScores(Scores):
         averaged over the training nodes with this operation at this place, in units of the target. ``score`` is the
         mean over hops, weighted by :func:`hop_weights`.
         """
-        graphs, norms = training_norms(self.model)
-        z = self.calibrate(norms)
-        frame = pd.DataFrame(graphs.x.numpy(), columns=[f.name for f in self.model.space.node_features])
+        z = self.calibrate(self.model.training_norms)
+        features = self.model.space.node_features
+        frame = pd.DataFrame(self.model.training_graphs.x.numpy(), columns=[feature.name for feature in features])
         hops = [f"hop{hop}" for hop in range(len(z))]
         for name, values in zip(hops, z, strict=True):
             frame[name] = values
@@ -93,7 +92,7 @@ class NormScores(Scores):
         table.insert(0, "score", table.to_numpy() @ hop_weights(self.model.report, len(hops)))
         table["n_seen"] = grouped.size()
         table = table.reset_index()
-        for feature in self.model.space.node_features:
+        for feature in features:
             table[feature.name] = pd.Series([feature.values[i] for i in table[feature.name]], dtype=object)
         table["_unit"] = table["unit"].map({stage.name: i for i, stage in enumerate(self.model.space.stages)})
         table = table.sort_values(["_unit", "layer", "score"], ascending=[True, True, False], kind="stable")
@@ -117,7 +116,7 @@ class NormScores(Scores):
         """
         parsed = self.space.parse(arch) if isinstance(arch, str) else arch
         graphs = pack_architectures(self.model.space, [parsed])
-        z = self.calibrate(node_norms(self.model, graphs))
+        z = self.calibrate(self.model.node_norms(graphs))
         rows = [
             (stage.name, position, stage.tokens[digit])
             for stage, run in zip(self.model.space.stages, parsed.runs, strict=True)

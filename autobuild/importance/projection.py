@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autobuild._typing import FloatArray, IntArray
-from autobuild.importance.marginals import StageMeans, design_weights, stage_means
+from autobuild.importance._marginal_means import StageMeans, design_weights, stage_means
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
@@ -100,7 +100,7 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
     drawn = model.draw(decomposed, draws, seed) if draws else None
     columns = _Columns(space)
     rows = [columns.of_archs(decomposed, place) for place in range(len(space.units))]
-    kernels = [_kernel(own, own) for own in rows]
+    kernels = [_kernel(columns_of_unit, columns_of_unit) for columns_of_unit in rows]
     wanted = np.column_stack([predicted[:known], *([drawn.T] if drawn is not None else [])])
     middle = share @ wanted
     noise = np.random.default_rng(seed).standard_normal((known, wanted.shape[1] - 1)) if known < space.size else None
@@ -146,7 +146,7 @@ def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architec
     if space.size <= size:
         weights = [design_weights(unit) for unit in space.units]
         indices = list(itertools.product(*(range(unit.size) for unit in space.units)))
-        share = np.array([np.prod([own[i] for own, i in zip(weights, row, strict=True)]) for row in indices])
+        share = np.array([np.prod([unit[i] for unit, i in zip(weights, row, strict=True)]) for row in indices])
         return [space.assemble(row) for row in indices], share, []
     draws = space.sample(size + CHECKED, seed, "depth")
     drawn = Counter(draws[:size])  # shallow networks are few, and so are drawn again and again
@@ -156,27 +156,27 @@ def _background(space: SearchSpace, seed: int, size: int) -> tuple[list[Architec
 
 def _with_costs(learned: Projection, model: CostedModel) -> Projection:
     """Add the cost terms, as sums over units, to the projection of the learned terms; without sums, omit them."""
-    found = model.likely(learned.space)
-    if found is None:
+    sums = model.likely(learned.space)
+    if sums is None:
         return learned
-    table, off = found
+    table, error_sd = sums
     indices = np.array([learned.space.indices(arch) for arch in learned.background], dtype=np.int64)
     base, units, means, added = table.constant, [], [], np.zeros(len(indices))
     parts = iter(learned.means)
-    for place, (unit, own) in enumerate(zip(learned.units, table.tables, strict=True)):
+    for place, (unit, cost) in enumerate(zip(learned.units, table.tables, strict=True)):
         slot = learned.space.units[place]
         # a candidate that the hardware cannot run has a huge cost, which must not affect the mean
-        sizes = np.abs(own)
+        sizes = np.abs(cost)
         usual = 1e3 * np.median(sizes[sizes > 0]) if sizes.any() else 0.0
         weights = design_weights(slot) * (sizes <= usual)
         weights /= weights.sum()
-        mean = float(weights @ own)
+        mean = float(weights @ cost)
         base += mean
-        added += own[indices[:, place]] - mean
-        units.append(_moved(unit, own - mean))
-        means += [next(parts).plus(part) for part in stage_means(slot, weights, (own - mean)[:, None])]
+        added += cost[indices[:, place]] - mean
+        units.append(_moved(unit, cost - mean))
+        means += [next(parts).plus(part) for part in stage_means(slot, weights, (cost - mean)[:, None])]
     predicted = learned.predicted + base + added
-    left = float(np.hypot(learned.remainder_sd, off))
+    left = float(np.hypot(learned.remainder_sd, error_sd))
     return replace(
         learned,
         base=learned.base + base,

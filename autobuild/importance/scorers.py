@@ -11,7 +11,7 @@ import numpy as np
 from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.graphs import pack_candidates
-from autobuild.importance.moments import depth_moments, norm_moments
+from autobuild.importance._calibration import depth_moments, norm_moments
 from autobuild.models import FittedModel, GraphModel
 from autobuild.spaces import SearchSpace, Unit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from autobuild._moved import renamed_arguments
+from autobuild._typing import IntArray
+from autobuild.errors import SpaceError
 from autobuild.importance.scorers import UnitScores
-from autobuild.importance.seen import candidates_seen
 from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
 
@@ -49,6 +52,7 @@ class Scores:
     scorer: str
     units: list[UnitScores]
 
+    @renamed_arguments({"time_limit": "time_limit_s"})
     def build(
         self,
         top: int = 10,
@@ -57,7 +61,7 @@ class Scores:
         labels: LabelledSet | None = None,
         by: str = "predicted",
         apart: int = 0,
-        time_limit: float = 10.0,
+        time_limit_s: float = 10.0,
         hardware: str | Path | Hardware | None = None,
     ) -> Built:
         """Build the ``top`` best networks; the same as :func:`autobuild.build`.
@@ -68,7 +72,7 @@ class Scores:
             labels: Labelled set with the limited label columns (default: the one that the model was fitted on).
             by: What is maximised: ``"predicted"``, or ``"lower"`` or ``"upper"`` for that bound of the 80 % interval.
             apart: Minimum number of layers in which any two of the networks differ.
-            time_limit: Seconds for each search under limits.
+            time_limit_s: Seconds for each search under limits.
             hardware: Hardware for limited costs: the name of a preset, a YAML file or a description (default: the
                 hardware of the target's costs, otherwise ``edge_npu``).
 
@@ -83,7 +87,7 @@ class Scores:
         from autobuild.construct import build
 
         return build(
-            self, top, where=where, labels=labels, by=by, apart=apart, time_limit=time_limit, hardware=hardware
+            self, top, where=where, labels=labels, by=by, apart=apart, time_limit_s=time_limit_s, hardware=hardware
         )
 
     def narrow(
@@ -205,7 +209,7 @@ class Scores:
         """
         frames = []
         for unit, scored, (exact, rarest) in zip(
-            self.space.units, self.units, candidates_seen(self.model, self.space), strict=True
+            self.space.units, self.units, _count_labels(self.model, self.space), strict=True
         ):
             order = np.argsort(-scored.score, kind="stable")
             frames.append(
@@ -229,6 +233,35 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
     if scored.lower is None or scored.upper is None:
         return {}
     return {"lower": scored.lower[order], "upper": scored.upper[order]}
+
+
+def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[IntArray, IntArray]]:
+    """Count the training labels that hold each candidate, and those that hold its rarest feature value in the unit.
+
+    Returns:
+        For each unit a pair of arrays, each of shape ``(unit.size,)``.
+    """
+    counted, start = [], 0
+    for unit in space.units:
+        stages = slice(start, start + len(unit.stages))
+        start = stages.stop
+        runs = [arch.runs[stages] for arch in model.training_archs]
+        whole = np.zeros(unit.size, dtype=np.int64)
+        for run in runs:
+            with contextlib.suppress(SpaceError):  # the label is outside the narrowed space
+                whole[unit.index_of_runs(run)] += 1
+        rarest = np.full(unit.size, len(runs), dtype=np.int64)
+        for number, (stage, digits) in enumerate(zip(unit.stages, unit.runs(np.arange(unit.size)), strict=True)):
+            fewest = np.full(len(stage.layers) + 1, len(runs), dtype=np.int64)  # last: no layer (digit -1)
+            for column, feature in enumerate(stage.features):
+                values = np.array([feature.values.index(layer[column]) for layer in stage.layers], dtype=np.int64)
+                shown = np.zeros(len(feature.values), dtype=np.int64)
+                for run in runs:
+                    shown[np.unique(values[list(run[number])])] += 1
+                fewest[:-1] = np.minimum(fewest[:-1], shown[values])
+            rarest = np.minimum(rarest, fewest[digits].min(axis=1))
+        counted.append((whole, rarest))
+    return counted
 
 
 def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:

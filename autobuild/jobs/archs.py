@@ -1,4 +1,4 @@
-"""Reading architectures that a user gives: a table with a column ``arch``, a text file, or one text."""
+"""Read architectures from a table with a column ``arch``, a text file, or one text."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     rows: Sequence[int] | Sequence[str]
     path = Path(given)
     if path.suffix.lower() in _TABLES:
-        from autobuild.labels.tables import locate, read_table
+        from autobuild.labels.label_files import locate, read_table
 
         raw = read_table(locate(given))
         if "arch" not in raw.columns:
             raise LabelError(f"{given}: no column 'arch' {nearest('arch', raw.columns)}")
         if raw.bad:
-            told = "\n".join(f"  row {raw.numbers[row]}: {raw.bad[row]}" for row in sorted(raw.bad)[:_SHOWN])
-            raise LabelError(f"{given}: {len(raw.bad)} of {len(raw.numbers)} rows cannot be read:\n{told}")
+            problems = "\n".join(f"  row {raw.numbers[row]}: {raw.bad[row]}" for row in sorted(raw.bad)[:_SHOWN])
+            raise LabelError(f"{given}: {len(raw.bad)} of {len(raw.numbers)} rows cannot be read:\n{problems}")
         frame, rows = pd.DataFrame(dict(raw.columns)), raw.numbers
     elif path.suffix.lower() in _TEXTS:
         try:
@@ -79,8 +79,8 @@ def _parsed(
             bad.append(f"  row {number}: {error}")
     if bad:
         more = [f"  ... {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-        told = "\n".join([*bad[:_SHOWN], *more])
-        raise LabelError(f"{source}: {len(bad)} of {len(rows)} rows are no architectures of {space.name}:\n{told}")
+        problems = "\n".join([*bad[:_SHOWN], *more])
+        raise LabelError(f"{source}: {len(bad)} of {len(rows)} rows are no architectures of {space.name}:\n{problems}")
     if not archs:
         raise LabelError(f"{source}: there are no architectures in it")
     return frame.assign(arch=[str(arch) for arch in archs]), archs

@@ -43,7 +43,6 @@ class BuildKeys:
     """Keys ``build.*``."""
 
     top: int = option(10, "how many networks", ">=1 <=100000")
-    where: str | None = option(None, "the former name of where, for one release")
     by: str = option(
         "predicted",
         "what ranks them: the prediction, or a bound of its 80 % interval (lower: cautious, upper: exploring)",
@@ -52,9 +51,7 @@ class BuildKeys:
     apart: int = option(0, "any two networks differ in at least this many layers", ">=0 <=1000")
     time_limit: float = option(10.0, "seconds for each exact search under limits", ">0 <=3600")
     narrow: int | None = option(
-        None,
-        "also write the space that keeps only this many best candidates of each unit",
-        ">=1",
+        None, "also write the space that keeps only this many best candidates of each unit", ">=1"
     )
     pareto: str | list[str] | None = option(
         None,
@@ -65,12 +62,13 @@ class BuildKeys:
 
 @dataclass
 class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     where: str | None = option(
         None,
         "limits that every network satisfies, e.g. 'latency_gpu <= 8 and params < 6e6': label columns are"
         " predicted, costs are exact",
+        former=("build.where",),
     )
     build: BuildKeys = nested(BuildKeys)
     plots: bool = option(True, "draw the pictures")
@@ -78,29 +76,28 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, assemble the best networks."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import summaries
     from autobuild.jobs.run import Run
 
-    config = places.renamed(config)
     with Run.open("build", config, input_files(config)) as folder:
         if not folder.finished:
             compute(folder, config)
         show(folder)
-        shows.show_place(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def compute(folder: Run, config: Mapping[str, Any]) -> None:
     """The steps, also those of the demo: fit, explain, build, pictures."""
-    from autobuild.jobs import pictures, steps
+    from autobuild.jobs import pictures, pipeline
     from autobuild.jobs.run import use_threads
 
     use_threads(config["threads"])
-    labels = steps.labels_of(config)
-    model = steps.fit_step(folder, config, None if saved_model(config) else labels)
-    steps.score_test(folder, config, model, None if saved_model(config) else labels)
-    scores = steps.explain_step(folder, config, model)
-    steps.build_step(folder, config, scores, labels)
+    labels = pipeline.labels_of(config)
+    model = pipeline.fit_step(folder, config, None if saved_model(config) else labels)
+    pipeline.score_test(folder, config, model, None if saved_model(config) else labels)
+    scores = pipeline.explain_step(folder, config, model)
+    pipeline.build_step(folder, config, scores, labels)
     if config["plots"]:
         pictures.draw_fit(folder)
         pictures.draw_scores(folder, scores)
@@ -111,9 +108,9 @@ def compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def show(folder: Run) -> None:
     """What was found."""
-    from autobuild.jobs import shows
+    from autobuild.jobs import summaries
 
-    shows.show_fit(folder)
-    shows.show_features(folder)
-    shows.show_candidates(folder)
-    shows.show_built(folder)
+    summaries.show_fit(folder)
+    summaries.show_features(folder)
+    summaries.show_candidates(folder)
+    summaries.show_built(folder)

@@ -1,4 +1,4 @@
-"""Completion in the shell: Hydra's own, told of jobs and flags, which its grammar does not know."""
+"""Shell completion: Hydra completes keys and choices, this file adds jobs and flags."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _ACTIONS = ("install", "uninstall", "query")
 
 
 def typed_so_far(command: Command) -> tuple[Command, str]:
-    """The command line that the shell asks about, and its last word, which is not complete.
+    """The command line to complete, and its last word, which is incomplete.
 
     Args:
-        command: ``autobuild --shell-completion query=SHELL``; takes over where the line says that configurations lie.
+        command: ``autobuild --shell-completion query=SHELL``; takes over ``--config-dir`` and ``--config-name``.
     """
     line = os.environ.get("COMP_LINE", "")
     *words, last = [*line.split(), ""] if line.endswith(" ") else line.split() or [""]
     try:
         typed = parse(words[1:])
-    except AutobuildError:  # nothing sensible comes next
+    except AutobuildError:  # the line cannot be parsed
         typed = Command()
     for flag in ("--config-dir", "--config-name"):
         if flag in typed.flags:
@@ -31,7 +31,7 @@ def typed_so_far(command: Command) -> tuple[Command, str]:
 
 
 def complete(app: Any, command: Command) -> None:
-    """Print the shell's script (``install=bash``), or the words that may come next (``query=bash``).
+    """Print the completion script of a shell (``install=bash``), or possible next words (``query=bash``).
 
     Raises:
         ConfigError: Not one action, or a shell that Hydra does not know.
@@ -42,8 +42,8 @@ def complete(app: Any, command: Command) -> None:
     if actions[0].startswith("query="):
         typed, last = typed_so_far(command)
         known = [*FLAGS] if last.startswith("-") else job_names() if typed.job is None and not typed.words else []
-        if found := [word for word in known if word.startswith(last)]:
-            print(" ".join(found))
+        if matches := [word for word in known if word.startswith(last)]:
+            print(" ".join(matches))
             return
         sweeps = ["-m"] if typed.sweeps else []
         job = [] if typed.job is None else [f"job={typed.job}"]

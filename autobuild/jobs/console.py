@@ -1,4 +1,4 @@
-"""What the jobs print: tables, and progress with an estimate of the time left; plain lines without a terminal."""
+"""Print tables, and progress with an estimate of the remaining time; plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _EVERY_SECONDS = 10.0
 
 
 def say(text: str = "") -> None:
-    """Print a line at once, so that a log shows how far a job is."""
+    """Print a line and flush, so that logs are up to date."""
     print(text, flush=True)
 
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Say what evaluations warn of as a note, in place of Python's warning with its line of code."""
+    """Print warnings of evaluations as one-line notes."""
     from autobuild.evaluate import EvaluationWarning
 
     show = warnings.showwarning
     with warnings.catch_warnings():
         warnings.simplefilter("always", EvaluationWarning)
 
-        def told(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        def show_as_note(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, EvaluationWarning):
                 say(f"note: {message}")
             else:
                 show(message, category, *where, **more)
 
-        warnings.showwarning = told
+        warnings.showwarning = show_as_note
         yield
 
 
@@ -72,7 +72,7 @@ def grid(header: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it: fractions with five significant digits, nothing as a dash."""
+    """Format a table cell: floats with five significant digits, missing values as a dash."""
     if value is None or type(value).__name__ == "NAType" or value != value:  # pandas is not imported for this
         return "-"
     if isinstance(value, float):
@@ -82,7 +82,7 @@ def cell(value: Any) -> str:
 
 @contextmanager
 def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
-    """Show progress over ``total`` pieces of work, ``done`` of which were finished before.
+    """Show progress over ``total`` items, ``done`` of which are finished already.
 
     Gives a function to call after each piece, with a note to show beside it. On a terminal a bar is drawn; elsewhere
     a line is printed at most every ten seconds, and at the end.
@@ -134,7 +134,7 @@ def _lines(label: str, total: int, done: int) -> Callable[[str], None]:
 
 
 class Phases:
-    """Progress over work that comes in phases, each with a number of pieces: ``show(phase, done, total)``."""
+    """Progress over phases, each with a number of items: ``show(phase, done, total)``."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -149,7 +149,7 @@ class Phases:
         self._stack.close()
 
     def show(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """Say that ``done`` of ``total`` pieces of ``phase`` are finished; the first call of a phase begins it."""
+        """Report that ``done`` of ``total`` items of ``phase`` are finished; the first call of a phase begins it."""
         if phase != self._phase or self._advance is None:
             self._stack.close()
             # What the first call reports was finished by an earlier process, unless it is the first piece.
@@ -161,7 +161,7 @@ class Phases:
 
 
 def duration(seconds: float) -> str:
-    """A time span as people read it: ``8 s``, ``2 min 05 s``, ``1 h 04 min``."""
+    """Format a time span: ``8 s``, ``2 min 05 s``, ``1 h 04 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

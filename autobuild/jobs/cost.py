@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import grid, heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import RunKeys
+from autobuild.jobs.keys import RunKeys, ShapesKeys
 from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.jobs.shapes import shape_of
 from autobuild.settings.option import option
@@ -38,31 +38,22 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Keys(RunKeys):
-    """Keys of the job."""
+class Keys(RunKeys, ShapesKeys):
+    """Its keys."""
 
     model: str | None = option(
-        None,
-        "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)",
-    )
-    shapes: str | None = option(
-        None,
-        "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'",
+        None, "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)"
     )
     space: str = option("tiny_mbconv", "a space that builds networks", kind="name")
     arch: str | None = option(
-        None,
-        "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)",
+        None, "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)"
     )
     n: int = option(10, "how many are drawn where arch is null", ">=1 <=1000000")
     cost: str | None = option(
-        None,
-        "which costs, separated by commas (null: all but measured ones; `autobuild cost cost=?` lists them)",
+        None, "which costs, separated by commas (null: all but measured ones; `autobuild cost cost=?` lists them)"
     )
     hardware: str = option(
-        "edge_npu",
-        "one of the presets edge_npu mobile_npu fpga_card large_npu, or your own YAML file",
-        kind="name",
+        "edge_npu", "one of the presets edge_npu mobile_npu fpga_card large_npu, or your own YAML file", kind="name"
     )
     shape: list[int] | None = option(
         None,
@@ -158,7 +149,7 @@ def _costs(config: Mapping[str, Any]) -> list[Cost]:
 
 
 def _list(hardware: str) -> int:
-    """What there is to ask for."""
+    """List the available costs and hardware presets."""
     from autobuild.cost import cost_names, make_cost, metric_units
 
     rows = []
@@ -183,7 +174,7 @@ def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
 def _check_inputs(
     space: SearchSpace, archs: list[Architecture], costs: list[Cost], shape: tuple[int, ...] | None
 ) -> None:
-    """Refuse at once what would have a number for no architecture: of networks that cannot be built, or whose inputs
+    """Raise an error if a cost has a value for no architecture: networks that cannot be built, or whose inputs
     nobody knows.
 
     Raises:
@@ -222,13 +213,13 @@ def costs_table(
     units: dict[str, str] = {}
     reasons: list[list[str]] = [[] for _ in archs]
     for cost in costs:
-        found = CostOf(cost, space, shape).results(archs)
+        results = CostOf(cost, space, shape).results(archs)
         for metric, unit in metric_units(cost).items():
             units[metric] = unit
-            columns[metric] = [np.nan if isinstance(own, CostError) else own[metric] for own in found]
-        for row, own in zip(reasons, found, strict=True):
-            if isinstance(own, CostError):
-                row.append(f"{own.reason}: {own}")
+            columns[metric] = [np.nan if isinstance(result, CostError) else result[metric] for result in results]
+        for row, result in zip(reasons, results, strict=True):
+            if isinstance(result, CostError):
+                row.append(f"{result.reason}: {result}")
     return pd.DataFrame({**columns, "reason": ["; ".join(row) for row in reasons]}), units
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, ExplainKeys, FitKeys, LabelKeys, RunKeys
+from autobuild.jobs.keys import ExecutorKeys, ExplainKeys, FitKeys, FreshSeedKeys, LabelKeys, RunKeys
 from autobuild.settings.option import nested, option
 
 
@@ -37,41 +37,26 @@ class BuildKeys:
 
 
 @dataclass
-class VerifyKeys:
-    """Keys ``verify.*``."""
-
-    seeds: int | None = option(None, "the former name of seeds, for one release", ">=1")
-    workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
-
-
-@dataclass
-class Keys(RunKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys):
+    """Its keys."""
 
     build: BuildKeys = nested(BuildKeys)
-    seeds: str = option(
-        "2",
-        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
-        kind="name",
-    )
-    verify: VerifyKeys = nested(VerifyKeys)
     plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit, explain, build, verify; then tell everything once more in order."""
-    from autobuild.jobs import build, places, shows, steps
+    from autobuild.jobs import build, pipeline, summaries
     from autobuild.jobs.run import Run
     from autobuild.jobs.verify import verify_step
 
-    config = places.renamed(config)
     with Run.open("demo", config, input_files(config)) as folder:
         if not folder.finished:
             build.compute(folder, config)
-            labels = steps.read_labels(config, quiet=True)
-            config = {**config, "target": folder.metrics["target"]}  # a saved model brings its own
+            labels = pipeline.read_labels(config, quiet=True)
+            config = {**config, "target": folder.metrics["target"]}  # a saved model has its own target
             verify_step(folder, config, labels, folder.read_frame("built.csv"), config["build"]["top"])
         build.show(folder)
-        shows.show_verified(folder)
-        shows.show_place(folder)
+        summaries.show_verified(folder)
+        summaries.show_place(folder)
     return 0

@@ -31,28 +31,28 @@ from autobuild.settings.option import option
 
 @dataclass
 class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     plots: bool = option(True, "draw the pictures")
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, show the best."""
-    from autobuild.jobs import pictures, shows, steps
+    from autobuild.jobs import pictures, pipeline, summaries
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("explain", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            labels = steps.read_labels(config) if saved_model(config) is None else None
-            model = steps.fit_step(folder, config, labels)
-            steps.score_test(folder, config, model, labels)
-            scores = steps.explain_step(folder, config, model)
+            labels = pipeline.read_labels(config) if saved_model(config) is None else None
+            model = pipeline.fit_step(folder, config, labels)
+            pipeline.score_test(folder, config, model, labels)
+            scores = pipeline.explain_step(folder, config, model)
             if config["plots"]:
                 pictures.draw_fit(folder)
                 pictures.draw_scores(folder, scores)
-        shows.show_fit(folder)
-        shows.show_features(folder)
-        shows.show_candidates(folder)
-        shows.show_place(folder)
+        summaries.show_fit(folder)
+        summaries.show_features(folder)
+        summaries.show_candidates(folder)
+        summaries.show_place(folder)
     return 0

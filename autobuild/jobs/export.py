@@ -33,19 +33,15 @@ _NAMES = {"json": "architecture.json", "pt": "network.pt", "onnx": "network.onnx
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     space: str = option(
-        "tiny_mbconv",
-        "a name from `autobuild spaces`, your own YAML file, or package.module:Class",
-        kind="name",
+        "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"
     )
     arch: str | None = option(None, "the architecture, as its canonical text (required)")
     format: str = option("json", "what to write; pt and onnx take initial weights by seed", choices=EXPORTS)
     shape: list[int] | None = option(
-        None,
-        "format=onnx: channels, height and width of the input (null: as the space declares)",
-        kind="ints",
+        None, "format=onnx: channels, height and width of the input (null: as the space declares)", kind="ints"
     )
 
 
@@ -122,7 +118,7 @@ def _write_onnx(folder: Run, name: str, space: SearchSpace, arch: Architecture, 
 
 
 def _input_shape(space: SearchSpace, arch: Architecture) -> list[int]:
-    """Channels, height and width that the declaration of the space says its networks are made for, or ``arch`` chose.
+    """Channels, height and width of the input, as declared by the space or chosen by ``arch``.
 
     Raises:
         ConfigError: It does not say.
@@ -137,7 +133,7 @@ def _input_shape(space: SearchSpace, arch: Architecture) -> list[int]:
 
 
 def _declared(space: SearchSpace, name: str) -> Any:
-    """What the space's declaration says of its networks under ``name``; None where it does not."""
+    """The declared property ``name`` of the space's networks; None if it is not declared."""
     from autobuild.spaces.registry import declared_by
 
     return getattr(declared_by(space), name, None)

@@ -1,4 +1,4 @@
-"""What ``model=`` may say: a family to fit, or the folder of a model that is fitted already."""
+"""The key ``model``: a family to fit, or the folder of a fitted model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ FAMILIES = ("auto", "gp", "linear", "trees", "graph")  # autobuild.models.FAMILI
 
 
 def saved_model(config: Mapping[str, Any]) -> str | None:
-    """The folder that ``model=`` names; None where it names a family, or the job has no such key."""
+    """The folder that ``model=`` names; None if it names a family, or the job has no such key."""
     model = config.get("model")
     return None if model is None or model in FAMILIES else str(model)
 
 
 def family(config: Mapping[str, Any]) -> str:
-    """The family to fit: the paper's scorer reads the graph encoder, so ``model=auto`` with it is that one."""
+    """The family to fit; with ``scorer=hopnorm``, which needs a graph encoder, ``auto`` means ``graph``."""
     model = str(config.get("model", "auto"))
     return "graph" if model == "auto" and config.get("scorer") == "hopnorm" else model

@@ -28,13 +28,12 @@ _EVERY_SECONDS = 10.0
 
 @dataclass
 class Keys:
-    """Keys of the job."""
+    """Its keys."""
 
     name: str | None = option(None, "the data set (null: list them)", kind="name")
     url: str | None = option(None, "another address of the same file, such as a mirror")
     sha256: str | None = option(
-        None,
-        "its SHA-256 (null: the known one, if any); any accepts every file that can be read",
+        None, "its SHA-256 (null: the known one, if any); any accepts every file that can be read"
     )
     out: str | None = option(None, "the folder to download into (null: your cache)", kind="path")
     resume: bool = option(True, "false downloads again")
@@ -78,7 +77,7 @@ def _list(folder: Path) -> None:
 
 
 class _Progress:
-    """Bytes that have arrived: a bar on a terminal, elsewhere a line every ten seconds."""
+    """Progress of a download: a bar on a terminal, otherwise a line every ten seconds."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -89,7 +88,7 @@ class _Progress:
         self._bar: Any = None
 
     def update(self, count: int) -> None:
-        """Note ``count`` more bytes, and show it."""
+        """Add ``count`` bytes."""
         self.began = True
         self._done = min(self._done + count, self.total) if self.total else self._done + count
         if sys.stdout.isatty():
@@ -104,11 +103,11 @@ class _Progress:
             say(f"  {self.label}: {self._done / 1e6:.1f}{of} MB")
 
     def reset(self) -> None:
-        """Begin again at zero."""
+        """Reset to zero."""
         self._done = 0
 
     def close(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Which files a job reads, so that its run folder knows when one of them has changed."""
+"""Input files of a job; the run folder stores their hashes to detect changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
 
     A space by name is the file that declares it; ``labels=null`` is the set embedded with the space.
     """
-    found: dict[str, Path] = {}
+    inputs: dict[str, Path] = {}
     for key in _KEYS:
         value = config.get(key)
         if not isinstance(value, str) or (key == "model" and value in FAMILIES):
@@ -26,9 +26,11 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
         path = Path(value)
         if key == "space":
             shipped = [resource_dir("search_spaces") / f"{value}{suffix}" for suffix in (".py", ".yaml")]
-            module = sys.modules.get(value.partition(":")[0]) if ":" in value else None  # of a space in Python
+            module = (
+                sys.modules.get(value.partition(":")[0]) if ":" in value else None
+            )  # a space that is a Python class
             path = next((file for file in shipped if file.is_file()), Path(getattr(module, "__file__", None) or path))
-        within = {"model": "model", "built": "built.csv"}.get(key)  # both keys take a whole run folder as well
+        within = {"model": "model", "built": "built.csv"}.get(key)  # both keys also accept a run folder
         if within is not None and _exists(path / within):
             path = path / within
         if key == "hardware" and not _exists(path):
@@ -36,15 +38,15 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
 
             path = PRESETS / f"{value}.yaml"
         if _exists(path):
-            found[key] = path
+            inputs[key] = path
     evaluates = _evaluators_file(config.get("evaluator"))
     if evaluates is not None:
-        found["evaluator"] = evaluates
+        inputs["evaluator"] = evaluates
     if config.get("labels", "") is None and isinstance(config.get("space"), str):
         embedded = embedded_labels(str(config["space"]))
         if embedded is not None:
-            found["labels"] = embedded
-    return found
+            inputs["labels"] = embedded
+    return inputs
 
 
 def _evaluators_file(evaluator: Any) -> Path | None:
@@ -57,7 +59,7 @@ def _evaluators_file(evaluator: Any) -> Path | None:
 
 def embedded_labels(space: str) -> Path | None:
     """The labelled set that ships with the space, if there is one."""
-    from autobuild.labels.embedded_sets import embedded_sets
+    from autobuild.labels.label_files import embedded_sets
 
     return embedded_sets().get(space)
 

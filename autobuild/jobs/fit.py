@@ -30,7 +30,7 @@ from autobuild.settings.option import option
 
 @dataclass
 class Keys(RunKeys, FitKeys, LabelKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     plots: bool = option(True, "draw the pictures")
     curve: bool = option(True, "also fit on parts of the labels, to see whether more would help")
@@ -38,19 +38,19 @@ class Keys(RunKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit, judge, save."""
-    from autobuild.jobs import pictures, shows, steps
+    from autobuild.jobs import pictures, pipeline, summaries
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("fit", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            labels = steps.read_labels(config) if saved_model(config) is None else None
-            model = steps.fit_step(folder, config, labels)
-            steps.score_test(folder, config, model, labels)
+            labels = pipeline.read_labels(config) if saved_model(config) is None else None
+            model = pipeline.fit_step(folder, config, labels)
+            pipeline.score_test(folder, config, model, labels)
             if labels is not None and config["curve"] and config["holdout"] > 0:
-                steps.curve_step(folder, config, labels)
+                pipeline.curve_step(folder, config, labels)
             if config["plots"]:
                 pictures.draw_fit(folder)
-        shows.show_fit(folder)
-        shows.show_place(folder)
+        summaries.show_fit(folder)
+        summaries.show_place(folder)
     return 0

@@ -49,16 +49,16 @@ def claim_out(folder: Path, state: dict[str, Any], resume: bool, grows: Grows) -
 
 def claim_default(parent: Path, state: dict[str, Any], resume: bool, grows: Grows) -> Claim:
     """Find the newest unfinished run that may go on, or make a new folder."""
-    for found in sorted(parent.glob("*/run.json"), reverse=True) if resume else []:
-        old = read_json(found)
+    for state_file in sorted(parent.glob("*/run.json"), reverse=True) if resume else []:
+        old = read_json(state_file)
         if old is None or old.get("status") == "finished":
             continue
         grown, _ = _grown(old, state, grows)
         if _differences(old, state, grown):
             continue
-        held = lock(found.parent)
+        held = lock(state_file.parent)
         if held is not False:
-            return found.parent, held, _reopened(old, state, grown)
+            return state_file.parent, held, _reopened(old, state, grown)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)
@@ -83,9 +83,9 @@ def _reopened(old: dict[str, Any], new: Mapping[str, Any], grown: Sequence[str])
     if not grown:
         return old
     before, after = flat(old["config"]), flat(new["config"])
-    told = ", ".join(f"{key} from {before[key]} to {after[key]}" for key in grown)
+    changes = ", ".join(f"{key} from {before[key]} to {after[key]}" for key in grown)
     kept = {key: new[key] for key in ("config", "config_hash")}
-    return {**old, **kept, "status": "running", "finished": None, "steps": {}, "grown": told}
+    return {**old, **kept, "status": "running", "finished": None, "steps": {}, "grown": changes}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence[str] = ()) -> list[str]:
@@ -93,24 +93,26 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], grown: Sequence
     if old.get("job") != new["job"]:
         return [f"it is a run of the job {old.get('job')}, not {new['job']}"]
     before, after = flat(old.get("config", {})), flat(new["config"])
-    told = [
+    differences = [
         f"{key} is {before.get(key)} there, {after.get(key)} here"
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key) and key not in grown
     ]
     inputs = old.get("inputs", {})
-    told += [f"the contents of {key} have changed" for key in new["inputs"] if inputs.get(key) != new["inputs"][key]]
+    differences += [
+        f"the contents of {key} have changed" for key in new["inputs"] if inputs.get(key) != new["inputs"][key]
+    ]
     if old.get("autobuild") != new["autobuild"]:
-        told.append(f"it was written by autobuild {old.get('autobuild')}, this is {new['autobuild']}")
-    return told
+        differences.append(f"it was written by autobuild {old.get('autobuild')}, this is {new['autobuild']}")
+    return differences
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration by dotted names."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
 
 
 def _make(folder: Path, *, exist_ok: bool = True) -> None:

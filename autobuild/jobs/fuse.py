@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import RunKeys
+from autobuild.jobs.keys import RunKeys, ShapesKeys
 from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.settings.names import PARTITIONERS, SCHEMES
 from autobuild.settings.option import option
@@ -39,8 +39,8 @@ SHOWN = 12
 
 
 @dataclass
-class Keys(RunKeys):
-    """Keys of the job."""
+class Keys(RunKeys, ShapesKeys):
+    """Its keys."""
 
     model: str | None = option(
         None,
@@ -48,32 +48,22 @@ class Keys(RunKeys):
         "architecture of space= (required)",
     )
     space: str = option(
-        "tiny_mbconv",
-        "for model=space:ARCH: a name from `autobuild spaces`, or your own YAML file",
-        kind="name",
+        "tiny_mbconv", "for model=space:ARCH: a name from `autobuild spaces`, or your own YAML file", kind="name"
     )
     shape: list[int] | None = option(
         None,
         "channels, height and width of the input (null: what the space or timm says, else 3, 224, 224)",
         kind="ints",
     )
-    shapes: str | None = option(
-        None,
-        "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'",
-    )
     hardware: str = option("edge_npu", "a preset of `autobuild cost`, or the path of a YAML file", kind="name")
     buffer: str | None = option(None, "on-chip buffer in bytes, or such as 512KiB or 2MiB (null: that of the hardware)")
     scheme: str = option(
-        "mixed",
-        "row by row through line buffers, on whole tensors, or the cheaper of both",
-        choices=SCHEMES,
+        "mixed", "row by row through line buffers, on whole tensors, or the cheaper of both", choices=SCHEMES
     )
     recompute: bool = option(False, "also allow groups that read their inputs twice and compute some operations again")
     algorithm: str = option("exact", "how the partition is found", choices=PARTITIONERS)
     split: str = option(
-        "random",
-        "how searches split groups that do not fit: random, oracle, or an explainer's name",
-        kind="name",
+        "random", "how searches split groups that do not fit: random, oracle, or an explainer's name", kind="name"
     )
     budget: int = option(5000, "for searches: distinct partitions that are looked at", ">=1")
     time_limit: float = option(60.0, "seconds; exact then says how far from the best it may be", ">0")
@@ -86,7 +76,7 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.cost import read_hardware
     from autobuild.jobs.run import Run, use_threads
 
-    read_hardware(config["hardware"])  # refused before a folder is made and a network read
+    read_hardware(config["hardware"])  # raises an error before the run folder is created
     if config["model"] is None:
         raise ConfigError("fuse needs model=, one of onnx:PATH, torchvision:NAME, timm:NAME and space:ARCH")
     kind, rest = network_of(config["model"])
@@ -110,9 +100,9 @@ def bytes_of(text: str) -> int:
     Raises:
         ConfigError: It is none, or not positive.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    unit = found[2].upper() if found else None
-    size = Fraction(found[1]) * UNITS[unit] if found and unit in UNITS else Fraction(0)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = match[2].upper() if match else None
+    size = Fraction(match[1]) * UNITS[unit] if match and unit in UNITS else Fraction(0)
     if size < 1 or size.denominator != 1:
         raise ConfigError(f"buffer={text}: a positive whole number of bytes is accepted, or such as 512KiB or 2MiB")
     return int(size)
@@ -145,22 +135,23 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
 
 
 def _show(folder: Run) -> None:
-    told = folder.metrics
-    heading(f"{told['network'] or 'The network'} on {told['hardware']}, buffer {told['buffer_bytes']:,} bytes")
-    for line in (*told["taken"], left_out(told["uncounted"])):
+    metrics = folder.metrics
+    heading(f"{metrics['network'] or 'The network'} on {metrics['hardware']}, buffer {metrics['buffer_bytes']:,} bytes")
+    for line in (*metrics["taken"], left_out(metrics["uncounted"])):
         if line:
             say(f"  {line}")
-    say(f"  {told['operations']:,} operations in {told['groups']:,} groups move {told['dram_bytes']:,} bytes of DRAM")
-    say(f"  unfused {told['unfused_dram_bytes']:,} (activations apart {told['separate_dram_bytes']:,}); floor "
-        f"{told['floor_dram_bytes']:,}; {told['reduction']:.1%} less than unfused")  # fmt: skip
-    gap = told["optimum_gap"]
+    say(f"  {metrics['operations']:,} operations in {metrics['groups']:,} groups move "
+        f"{metrics['dram_bytes']:,} bytes of DRAM")  # fmt: skip
+    say(f"  unfused {metrics['unfused_dram_bytes']:,} (activations apart {metrics['separate_dram_bytes']:,}); floor "
+        f"{metrics['floor_dram_bytes']:,}; {metrics['reduction']:.1%} less than unfused")  # fmt: skip
+    gap = metrics["optimum_gap"]
     known = {"optimal": "no partition moves less", "heuristic": "how far from the best is not known"}
-    say(f"  {told['status']}: {known.get(told['status'], f'at most {gap or 0:.2%} above the best')}; "
-        f"{told['seconds']:.2f} s")  # fmt: skip
-    if told.get("training_seconds"):
-        say(f"  {told['training_seconds']:.2f} s of them fitted the classifier and the explainer that split groups")
-    if told["extra_macs"]:
-        say(f"  {told['extra_macs']:,} multiply-accumulates are computed twice, of {told['macs']:,}")
+    say(f"  {metrics['status']}: {known.get(metrics['status'], f'at most {gap or 0:.2%} above the best')}; "
+        f"{metrics['seconds']:.2f} s")  # fmt: skip
+    if metrics.get("training_seconds"):
+        say(f"  {metrics['training_seconds']:.2f} s of them fitted the classifier and the explainer that split groups")
+    if metrics["extra_macs"]:
+        say(f"  {metrics['extra_macs']:,} multiply-accumulates are computed twice, of {metrics['macs']:,}")
     frame = folder.read_frame("groups.csv")
     unfit = frame[~frame["valid"].astype(bool)]
     for ops, needed in unfit[["ops", "buffer_bytes"]].head(SHOWN).itertuples(index=False):

@@ -28,7 +28,7 @@ from autobuild.errors import ConfigError, LabelWarning
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import RunKeys
-from autobuild.jobs.steps import show_notes
+from autobuild.jobs.pipeline import show_notes
 from autobuild.settings.names import FORMATS
 from autobuild.settings.option import option
 
@@ -38,14 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     path: str | None = option(None, "the published file or folder (required)", kind="path")
     format: str = option("auto", "auto tells it by the content", choices=("auto", *FORMATS))
     space: str | None = option(
-        None,
-        "the space of the architectures (null: the one that the format belongs to)",
-        kind="name",
+        None, "the space of the architectures (null: the one that the format belongs to)", kind="name"
     )
     n: int | None = option(None, "only the first n rows; of an archive, members sorted by name (null: all)", ">=1")
     out: str | None = option(
@@ -60,7 +58,7 @@ def run(config: Mapping[str, Any]) -> int:
     if config["path"] is None:
         raise ConfigError("import needs path=, the published file or folder; see autobuild import --help")
     from autobuild.jobs.run import Run
-    from autobuild.labels.tables import WRITERS
+    from autobuild.labels.label_files import WRITERS
 
     if config["out"] is not None and Path(config["out"]).suffix.lower() in WRITERS:
         labels = _read(config)
@@ -91,12 +89,12 @@ def _read(config: Mapping[str, Any]) -> LabelledSet:
     if name is None:
         raise ConfigError(f"{config['path']}: its form does not say which search space it belongs to: give space=")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabelWarning)  # said by the job
+        warnings.simplefilter("ignore", LabelWarning)  # printed by the job
         return LabelledSet.from_table(raw, load_space(name), config["n"])
 
 
 def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
-    """Write one file, beside and renamed; a file that holds something else is never replaced unasked.
+    """Write one file atomically; a file with other contents is only replaced if ``replace`` is set.
 
     Raises:
         ConfigError: There is such a file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autobuild.settings.encoder import EncoderConfig
+from autobuild.settings.names import DESIGNS
 from autobuild.settings.option import group, nested, option
 from autobuild.settings.training import TrainingKeys
 
@@ -54,9 +55,7 @@ class FitKeys:
         "model/ of another run: space, labels, target and n are then its own",
     )
     folds: int | None = option(
-        None,
-        "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3)",
-        ">=2 <=100",
+        None, "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3)", ">=2 <=100"
     )
     holdout: float = option(
         0.1,
@@ -99,8 +98,8 @@ class ExecutorKeys:
         2,
         "evaluations at the same time: processes here, tasks asked of Ray, or jobs in Slurm's queue",
         ">=1",
+        former=("workers", "verify.workers"),
     )
-    workers: int | None = option(None, "the former name of n_jobs, for one release", ">=1")
     time_limit: float | None = option(
         None,
         "seconds that one evaluation may take (not with executor=inline); one that takes longer is ended,"
@@ -111,17 +110,59 @@ class ExecutorKeys:
 
 
 @dataclass
+class DesignKeys:
+    """How architectures are drawn."""
+
+    design: str = option(
+        "depth",
+        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
+        choices=DESIGNS,
+    )
+    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
+
+
+@dataclass
+class SeedKeys:
+    """The seeds of trainings that give labels."""
+
+    seeds: str = option(
+        "1",
+        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
+        " is the mean over them",
+        kind="name",
+    )
+
+
+@dataclass
+class FreshSeedKeys:
+    """The seeds of trainings that compare networks."""
+
+    seeds: str = option(
+        "2",
+        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
+        kind="name",
+        former=("verify.seeds",),
+    )
+
+
+@dataclass
+class ShapesKeys:
+    """Shapes of an ONNX file."""
+
+    shapes: str | None = option(
+        None, "shapes of an ONNX file's inputs that it leaves open, such as 'x: 1x3x224x224, mask: 1x77'"
+    )
+
+
+@dataclass
 class RunKeys:
     """Where the results go."""
 
     out: str | None = option(None, "folder for the results (null: runs/<job>/<time>)", kind="path")
     resume: bool = option(
-        True,
-        "go on with the newest unfinished run of the same settings and inputs; false starts anew",
+        True, "go on with the newest unfinished run of the same settings and inputs; false starts anew"
     )
     seed: int = option(0, "the same seed gives the same numbers on the same machine", ">=0 <=4294967295")
     threads: int | None = option(
-        None,
-        "threads that torch uses (null: one for models, whose tensors are small)",
-        ">=1 <=1024",
+        None, "threads that torch uses (null: one for models, whose tensors are small)", ">=1 <=1024"
     )

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, RunKeys
-from autobuild.settings.names import DESIGNS
+from autobuild.jobs.keys import DesignKeys, ExecutorKeys, RunKeys, SeedKeys
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys):
-    """Keys of the job."""
+class Keys(RunKeys, SeedKeys, ExecutorKeys, DesignKeys):
+    """Its keys."""
 
     space: str = option("tiny_mbconv", "the space of the architectures", kind="name")
     archs: str | None = option(
@@ -44,18 +43,6 @@ class Keys(RunKeys, ExecutorKeys):
         kind="path",
     )
     n: int | None = option(None, "how many are drawn (null: 20), or the first n of archs (null: all)", ">=1")
-    design: str = option(
-        "depth",
-        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
-        choices=DESIGNS,
-    )
-    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
-    seeds: str = option(
-        "1",
-        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
-        " is the mean over them",
-        kind="name",
-    )
     latency: bool | None = option(None, "measure the latency after training (null: with evaluator=train)")
 
 
@@ -63,20 +50,22 @@ def run(config: Mapping[str, Any]) -> int:
     """Choose the architectures, train each with each seed, measure latencies, write the labels."""
     import autobuild as ab
     from autobuild.evaluate import seeds_of
-    from autobuild.jobs import places
+    from autobuild.jobs import evaluation
     from autobuild.jobs.measuring import train
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
     space = ab.space(config["space"])
     with Run.open("label", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            archs, seeds = _chosen(config, space), seeds_of(places.seeds_of(config))
-            own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
-            latency = config["latency"] if config["latency"] is not None else own
-            evaluator = None if own else places.evaluator_of(config, space)
-            trained = train(folder, space, archs, seeds, places.place_of(config), latency=latency, evaluator=evaluator)
+            archs, seeds = _chosen(config, space), seeds_of(evaluation.seeds_of(config))
+            space_trains = (
+                config["evaluator"] == "train"
+            )  # with the space's own training, which also allows to measure latency
+            latency = config["latency"] if config["latency"] is not None else space_trains
+            evaluator = None if space_trains else evaluation.evaluator_of(config, space)
+            place = evaluation.place_of(config)
+            trained = train(folder, space, archs, seeds, place, latency=latency, evaluator=evaluator)
             frame = means(trained)
             folder.write_frame("labels.csv", frame)
             folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))

@@ -1,4 +1,4 @@
-"""Training architectures for real, with progress: shared by ``label``, ``rounds``, ``verify`` and the demo."""
+"""Train architectures and show progress; used by ``label``, ``rounds``, ``verify`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def train(
     latency: bool,
     evaluator: Evaluator | None = None,
 ) -> pd.DataFrame:
-    """Train every architecture with every seed; those that an earlier process has finished are not repeated.
+    """Train every architecture with every seed; finished trainings of an earlier process are not repeated.
 
     Args:
         folder: Where the rows go.
@@ -62,7 +62,7 @@ def train_some(
     latency: bool,
     evaluator: Evaluator | None = None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """As :func:`train`, and go on where trainings fail.
+    """Like :func:`train`, but failed trainings are returned instead of raised.
 
     Returns:
         The rows of the trainings that ended well, and the text of every architecture with a failure -> why.
@@ -122,7 +122,7 @@ def _train(
 
 
 def _own(space: SearchSpace) -> Evaluator:
-    """The space's own evaluator.
+    """The evaluator that the space declares.
 
     Raises:
         EvaluationError: It has none.

@@ -1,4 +1,4 @@
-"""Says in one line what is wrong with a command line that Hydra could not compose, with the nearest names."""
+"""Error messages for command lines that Hydra cannot compose: one line, with the nearest accepted names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autobuild.jobs.options import Job, job_names, read_job
 from autobuild.jobs.overrides import Command, known_keys, split_commas
 from autobuild.settings.groups import groups
 
-# Plugins of Hydra that a word asks for: the module that brings it, and how it is installed.
+# Override -> module of the Hydra plugin that it needs, and how to install it.
 _PLUGINS = {
     "hydra/launcher=joblib": ("hydra_joblib_launcher", "pip install 'autobuild-nas[joblib]'"),
     "hydra/launcher=submitit_local": ("hydra_submitit_launcher", "pip install 'autobuild-nas[slurm]'"),
@@ -33,27 +33,27 @@ _PLUGINS = {
 
 
 def check_plugins(words: Sequence[str]) -> None:
-    """Say what to install where a plugin of Hydra that a word asks for is not there.
+    """Check that the Hydra plugins that the overrides need are installed.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: One is missing; the message says how to install it.
     """
     for word in words:
         plugin, install = _PLUGINS.get(word, ("", ""))
         try:
-            found = not plugin or find_spec(f"hydra_plugins.{plugin}") is not None
+            installed = not plugin or find_spec(f"hydra_plugins.{plugin}") is not None
         except ModuleNotFoundError:  # there is no plugin at all
-            found = False
-        if not found:
+            installed = False
+        if not installed:
             raise ConfigError(f"{word} needs a plugin of Hydra: {install}")
 
 
 def explain(error: Exception, command: Command) -> str:
-    """What to tell the user about an error of Hydra or OmegaConf."""
+    """The message for an error of Hydra or OmegaConf."""
     job = read_job(command.job or "demo")
     for number, word in enumerate(command.words):
-        if told := _misspelt(command.words, number, command.job) or _unknown(word, command, job, error):
-            return told
+        if message := _misspelt(command.words, number, command.job) or _unknown(word, command, job, error):
+            return message
     override = getattr(error, "override", None)
     if override:  # the grammar's messages do not say which argument they mean
         return f"{override}: the value cannot be read; put quotes around it, inside those of the shell"
@@ -68,49 +68,50 @@ def explain(error: Exception, command: Command) -> str:
         group, _, choice = str(missing).rpartition("/")
         several = "; to try each, add -m" if "," in choice and not command.sweeps else ""
         return f"{group}={choice}: unknown choice: {nearest(choice, options)}{several}"
-    told = readable(error)
+    message = readable(error)
     for word in command.words:
         if word.lstrip("+").startswith("hydra.sweeper.params"):
             return f"{word}: stands in a configuration of your own; on the command line write -m KEY=1,2"
-        if "does not support sweep type" in told and "interval(" in word:
+        if "does not support sweep type" in message and "interval(" in word:
             return f"{word}: an interval has no single values; choice(...), range(...) and a,b have"
     if isinstance(error, UserWarning):  # provider=..., path=nope is not available.
-        return f"hydra.searchpath: there is no folder {told.rpartition('path=')[2].removesuffix(' is not available.')}"
-    if type(error).__module__ == "builtins":  # said by the insides of Hydra, without the word that it is about
-        told = f"{' '.join(command.words)}: Hydra cannot use this: {told}"
-    if "Ambiguous value" in told:
-        word = told.split("'")[1]
+        path = message.rpartition("path=")[2].removesuffix(" is not available.")
+        return f"hydra.searchpath: there is no folder {path}"
+    if type(error).__module__ == "builtins":  # raised inside Hydra, without the word that caused it
+        message = f"{' '.join(command.words)}: Hydra cannot use this: {message}"
+    if "Ambiguous value" in message:
+        word = message.split("'")[1]
         key, _, value = word.partition("=")
         name = f"{command.job} " if command.job else ""
         return f"{word}: several values are tried with -m: autobuild {name}-m {word}; a list is {key}=[{value}]"
-    return f"{told}: add -m" if "requires --multirun" in told else told
+    return f"{message}: add -m" if "requires --multirun" in message else message
 
 
 def readable(error: Exception) -> str:
-    """A message of Hydra or OmegaConf in one line, without what it says of its own insides."""
+    """A message of Hydra or OmegaConf in one line, without its internal details."""
     about_hydra = ("See https", "full_key", "object_type", "reference_type")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = " ".join(line for line in lines if not line.startswith(about_hydra))
-    if told.startswith("Error merging") and error.__cause__ is not None:
-        told += f": {str(error.__cause__).splitlines()[0]}"
-    if (key := getattr(error, "full_key", None)) and "nterpolation" in told:
-        told = f"{key}: {told}"
-    if "nterpolation" in told or "${" in told:
-        told += r" (${key} refers to another key, ${oc.env:NAME} to the environment; \${...} stays as typed)"
-    return told or type(error).__name__
+    message = " ".join(line for line in lines if not line.startswith(about_hydra))
+    if message.startswith("Error merging") and error.__cause__ is not None:
+        message += f": {str(error.__cause__).splitlines()[0]}"
+    if (key := getattr(error, "full_key", None)) and "nterpolation" in message:
+        message = f"{key}: {message}"
+    if "nterpolation" in message or "${" in message:
+        message += r" (${key} refers to another key, ${oc.env:NAME} to the environment; \${...} stays as typed)"
+    return message or type(error).__name__
 
 
-def commas_without_sweep(told: str, words: Sequence[str]) -> str:
-    """A hint for a text value with commas that a job has refused: without -m it is one value."""
+def commas_without_sweep(message: str, words: Sequence[str]) -> str:
+    """A hint if a job refuses a text with commas: without -m it is a single value."""
     for word in words:
         value = word.partition("=")[2]
-        if len(split_commas(value)) > 1 and value in told:
+        if len(split_commas(value)) > 1 and value in message:
             return f"; to try each of {word}, add -m"
     return ""
 
 
 def _misspelt(words: Sequence[str], number: int, job: str | None) -> str | None:
-    """What is wrong with a word that is no ``key=value``."""
+    """The message for a word that is not of the form ``key=value``; None if it is."""
     word, rest = words[number], words[number + 1 :]
     name = job or "JOB"
     if word == "=" or ("=" not in word and rest and rest[0].startswith("=")):
@@ -130,12 +131,12 @@ def _misspelt(words: Sequence[str], number: int, job: str | None) -> str | None:
 
 
 def _unknown(word: str, command: Command, job: Job, error: Exception) -> str | None:
-    """What is wrong with the key of a word."""
+    """The message for a word with an unknown key; None if the key is known."""
     name = word.partition("=")[0].lstrip("~")
     if name.startswith(("+", "hydra.", "hydra/")) or "To append to your default list" in str(error):
         return None
     accepted = [*job.keys, *job.groups]
-    if name not in accepted:
+    if name not in accepted and name not in job.former:
         if command.job is None and name in known_keys() and "--config-name" in command.flags:
             return None
         return f"job {job.name}: unknown key {name!r} {nearest(name, accepted, limit=60)}"
@@ -147,6 +148,6 @@ def _unknown(word: str, command: Command, job: Job, error: Exception) -> str | N
     chosen = command.typed(group) or job.groups[group]
     having = job.keys[name].members
     if chosen in groups()[group].members and chosen not in having:
-        told = " or ".join(f"{group}={choice}" for choice in having)
-        return f"{name} belongs to {told}, and {group}={chosen} was chosen"
+        owners = " or ".join(f"{group}={choice}" for choice in having)
+        return f"{name} belongs to {owners}, and {group}={chosen} was chosen"
     return None

@@ -1,4 +1,4 @@
-"""Networks that a command line names: ONNX files, models of torchvision and timm, architectures of spaces."""
+"""Read networks by name: ONNX files, models of torchvision and timm, architectures of spaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = 224
 
 
 def network_of(given: str) -> tuple[str, str]:
-    """The kind of network that ``model=`` names, and what it is called: ``onnx:PATH``, ``timm:NAME``, ``timm/NAME``.
+    """The kind and the name of the network that ``model=`` gives: ``onnx:PATH``, ``timm:NAME``, ``timm/NAME``.
 
     Raises:
         ConfigError: An unknown kind, or an ONNX file that does not exist.
@@ -40,7 +40,7 @@ def _split(given: str) -> tuple[str, str]:
 
 
 def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> tuple[OperationGraph, list[str]]:
-    """The operations of a network, and what had to be taken for granted: a batch of one where a file leaves it open.
+    """The operation graph of a network, and the assumptions made: a batch of one if a file leaves it open.
 
     Args:
         kind: One of :data:`KINDS`.
@@ -65,12 +65,12 @@ def read_network(kind: str, rest: str, config: Mapping[str, Any]) -> tuple[Opera
             graph = ab.graph_of(rest, shapes=_onnx_shapes(rest, shape, shapes))
         return graph, [str(warning.message) for warning in caught]
     network = zoo.load_zoo(f"{kind}/{rest}")
-    own = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
-    return ab.graph_of(network.eval(), (1, *(shape or own)), name=rest), []
+    size = getattr(network, "default_cfg", {}).get("input_size", (3, SIZE, SIZE))
+    return ab.graph_of(network.eval(), (1, *(shape or size)), name=rest), []
 
 
 def left_out(uncounted: Mapping[str, int]) -> str:
-    """A line on operators whose MACs are not counted; empty where all are."""
+    """A line that lists operators whose MACs are not counted; empty if there are none."""
     named = ", ".join(f"{count} {name}" for name, count in uncounted.items())
     return f"MACs leave out {named}: there is no rule for them" if named else ""
 
@@ -78,7 +78,7 @@ def left_out(uncounted: Mapping[str, int]) -> str:
 def _onnx_shapes(
     path: str, shape: tuple[int, ...] | None, shapes: dict[str, tuple[int, ...]] | None
 ) -> dict[str, tuple[int, ...]] | None:
-    """Shapes of a file's inputs; None where it says them, or leaves open no more than the batch."""
+    """Shapes of a file's inputs; None if only the batch size is open."""
     if shapes is not None and shape is not None:
         raise ConfigError("shape= and shapes= were both given; one is accepted")
     if shapes is not None:
@@ -87,7 +87,7 @@ def _onnx_shapes(
         import onnx
 
         model = onnx.load(path, load_external_data=False)
-    except Exception:  # damaged, or no package to read it: graph_of says so in its own words
+    except Exception:  # damaged, or no package to read it: graph_of raises the error
         return None
     held = {tensor.name for tensor in model.graph.initializer}
     inputs = [node for node in model.graph.input if node.name not in held]
@@ -97,9 +97,10 @@ def _onnx_shapes(
             raise ConfigError(f"shape=: {path} has {len(inputs)} inputs ({names}); one is accepted; give shapes=")
         return {inputs[0].name: (1, *shape)}
     dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
-    own = [max(size.dim_value, 0) for size in dims]
-    if len(own) == 4 and not all(own[1:]):
-        said = ", ".join(size.dim_param or str(size.dim_value or "?") for size in dims)
-        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({said}): give the open "
-                          f"sizes, for example shape=[{own[1] or 3},{own[2] or SIZE},{own[3] or SIZE}]")  # fmt: skip
+    sizes = [max(dim.dim_value, 0) for dim in dims]
+    if len(sizes) == 4 and not all(sizes[1:]):
+        written = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
+        raise ConfigError(f"model=onnx:{path}: its input {inputs[0].name!r} has the shape ({written}): give the open "
+                          f"sizes, for example "
+                          f"shape=[{sizes[1] or 3},{sizes[2] or SIZE},{sizes[3] or SIZE}]")  # fmt: skip
     return None

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from inspect import cleandoc
-from pathlib import Path
 from typing import Any
 
+from autobuild import jobs
 from autobuild.errors import ConfigError, nearest
+from autobuild.jobs.console import say
 from autobuild.jobs.folders import flat
 from autobuild.settings.groups import Group, groups
 from autobuild.settings.option import Key, groups_of, keys_of
@@ -41,6 +42,11 @@ class Job:
     keys: dict[str, Key]
     groups: dict[str, str]
 
+    @property
+    def former(self) -> dict[str, Key]:
+        """Keys by their former names."""
+        return {name: key for key in self.keys.values() for name in key.option.former}
+
     def defaults(self) -> dict[str, Any]:
         """The job as a Hydra configuration: its defaults list, then every key that is not of a group."""
         config: dict[str, Any] = {
@@ -49,15 +55,23 @@ class Job:
         for name, key in self.keys.items():
             if not key.members:
                 set_in(config, name, key.default)
+        for name in self.former:
+            set_in(config, name, None)
         return config
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a composed configuration, nested and plain, with every value in the type of its key.
 
+        Values of former names are moved to the present ones, with a note to the user.
+
         Raises:
             ConfigError: A key that the job does not have, or lacks, or an unusable value.
         """
         given = flat(config)
+        for former, key in self.former.items():
+            if (value := given.pop(former, None)) is not None:
+                say(f"note: {former}= is now called {key.name}=; the former name is taken for one release")
+                given[key.name] = value
         keys = {name: key for name, key in self.keys.items() if not key.members}
         for name, key in keys.items():
             if name not in given:
@@ -106,7 +120,7 @@ class Job:
 @cache
 def job_names() -> list[str]:
     """Every job of this installation, in the order in which a reader meets them."""
-    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if _is_job(module.name)]
+    names = [module.name for module in pkgutil.iter_modules(jobs.__path__) if _is_job(module.name)]
     return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
@@ -169,7 +183,7 @@ def _converted(kind: str, value: Any) -> Any:
         return [part[1:-1] if part[:1] in ("'", '"') and part[-1:] == part[:1] else part for part in parts]
     if kind == "ints" and type(value) is int:
         return [value]
-    if kind == "choice":
+    if kind == "choice" or (kind == "name" and type(value) is int):
         return str(value)
     node: Any = {"int": IntegerNode, "float": FloatNode, "bool": BooleanNode}.get(kind)
     try:

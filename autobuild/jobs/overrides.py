@@ -1,4 +1,4 @@
-"""Turns what a user typed into overrides and flags of Hydra; what they mean, Hydra decides.
+"""Convert the command line to overrides and flags of Hydra.
 
 Values of text, path and name keys (``target``, ``out``, ``space``) are put in quotes on the way, since Hydra's grammar
 takes no ``<=``, ``|`` or ``:`` in a plain value and reads ``1e5`` or ``true`` as something other than text;
@@ -21,7 +21,7 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _CALL = re.compile(r"(choice|shuffle|sort|tag|glob|range|interval)\((.*)\)", re.DOTALL)
 _PLAIN = re.compile(
     r"(?!(true|false|null|nan|inf)$)(\.{0,2}/)?[a-z_][\w./-]*", re.IGNORECASE | re.ASCII
-)  # means itself
+)  # needs no quotes
 _NAMED_ARGUMENT = re.compile(r"\w+=.*", re.DOTALL)
 _CLOSING = {"(": ")", "[": "]", "{": "}", "`": "`"}
 
@@ -63,7 +63,7 @@ _ALONE = ("--multirun", "--run", "--cfg", "--info", "--shell-completion", "--hyd
 
 @dataclass
 class Command:
-    """A command line, taken apart.
+    """A parsed command line.
 
     Attributes:
         job: The job that was named; None leaves the choice to the configuration.
@@ -98,13 +98,13 @@ class Command:
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Take a command line apart.
+    """Parse a command line.
 
     Raises:
         ConfigError: An unknown job or option, or two options that exclude each other.
     """
     command = Command()
-    # A script with Windows line ends leaves one at its last word.
+    # Scripts with Windows line ends leave a carriage return at the last word.
     rest = [word.removesuffix("\r") for word in arguments]
     while rest:
         word = rest.pop(0)
@@ -127,7 +127,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def _take_flag(command: Command, word: str, rest: list[str]) -> None:
-    """Enter the flag ``word`` with its value, which may be the next of the ``rest``."""
+    """Parse the flag ``word``; its value may be the next element of ``rest``."""
     typed, equals, value = word.partition("=")
     flag = SHORT.get(typed, typed)
     if flag not in FLAGS:
@@ -236,20 +236,21 @@ def quote(text: str) -> str:
     """Write ``text`` so that Hydra's grammar and OmegaConf's interpolation give back exactly ``text``."""
     if "${" in text:
         # OmegaConf undoes one backslash in front of ${, and every doubled one in the run that touches it.
-        text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+        text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)
     return in_quotes(text)
 
 
 def in_quotes(text: str) -> str:
     """Write ``text`` so that Hydra's grammar gives back exactly ``text``, interpolations alive."""
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
     return f"'{escaped}'"
 
 
 @cache
 def known_keys() -> dict[str, Key]:
-    """Every key of every job."""
-    return {name: key for job in job_names() for name, key in read_job(job).keys.items()}
+    """Every key of every job, by its present and former names."""
+    jobs = [read_job(name) for name in job_names()]
+    return {name: key for job in jobs for name, key in [*job.former.items(), *job.keys.items()]}
 
 
 @cache

@@ -30,7 +30,7 @@ def draw_fit(folder: Run) -> None:
 
 
 def draw_scores(folder: Run, scores: Scores) -> None:
-    """What every feature value is worth, and the best candidates of every unit."""
+    """The scores of feature values, and the best candidates of every unit."""
     from autobuild import plot
 
     save_picture(folder, "features.png", plot.feature_scores(scores))
@@ -43,8 +43,8 @@ def draw_best(folder: Run, scores: Scores) -> None:
 
     built = folder.read_frame("built.csv")
     save_picture(folder, "best.png", plot.architecture(scores, built["arch"][0]))
-    told = folder.metrics
-    reference: Any = {"where": told.get("build_where"), "best_labelled": told.get("best_labelled")}
+    metrics = folder.metrics
+    reference: Any = {"where": metrics.get("build_where"), "best_labelled": metrics.get("best_labelled")}
     save_picture(folder, "built.png", plot.built(built, scores, **reference))
 
 
@@ -77,14 +77,14 @@ def draw_verified(folder: Run, labels: Any) -> None:
 
 
 def draw_space(folder: Run, space: SearchSpace) -> None:
-    """The space itself: its units and what they choose."""
+    """The units of a space and their choices."""
     from autobuild import plot
 
     save_picture(folder, "space.png", plot.space(space))
 
 
 def save_picture(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
-    """Write what a plot function returned into the run folder."""
+    """Save a plot in the run folder."""
     from autobuild import plot
 
     with folder.writing(name) as path:

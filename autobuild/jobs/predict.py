@@ -24,7 +24,7 @@ from autobuild.settings.option import option
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     model: str | None = option(None, "the folder model/ of a run of fit, explain or build (required)", kind="path")
     archs: str | None = option(
@@ -61,7 +61,7 @@ def _predict(folder: Any, config: Mapping[str, Any]) -> None:
 
     model = ab.FittedModel.load(config["model"])
     given, archs = read_archs(config["archs"], model.space)
-    found = model.predict(archs, level=config["level"])
-    kept = given.drop(columns=[name for name in given.columns if name in found.columns])
-    folder.write_frame("predictions.csv", found.join(kept))
-    folder.record(n=len(found), level=config["level"], target=model.target, space=model.space.name)
+    predicted = model.predict(archs, level=config["level"])
+    kept = given.drop(columns=[name for name in given.columns if name in predicted.columns])
+    folder.write_frame("predictions.csv", predicted.join(kept))
+    folder.record(n=len(predicted), level=config["level"], target=model.target, space=model.space.name)

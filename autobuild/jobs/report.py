@@ -33,7 +33,7 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 @dataclass
 class Keys(RunKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     run: str | None = option(None, "the run folder of a search", kind="path")
 
@@ -44,11 +44,11 @@ def run(config: Mapping[str, Any]) -> int:
 
     if config["run"] is None:
         raise ConfigError("run=null: name the run folder of a search, run=runs/search/20250131-120000")
-    found = _read(Path(config["run"]))
-    # A search goes on, so each report is made anew.
+    search = _read(Path(config["run"]))
+    # The search may still run, so a report is never resumed.
     with Run.open("report", {**config, "resume": False}) as folder:
-        _write(folder, found)
-        say(f"{found!r}\n{folder.dir / 'report.html'}")
+        _write(folder, search)
+        say(f"{search!r}\n{folder.dir / 'report.html'}")
     return 0
 
 
@@ -71,77 +71,77 @@ def _read(source: Path) -> Search:
     return load_search(address, numbers["study"])
 
 
-def _write(folder: Run, found: Search) -> None:
+def _write(folder: Run, search: Search) -> None:
     from autobuild.jobs.search_pictures import draw_search
     from autobuild.report import Section, html_page
 
-    pictures = {name: (folder.dir / name, caption) for name, caption in draw_search(folder, found)}
-    evaluated, several = found.evaluated, len(found.targets) > 1
+    pictures = {name: (folder.dir / name, caption) for name, caption in draw_search(folder, search)}
+    evaluated, several = search.evaluated, len(search.targets) > 1
     shown = [pictures[name] for name in ("front.png", "hypervolume.png", "history.png") if name in pictures]
     sections = [
-        Section("What was done", _summary(found), pictures=shown),
-        Section(f"The front, {found.targets[0]} first" if several else "The best networks", table=_best(found)),
+        Section("What was done", _summary(search), pictures=shown),
+        Section(f"The front, {search.targets[0]} first" if several else "The best networks", table=_best(search)),
     ]
-    if len(found.studies) > 1:
-        told = "\n".join(_narrowings(found))
-        sections.append(Section("How the space was narrowed", told, _chain(found), [pictures["chain.png"]]))
+    if len(search.studies) > 1:
+        text = "\n".join(_narrowings(search))
+        sections.append(Section("How the space was narrowed", text, _chain(search), [pictures["chain.png"]]))
     failed = evaluated[evaluated["state"] == "FAIL"][["arch", "reason"]]
     if len(failed):
         sections.append(Section("What failed", table=failed.head(SHOWN)))
-    folder.write_text("report.html", html_page(f"Search of {found.chain['space'][0]}", sections))
-    folder.record(evaluated=len(evaluated), running=_running(found))
+    folder.write_text("report.html", html_page(f"Search of {search.chain['space'][0]}", sections))
+    folder.record(evaluated=len(evaluated), running=_running(search))
 
 
-def _running(found: Search) -> int:
-    return int((found.trials["state"] == "RUNNING").sum())
+def _running(search: Search) -> int:
+    return int((search.trials["state"] == "RUNNING").sum())
 
 
-def _summary(found: Search) -> str:
-    """What was searched for, how many networks that took, and what came of it."""
+def _summary(search: Search) -> str:
+    """Targets, numbers of evaluated networks, and the best result."""
     from autobuild.spaces import readable_count
 
-    evaluated, curve = found.evaluated, found.history
+    evaluated, curve = search.evaluated, search.history
     counts = evaluated["state"].value_counts().to_dict()
-    told = ", ".join(f"{counts[state]:,} {word}" for state, word in STATES.items() if state in counts)
-    running = f"; {_running(found):,} still running" if _running(found) else ""
-    known = found.trials[found.trials["source"] == "label"]["arch"].nunique()
+    by_state = ", ".join(f"{counts[state]:,} {word}" for state, word in STATES.items() if state in counts)
+    running = f"; {_running(search):,} still running" if _running(search) else ""
+    known = search.trials[search.trials["source"] == "label"]["arch"].nunique()
     lines = [
-        f"Target: {'; '.join(found.targets)}. Space: {readable_count(int(found.chain['size'][0]))} networks.",
-        f"Evaluated: {len(evaluated):,} networks{f' ({told})' if told else ''}{running}; known before: {known:,}.",
+        f"Target: {'; '.join(search.targets)}. Space: {readable_count(int(search.chain['size'][0]))} networks.",
+        f"Evaluated: {len(evaluated):,} networks{by_state and f' ({by_state})'}{running}; known before: {known:,}.",
     ]
     if "hypervolume" in curve:
         volumes = curve["hypervolume"]
         start = f" ({volumes.iloc[0]:.4g} at the start)" if known else ""
-        lines.append(f"The front has {len(found.front):,} networks; hypervolume {volumes.iloc[-1]:.4g}{start}.")
-    elif len(found.best):
-        first, best = curve["best"].iloc[0], found.best.iloc[0]
-        lines.append(f"Best: {best[found.targets[0]]:.5g}, {best['arch']}"
+        lines.append(f"The front has {len(search.front):,} networks; hypervolume {volumes.iloc[-1]:.4g}{start}.")
+    elif len(search.best):
+        first, best = curve["best"].iloc[0], search.best.iloc[0]
+        lines.append(f"Best: {best[search.targets[0]]:.5g}, {best['arch']}"
                      f"{f'; the best label at the start has {first:.5g}' if first == first else ''}.")  # fmt: skip
-    return "\n".join([*lines, f"Storage: {found.address}."])
+    return "\n".join([*lines, f"Storage: {search.address}."])
 
 
-def _best(found: Search) -> pd.DataFrame:
-    """The best networks, without columns that say the same of all of them, or nothing of those evaluated."""
-    best = (found.front if len(found.targets) > 1 else found.best).head(SHOWN)
+def _best(search: Search) -> pd.DataFrame:
+    """The best networks, without columns that are constant, or empty for evaluated networks."""
+    best = (search.front if len(search.targets) > 1 else search.best).head(SHOWN)
     left_out = ["state", "reason", "number"]
-    if len(found.studies) == 1:
+    if len(search.studies) == 1:
         left_out.append("study")
     if not (best["broken"] > 0).any():
         left_out.append("broken")
-    own = best[best["source"] != "label"] if (best["source"] != "label").any() else best
-    return best.drop(columns=[*left_out, *(own.columns[own.isna().all()].difference(left_out))])
+    evaluated = best[best["source"] != "label"] if (best["source"] != "label").any() else best
+    return best.drop(columns=[*left_out, *(evaluated.columns[evaluated.isna().all()].difference(left_out))])
 
 
-def _chain(found: Search) -> pd.DataFrame:
-    """The linked studies, sizes as people read them."""
+def _chain(search: Search) -> pd.DataFrame:
+    """The linked studies, with readable sizes."""
     from autobuild.spaces import readable_count
 
-    chain = found.chain
+    chain = search.chain
     sizes = [readable_count(int(size)) for size in chain["size"]]
     shares = [f"{100 * share:.3g} %" for share in chain["share"]]
     return chain.assign(size=sizes, share=shares)[["study", "size", "share", "evaluated", "carried"]]
 
 
-def _narrowings(found: Search) -> list[str]:
-    chain = found.chain
+def _narrowings(search: Search) -> list[str]:
+    chain = search.chain
     return [f"{study}: {why}." for study, why in zip(chain["study"], chain["why"], strict=True) if why]

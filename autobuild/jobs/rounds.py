@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError, EvaluationError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys
+from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys, SeedKeys
 from autobuild.settings.names import ACQUISITIONS, FAMILIES
 from autobuild.settings.option import nested, option
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Outcomes = Callable[[Sequence[Architecture]], list[Metrics | str]]
 
 STATE = "rounds.csv"
-TOLD = ("measured", "reason")
+OUTCOME = ("measured", "reason")
 
 
 @dataclass
@@ -56,8 +56,8 @@ class BuildKeys:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys, LabelKeys):
-    """Keys of the job."""
+class Keys(RunKeys, SeedKeys, ExecutorKeys, LabelKeys):
+    """Its keys."""
 
     rounds: int = option(3, "how many rounds", ">=1 <=1000")
     per_round: int = option(10, "networks evaluated in each", ">=1 <=10000")
@@ -66,22 +66,12 @@ class Keys(RunKeys, ExecutorKeys, LabelKeys):
         "which networks: a share of the predicted best and draws, the predicted best only, or the best upper bounds",
         choices=ACQUISITIONS,
     )
-    model: str = option(
-        "auto",
-        "the family that is fitted before every round; gp is quick",
-        choices=FAMILIES,
-    )
+    model: str = option("auto", "the family that is fitted before every round; gp is quick", choices=FAMILIES)
     table: str | None = option(
         None,
         "labelled networks to look evaluations up in instead of training; with labels=null its first n "
         "rows are known at the start",
         kind="path",
-    )
-    seeds: str = option(
-        "1",
-        "how many trainings of each network, with the seeds 0, 1, ..., or a list of seeds: [3,5]; a label"
-        " is the mean over them",
-        kind="name",
     )
     build: BuildKeys = nested(BuildKeys)
     plots: bool = option(True, "draw the picture")
@@ -89,26 +79,25 @@ class Keys(RunKeys, ExecutorKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """The rounds, the best network so far over evaluations, and a last build."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import summaries
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
     with Run.open("rounds", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
             _compute(folder, config)
         _show(folder)
-        shows.show_built(folder)
-        shows.show_place(folder)
+        summaries.show_built(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     from autobuild.construct.rounds import Rounds
-    from autobuild.jobs import steps
+    from autobuild.jobs import pipeline
 
     labels = _labels(config)
-    exact = steps.costs(config, labels.space)
+    exact = pipeline.costs(config, labels.space)
     names = labels.names(exact)
     needs = names.metrics(names.target(config["target"]))
     outcomes = _looked_up(config, labels) if config["table"] else _trained(folder, config, labels, needs)
@@ -126,13 +115,13 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def _labels(config: Mapping[str, Any]) -> LabelledSet:
     """The labels to begin with."""
-    from autobuild.jobs import steps
+    from autobuild.jobs import pipeline
 
     if config["table"] is None or config["labels"] is not None:
-        return steps.read_labels(config)
+        return pipeline.read_labels(config)
     if config["n"] is None:
         raise ConfigError("table= without labels= takes the table's first n rows as known: give n=, or labels=")
-    return steps.read_labels({**config, "labels": config["table"]})
+    return pipeline.read_labels({**config, "labels": config["table"]})
 
 
 def _round(
@@ -144,32 +133,33 @@ def _round(
 
     from autobuild.construct.rounds import ASKED
 
-    own = [row for row in rows if row["round"] == number]
-    if not own:
+    batch = [row for row in rows if row["round"] == number]
+    if not batch:
         asked = asking.ask(count)
         if asked.empty:
             return False
-        own = _records(asked.assign(round=number, measured=np.nan, reason="")[["round", *ASKED, *TOLD]])
-        rows += own
+        batch = _records(asked.assign(round=number, measured=np.nan, reason="")[["round", *ASKED, *OUTCOME]])
+        rows += batch
         folder.write_frame(STATE, pd.DataFrame(rows))
-    asked = pd.DataFrame(own)[list(ASKED)]
-    found = _evaluated(asking.labels.space, own, outcomes)
-    told = asking.tell(asked, found)
-    for row, measured, reason in zip(own, told["measured"], told["reason"], strict=True):
+    asked = pd.DataFrame(batch)[list(ASKED)]
+    results = _evaluated(asking.labels.space, batch, outcomes)
+    outcome = asking.tell(asked, results)
+    for row, measured, reason in zip(batch, outcome["measured"], outcome["reason"], strict=True):
         row.update(measured=measured, reason=reason)
     folder.write_frame("labels.csv", asking.labels.frame)
     folder.write_frame(STATE, pd.DataFrame(rows))
     _curve(folder, rows)
-    best, failed = folder.metrics["best_label"], int((told["reason"] != "").sum())
+    best, failed = folder.metrics["best_label"], int((outcome["reason"] != "").sum())
     lost = f", {failed} failed" if failed else ""
-    say(f"round {number}: {len(told)} evaluated{lost}, best of them {told['measured'].max():.5g}, so far {best:.5g}")
+    top = outcome["measured"].max()
+    say(f"round {number}: {len(outcome)} evaluated{lost}, best of them {top:.5g}, so far {best:.5g}")
     return True
 
 
-def _evaluated(space: SearchSpace, own: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[Metrics | str]:
+def _evaluated(space: SearchSpace, batch: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> list[Metrics | str]:
     """Outcomes of a round's rows; a failure that was told already is not tried again."""
-    left = iter(outcomes([space.parse(row["arch"]) for row in own if not row["reason"]]))
-    return [row["reason"] or next(left) for row in own]
+    left = iter(outcomes([space.parse(row["arch"]) for row in batch if not row["reason"]]))
+    return [row["reason"] or next(left) for row in batch]
 
 
 def _rows(folder: Run) -> list[dict[str, Any]]:
@@ -218,27 +208,27 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs:
         EvaluationError: It is the space's own, and the space has none.
     """
     from autobuild.evaluate import seeds_of
-    from autobuild.jobs import places
+    from autobuild.jobs import evaluation
     from autobuild.jobs.measuring import train_some
 
-    own, space = config["evaluator"] == "train", labels.space
+    space_trains, space = config["evaluator"] == "train", labels.space
     try:
-        evaluator = places.evaluator_of(config, space, needs)
+        evaluator = evaluation.evaluator_of(config, space, needs)
     except EvaluationError as error:
-        hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if own else ""
+        hint = "; or give table=, labelled networks to look them up in, or another evaluator=" if space_trains else ""
         raise EvaluationError(f"{error}{hint}") from None
-    how: dict[str, Any] = {"evaluator": None if own else evaluator}
-    how["latency"] = own and "latency_ms" in needs
-    seeds = seeds_of(places.seeds_of(config))
+    how: dict[str, Any] = {"evaluator": None if space_trains else evaluator}
+    how["latency"] = space_trains and "latency_ms" in needs
+    seeds = seeds_of(evaluation.seeds_of(config))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
-        trained, reasons = train_some(folder, space, archs, seeds, places.place_of(config), **how)
-        means = {arch: own.drop(columns=["arch", "seed"]).mean() for arch, own in trained.groupby("arch", sort=False)}
-        found: list[Metrics | str] = []
+        trained, reasons = train_some(folder, space, archs, seeds, evaluation.place_of(config), **how)
+        means = {arch: rows.drop(columns=["arch", "seed"]).mean() for arch, rows in trained.groupby("arch", sort=False)}
+        results: list[Metrics | str] = []
         for text in map(str, archs):
             metrics = {str(name): float(value) for name, value in means[text].items()} if text in means else None
-            found.append(metrics if metrics is not None else reasons[text])
-        return found
+            results.append(metrics if metrics is not None else reasons[text])
+        return results
 
     return outcomes
 
@@ -275,7 +265,7 @@ def _build(folder: Run, config: Mapping[str, Any], asking: Rounds) -> None:
 
 
 def _show(folder: Run) -> None:
-    from autobuild.jobs.shows import number
+    from autobuild.jobs.summaries import number
 
     numbers = folder.metrics
     if folder.has(STATE):

@@ -35,16 +35,16 @@ from filelock import BaseFileLock
 
 from autobuild import __version__
 from autobuild.errors import RunError
-from autobuild.jobs.facts import digest, plain, text_digest, versions
 from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
 from autobuild.jobs.options import read_job
+from autobuild.jobs.provenance import digest, plain, text_digest, versions
 from autobuild.settings.groups import groups
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# These change how a job is run or shown, never what it finds, so a run with others of them may go on.
-BY_THE_WAY = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
+# Keys that do not influence results; a run may be resumed with other values of them.
+EXECUTION_KEYS = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None
@@ -78,7 +78,7 @@ class Run:
         *,
         grows: Grows | None = None,
     ) -> Run:
-        """Make, or go on with, the run folder of ``job``.
+        """Create or resume the run folder of ``job``.
 
         Args:
             job: The job's name.
@@ -157,7 +157,7 @@ class Run:
         self.release()
 
     def release(self) -> None:
-        """Let other processes have the folder."""
+        """Release the lock of the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -166,7 +166,7 @@ class Run:
         if self.finished:
             return
         self._state.update(status=status, finished=_now(), error=None if error is None else str(error))
-        # Already on the way out with an error of its own: a full disk must not hide that one.
+        # An error is being raised already; a full disk must not replace it.
         with contextlib.suppress(RunError) if status != "finished" else contextlib.nullcontext():
             self._save_state()
 
@@ -266,8 +266,8 @@ class Run:
     def _save_state(self) -> None:
         self.write_json("run.json", self._state)
 
-    def told(self) -> str:
-        """What an interrupted run has saved, for the user."""
+    def saved_so_far(self) -> str:
+        """Describe what an interrupted run has saved."""
         done = ", ".join(self._state["steps"])
         saved = f"finished steps ({done}) are saved" if done else "no step was finished; what was begun is"
         return f"{saved} in {self.dir}; the same command goes on from there"
@@ -275,7 +275,7 @@ class Run:
 
 def interruption() -> str | None:
     """What the interrupted run of this process has saved; None if there is no run."""
-    return _current.told() if _current is not None else None
+    return _current.saved_so_far() if _current is not None else None
 
 
 def use_threads(count: int | None) -> None:
@@ -307,13 +307,13 @@ def _escaped(value: Any) -> Any:
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """A hash of the settings that decide what a run finds."""
+    """A hash of the settings that influence results."""
     return text_digest(json.dumps(_deciding(config), sort_keys=True))
 
 
 def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, nested as they are, that decide what a run finds."""
-    kept = {key: value for key, value in config.items() if key not in BY_THE_WAY}
+    """The settings that influence results, nested as given."""
+    kept = {key: value for key, value in config.items() if key not in EXECUTION_KEYS}
     return {key: _deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild.jobs.console import grid, heading, say
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import RunKeys
-from autobuild.settings.names import DESIGNS
+from autobuild.jobs.keys import DesignKeys, RunKeys
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -34,21 +33,13 @@ Item = tuple[str, str, str]  # stage, feature (or "depth"), value
 
 
 @dataclass
-class Keys(RunKeys):
-    """Keys of the job."""
+class Keys(RunKeys, DesignKeys):
+    """Its keys."""
 
     space: str = option(
-        "tiny_mbconv",
-        "a name from `autobuild spaces`, your own YAML file, or package.module:Class",
-        kind="name",
+        "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"
     )
     n: int = option(100, "how many architectures", ">=1")
-    design: str = option(
-        "depth",
-        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
-        choices=DESIGNS,
-    )
-    cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
 
 
 def run(config: Mapping[str, Any]) -> int:
@@ -68,8 +59,10 @@ def run(config: Mapping[str, Any]) -> int:
             folder.write_table("counts.csv", ["unit", "feature", "value", "architectures"], rows)
             folder.record(n=len(archs), design=config["design"], rarest=min(counts.values()))
         header, rows = folder.read_table("sample.csv")
-        told = f"{len(rows):,} architectures of {space.name}, design {config['design']}"
-        heading(f"{told}; every depth and feature value of every unit is in {folder.metrics['rarest']} of them or more")
+        title = f"{len(rows):,} architectures of {space.name}, design {config['design']}"
+        heading(
+            f"{title}; every depth and feature value of every unit is in {folder.metrics['rarest']} of them or more"
+        )
         grid(header, rows[:10])
         if len(rows) > 10:
             say(f"  ... {len(rows) - 10:,} more")
@@ -85,8 +78,8 @@ def occurrences(space: SearchSpace, archs: Iterable[Architecture]) -> dict[Item,
     counts: Counter[Item] = Counter({item: 0 for unit in space.units for item in _possible(unit)})
     for arch in archs:
         for stage, layers in zip(space.stages, space.layers(arch), strict=True):
-            found = {(stage.name, name, str(value)) for layer in layers for name, value in layer.items()}
-            counts.update(found | {(stage.name, "depth", str(len(layers)))})
+            present = {(stage.name, name, str(value)) for layer in layers for name, value in layer.items()}
+            counts.update(present | {(stage.name, "depth", str(len(layers)))})
     return dict(counts)
 
 

@@ -73,7 +73,7 @@ class NarrowKeys:
 
 @dataclass
 class Keys(RunKeys, ExecutorKeys):
-    """Keys of the job."""
+    """Its keys."""
 
     sampler: str = group("auto")
     space: str = option(
@@ -126,9 +126,7 @@ class Keys(RunKeys, ExecutorKeys):
     narrow: NarrowKeys = nested(NarrowKeys)
     pruner: str = option("none", "which evaluations end early, by their intermediate values", choices=PRUNERS)
     model: str = option(
-        "gp",
-        "the family that predicts proposals and narrows, fitted on the labels",
-        choices=(*FAMILIES, "none"),
+        "gp", "the family that predicts proposals and narrows, fitted on the labels", choices=(*FAMILIES, "none")
     )
     storage: str = option(
         "sqlite",
@@ -137,9 +135,7 @@ class Keys(RunKeys, ExecutorKeys):
     )
     name: str | None = option(None, "name of the study (null: that of the space); the same on all machines")
     lease: float = option(
-        120.0,
-        "seconds without a sign of life after which a worker on another machine counts as lost",
-        ">=1",
+        120.0, "seconds without a sign of life after which a worker on another machine counts as lost", ">=1"
     )
     patience: float = option(120.0, "seconds for which the storage may stay away before the search stops", ">=0")
     plots: bool = option(True, "draw the pictures")
@@ -147,11 +143,10 @@ class Keys(RunKeys, ExecutorKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
-    from autobuild.jobs import places, shows
+    from autobuild.jobs import summaries
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
-    config = places.renamed(config)
     kept = {**config, "storage": config["storage"] if config["storage"] in EMBEDDED else shown(config["storage"])}
     grows = {"n_trials": lambda there: _evaluated_in(there, config)}
     with Run.open("search", kept, input_files(config), grows=grows) as folder:
@@ -159,14 +154,14 @@ def run(config: Mapping[str, Any]) -> int:
             use_threads(config["threads"])
             _compute(folder, config)
         _show(folder)
-        shows.show_place(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     import autobuild as ab
     from autobuild.evaluate import EvaluationWarning
-    from autobuild.jobs.places import place_of
+    from autobuild.jobs.evaluation import place_of
 
     space = ab.space(config["space"])
     labels = _labels(config, space)
@@ -207,36 +202,36 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             **hardware,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", EvaluationWarning)  # what it says is shown at the end
+            warnings.simplefilter("ignore", EvaluationWarning)  # the reasons are printed at the end
             try:
-                found = search()
+                result = search()
             except EvaluationError:
                 _keep_reasons(folder, where, config["name"] or space.name)
                 raise
-        _write(folder, found, narrowed=_narrows(config))
+        _write(folder, result, narrowed=_narrows(config))
         if config["plots"]:
             from autobuild.jobs.search_pictures import draw_search
 
-            draw_search(folder, found)
+            draw_search(folder, result)
 
 
 def _keep_reasons(folder: Run, address: str, name: str) -> None:
-    """Write why evaluations failed, where they all have, or so many that the search stopped."""
+    """Write the reasons of failed evaluations when the search stops because of them."""
     from autobuild.studies.result import load_search
 
-    with contextlib.suppress(AutobuildError):  # the evaluator was refused before there was a study
+    with contextlib.suppress(AutobuildError):  # the evaluator was rejected before the study was created
         folder.write_frame("trials.csv", load_search(address, name).trials)
         say(f"why each evaluation failed: {folder.dir / 'trials.csv'}")
 
 
 def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None:
-    from autobuild.jobs import steps
+    from autobuild.jobs import pipeline
 
-    return None if config["labels"] is None else steps.read_labels({**config, "space": config["space"]})
+    return None if config["labels"] is None else pipeline.read_labels({**config, "space": config["space"]})
 
 
 def address_of(folder: Run, storage: str) -> str:
-    """The address that ``storage=`` stands for."""
+    """The storage address for ``storage=``."""
     if storage not in EMBEDDED:
         return storage
     file = EMBEDDED[storage].rpartition("/")[2]
@@ -261,7 +256,7 @@ def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     numbers = read_json(folder / "metrics.json") or {}
     count, address = numbers.get("evaluated", 0), address_in(folder, config["storage"])
     if address is not None and "study" in numbers:
-        with contextlib.suppress(AutobuildError):  # it is not there yet, or out of reach
+        with contextlib.suppress(AutobuildError):  # the storage does not exist yet, or cannot be reached
             count = len(load_search(address, numbers["study"]).evaluated)
     return f"{count:,} networks are evaluated there already"
 
@@ -285,34 +280,34 @@ def _tell(phases: Phases, progress: Progress) -> None:
     phases.show("search", progress.done, progress.total, ", ".join(part for part in (best, failed) if part))
 
 
-def _write(folder: Run, found: Search, *, narrowed: bool) -> None:
-    curve = found.history
-    frames = {"trials": found.trials, "best": found.best, "front": found.front, "chain": found.chain, "history": curve}
+def _write(folder: Run, result: Search, *, narrowed: bool) -> None:
+    curve = result.history
+    frames = {name: getattr(result, name) for name in ("trials", "best", "front", "chain", "history")}
     for name, frame in frames.items():
         folder.write_frame(f"{name}.csv", frame)
     if narrowed:
-        folder.write_text("narrowed.json", found.space.to_json())
-    evaluated, best = found.evaluated, found.best
+        folder.write_text("narrowed.json", result.space.to_json())
+    evaluated, best = result.evaluated, result.best
     states = evaluated["state"].value_counts()
     folder.record(
-        space=found.space.name,
-        targets=list(found.targets),
-        size=str(found.space.size),
+        space=result.space.name,
+        targets=list(result.targets),
+        size=str(result.space.size),
         evaluated=len(evaluated),
         failed=int(states.get("FAIL", 0)),
         pruned=int(states.get("PRUNED", 0)),
-        labels=found.trials[found.trials["source"] == "label"]["arch"].nunique(),
-        why=found.why,
-        best=best[found.targets[0]].iloc[0] if len(best) else None,
+        labels=result.trials[result.trials["source"] == "label"]["arch"].nunique(),
+        why=result.why,
+        best=best[result.targets[0]].iloc[0] if len(best) else None,
         best_arch=best["arch"].iloc[0] if len(best) else None,
-        n_front=len(found.front),
+        n_front=len(result.front),
         hypervolume=curve["hypervolume"].iloc[-1] if "hypervolume" in curve else None,
-        notes=list(found.notes),
+        notes=list(result.notes),
     )
 
 
 def _why(trials: pd.DataFrame) -> str:
-    """Why most of the evaluations that failed did."""
+    """The most frequent reason of failed evaluations."""
     reasons = trials.loc[trials["state"] == "FAIL", "reason"].value_counts()
     rest = "" if len(reasons) == 1 else f"; {len(reasons) - 1:,} other reasons are in trials.csv"
     return f"failed, {reasons.iloc[0]:,} of them: {' '.join(str(reasons.index[0]).split())}{rest}"

@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     from autobuild.studies.result import Search
 
 
-def draw_search(folder: Run, found: Search) -> list[tuple[str, str]]:
-    """Draw what there is to draw.
+def draw_search(folder: Run, search: Search) -> list[tuple[str, str]]:
+    """Draw the figures of a search.
 
     Returns:
         File name and caption of each picture.
     """
     from autobuild import plot
 
-    curve = found.history
-    drawn = [("history.png", "The first target over the evaluations", plot.search_history(curve, found.targets[0]))]
-    if len(found.targets) in (2, 3):
-        front = plot.search_front(found.trials, found.front, found.targets)
+    curve = search.history
+    drawn = [("history.png", "The first target over the evaluations", plot.search_history(curve, search.targets[0]))]
+    if len(search.targets) in (2, 3):
+        front = plot.search_front(search.trials, search.front, search.targets)
         drawn.append(("front.png", "The networks measured, and their front", front))
         drawn.append(("hypervolume.png", "What the front covers so far", plot.search_hypervolume(curve)))
-    chain = plot.search_chain(found.chain)
+    chain = plot.search_chain(search.chain)
     drawn.append(("chain.png", "The spaces searched one after another", chain))
     for name, _, axes in drawn:
         with folder.writing(name) as path:

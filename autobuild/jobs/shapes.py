@@ -1,4 +1,4 @@
-"""Shapes of inputs as keys of jobs."""
+"""Parse the keys ``shape`` and ``shapes``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHAPE = re.compile(
 
 
 def shape_of(given: Sequence[int] | None) -> tuple[int, ...] | None:
-    """Channels, height and width as given by ``shape=``; None where it is not. Raises ConfigError."""
+    """Channels, height and width from ``shape=``; None if not given. Raises ConfigError."""
     if given is None:
         return None
     if len(given) != 3 or min(given) < 1:
@@ -24,12 +24,12 @@ def shape_of(given: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def shapes_of(given: str | None) -> dict[str, tuple[int, ...]] | None:
-    """Shapes by the name of a tensor as given by ``shapes=``; None where it is not. Raises ConfigError."""
+    """Shapes by the name of a tensor from ``shapes=``; None if not given. Raises ConfigError."""
     if given is None:
         return None
     text = given.strip()
     text = text[1:-1] if text.startswith("{") and text.endswith("}") else text
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     place = 0
     while place < len(text):
         match = _SHAPE.match(text, place)
@@ -37,6 +37,6 @@ def shapes_of(given: str | None) -> dict[str, tuple[int, ...]] | None:
         if match is None or not sizes or not all(map(int, sizes)):
             raise ConfigError(f"shapes={given}: accepted are names and sizes above 0, for example "
                               "shapes='x: 1x3x224x224, mask: 1x77'")  # fmt: skip
-        found[match["single"] or match["double"] or match["plain"]] = tuple(map(int, sizes))
+        shapes[match["single"] or match["double"] or match["plain"]] = tuple(map(int, sizes))
         place = match.end()
-    return found
+    return shapes

@@ -32,12 +32,10 @@ Table = tuple[list[str], list[list[str]]]
 
 @dataclass
 class Keys:
-    """Keys of the job."""
+    """Its keys."""
 
     space: str | None = option(
-        None,
-        "the space to describe: a name, the path of a YAML or JSON file, or package.module:Class",
-        kind="name",
+        None, "the space to describe: a name, the path of a YAML or JSON file, or package.module:Class", kind="name"
     )
     out: str | None = option(None, "also write the tables and the picture into this folder", kind="path")
     resume: bool = option(True, "false replaces what an earlier run wrote into out=")

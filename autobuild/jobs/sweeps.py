@@ -1,7 +1,7 @@
-"""A sweep: where its jobs lie, which of them failed, and one table over all of them.
+"""A sweep: the folders of its jobs, its failed jobs, and one table of all of them.
 
-A job's folder is named by what was typed for it, so that a sweep that has grown finds its finished jobs again; a job of
-the same settings under another name is recognised as well. The table is that of ``autobuild table``.
+A job's folder is named by its overrides, so that an extended sweep finds its finished jobs again; a job with the same
+settings in another folder is found as well. The table is that of ``autobuild table``.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from filelock import BaseFileLock
 from autobuild.errors import ConfigError, RunError
 from autobuild.jobs.folders import lock, read_json, write_beside
 from autobuild.jobs.overrides import Command, in_quotes, quote
-from autobuild.jobs.run import BY_THE_WAY, config_hash
+from autobuild.jobs.run import EXECUTION_KEYS, config_hash
 from autobuild.jobs.table import STATE, TABLE, Row, Table, main_numbers, read_rows
 
-HERE = "."  # what conf/autobuild.yaml says of hydra.run.dir, hydra.sweep.dir and hydra.sweep.subdir: decided here
-_LONGEST = 100  # characters of a folder's name
+HERE = "."  # value of hydra.run.dir, hydra.sweep.dir and hydra.sweep.subdir in conf/autobuild.yaml: not set by the user
+_LONGEST = 100  # maximum length of a folder's name
 
 
 @dataclass
 class Outcome:
-    """What became of one job; sent home by whatever process ran it.
+    """The result of one job, returned by the process that ran it.
 
     Attributes:
         code: Its exit code.
         told: The overrides of the job, as the user typed them.
         folder: Where its results lie; None for a job without any.
-        error: Why it failed.
-        raised: What the job raised that is no mistake of the user's, for the command line to raise again.
+        error: Its error message.
+        raised: An exception that is a bug and not a user's mistake; the command line raises it again.
     """
 
     code: int
-    told: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
     folder: str | None = None
     error: str = ""
     raised: Exception | None = None
 
 
 def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]:
-    """The folder of the sweep that a command asks for, and the words that tell Hydra of it.
+    """The sweep of a command, and the overrides for Hydra, its folder among them.
 
     Raises:
         ConfigError: ``out`` and ``hydra.sweep.dir`` name two folders.
@@ -67,17 +67,17 @@ def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]
     HydraConfig.instance().set_config(probe)
     job, settings = str(probe.hydra.runtime.choices["job"]), probe.hydra
     out = OmegaConf.to_container(probe, resolve=False).get("out")
-    unnamed = ["job", *(key for key in BY_THE_WAY if key not in swept)]
-    own = [key for key in settings.job.config.override_dirname.exclude_keys if key not in unnamed]
-    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join([*unnamed, *own])}]")
+    unnamed = ["job", *(key for key in EXECUTION_KEYS if key not in swept)]
+    excluded = [key for key in settings.job.config.override_dirname.exclude_keys if key not in unnamed]
+    words.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join([*unnamed, *excluded])}]")
     typed = shown(command.words)
-    if goes_before(out, "hydra.sweep.dir", settings):
+    if overrides_out(out, "hydra.sweep.dir", settings):
         sweep = Sweep.in_folder(Path(str(settings.sweep.dir)), typed)
     elif out is None:
         sweep = Sweep.in_runs(job, typed, probe.get("resume", True))
     else:
-        # What each job fills in is part of its own folder's name: out='runs/${target}_${seed}'
-        _ = None if "${hydra:" in str(out) else probe.get("out")  # refused here if it refers to nothing
+        # Interpolations that differ between jobs name their folders: out='runs/${target}_${seed}'
+        _ = None if "${hydra:" in str(out) else probe.get("out")  # raises an error if a key does not exist
         fixed, dollar, filled = str(out).partition("${")
         parent, _, beginning = fixed.rpartition("/") if dollar else (fixed, "", "")
         sweep = Sweep.in_folder(Path(os.path.expanduser(parent or HERE)), typed)
@@ -86,16 +86,16 @@ def open_sweep(app: Any, name: str, command: Command) -> tuple[Sweep, list[str]]
     return sweep, [*words, f"hydra.sweep.dir={quote(str(sweep.folder))}"]
 
 
-def goes_before(out: object, key: str, settings: Any) -> bool:
-    """Whether Hydra's own key for a folder decides instead of ``out``: what was typed goes before what a file says.
+def overrides_out(out: object, key: str, settings: Any) -> bool:
+    """Whether Hydra's key for the folder overrides ``out``; a typed value has priority over one in a file.
 
     Args:
-        out: The value of ``out``; None where nothing says so.
+        out: The value of ``out``; None if not set.
         key: ``hydra.run.dir`` or ``hydra.sweep.dir``.
         settings: Hydra's own settings.
 
     Raises:
-        ConfigError: Both are typed, or neither is and files say both.
+        ConfigError: Both are typed, or both are set in files.
     """
     folder = (settings.run if key == "hydra.run.dir" else settings.sweep).dir
     if folder == HERE or out is None:
@@ -108,7 +108,7 @@ def goes_before(out: object, key: str, settings: Any) -> bool:
 
 
 def combinations(app: Any, name: str, words: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep, as Hydra's own sweeper makes them."""
+    """The overrides of each job of a sweep, as Hydra's basic sweeper expands them."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.types import RunMode
 
@@ -120,7 +120,7 @@ def combinations(app: Any, name: str, words: Sequence[str]) -> list[list[str]]:
 
 
 def _one_of(app: Any, words: Sequence[str]) -> list[str]:
-    """The overrides of the first job, where the sweeper can tell; what is drawn from an interval keeps its default."""
+    """The overrides of the first job; a key swept over an interval keeps its default."""
     first = []
     for word in _parsed(app, words):
         if not word.is_sweep_override():
@@ -142,7 +142,7 @@ def _parsed(app: Any, words: Sequence[str]) -> list[Any]:
 
 
 def objective(outcome: Outcome) -> float:
-    """What a sweeper that optimises is told of a job: the first number that its help names for ``metrics.json``.
+    """The objective value for a sweeper that optimises: the first metric that the help lists for ``metrics.json``.
 
     Raises:
         RunError: The job failed, or has no such number.
@@ -151,26 +151,26 @@ def objective(outcome: Outcome) -> float:
     numbers = read_json(Path(outcome.folder or "") / "metrics.json") or {}
     values = [numbers[name] for name in main_numbers(str(state.get("job", ""))) if name in numbers]
     if outcome.code or not values or not isinstance(values[0], (int, float)):
-        raise RunError(f"{' '.join(outcome.told)}: {outcome.error or 'no number for the sweeper to go by'}")
+        raise RunError(f"{' '.join(outcome.words)}: {outcome.error or 'no number for the sweeper to go by'}")
     return float(values[0])
 
 
-def shown(overrides: Iterable[str], left_out: Sequence[str] = BY_THE_WAY) -> list[str]:
-    """What decides a job of a sweep, as typed: by itself neither where it lies nor how it is run."""
+def shown(overrides: Iterable[str], left_out: Sequence[str] = EXECUTION_KEYS) -> list[str]:
+    """The overrides that identify a job of a sweep, as typed; folders and execution settings are left out."""
     kept = [word for word in overrides if word.split("=")[0].lstrip("+").split(".")[0] not in ("job", *left_out)]
     return [re.sub(r"='(.*)'$", r"=\1", word, flags=re.DOTALL).replace("\\'", "'") for word in kept]
 
 
 def typed_words(settings: Any) -> list[str]:
-    """:func:`shown` of the running job, by Hydra's own settings; interpolations stay as typed."""
+    """:func:`shown` for the running job; interpolations stay as typed."""
     from omegaconf import OmegaConf
 
     words: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
-    return shown(words, settings.job.config.override_dirname.exclude_keys or BY_THE_WAY)
+    return shown(words, settings.job.config.override_dirname.exclude_keys or EXECUTION_KEYS)
 
 
 def folder_of_job(job: str, config: Mapping[str, Any], settings: Any) -> str:
-    """The folder of the running job of a sweep, within the sweep's.
+    """The folder of the running job, inside the folder of the sweep.
 
     Args:
         job: The job's name.
@@ -182,7 +182,7 @@ def folder_of_job(job: str, config: Mapping[str, Any], settings: Any) -> str:
         return str(sweep / str(settings.sweep.subdir))
     named = sweep / _folder_name(typed_words(settings))
     wanted = config_hash(config)
-    swept = set(BY_THE_WAY) - set(settings.job.config.override_dirname.exclude_keys)  # workers=1,2 are two jobs
+    swept = set(EXECUTION_KEYS) - set(settings.job.config.override_dirname.exclude_keys)  # workers=1,2 are two jobs
     for path in [] if swept else [named / "run.json", *sorted(sweep.glob("*/run.json"))]:
         state = read_json(path)
         if state is not None and state.get("job") == job and state.get("config_hash") == wanted:
@@ -190,13 +190,13 @@ def folder_of_job(job: str, config: Mapping[str, Any], settings: Any) -> str:
     return str(named)
 
 
-def _folder_name(told: Sequence[str]) -> str:
-    """A folder's name made of overrides, the same in whatever order they were typed."""
-    text = ",".join(sorted(told)) or "default"
+def _folder_name(words: Sequence[str]) -> str:
+    """A folder name made of overrides; it does not depend on their order."""
+    text = ",".join(sorted(words)) or "default"
     clean = re.sub(r"[^\w.=+,-]+", "_", text)
     if clean == text and len(clean) <= _LONGEST:
         return clean
-    # What was left out tells jobs apart: 'a b' and 'a_b', or the ends of long ones.
+    # The hash distinguishes names that are equal after cleaning or shortening.
     return f"{clean[: _LONGEST - 10]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -211,7 +211,7 @@ class Sweep:
 
     @classmethod
     def in_folder(cls, folder: Path, words: Sequence[str]) -> Sweep:
-        """A sweep in the folder that the user named, grown or new.
+        """A new or extended sweep in the folder that the user named.
 
         Raises:
             RunError: It cannot be written.
@@ -250,17 +250,17 @@ class Sweep:
         write_beside(self.folder / STATE, text + "\n")
 
     def finish(self, outcomes: Sequence[Outcome] | None) -> int:
-        """Write and print the table, name the jobs that failed, and return the exit code.
+        """Write and print the table, list failed jobs, and return the exit code.
 
         Args:
-            outcomes: What became of each job; None where the sweep was broken off.
+            outcomes: Results of the jobs; None if the sweep was interrupted.
         """
         failed = [outcome for outcome in outcomes or () if outcome.code]
         rows = read_rows(self.folder)
         for outcome in failed:
-            name = os.path.relpath(outcome.folder, self.folder) if outcome.folder else " ".join(outcome.told)
+            name = os.path.relpath(outcome.folder, self.folder) if outcome.folder else " ".join(outcome.words)
             if name not in {row.folder for row in rows}:  # it failed before it had a folder
-                typed = dict(word.partition("=")[::2] for word in outcome.told)
+                typed = dict(word.partition("=")[::2] for word in outcome.words)
                 rows.append(Row(name, settings=typed, reason=outcome.error))
         if rows:
             table = Table(rows, self._words)
@@ -276,5 +276,5 @@ class Sweep:
             sys.stdout.flush()
             print(f"error: {len(failed)} of {len(outcomes or ())} jobs failed:", file=sys.stderr)
             for outcome in failed:
-                print(f"  {' '.join(outcome.told)}: {outcome.error}", file=sys.stderr)
+                print(f"  {' '.join(outcome.words)}: {outcome.error}", file=sys.stderr)
         return max((outcome.code for outcome in failed), default=0)

@@ -24,10 +24,10 @@ from typing import Any
 from autobuild.errors import ConfigError, nearest
 from autobuild.jobs.folders import flat, lock, read_json, write_beside
 from autobuild.jobs.options import read_job
-from autobuild.jobs.run import BY_THE_WAY
+from autobuild.jobs.run import EXECUTION_KEYS
 from autobuild.settings.option import option
 
-STATE = "sweep.json"  # beside the runs of a sweep: the words of the command, and whether all is done
+STATE = "sweep.json"  # in the folder of a sweep: overrides of the command, and its status
 TABLE = "sweep.csv"
 _BOOKKEEPING = ("job", "versions", "data_hash", "threads")
 _SHOWN = 40  # rows that are printed
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass
 class Keys:
-    """Keys of the job."""
+    """Its keys."""
 
     run: str | None = option(
         None,
@@ -55,8 +55,7 @@ class Keys:
         kind="path",
     )
     sort: str | None = option(
-        None,
-        "a column; numbers from the largest on (null: in the order in which the runs began)",
+        None, "a column; numbers from the largest on (null: in the order in which the runs began)"
     )
     out: str | None = option(None, "another file for the table (null: sweep.csv in that folder)", kind="path")
     resume: bool = option(True, "accepted as everywhere; a table is always made anew")
@@ -82,9 +81,9 @@ def run(config: Mapping[str, Any]) -> int:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """What the runs in a folder say of themselves, in the order in which they began."""
+    """The runs in a folder, in the order of their start times."""
     states = [(path.parent, read_json(path)) for path in folder.glob("*/run.json")]
-    found = [(place, state) for place, state in states if state is not None]
+    runs = [(place, state) for place, state in states if state is not None]
     return [
         Row(
             place.name,
@@ -94,7 +93,7 @@ def read_rows(folder: Path) -> list[Row]:
             _single(read_json(place / "metrics.json") or {}),
             str(state.get("error") or ""),
         )
-        for place, state in sorted(found, key=lambda one: (str(one[1].get("started")), one[0].name))
+        for place, state in sorted(runs, key=lambda one: (str(one[1].get("started")), one[0].name))
     ]
 
 
@@ -107,7 +106,7 @@ def _status(place: Path, state: Mapping[str, Any]) -> str:
         return status
     if held is not None:
         held.release()
-    return "unfinished"  # its process is gone
+    return "unfinished"  # its process has ended
 
 
 def _single(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +119,7 @@ class Table:
 
     Args:
         rows: The runs.
-        words: What was typed for the sweep; a key in it gets a column even where all runs have the same value.
+        words: Overrides of the sweep; each gets a column even if all runs have the same value.
     """
 
     def __init__(self, rows: Sequence[Row], words: Sequence[str] = ()) -> None:
@@ -132,7 +131,7 @@ class Table:
         self.about = ["folder", *(["job"] if several else []), "status"]
 
     def sort(self, column: str) -> None:
-        """Order the rows by a column, numbers from the largest on, rows without a value last.
+        """Sort by a column, largest numbers first, rows without a value last.
 
         Raises:
             ConfigError: There is no such column.
@@ -182,17 +181,17 @@ class Table:
 
 
 def _settings(rows: Sequence[Row], typed: Sequence[str]) -> list[str]:
-    """The settings that were typed or that differ; of a group (``ranking``) only what its choice does not decide."""
-    whole = [row for row in rows if row.job] or list(rows)  # others failed before their settings were complete
+    """The settings that were typed or differ; keys of a group that follow from its choice are left out."""
+    whole = [row for row in rows if row.job] or list(rows)  # the others failed before their settings were composed
     names = [name for name in dict.fromkeys(name for row in whole for name in row.settings)
-             if not set(name.split(".")) & set(BY_THE_WAY)]  # fmt: skip
+             if not set(name.split(".")) & set(EXECUTION_KEYS)]  # fmt: skip
     columns = [name for name in names if name in typed or len({str(row.settings.get(name)) for row in whole}) > 1]
     groups = {group for row in whole if row.job for group in read_job(row.job).groups}
     return [name for name in columns if name in typed or not _follows(name, names, groups, whole)]
 
 
 def _follows(name: str, names: Sequence[str], groups: set[str], rows: Sequence[Row]) -> bool:
-    """Whether a key of a group has one value for each choice of the group, which its first key tells."""
+    """Whether a key of a group has one value for each choice of the group."""
     group = name.split(".")[0]
     first = next((other for other in names if other.startswith(f"{group}.")), name)
     if group not in groups or name == first:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError, LabelError
 from autobuild.jobs import console
 from autobuild.jobs.files import input_files
-from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys
+from autobuild.jobs.keys import ExecutorKeys, FreshSeedKeys, LabelKeys, RunKeys
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -38,16 +38,11 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Keys(RunKeys, ExecutorKeys, LabelKeys):
-    """Keys of the job."""
+class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, LabelKeys):
+    """Its keys."""
 
     built: str | None = option(None, "the folder of a build run, or its built.csv (required)", kind="path")
     top: int = option(5, "how many of the built networks", ">=1 <=1000")
-    seeds: str = option(
-        "2",
-        "how many trainings of each network, with seeds that no label has used, or a list of seeds: [3,5]",
-        kind="name",
-    )
     plots: bool = option(True, "draw the picture")
 
 
@@ -57,22 +52,21 @@ def run(config: Mapping[str, Any]) -> int:
         raise ConfigError(
             "verify needs built=, the folder of a build run or its built.csv; see autobuild verify --help"
         )
-    from autobuild.jobs import places, shows, steps
+    from autobuild.jobs import pipeline, summaries
     from autobuild.jobs.run import Run, use_threads
 
-    config = places.renamed(config)
     with Run.open("verify", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            labels = steps.read_labels(config)
+            labels = pipeline.read_labels(config)
             verify_step(folder, config, labels, read_built(Path(config["built"])), config["top"])
-        shows.show_verified(folder)
-        shows.show_place(folder)
+        summaries.show_verified(folder)
+        summaries.show_place(folder)
     return 0
 
 
 def read_built(path: Path) -> pd.DataFrame:
-    """Read ``built.csv``, given as such or by the run folder that holds it.
+    """Read ``built.csv``, given as a file or by its run folder.
 
     Raises:
         LabelError: There is no such file, or it has no column ``arch``.
@@ -105,46 +99,48 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
         if not todo:
             return
         from autobuild.construct.verification import verify
-        from autobuild.jobs import pictures, places, steps
+        from autobuild.jobs import evaluation, pictures, pipeline
 
-        costs = steps.costs(config, labels.space)
+        costs = pipeline.costs(config, labels.space)
         with console.noted():
-            found = verify(
+            comparison = verify(
                 built,
                 config["evaluator"],
                 labels,
                 target=config["target"],
                 top=top,
-                seeds=places.seeds_of(config),
+                seeds=evaluation.seeds_of(config),
                 seed=config["seed"],
                 costs=costs,
                 measure=_measure(folder, config, labels, costs),
             )
         known = labels.target(config["target"], costs).values
-        folder.write_frame("verified.csv", found.frame)
-        folder.record(**_numbers(found.frame, known), target=config["target"], verify_trainings=len(found.trained))
+        folder.write_frame("verified.csv", comparison.frame)
+        folder.record(
+            **_numbers(comparison.frame, known), target=config["target"], verify_trainings=len(comparison.trained)
+        )
         if config["plots"]:
             pictures.draw_verified(folder, known)
 
 
 def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs: SpaceCosts) -> Measure:
-    """Evaluation by what ``evaluator=`` names, kept in the run folder."""
-    from autobuild.jobs import measuring, places
+    """A function that evaluates with ``evaluator=`` and keeps results in the run folder."""
+    from autobuild.jobs import evaluation, measuring
 
     names = labels.names(costs)
     needs = names.metrics(names.target(config["target"]))
-    own = config["evaluator"] == "train"  # the space's own, whose networks can be measured, too
-    evaluator = None if own else places.evaluator_of(config, labels.space, needs, labels)
-    how: dict[str, Any] = {"evaluator": evaluator, "latency": own and "latency_ms" in needs}
+    space_trains = config["evaluator"] == "train"  # with the space's own training, which also allows to measure latency
+    evaluator = None if space_trains else evaluation.evaluator_of(config, labels.space, needs, labels)
+    how: dict[str, Any] = {"evaluator": evaluator, "latency": space_trains and "latency_ms" in needs}
 
     def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mapping[str, str]]:
-        return measuring.train_some(folder, labels.space, archs, seeds, places.place_of(config), **how)
+        return measuring.train_some(folder, labels.space, archs, seeds, evaluation.place_of(config), **how)
 
     return measure
 
 
 def _numbers(frame: pd.DataFrame, labels: Any) -> dict[str, float]:
-    built = frame[frame["set"] == "built"]["measured"]  # NaN where all evaluations failed
+    built = frame[frame["set"] == "built"]["measured"]  # NaN if all evaluations failed
     labelled = frame[frame["set"] == "labelled"]
     return {
         "built_first": built.iloc[0],

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from autobuild._lazy import attach
 
 if TYPE_CHECKING:
-    from autobuild.labels.design import sample_design
-    from autobuild.labels.frame import LabelledSet, TargetValues
+    from autobuild.labels.labelled_set import LabelledSet, TargetValues
+    from autobuild.labels.sampling_designs import sample_design
 
 __all__ = ["LabelledSet", "TargetValues", "sample_design"]
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"LabelledSet": "frame", "TargetValues": "frame", "sample_design": "design"},
+    {"LabelledSet": "labelled_set", "TargetValues": "labelled_set", "sample_design": "sampling_designs"},
 )

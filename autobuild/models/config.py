@@ -1,7 +1,8 @@
-"""Settings of the training of the graph encoder: duration, learning rate and losses."""
+"""Settings of the graph encoder's training: duration, learning rate, losses, and held-out rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from numbers import Integral
@@ -45,6 +46,10 @@ class FitConfig(TrainingSettings):
         ranking_options: Options of that loss, e.g. ``{"eps": 1.0}``.
         threads: Number of threads that torch uses for the fit and for all computations of the model; None leaves the
             choice to torch. :func:`autobuild.models.threads.torch_threads` explains the default of one.
+        holdout: With ``model="graph"``: fraction or number of rows held out for the report and the intervals; 0 for
+            none. ``fit(folds=...)`` replaces it by cross-validation.
+        refit: With ``model="graph"``: train the final network on all rows, including the held-out ones. The report
+            still describes the network that was trained without them.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
@@ -54,9 +59,15 @@ class FitConfig(TrainingSettings):
     ranking_weight: float = option(Ranking.weight, "weight of the ranking term", ">=0")
     ranking_options: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = option(1, "threads that torch uses", ">=1")
+    holdout: float | int = 0.1
+    refit: bool = option(True, "whether the final network is trained on all rows")
 
     def __post_init__(self) -> None:
         check_settings(self, "fit.")
+        most = 1 if isinstance(self.holdout, float) else math.inf
+        if isinstance(self.holdout, bool) or not isinstance(self.holdout, int | float) or not 0 <= self.holdout < most:
+            accepted = "a fraction from 0 to below 1, or a number of rows"
+            raise ConfigError(f"fit.holdout={self.holdout!r}: {accepted} is accepted")
         if self.ranking != "none":
             ranking_loss(self.ranking, **self.ranking_options)
 

@@ -17,10 +17,10 @@ from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import pack_architectures
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models.config import FitConfig
+from autobuild.models.cost_terms import split_cost_terms
 from autobuild.models.describe import Describer
-from autobuild.models.exact import taken_apart
 from autobuild.models.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
 from autobuild.models.members import Inputs, Settings
 from autobuild.models.process import fit_process
@@ -72,7 +72,7 @@ def learning_curve(
     if model == "graph":
         judge = _graph(usable.labels, usable.values, test_rows, seed, encoder, config)
     else:
-        exact = taken_apart(usable.expression, labels.names(costs), costs)[1]
+        exact = split_cost_terms(usable.expression, labels.names(costs), costs)[1]
         computed = np.zeros(len(usable.values)) if exact is None else exact.values(usable.labels.archs)
         judge = _process(usable.labels, usable.values, computed, test_rows, seed)
     points = []

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost import known_costs
-from autobuild.models.paths import flow, path_numbers, walks_of
+from autobuild.models._graph_walks import flow, path_numbers, walks_of
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.isomorphism import live_cell
 from autobuild.spaces.stage import Digits, Stage
@@ -94,8 +94,8 @@ class Describer:
         whole = np.column_stack([np.log1p(total), layers, *sums.values()])
         walks: list[Counter[str]] = []
         if self.walks:
-            flows = [flow(self.space, own) for own in runs]
-            walks = [walks_of(own) for own in flows]
+            flows = [flow(self.space, run) for run in runs]
+            walks = [walks_of(graph) for graph in flows]
             whole = np.column_stack([whole, path_numbers(self.space, flows)])
         return Description(choices, amounts, whole, walks)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any
 
@@ -39,13 +40,10 @@ class EnsembleModel(FittedModel):
     base: str | None
     warp: Warp
 
-    @property
+    @cached_property
     def describer(self) -> Describer:
         """The describer of the model's space."""
-        if "describer" not in self._cache:
-            self._cache["describer"] = Describer(self.space)
-        describer: Describer = self._cache["describer"]
-        return describer
+        return Describer(self.space)
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
         """Predicted target (median of its distribution), in units of the target. Shape ``(len(archs),)``."""

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from autobuild._moved import renamed_arguments
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, FitWarning, LabelWarning, nearest
 from autobuild.labels import LabelledSet, TargetValues
-from autobuild.labels.frame import check_labels, warn
+from autobuild.labels.labelled_set import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
-from autobuild.models.costed import CostedModel
+from autobuild.models.cost_terms import CostedModel, split_cost_terms
 from autobuild.models.ensemble_fit import fit_ensemble
-from autobuild.models.exact import taken_apart
 from autobuild.models.graph_fit import check_device, fit_graph
 from autobuild.models.members import Settings
 from autobuild.models.model import FittedModel, FloatArray
@@ -44,6 +44,7 @@ def unwarned() -> Iterator[None]:
         yield
 
 
+@renamed_arguments({"holdout": "config.holdout", "refit": "config.refit"}, config=FitConfig)
 def fit(
     labels: LabelledSet,
     target: str = "acc",
@@ -51,8 +52,6 @@ def fit(
     model: str = "auto",
     seed: int = 0,
     folds: int | None = None,
-    holdout: float | int = 0.1,
-    refit: bool = True,
     encoder: EncoderConfig | None = None,
     config: FitConfig | None = None,
     costs: Mapping[str, Any] | None = None,
@@ -67,19 +66,17 @@ def fit(
         labels: The labelled set. The fit uses no other labels.
         target: Expression over its metrics, maximised, e.g. ``"acc - 0.01*latency_gpu"``. Terms of a sum that name only
             costs, as in ``"acc - 1e-9*dram_bytes"``, are computed exactly instead of learned (a
-            :class:`~autobuild.models.costed.CostedModel`), except by ``"graph"``, which learns the whole target.
+            :class:`~autobuild.models.cost_terms.CostedModel`), except by ``"graph"``, which learns the whole target.
         model: ``"auto"`` combines a Gaussian process, a linear model, boosted trees and the graph encoder, with weights
             from cross-validation on these labels; ``report["picked"]`` says which were chosen, and
             ``report["members"]`` what each contributes. ``"gp"``, ``"linear"`` and ``"trees"`` fit one of them alone.
             ``"graph"`` fits the hop encoder of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
         seed: Seed of everything random in the fit.
-        folds: Number of cross-validation folds (default: 5, or 3 from 1,500 rows on). Equal networks stay in one fold.
-        holdout: Only for ``"graph"``: fraction or number of rows held out for the report and the intervals; 0 for none.
-            The other families are tested on all rows by cross-validation.
-        refit: Only for ``"graph"``: fit the final model on all rows, including the held-out ones. The report still
-            describes the model that was fitted without them.
+        folds: Number of cross-validation folds, by which the model is judged on all rows. Equal networks stay in one
+            fold. Default: 5, or 3 from 1,500 rows on. ``"graph"``, which takes longest, is by default not
+            cross-validated, but judged on the rows that ``config.holdout`` keeps back.
         encoder: Settings of the graph encoder.
-        config: Settings of its training.
+        config: Settings of its training, with ``holdout`` and ``refit`` of ``"graph"``.
         costs: Cost name -> function from ``n`` architectures to values of shape ``(n,)``, for targets that name costs
             (default: all costs of the space).
         hardware: Hardware for the default costs: the name of a preset, a YAML file, or a
@@ -115,7 +112,7 @@ def fit(
     warn(usable.warnings)
     fitted: FittedModel
     if model == "graph":
-        fitted = fit_graph(usable, target, settings, holdout=holdout, refit=refit, on_progress=on_progress)
+        fitted = fit_graph(usable, target, settings, folds=folds, on_progress=on_progress)
     else:
         fitted = _fit_learned(usable, target, costs, model, settings, folds, on_progress)
         fitted.report |= {"n_fitted_for_test": len(usable.values), "refit": True}
@@ -132,7 +129,7 @@ def fit(
         "label_hash": labels.content_hash,
     }
     if fitted.report["warnings"]:
-        warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=2)
+        warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=3)
     return fitted
 
 
@@ -178,7 +175,7 @@ def _fit_learned(
 ) -> FittedModel:
     """Fit a model of the target, in which terms with costs only are computed instead of learned."""
     labels = usable.labels
-    learned, exact = taken_apart(usable.expression, labels.names(costs), costs)
+    learned, exact = split_cost_terms(usable.expression, labels.names(costs), costs)
     if exact is None:
         return fit_ensemble(labels, usable.values, target, family, settings, folds=folds, on_progress=on_progress)
     values = labels.target(learned, costs).values

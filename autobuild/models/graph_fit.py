@@ -33,8 +33,7 @@ def fit_graph(
     target: str,
     settings: Settings,
     *,
-    holdout: float | int = 0.1,
-    refit: bool = True,
+    folds: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> GraphModel:
     """Fit the graph family; see :func:`autobuild.fit`, which adds the common entries of the report.
@@ -42,37 +41,39 @@ def fit_graph(
     Args:
         usable: The labels that have a target, with its values.
         target: Text of the target.
-        settings: Settings of the encoder and its training. With a folder for checkpoints, an interrupted fit continues
-            from there.
-        holdout: Fraction or number of rows held out for the report and the intervals; 0 for none. Equal networks stay
-            together.
-        refit: Fit the final model on all rows, including the held-out ones. The report still describes the model that
-            was fitted without them.
+        settings: Settings of the encoder and its training, which say how many rows are held out. With a folder for
+            checkpoints, an interrupted fit continues from there.
+        folds: Number of cross-validation folds, which replace the held-out rows; the final model is then fitted on all
+            rows.
         on_progress: Called with ``(phase, epochs done, epochs in all)``.
 
     Returns:
         The fitted model.
 
     Raises:
-        LabelError: The holdout leaves too few rows.
-        ConfigError: The fit diverges.
+        LabelError: Too few rows are left to fit.
+        ConfigError: The fit diverges, or there are more folds than networks.
     """
     started = time.perf_counter()
-    labels, values = usable.labels, usable.values
+    labels, values, config = usable.labels, usable.values, settings.config
     rows = np.arange(len(values))
-    train_rows, test_rows = labels.split(holdout, settings.seed) if holdout else (rows, rows[:0])
-    if len(train_rows) < MIN_TRAIN_ROWS:
-        raise LabelError(
-            f"holdout={holdout} leaves {len(train_rows)} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed"
-        )
+    parts = [(rows, rows[:0])]
+    if folds or config.holdout:
+        parts = labels.folds(folds, settings.seed) if folds else [labels.split(config.holdout, settings.seed)]
+    fewest = min(len(train_rows) for train_rows, _ in parts)
+    if fewest < MIN_TRAIN_ROWS:
+        left_by = f"folds={folds}" if folds else f"holdout={config.holdout}"
+        raise LabelError(f"{left_by} leaves {fewest} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed")
     step = GraphStep(labels.space, pack_architectures(labels.space, labels.archs), values, settings, on_progress)
-    network, mean, sd, history = step.run("fit", train_rows)
-    holdout_seconds = time.perf_counter() - started
-    heldout = step.heldout(network, mean, sd, labels, test_rows)
-    refitted = refit and len(test_rows) > 0
-    if refitted:
+    tables = []
+    for number, (train_rows, test_rows) in enumerate(parts, start=1):
+        network, mean, sd, history = step.run(f"fold {number} of {folds}" if folds else "fit", train_rows)
+        tables.append(step.heldout(network, mean, sd, labels, test_rows))
+    heldout = pd.concat(tables, ignore_index=True)
+    judged_seconds = time.perf_counter() - started
+    final_rows = rows if folds or config.refit else train_rows
+    if len(final_rows) > len(train_rows):
         network, mean, sd, history = step.run("refit on all rows", rows)
-    final_rows = rows if refitted else train_rows
     return GraphModel(
         space=labels.space,
         target=target,
@@ -84,14 +85,15 @@ def fit_graph(
         history=pd.DataFrame(history),
         report={
             **evaluation(heldout),
-            "n_test": len(test_rows),
-            "holdout_fit_seconds": holdout_seconds,
+            "n_test": len(heldout),
+            **({"folds": folds} if folds else {}),
+            "holdout_fit_seconds": judged_seconds,
             "n_train": len(final_rows),
-            "n_fitted_for_test": len(train_rows),
-            "refit": refitted,
+            "n_fitted_for_test": len(rows) if folds else len(train_rows),
+            "refit": len(final_rows) > len(train_rows),
         },
         encoder=settings.encoder,
-        config=settings.config,
+        config=config,
         seed=settings.seed,
     )
 

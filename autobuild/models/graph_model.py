@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from autobuild.encode import EncoderConfig, Encoding
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
-from autobuild.models.intervals import conformal_half_width
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.network import Predictor
 from autobuild.models.threads import torch_threads
@@ -54,6 +56,21 @@ class GraphModel(FittedModel):
             encoding: Encoding = self.network.encoder(graphs)
         return encoding
 
+    def node_norms(self, graphs: PackedGraphs) -> FloatArray:
+        """Norms of the embeddings of all N nodes at every hop. Shape ``(hops + 1, N)``."""
+        parts = [graphs.slice(start, start + CHUNK) for start in range(0, len(graphs), CHUNK)]
+        return np.concatenate([self.encode(part).node_norms().double().numpy() for part in parts], axis=1)
+
+    @cached_property
+    def training_graphs(self) -> PackedGraphs:
+        """The architectures of :attr:`training` as packed graphs."""
+        return pack_architectures(self.space, self.training_archs)
+
+    @cached_property
+    def training_norms(self) -> FloatArray:
+        """:meth:`node_norms` of the training graphs, N nodes in all. Shape ``(hops + 1, N)``."""
+        return self.node_norms(self.training_graphs)
+
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`."""
         parsed = self._parsed(archs)
@@ -73,3 +90,18 @@ class GraphModel(FittedModel):
     def interval_half_width(self, level: float) -> float:
         """Half-width of the ``level`` interval, in units of the target; NaN if there are too few held-out rows."""
         return conformal_half_width((self.heldout["measured"] - self.heldout["predicted"]).to_numpy(float), level)
+
+
+def conformal_half_width(errors: ArrayLike, level: float) -> float:
+    """Half-width of an interval that holds a new value with probability ``level`` (split conformal, Lei et al., 2018).
+
+    Args:
+        errors: Errors of predictions of held-out rows; their sign is ignored. Shape ``(n,)``.
+        level: Coverage, between 0 and 1.
+
+    Returns:
+        The absolute error of rank ``ceil((n + 1) level)``; NaN if there are too few errors for the level.
+    """
+    ordered = np.sort(np.abs(np.asarray(errors, dtype=np.float64)))
+    rank = math.ceil((len(ordered) + 1) * level)
+    return float(ordered[rank - 1]) if 1 <= rank <= len(ordered) else math.nan

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import numbers
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,10 @@ class FittedModel:
     report: dict[str, Any]
     seed: int
     labels: LabelledSet | None = field(default=None, repr=False)
-    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: the fields, without the values that are computed from them on first use."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def explain(self, space: SearchSpace | None = None, scorer: str | Scorer = "auto") -> Scores:
         """Compute importance scores of this model; the same as :func:`autobuild.explain`.
@@ -130,13 +134,10 @@ class FittedModel:
         also = f", {warned} warning{'s' if warned > 1 else ''}" if warned else ""
         return f"{type(self).__name__}({self.target!r} on {self.space.name}, {len(self.training):,} rows{held}{also})"
 
-    @property
+    @cached_property
     def training_archs(self) -> list[Architecture]:
         """The architectures of :attr:`training`. Length ``(len(training),)``."""
-        if "archs" not in self._cache:
-            self._cache["archs"] = [self.space.parse(text) for text in self.training["arch"]]
-        archs: list[Architecture] = self._cache["archs"]
-        return archs
+        return [self.space.parse(text) for text in self.training["arch"]]
 
     def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
         """Predict the target.

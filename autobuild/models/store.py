@@ -20,9 +20,8 @@ from autobuild.encode import EncoderConfig
 from autobuild.errors import ModelError, RunError, TargetError
 from autobuild.expressions import Names, TargetExpression
 from autobuild.models.config import FitConfig
-from autobuild.models.costed import CostedModel
+from autobuild.models.cost_terms import CostedModel, CostTerms
 from autobuild.models.ensemble import EnsembleModel
-from autobuild.models.exact import ExactPart
 from autobuild.models.graph_model import GraphModel
 from autobuild.models.model import FittedModel
 from autobuild.models.network import Predictor
@@ -98,7 +97,7 @@ def _with_exact(learned: EnsembleModel, header: dict[str, Any]) -> CostedModel:
     """The model whose cost terms :func:`_exact_header` wrote. Raises ModelError if a cost is unknown here."""
     exact = header["exact"]
     hardware = DEFAULT if exact["hardware"] is None else Hardware(**exact["hardware"])
-    part = ExactPart(TargetExpression.parse(exact["expression"]), SpaceCosts(learned.space, hardware))
+    part = CostTerms(TargetExpression.parse(exact["expression"]), SpaceCosts(learned.space, hardware))
     for name in part.expression.names:
         try:
             Names(costs=part.costs).find(name, exact["target"])
@@ -186,18 +185,18 @@ def _header(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise ModelError(f"{path} is empty or damaged: {error}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else type(header).__name__
-        raise ModelError(f"{path}: format {found!r}; this version reads {FORMAT!r}")
+        version = header.get("format") if isinstance(header, dict) else type(header).__name__
+        raise ModelError(f"{path}: format {version!r}; this version reads {FORMAT!r}")
     return header
 
 
 def _check_files(folder: Path, files: list[str], digests: dict[str, str]) -> None:
     for name in files:
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as error:
             raise ModelError(f"{folder / name}: cannot be read: {error.strerror or error}") from None
-        if found != digests[name]:
+        if digest != digests[name]:
             raise ModelError(f"{folder / name} is empty, truncated or of another model: it is not what the fit wrote")
 
 

@@ -39,18 +39,18 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
         "members": {},
     }
     for name, member in model.members.items():
-        own: dict[str, Any] = {}
-        header["members"][name] = own
+        stored: dict[str, Any] = {}
+        header["members"][name] = stored
         if isinstance(member, ProcessMember):
-            own |= {"parts": list(member.process.parts), "evidence": member.process.evidence}
+            stored |= {"parts": list(member.process.parts), "evidence": member.process.evidence}
             arrays: Mapping[str, Any] = member.process.parameters
             tensors |= {f"{name}/{key}": torch.from_numpy(np.atleast_1d(value)) for key, value in arrays.items()}
         elif isinstance(member, TreesMember):
-            own |= {"base": member.trees.base, "depth": member.trees.depth}
+            stored |= {"base": member.trees.base, "depth": member.trees.depth}
             tensors |= {f"{name}/{key}": torch.from_numpy(getattr(member.trees, key)) for key in ARRAYS}
         elif isinstance(member, GraphMember):
             encoder = member.network.encoder.config.to_dict()
-            own |= {"encoder": encoder, "mean": member.mean, "sd": member.sd, "threads": member.threads}
+            stored |= {"encoder": encoder, "mean": member.mean, "sd": member.sd, "threads": member.threads}
             tensors |= {f"{name}/{key}": value.contiguous() for key, value in member.network.state_dict().items()}
     return tensors, header
 
@@ -72,17 +72,19 @@ def members_from_disk(
     inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space))
     scaling = Scaling(inputs.description)
     members: dict[str, Member] = {}
-    for name, own in header["members"].items():
+    for name, stored in header["members"].items():
         prefix = f"{name}/"
         held = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if "parts" in own:
-            members[name] = _process(name, own, held, inputs, values, warp)
-        elif "depth" in own:
+        if "parts" in stored:
+            members[name] = _process(name, stored, held, inputs, values, warp)
+        elif "depth" in stored:
             _check(name, held, ARRAYS)
             arrays = {key: held[key].numpy() for key in ARRAYS}
-            members[name] = TreesMember(Trees(**arrays, base=float(own["base"]), depth=int(own["depth"])), scaling)
+            members[name] = TreesMember(
+                Trees(**arrays, base=float(stored["base"]), depth=int(stored["depth"])), scaling
+            )
         else:
-            members[name] = _graph(name, own, held, inputs, scaling)
+            members[name] = _graph(name, stored, held, inputs, scaling)
     weights = {str(name): float(weight) for name, weight in header["weights"].items()}
     if set(weights) - set(members) or not np.isclose(sum(weights.values()), 1):
         raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
@@ -92,26 +94,26 @@ def members_from_disk(
 
 
 def _process(
-    name: str, own: Mapping[str, Any], held: Mapping[str, Tensor], inputs: Inputs, values: Any, warp: Warp
+    name: str, stored: Mapping[str, Any], held: Mapping[str, Tensor], inputs: Inputs, values: Any, warp: Warp
 ) -> ProcessMember:
-    parts = tuple(str(part) for part in own["parts"])
+    parts = tuple(str(part) for part in stored["parts"])
     wanted = [key for part in parts for key in PART_OF[part]] + ["noise"]
     _check(name, held, wanted)
     parameters = {key: held[key].numpy() if key in PER_UNIT else held[key].numpy()[0] for key in wanted}
-    return ProcessMember(Process(parts, parameters, warp, inputs.description, values, float(own["evidence"])))
+    return ProcessMember(Process(parts, parameters, warp, inputs.description, values, float(stored["evidence"])))
 
 
 def _graph(
-    name: str, own: Mapping[str, Any], held: Mapping[str, Tensor], inputs: Inputs, scaling: Scaling
+    name: str, stored: Mapping[str, Any], held: Mapping[str, Tensor], inputs: Inputs, scaling: Scaling
 ) -> GraphMember:
     vocabulary = [len(feature.values) for feature in inputs.space.node_features]
     context = scaling(inputs.description.take(np.arange(1))).whole.shape[1]
-    network = Predictor(vocabulary, EncoderConfig(**own["encoder"]), context)
+    network = Predictor(vocabulary, EncoderConfig(**stored["encoder"]), context)
     try:
         network.load_state_dict(dict(held))
     except RuntimeError as error:
         raise ModelError(f"weights of the member {name!r} do not fit: {str(error).splitlines()[0]}") from None
-    return GraphMember(network.eval(), float(own["mean"]), float(own["sd"]), scaling, own["threads"])
+    return GraphMember(network.eval(), float(stored["mean"]), float(stored["sd"]), scaling, stored["threads"])
 
 
 def _check(name: str, held: Mapping[str, Tensor], wanted: Any) -> None:

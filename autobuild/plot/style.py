@@ -1,4 +1,4 @@
-"""One look for all figures: size, type, colours (Okabe and Ito, 2008; viridis), and how a figure is shown and saved."""
+"""Style of all figures: sizes, fonts, colours (Okabe and Ito, 2008; viridis); showing and saving figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LOOK: Any = {
     "ps.fonttype": 42,
     "svg.fonttype": "none",
 }
-# What stands for each colour in a dark figure, but for what lies on a colour of its own and says so by its gid.
+# Replacement of each colour on a dark background; artists with the gid ON_COLOUR keep their colours.
 _ON_DARK = {INK: "#E8E8E8", GREY: "#A8A8A8", PALE: "#5A5A5A", "#ffffff": "#202020"}
 ON_COLOUR = "on colour"
 
@@ -82,9 +82,9 @@ class Panels(tuple[Axes, ...]):
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw in this module's look, and leave the user's settings as they were.
+    """Decorator: draw in this module's style without changing the user's settings.
 
-    On a dark background, of the axes given or of the user's style, inks that would not be seen are turned light.
+    On a dark background, of the given axes or of the user's style, dark colours are replaced by light ones.
     """
 
     @functools.wraps(draw)
@@ -99,7 +99,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def _lighten(ax: Axes) -> None:
-    """Turn the inks of axes in a dark figure light, and those of the panels and colour bars drawn beside them."""
+    """Replace dark colours in a dark figure, in the axes and in panels and colour bars beside them."""
     figure = root(ax)
     if not _dark(figure.get_facecolor()):
         return
@@ -116,7 +116,7 @@ def _lighten(ax: Axes) -> None:
                 if get is not None and put is not None:
                     given = get()
                     rows = to_rgba_array(given)
-                    # white text is the user's own style, white edges part what this module draws
+                    # white text belongs to the user's style; white edges separate what this module draws
                     lit = [(*to_rgb(inks.get(to_hex(row), row[:3])), row[3]) for row in rows]
                     if len(rows) and not np.allclose(rows, lit):
                         put(lit[0] if isinstance(given, str) or np.ndim(given) == 1 else lit)
@@ -128,26 +128,26 @@ def _dark(colour: Any) -> bool:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, sizes in inches, that nothing global knows of."""
+    """A new empty figure, unknown to pyplot. Sizes are in inches."""
     figure = Picture(figsize=(width, height), dpi=SHOWN_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def own_axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes given, or those of a new figure of this size in inches; tidied."""
+    """The given axes, or those of a new figure of this size in inches, in this module's style."""
     return tidy(ax if ax is not None else new_figure(width, height).add_subplot(axes_class=Panel))
 
 
 def tidy(ax: Axes) -> Axes:
-    """What later changes of the user's settings must not undo: ticks are made when the figure is drawn."""
+    """Style spines and ticks of the axes themselves, because ticks are made later, under the user's settings."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="both", which="major", color=GREY, labelcolor=INK, labelsize=8.5)
     return ax
 
 
 def below(ax: Axes) -> Axes | None:
-    """Cut the place of ``ax`` in two and return axes in the lower half, sharing x; None where it has no grid place."""
+    """Divide the place of ``ax`` in the grid and return axes in the lower half with the same x; None without a grid."""
     spec, figure = ax.get_subplotspec(), ax.figure
     if spec is None or not isinstance(figure, Figure | SubFigure):
         return None
@@ -157,7 +157,7 @@ def below(ax: Axes) -> Axes | None:
 
 
 def message(ax: Axes, title: str, text: str) -> Axes:
-    """Say in the figure why there is nothing to draw."""
+    """Write into the figure why there is nothing to draw."""
     ax.set_title(title)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -168,14 +168,14 @@ def message(ax: Axes, title: str, text: str) -> Axes:
 
 
 def check_columns(frame: pd.DataFrame, needed: Iterable[str], what: str) -> None:
-    """ConfigError unless the frame has these columns."""
+    """Raise ConfigError if the frame lacks one of these columns."""
     for name in needed:
         if name not in frame.columns:
             raise ConfigError(f"{what} needs a column {name!r}: {nearest(name, frame.columns)}")
 
 
 def given_as(given: Any, figure: str, accepted: str, *kinds: tuple[type, Callable[[Any], Any]]) -> Any:
-    """What a figure draws, from an object that a user holds.
+    """Convert an object that a figure accepts to what the figure draws.
 
     Args:
         given: The object.
@@ -193,7 +193,7 @@ def given_as(given: Any, figure: str, accepted: str, *kinds: tuple[type, Callabl
 
 
 def same(given: Any) -> Any:
-    """What is drawn as it is."""
+    """Return the object unchanged."""
     return given
 
 
@@ -203,37 +203,37 @@ def counted(count: int, noun: str) -> str:
 
 
 def shorten(text: object, width: int = 30) -> str:
-    """Leave out the middle of a long name: both its ends tell it apart."""
-    said = str(text)
-    if len(said) <= width:
-        return said
+    """Leave out the middle of a long name, because names mostly differ at their ends."""
+    full = str(text)
+    if len(full) <= width:
+        return full
     tail = (width - 1) // 2
-    return f"{said[: width - 1 - tail]}…{said[len(said) - tail :]}"
+    return f"{full[: width - 1 - tail]}…{full[len(full) - tail :]}"
 
 
 def number(value: float) -> str:
-    """A value with four digits that count, written equally long beside its like."""
+    """A value with four significant digits, trailing zeros included."""
     return f"{value:#.4g}".rstrip(".")
 
 
 def fold(text: object, width: int = 7) -> str:
-    """Break a layer's text in two lines near its middle, where a digit or sign ends a word; shorten what is longer."""
-    said = str(text)
-    if len(said) <= width:
-        return said
-    places = [m.end() for m in re.finditer(r"\d(?=[^\d.])|[^\w.](?=.)|_(?=.)", said)]
-    cut = min(places or [(len(said) + 1) // 2], key=lambda place: abs(place - len(said) / 2))
-    return f"{shorten(said[:cut], width + 2)}\n{shorten(said[cut:], width + 2)}"
+    """Break a text into two lines near its middle, after a digit or sign; longer lines are shortened."""
+    full = str(text)
+    if len(full) <= width:
+        return full
+    places = [m.end() for m in re.finditer(r"\d(?=[^\d.])|[^\w.](?=.)|_(?=.)", full)]
+    cut = min(places or [(len(full) + 1) // 2], key=lambda place: abs(place - len(full) / 2))
+    return f"{shorten(full[:cut], width + 2)}\n{shorten(full[cut:], width + 2)}"
 
 
 def root(ax: Axes | Figure | SubFigure) -> Figure:
     """The whole figure that something is drawn in."""
-    found: Any = ax
-    while found is not None and not isinstance(found, Figure):
-        found = found.figure  # a subfigure's is the one that holds it
-    if found is None:
+    parent: Any = ax
+    while parent is not None and not isinstance(parent, Figure):
+        parent = parent.figure  # the figure of a subfigure is its parent
+    if parent is None:
         raise ConfigError("these axes belong to no figure")
-    return found
+    return parent
 
 
 def png(figure: Figure) -> bytes:
@@ -244,13 +244,13 @@ def png(figure: Figure) -> bytes:
 
 
 def save(drawn: Axes | Figure | Iterable[Axes], path: str | Path) -> Path:
-    """Write the figure of what a plot function returned; the ending of ``path`` says the format (PNG, SVG, PDF).
+    """Write the figure that a plot function returned; the suffix of ``path`` determines the format (PNG, SVG, PDF).
 
-    It is written beside and renamed: a killed run leaves no half a picture.
+    The file is written under a temporary name and renamed, so that a killed run leaves no incomplete picture.
 
     Raises:
-        ConfigError: For an ending that matplotlib cannot write, or for nothing drawn.
-        RunError: If the folder cannot be written.
+        ConfigError: Matplotlib cannot write this format, or no axes are given.
+        RunError: The folder cannot be written.
     """
     if isinstance(drawn, Axes | Figure):
         figure = root(drawn)

@@ -24,9 +24,18 @@ class Option:
     bounds: str = ""
     kind: str = ""
     choices: Iterable[str] = ()
+    former: tuple[str, ...] = ()
 
 
-def option(default: Any, help: str, bounds: str = "", *, kind: str = "", choices: Iterable[str] = ()) -> Any:
+def option(
+    default: Any,
+    help: str,
+    bounds: str = "",
+    *,
+    kind: str = "",
+    choices: Iterable[str] = (),
+    former: tuple[str, ...] = (),
+) -> Any:
     """A dataclass field that is a setting.
 
     Args:
@@ -36,8 +45,9 @@ def option(default: Any, help: str, bounds: str = "", *, kind: str = "", choices
         kind: Of a text, how it is used: ``"name"``, ``"path"``, ``"texts"`` (one or a list) or ``"ints"`` (a list of
             integers); default: free text.
         choices: The accepted texts: names, or a registry, which may grow.
+        former: Former full names of the key, which are accepted for one release.
     """
-    return field(default=default, metadata={"option": Option(help, bounds, kind, choices)})
+    return field(default=default, metadata={"option": Option(help, bounds, kind, choices, former)})
 
 
 def nested(settings: type) -> Any:

@@ -13,9 +13,7 @@ class Genetic:
     """Options of samplers that keep a population."""
 
     mutation: str = option(
-        "layer",
-        "what changes at once: a layer's feature, a few layers of a unit, or a whole unit",
-        choices=LEVELS,
+        "layer", "what changes at once: a layer's feature, a few layers of a unit, or a whole unit", choices=LEVELS
     )
     population: int = option(50, "how many networks are kept", ">=2")
 

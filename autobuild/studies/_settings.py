@@ -12,7 +12,7 @@ import optuna
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet
-from autobuild.labels.frame import check_labels
+from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FAMILIES, FittedModel
 from autobuild.settings.names import GRAINS, PRUNERS
 from autobuild.spaces import SearchSpace, check_space

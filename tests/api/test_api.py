@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import copy
+import functools
 import inspect
 import itertools
 import math
@@ -246,8 +247,16 @@ def test_what_is_no_space_no_list_and_no_labels_is_refused(small_model, small_la
         small_model.explain("small")
     with pytest.raises(ConfigError, match="pareto takes a list"):
         ab.pareto(scores)
-    with pytest.raises(ConfigError, match="time_limit='10'"):
-        scores.build(where="latency <= 3", labels=small_labels, time_limit="10")
+    with pytest.raises(ConfigError, match=r"time_limit\w*='10'"):
+        scores.build(where="latency <= 3", labels=small_labels, time_limit_s="10")
+    for build in (scores.build, functools.partial(ab.build, scores)):
+        with pytest.warns(DeprecationWarning, match="time_limit= is now called time_limit_s="):
+            assert len(build(top=1, where="latency <= 90", labels=small_labels, time_limit=5)) == 1
+        with (
+            pytest.warns(DeprecationWarning, match="time_limit="),
+            pytest.raises(ConfigError, match="time_limit= and time_limit_s= are given"),
+        ):
+            build(time_limit=5, time_limit_s=5)
     with pytest.raises(ConfigError, match=r"labels='labels\.csv': a labelled set"):
         scores.build(where="latency <= 3", labels="labels.csv")
     others = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=30)

@@ -14,7 +14,7 @@ from autobuild.errors import GraphError, LabelError
 from autobuild.graphs import OPERATION_FEATURES, Operation, OperationGraph, pack_operations
 from autobuild.graphs.operations import ACTIVATIONS, OPERATIONS
 from autobuild.graphs.pack_operations import seen_values, snap_to_seen
-from autobuild.models.families import fit_families
+from autobuild.models.transfer import fit_families
 from autobuild.rank import srcc
 from benchmarks.transfer import anb_text
 

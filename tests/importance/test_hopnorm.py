@@ -56,7 +56,7 @@ def test_good_layers_score_high(small_model):
 
 def test_an_unseen_depth_borrows_and_is_flagged(small_labels):
     shallow = [i for i, arch in enumerate(small_labels.archs) if len(arch.runs[0]) == 1]
-    model = ab.fit(small_labels.subset(shallow), config=FitConfig(epochs=3), holdout=0, model="graph")
+    model = ab.fit(small_labels.subset(shallow), config=FitConfig(epochs=3, holdout=0), model="graph")
     table = model.explain(scorer="hopnorm").candidates
     unseen = table[(table["unit"] == "a") & (table["hops"] == 1)]
     assert unseen["unseen_depth"].all()

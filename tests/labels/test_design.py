@@ -7,7 +7,7 @@ import pytest
 
 from autobuild.errors import ConfigError
 from autobuild.labels import sample_design
-from autobuild.labels.design import DESIGNS
+from autobuild.labels.sampling_designs import DESIGNS
 from autobuild.spaces import Architecture, SearchSpace, load_space, sequence_space
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import autobuild as ab
-from autobuild.labels.embedded_sets import EMBEDDED
+from autobuild.labels.label_files import EMBEDDED
 from autobuild.rank import srcc
 
 

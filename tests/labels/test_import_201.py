@@ -10,7 +10,7 @@ import pytest
 from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
 from autobuild.labels.importers import read_any
-from autobuild.labels.importers.nas_bench_201 import EXAMPLE, cell_problem
+from autobuild.labels.importers._nas_bench_201 import EXAMPLE, cell_problem
 from autobuild.spaces import sequence_space
 
 ONE_EDGE = "|none~0|"

@@ -15,7 +15,8 @@ import pytest
 
 from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
-from autobuild.labels.importers import accel_nasbench, read_accel_nasbench
+from autobuild.labels.importers import _accel_nasbench as accel_nasbench
+from autobuild.labels.importers import read_accel_nasbench
 from autobuild.spaces import SearchSpace, sequence_space
 
 

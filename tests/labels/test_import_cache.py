@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
 from autobuild.labels.importers import read_autobuild_cache
-from autobuild.labels.importers.restricted import read_pickle
+from autobuild.labels.importers._restricted_unpickler import read_pickle
 from autobuild.spaces import SearchSpace
 
 STAGES = [["mbconv3_e3_k3", "mbconv3_e6_k5"], *[["mbconv3_e4_k7"] * 2] * 4]

@@ -102,7 +102,7 @@ def test_unknown_formats_and_files(tmp_path: Path, macro: SearchSpace) -> None:
 
 
 def test_plain_tables_and_embedded_names_are_still_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autobuild.labels.embedded_sets.EMBEDDED", tmp_path)
+    monkeypatch.setattr("autobuild.labels.label_files.EMBEDDED", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny_mbconv.csv").write_text("arch,acc\n")
     (tmp_path / "tiny_mbconv").mkdir()  # a folder of the same name is not meant

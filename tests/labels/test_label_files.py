@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from autobuild.errors import LabelError, TargetError
-from autobuild.labels import LabelledSet, raw_table
+from autobuild.labels import LabelledSet, _raw_table
 from autobuild.spaces import SearchSpace, load_space
 
 N = 24
@@ -277,15 +277,15 @@ def test_sizes_that_are_no_tables_of_labels_are_refused_by_name(
         LabelledSet.read(wide, mbv3)
     bomb = tmp_path / "bomb.parquet"
     pd.DataFrame({"arch": [ARCHS[0]] * 3_000, "acc": 0.5}).to_parquet(bomb)
-    monkeypatch.setattr("autobuild.labels.tables.MAX_CELLS", 5_000)
+    monkeypatch.setattr("autobuild.labels.label_files.MAX_CELLS", 5_000)
     with pytest.raises(LabelError, match=r"3,000 rows of 2 columns.*at most 5,000 cells"):
         LabelledSet.read(bomb, mbv3)
     packed = tmp_path / "zeros.csv.gz"
     packed.write_bytes(gzip.compress(b"0" * 100_000))
-    monkeypatch.setattr("autobuild.labels.tables.MAX_BYTES", 50_000)
+    monkeypatch.setattr("autobuild.labels.label_files.MAX_BYTES", 50_000)
     with pytest.raises(LabelError, match="unpacks to more than 50,000 bytes"):
         LabelledSet.read(packed, mbv3)
-    assert raw_table.MAX_COLUMNS == 10_000
+    assert _raw_table.MAX_COLUMNS == 10_000
 
 
 def test_a_published_table_with_an_index_named_arch_is_read_whole(data_dir: Path, tmp_path: Path) -> None:

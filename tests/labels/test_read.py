@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autobuild.errors import LabelError
-from autobuild.labels import LabelledSet, embedded_sets, tables
+from autobuild.labels import LabelledSet, label_files
 from autobuild.spaces import SearchSpace
 
 GOOD = "e3k3-e3k3|e3k3-e3k3|e3k3-e3k3|e3k3-e3k3|e3k3-e3k5"
@@ -213,7 +213,7 @@ def test_files_that_are_not_there(
     mbv3: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: pd.DataFrame
 ) -> None:
     written(tmp_path, "x", "tiny_mbconv.csv")
-    monkeypatch.setattr(embedded_sets, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(label_files, "EMBEDDED", tmp_path)
     (tmp_path / "runs").mkdir()
     written(tmp_path / "runs", "x", "measured.csv")
     with pytest.raises(LabelError, match=r"file not found; .*did you mean 'tiny_mbconv'"):
@@ -243,7 +243,7 @@ def test_what_cannot_be_written_leaves_the_old_file(rows: pd.DataFrame, mbv3: Se
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tables.WRITERS, ".jsonl", fail)
+        patch.setitem(label_files.WRITERS, ".jsonl", fail)
         with pytest.raises(LabelError, match="No space left"):
             labels.write(path)
     assert path.read_text() == "old"
@@ -278,5 +278,5 @@ def test_published_labels_are_read_whole_and_fast(name: str, data_dir: Path) -> 
 def test_only_tables_named_as_a_space_are_embedded_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tiny_mbconv", "tiny_mbconv_trainings", "no_space"):
         (tmp_path / f"{name}.csv").write_text("arch,acc\n")
-    monkeypatch.setattr(embedded_sets, "EMBEDDED", tmp_path)
-    assert embedded_sets.embedded_sets() == {"tiny_mbconv": tmp_path / "tiny_mbconv.csv"}
+    monkeypatch.setattr(label_files, "EMBEDDED", tmp_path)
+    assert label_files.embedded_sets() == {"tiny_mbconv": tmp_path / "tiny_mbconv.csv"}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autobuild.errors import ConfigError, LabelError
-from autobuild.labels.splits import folds, split
+from autobuild.labels._splits import folds, split
 
 key_lists = st.lists(st.integers(0, 12), min_size=2, max_size=40).filter(lambda keys: len(set(keys)) > 1)
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import autobuild as ab
 from autobuild.models import Describer
+from autobuild.models._graph_walks import flow, path_numbers
 from autobuild.models.describe import stage_places
-from autobuild.models.paths import flow, path_numbers
 from autobuild.spaces.isomorphism import CELL_INPUT
 
 SPACES = ("ofa_mbv3", "mnasnet", "nas_bench_macro", "nas_bench_201", "tiny_mbconv", "ofa_resnet50")

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -70,11 +72,9 @@ def test_every_ranking_loss_fits(small_labels, ranking):
 
 def test_ranking_loss_shapes_the_hop_norms(small_labels):
     """What the ranking term is for: without it the norms do not follow the target."""
-    config = {"epochs": 30}
-    ranked = ab.fit(small_labels, config=FitConfig(**config), holdout=40, model="graph").report["hop_srcc"]
-    plain = ab.fit(small_labels, config=FitConfig(**config, ranking="none"), holdout=40, model="graph").report[
-        "hop_srcc"
-    ]
+    config = FitConfig(epochs=30, holdout=40)
+    ranked = ab.fit(small_labels, config=config, model="graph").report["hop_srcc"]
+    plain = ab.fit(small_labels, config=replace(config, ranking="none"), model="graph").report["hop_srcc"]
     assert min(ranked[2:]) > 0.85
     assert np.mean(ranked) > np.mean(plain) + 0.1
 
@@ -130,8 +130,13 @@ def test_intervals_cover_by_construction(small_model):
 def test_bad_fits_are_refused(small_labels):
     with pytest.raises(LabelError, match="20"):
         ab.fit(small_labels.head(10), model="graph")
-    with pytest.raises(ConfigError, match=r"holdout"):
-        ab.fit(small_labels, holdout=2.5, model="graph")
+    for holdout in (2.5, -1, 1.0, True, "a"):
+        with pytest.raises(ConfigError, match=r"fit\.holdout=.*a number of rows"):
+            FitConfig(holdout=holdout)
+    with pytest.raises(ConfigError, match=r"fit\.refit=\W*no"):
+        FitConfig(refit="no")
+    with pytest.raises(LabelError, match="holdout=110 leaves 10 of 120 rows"):
+        ab.fit(small_labels, config=FitConfig(holdout=110), model="graph")
     with pytest.raises(ConfigError, match=r"nearest|did you mean"):
         FitConfig(ranking="srrc")
     with pytest.raises(ConfigError, match=r"fit.lr"):
@@ -198,6 +203,35 @@ def test_a_damaged_checkpoint_starts_anew(small_labels, tmp_path):
     assert len(history) == 2
 
 
+def test_former_arguments_are_settings_of_the_graph_encoder(small_labels):
+    with pytest.warns(DeprecationWarning, match=r"holdout= is now called config\.holdout="):
+        model = ab.fit(small_labels, model="graph", holdout=30, refit=False, config=FitConfig(epochs=1))
+    assert model.config == FitConfig(epochs=1, holdout=30, refit=False)
+    assert (model.report["n_test"], model.report["n_train"]) == (30, 90)
+
+
+def test_folds_judge_the_graph_encoder_on_all_rows(small_labels):
+    model = ab.fit(small_labels, model="graph", folds=3, config=FitConfig(epochs=2))
+    assert sorted(model.heldout["arch"]) == sorted(arch.text for arch in small_labels.archs)
+    assert (model.report["folds"], model.report["n_test"], model.report["n_train"]) == (3, 120, 120)
+    assert len(model.training) == 120
+    first = small_labels.folds(3, 0)[0][0]
+    alone = ab.fit(small_labels.subset(first), model="graph", config=FitConfig(epochs=2, holdout=0))
+    part = model.heldout[: 120 - len(first)]
+    np.testing.assert_allclose(part["predicted"], alone.predict_mean(part["arch"].tolist()), rtol=1e-5)
+
+
+def test_pickles_and_copies_hold_the_fields_alone(small_model):
+    """Values that are computed on first use are computed again, from the fields of the copy."""
+    norms, archs = small_model.training_norms, small_model.training_archs
+    assert norms.shape == (small_model.hops + 1, len(small_model.training_graphs.x))
+    again = pickle.loads(pickle.dumps(small_model))
+    assert not {"training_norms", "training_graphs", "training_archs"} & set(vars(again))
+    np.testing.assert_array_equal(again.training_norms, norms)
+    np.testing.assert_array_equal(again.predict_mean(archs[:9]), small_model.predict_mean(archs[:9]))
+    assert replace(small_model, training=small_model.training.head(3)).training_archs == archs[:3]
+
+
 def test_learning_curve_grows(small_labels):
     curve = ab.learning_curve(small_labels, fractions=(0.25, 1.0), config=FitConfig(epochs=30), holdout=30)
     assert curve["n"].tolist() == [22, 90]
@@ -208,7 +242,7 @@ def test_published_labels_rank_as_well_as_the_reference(published, mbv3):
     """OFA-MBv3, 2,700 fitted and 300 held out: SRCC at least 0.985 (the reference code of the paper: 0.986)."""
     labels = ab.LabelledSet.read(published / "ofa_mbv3_labels.csv", mbv3)
     started = time.perf_counter()
-    model = ab.fit(labels, "acc", holdout=300, refit=False, model="graph")
+    model = ab.fit(labels, "acc", config=FitConfig(holdout=300, refit=False), model="graph")
     assert model.report["n_train"] == 2700
     assert model.report["test_srcc"] >= 0.985
     assert min(model.report["hop_srcc"][3:]) >= 0.975

@@ -114,7 +114,7 @@ def test_matplotlib_is_imported_on_first_use_and_pyplot_never() -> None:
         "import pandas as pd\n"
         "ax = plot.history(pd.DataFrame({'epoch': [1], 'loss': [1.], 'regression': [1.], 'ranking': [1.]}))\n"
         "ax._repr_png_(); assert 'matplotlib.pyplot' not in sys.modules\n"
-        "import autobuild.plot.fit_history; assert callable(plot.history)"
+        "import autobuild.plot._history; assert callable(plot.history)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

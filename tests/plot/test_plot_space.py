@@ -14,8 +14,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import autobuild as ab
 from autobuild import plot
-from autobuild.plot.layers import Place, crossings, layered
-from autobuild.plot.space_plan import plan, unit_edges
+from autobuild.plot._layered_graph import Place, crossings, layered
+from autobuild.plot._space_layout import plan, unit_edges
 from autobuild.spaces import Feature, SearchSpace, Stage, Unit
 
 SHIPPED = (

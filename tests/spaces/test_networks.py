@@ -175,7 +175,7 @@ def test_fitting_explaining_building_and_narrowing_need_no_chain(name):
     labels = ab.LabelledSet.from_frame(frame, space)
     hops = max(4, *(unit.depths[-1] - 1 for unit in space.units))
     encoder = ab.EncoderConfig(hops=hops)
-    model = ab.fit(labels, "label.macs", holdout=0, config=ab.FitConfig(epochs=3), encoder=encoder, model="graph")
+    model = ab.fit(labels, "label.macs", config=ab.FitConfig(epochs=3, holdout=0), encoder=encoder, model="graph")
     scores = model.explain()
     assert np.isfinite(scores.candidates["score"]).all()
     assert len(scores.candidates) == sum(unit.size for unit in space.units)

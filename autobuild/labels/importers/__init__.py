@@ -22,13 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autobuild.errors import LabelError, nearest
-from autobuild.labels.embedded_sets import embedded_sets
-from autobuild.labels.importers.accel_nasbench import read_accel_nasbench
-from autobuild.labels.importers.autobuild_cache import read_autobuild_cache
-from autobuild.labels.importers.nas_bench_201 import as_cells, cells_column, read_nas_bench_201
-from autobuild.labels.importers.nas_bench_macro import read_nas_bench_macro
-from autobuild.labels.raw_table import RawTable
-from autobuild.labels.tables import READERS, is_file, is_table, locate, read_table
+from autobuild.labels._raw_table import RawTable
+from autobuild.labels.importers._accel_nasbench import read_accel_nasbench
+from autobuild.labels.importers._autobuild_cache import read_autobuild_cache
+from autobuild.labels.importers._nas_bench_201 import as_cells, cells_column, read_nas_bench_201
+from autobuild.labels.importers._nas_bench_macro import read_nas_bench_macro
+from autobuild.labels.label_files import READERS, embedded_sets, is_file, is_table, locate, read_table
 
 __all__ = [
     "FORMATS",
@@ -70,9 +69,9 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
     if format != "auto" and format not in FORMATS:
         raise LabelError(f"format={format}: unknown format {nearest(format, ['auto', *FORMATS])}")
     if format in ("auto", "table"):
-        path, found = find(path_or_name)
-        table = FORMATS[found if format == "auto" else format](path)
-        return as_cells(table) if format == "auto" and found == "table" and cells_column(table) else table
+        path, detected = find(path_or_name)
+        table = FORMATS[detected if format == "auto" else format](path)
+        return as_cells(table) if format == "auto" and detected == "table" and cells_column(table) else table
     path = Path(path_or_name).expanduser()
     if not path.exists():
         raise LabelError(f"{path}: file not found (format={format})")
@@ -98,9 +97,9 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
     except (OSError, ValueError):  # a name too long, or a null character: `locate` raises the error
         published = False
     if published:
-        found = detect(path)
-        if found != "table":
-            return path, found
+        detected = detect(path)
+        if detected != "table":
+            return path, detected
     return locate(path_or_name), "table"
 
 

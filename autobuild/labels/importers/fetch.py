@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from autobuild.errors import LabelError, nearest
+from autobuild.labels._raw_table import RawTable
 from autobuild.labels.importers import read_any
 from autobuild.labels.importers.addresses import PUBLISHED, Published
-from autobuild.labels.raw_table import RawTable
 
 TIMEOUT_SECONDS = 30
 ANY = "any"  # value of ``sha256`` that accepts every checksum

@@ -1,0 +1,124 @@
+"""Print the results of a run; everything is read from the run folder, so a finished run can be shown again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from autobuild.jobs.console import duration, heading, say, table
+
+if TYPE_CHECKING:
+    from autobuild.jobs.run import Run
+
+_PER_UNIT = 3
+
+
+def show_fit(folder: Run) -> None:
+    """Rank correlations and errors on held-out rows."""
+    numbers = folder.metrics
+    heading(f"How good is the model? (target: {numbers['target']})")
+    if numbers.get("test_srcc") is None:
+        say("  not judged: no row was held out")
+    else:
+        correlations = f"{number(numbers['test_srcc'])} Spearman, {number(numbers['test_tau'])} Kendall"
+        how = (
+            f"cross-validated on all {numbers['n_test']:,} rows"
+            if numbers.get("folds")
+            else (f"on {numbers['n_test']} held-out rows")
+        )
+        say(f"  rank correlation {how}: {correlations}")
+        say(f"  mean absolute error there: {number(numbers['test_mae'])}")
+    if numbers.get("picked"):
+        say(f"  made of {numbers['picked']}")
+    if numbers.get("hop_srcc"):
+        norms = ", ".join(map(number, numbers["hop_srcc"]))
+        say(f"  rank correlation of the norm of the graph embedding at hop 0, 1, ...: {norms}")
+    if numbers.get("rest_srcc") is not None:
+        say(f"  rank correlation on {numbers['n_rest']:,} rows of test=: {number(numbers['rest_srcc'])} Spearman")
+    how = "the rows that are not held out"
+    if numbers.get("refit"):
+        how = "all of them" if numbers.get("folds") else "all rows, the held-out ones included"
+    seconds = duration(numbers["fit_seconds"])
+    say(f"  the final model is fitted on {numbers['n_train']:,} rows: {how} ({seconds} in all)")
+    if folder.has("curve.csv"):
+        from autobuild.plot import learning_hint
+
+        say(f"  would more labels help? {learning_hint(folder.read_frame('curve.csv'))}")
+    if numbers.get("dropped"):
+        say(f"  {numbers['dropped']:,} rows were dropped: their target is missing or not finite")
+    for warning in numbers.get("warnings", ()):
+        say(f"  warning: {warning}")
+
+
+def show_features(folder: Run) -> None:
+    """Scores of feature values and layers."""
+    frame = folder.read_frame("features.csv")
+    by = "effect" if "effect" in frame else "score"
+    heading("What matters: feature values, best first (effect: units of the target, against the mean)")
+    if folder.metrics.get("base") is not None:
+        frame = frame.drop(columns="score")
+    table(frame.sort_values(by, ascending=False, kind="stable"), rows=20)
+    layers = folder.read_frame("layers.csv").sort_values("spread", ascending=False, kind="stable")
+    heading("Where the choice matters most (spread: best operation less worst, units of the target)")
+    table(layers, rows=6)
+    if "absent" in layers:
+        say("  score: networks that have the layer, less all networks; absent: networks that lack it, less all")
+    if folder.metrics.get("additive_share") is not None:
+        share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
+        say(f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}")
+    for warning in folder.metrics.get("score_warnings", ()):
+        if warning not in folder.metrics.get("warnings", ()):  # those of the model are printed by show_fit
+            say(f"  warning: {warning}")
+
+
+def show_candidates(folder: Run) -> None:
+    """The best candidates of every unit."""
+    frame = folder.read_frame("candidates.csv")
+    named = ("unit", "candidate", "score", "lower", "upper", "n_seen", "n_seen_rarest")
+    columns = [name for name in named if name in frame and not frame[name].isna().all()]
+    heading(f"The {_PER_UNIT} best candidates of every unit, of {len(frame):,}")
+    if folder.metrics.get("base") is not None:
+        say(f"  score: what the candidate adds to an average network, which has {number(folder.metrics['base'])}")
+    best = frame.groupby("unit", sort=False).head(_PER_UNIT)
+    table(best, rows=10 * _PER_UNIT, columns=columns)
+
+
+def show_built(folder: Run) -> None:
+    """The built networks."""
+    heading("Built networks, best first")
+    table(folder.read_frame("built.csv"), rows=10)
+    if folder.has("prices.csv"):
+        heading("What loosening each limit would buy (gain: units of the target)")
+        table(folder.read_frame("prices.csv"), rows=20)
+    if folder.has("pareto.csv"):
+        say(f"  the predicted front has {folder.metrics['n_pareto']:,} networks: pareto.csv, pareto.png")
+    if folder.metrics.get("narrowed"):
+        say(f"  {folder.metrics['narrowed']}")
+
+
+def show_verified(folder: Run) -> None:
+    """The built networks as measured, beside the labelled ones."""
+    numbers = folder.metrics
+    frame = folder.read_frame("verified.csv")
+    heading(f"Really measured: {numbers['verify_trainings']} trainings with fresh seeds (target: {numbers['target']})")
+    table(frame, rows=len(frame))
+    rows = (
+        ("built, first by score", "built_first"),
+        ("built, best", "built_best"),
+        ("built, mean", "built_mean"),
+        ("best labelled, trained again", "labelled_best_retrained"),
+        ("best labelled, as labelled (the best of many noisy labels flatters)", "labelled_best"),
+        ("labelled, mean", "labelled_mean"),
+    )
+    say()
+    for text, key in rows:
+        say(f"  {text + ':':<70} {number(numbers[key])}")
+
+
+def show_place(folder: Run) -> None:
+    """The run folder."""
+    say(f"\nEverything lies in {folder.dir}")
+
+
+def number(value: Any) -> str:
+    """Format with four significant digits; ``-`` for None."""
+    return "-" if value is None else f"{value:.4g}"
