@@ -51,7 +51,7 @@ class Runs:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         for metric, value in metrics.items():
-            rows.writerow([*run, metric, value if isinstance(value, int) else f"{value:.10g}"])
+            rows.writerow([*run, metric, int(value) if isinstance(value, int) else f"{value:.10g}"])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

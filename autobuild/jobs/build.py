@@ -49,7 +49,9 @@ class BuildKeys:
         choices=BOUNDS,
     )
     apart: int = option(0, "any two networks differ in at least this many layers", ">=0 <=1000")
-    time_limit: float = option(10.0, "seconds for each exact search under limits", ">0 <=3600")
+    time_limit_s: float = option(
+        10.0, "seconds for each exact search under limits", ">0 <=3600", former=("build.time_limit",)
+    )
     narrow: int | None = option(
         None, "also write the space that keeps only this many best candidates of each unit", ">=1"
     )

@@ -37,7 +37,7 @@ def place_of(config: Mapping[str, Any]) -> Place:
 
     options = dict(config["executor"])
     kind = options.pop("kind")
-    return Place(kind, config["n_jobs"], config["time_limit"], config["retries"], options)
+    return Place(kind, config["n_jobs"], config["time_limit_s"], config["retries"], options)
 
 
 def evaluator_of(

@@ -47,7 +47,7 @@ def run(config: Mapping[str, Any]) -> int:
             labels = pipeline.read_labels(config) if saved_model(config) is None else None
             model = pipeline.fit_step(folder, config, labels)
             pipeline.score_test(folder, config, model, labels)
-            if labels is not None and config["curve"] and config["holdout"] > 0:
+            if labels is not None and config["curve"] and config["fit"]["holdout"] > 0:
                 pipeline.curve_step(folder, config, labels)
             if config["plots"]:
                 pictures.draw_fit(folder)

@@ -66,7 +66,9 @@ class Keys(RunKeys, ShapesKeys):
         "random", "how searches split groups that do not fit: random, oracle, or an explainer's name", kind="name"
     )
     budget: int = option(5000, "for searches: distinct partitions that are looked at", ">=1")
-    time_limit: float = option(60.0, "seconds; exact then says how far from the best it may be", ">0")
+    time_limit_s: float = option(
+        60.0, "seconds; exact then says how far from the best it may be", ">0", former=("time_limit",)
+    )
     sweep: bool = option(False, "also the best partition for buffers from a quarter to four times the size")
     plots: bool = option(True, "draw the pictures")
 
@@ -115,7 +117,7 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
 
     keys = ("scheme", "recompute", "algorithm", "split", "seed", "budget")
     fused = fuse(
-        graph, config["hardware"], buffer_bytes=buffer, time_limit_s=config["time_limit"],
+        graph, config["hardware"], buffer_bytes=buffer, time_limit_s=config["time_limit_s"],
         **{key: config[key] for key in keys},
     )  # fmt: skip
     folder.write_frame("groups.csv", fused.groups)
@@ -128,7 +130,7 @@ def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buff
         save_picture(folder, "traffic.png", plot.fusion_traffic(fused))
     if config["sweep"]:
         sizes = [max(1, fused.costs.buffer_bytes * 2**power // 4) for power in range(5)]
-        swept = buffer_sweep(fused.graph, sizes, fused.hardware, time_limit_s=config["time_limit"])
+        swept = buffer_sweep(fused.graph, sizes, fused.hardware, time_limit_s=config["time_limit_s"])
         folder.write_frame("sweep.csv", swept)
         if config["plots"]:
             save_picture(folder, "sweep.png", plot.buffer_sweep(swept))

@@ -55,13 +55,10 @@ class FitKeys:
         "model/ of another run: space, labels, target and n are then its own",
     )
     folds: int | None = option(
-        None, "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3)", ">=2 <=100"
-    )
-    holdout: float = option(
-        0.1,
-        "share of rows held out for the learning curve, and to judge model=graph, which is refitted on "
-        "all rows afterwards",
-        ">=0 <1",
+        None,
+        "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3; for model=graph "
+        "one part, fit.holdout)",
+        ">=2 <=100",
     )
     test: str | None = option(
         None,
@@ -100,11 +97,12 @@ class ExecutorKeys:
         ">=1",
         former=("workers", "verify.workers"),
     )
-    time_limit: float | None = option(
+    time_limit_s: float | None = option(
         None,
         "seconds that one evaluation may take (not with executor=inline); one that takes longer is ended,"
         " and has failed",
         ">0",
+        former=("time_limit",),
     )
     retries: int = option(1, "how often an evaluation whose worker was killed is tried again", ">=0 <=100")
 

@@ -184,7 +184,6 @@ def fit_config(config: Mapping[str, Any]) -> FitConfig:
     if "share" in ranking:
         ranking["weight"] = ranking.pop("share")
     settings = {name: value for name, value in config["fit"].items() if name != "device"}
-    settings["holdout"] = config["holdout"]
     if config["threads"] is not None:
         settings["threads"] = config["threads"]
     return FitConfig(**settings, ranking=loss, ranking_weight=weight, ranking_options=ranking)
@@ -345,8 +344,7 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
 
         start = time.perf_counter()
         how = dict(config["build"])
-        names = {"by": "by", "apart": "apart", "time_limit": "time_limit_s"}
-        options = {name: how[key] for key, name in names.items() if how.get(key) is not None}
+        options = {key: how[key] for key in ("by", "apart", "time_limit_s") if how.get(key) is not None}
         where, hardware = config.get("where"), config.get("hardware")
         built = scores.build(top=how["top"], where=where, labels=labels, hardware=hardware, **options)
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
@@ -389,7 +387,7 @@ def curve_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> N
                 config["target"],
                 model=family(config),
                 seed=config["seed"],
-                holdout=config["holdout"],
+                holdout=config["fit"]["holdout"],
                 encoder=EncoderConfig(**config["encoder"]),
                 config=fit_config(config),
                 costs=costs(config, labels.space),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Keys that do not influence results; a run may be resumed with other values of them.
-EXECUTION_KEYS = ("out", "resume", "executor", "n_jobs", "time_limit", "retries", "plots", "lease", "patience")
+EXECUTION_KEYS = ("out", "resume", "executor", "n_jobs", "time_limit_s", "retries", "plots", "lease_s", "patience_s")
 _TEMPORARY = "_tmp-"
 
 _current: Run | None = None

@@ -134,10 +134,15 @@ class Keys(RunKeys, ExecutorKeys):
         "postgresql+psycopg://USER@HOST/DATABASE",
     )
     name: str | None = option(None, "name of the study (null: that of the space); the same on all machines")
-    lease: float = option(
-        120.0, "seconds without a sign of life after which a worker on another machine counts as lost", ">=1"
+    lease_s: float = option(
+        120.0,
+        "seconds without a sign of life after which a worker on another machine counts as lost",
+        ">=1",
+        former=("lease",),
     )
-    patience: float = option(120.0, "seconds for which the storage may stay away before the search stops", ">=0")
+    patience_s: float = option(
+        120.0, "seconds for which the storage may stay away before the search stops", ">=0", former=("patience",)
+    )
     plots: bool = option(True, "draw the pictures")
 
 
@@ -196,8 +201,8 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             pruner=config["pruner"],
             model=None if config["model"] == "none" else config["model"],
             narrow=config["narrow"] if _narrows(config) else None,
-            lease_s=config["lease"],
-            patience_s=config["patience"],
+            lease_s=config["lease_s"],
+            patience_s=config["patience_s"],
             on_progress=lambda progress: _tell(phases, progress),
             **hardware,
         )

@@ -24,3 +24,10 @@ class TrainingKeys(TrainingSettings):
     """The same, and where the training runs."""
 
     device: str = option("cpu", "where to fit", choices=DEVICES)
+    holdout: float = option(
+        0.1,
+        "share of rows held out for the learning curve, and to judge model=graph (unless folds= is given)",
+        ">=0 <1",
+        former=("holdout",),
+    )
+    refit: bool = option(True, "model=graph: fit again on all rows after it was judged")

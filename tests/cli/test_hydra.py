@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -137,7 +139,7 @@ def test_a_shuffled_sweep_tries_the_same(composed) -> None:
     ("hydra.run.dir=here/${seed}", "here/0"),
     ("n=${oc.env:FIFTY}", 50),
     ("n='50'", 50),
-    ("holdout=${oc.env:HALF}", 0.5),
+    ("fit.holdout=${oc.env:HALF}", 0.5),
     ("plots=${oc.env:NO}", False),
     ("plots=off", False),
     ("plots=0", False),
@@ -148,7 +150,7 @@ def test_a_value_arrives_as_meant(composed, monkeypatch, word: str, wanted: obje
     code, [(name, config)] = composed(["fit", word])
     assert (code, name) == (0, "fit")
     key = word.split("=")[0].lstrip("+")
-    assert config["out" if key.startswith("hydra") else key] == wanted
+    assert reduce(getitem, ["out"] if key.startswith("hydra") else key.split("."), config) == wanted
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def test_unknown_names_are_answered_with_the_nearest(shell) -> None:
 
 @pytest.mark.parametrize("words", [
     "sample n=0", "sample n=2.5", "sample n=x", "sample n=[1,2]", "sample n=", "sample n", "sample n=[", "sample fit",
-    "sample seed=-1", "fit holdout=1", "fit fit.lr=0", "fit plots=perhaps", "fit fit.regression=l7", "label seeds=[a]",
+    "sample seed=-1", "fit fit.holdout=1", "fit fit.lr=0", "fit plots=perhaps", "fit fit.regression=l7",
+    "label seeds=[a]",
 ])  # fmt: skip
 def test_unusable_values_give_one_line(shell, words: str) -> None:
     done = shell(f"autobuild {words}")

@@ -68,7 +68,7 @@ def test_label_survives_killed_workers_wherever_it_runs(work: Path, executor: st
     assert sorted(calls.values()) in ([1, 1, 1, 2], [1, 1, 2, 2])  # both may have found that nobody was killed before
     capsys.readouterr()
     # Where it runs decides nothing about what is found: the run is finished, whatever executor is named now.
-    assert main([*words, "executor=inline", "time_limit=null", "retries=0"]) == 0
+    assert main([*words, "executor=inline", "time_limit_s=null", "retries=0"]) == 0
     assert "finished already" in capsys.readouterr().out
 
 
@@ -92,7 +92,7 @@ def test_label_by_a_program(work: Path, capsys) -> None:
     assert main(["label", "space=toy.yaml", "n=3", program, "out=l"]) == 0
     frame = pd.read_csv("l/labels.csv")
     assert [arch.count("w") for arch in frame["arch"]] == list(frame["fid"])
-    assert main(["label", "space=toy.yaml", "n=2", "seeds=[7]", "time_limit=1.5", program, "out=slow"]) == 2
+    assert main(["label", "space=toy.yaml", "n=2", "seeds=[7]", "time_limit_s=1.5", program, "out=slow"]) == 2
     assert capsys.readouterr().err.count("it took longer than time_limit_s=1.5, and was ended") == 2
 
 
@@ -117,7 +117,7 @@ def test_mistakes_are_named(work: Path, capsys) -> None:
         ("evaluator=python:mine:evalute",): "did you mean 'evaluate'",
         ("executor=rya",): "did you mean 'ray'",
         ("executor.address=auto",): "executor.address belongs to executor=ray, and executor=local was chosen",
-        ("evaluator=python:mine:evaluate", "executor=inline", "time_limit=3"): "executor=inline cannot end",
+        ("evaluator=python:mine:evaluate", "executor=inline", "time_limit_s=3"): "executor=inline cannot end",
         ("evaluator=python:mine:evaluate", "latency=true"): "has no networks",
         ("evaluator=python:mine:evaluate", "executor=slurm"): "executor.cluster=local tries it here",
     }.items():

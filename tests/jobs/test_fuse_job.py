@@ -38,7 +38,7 @@ def test_an_architecture_in_groups(capsys):
 
 @pytest.mark.parametrize("split", ["gnnexplainer", "pgexplainer", "rg", "oracle"])
 def test_a_search_says_how_far_it_is_known_to_be_and_what_was_fitted(split, capsys):
-    words = [f"model=space:{ARCH}", "buffer=4KiB", "scheme=lbdf", "plots=false", "budget=30", "time_limit=6"]
+    words = [f"model=space:{ARCH}", "buffer=4KiB", "scheme=lbdf", "plots=false", "budget=30", "time_limit_s=6"]
     assert main(["fuse", *words, "algorithm=local", f"split={split}", "out=run"]) == 0
     told, groups = json.loads(Path("run/metrics.json").read_text()), pd.read_csv("run/groups.csv")
     assert (told["status"], told["algorithm"]) == ("heuristic", "local")

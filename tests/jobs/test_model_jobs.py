@@ -57,7 +57,7 @@ def test_build_writes_its_tables_and_finds_the_best(
 
 
 def test_held_out_numbers_are_those_of_the_held_out_table(toy: Path) -> None:
-    assert main(["fit", *FIT, "model=graph", "holdout=0.3", "out=f"]) == 0
+    assert main(["fit", *FIT, "model=graph", "fit.holdout=0.3", "out=f"]) == 0
     held = pd.read_csv("f/heldout.csv")
     told = metrics("f")
     assert told["n_test"] == len(held) == 27

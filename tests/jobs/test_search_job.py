@@ -218,7 +218,7 @@ def test_what_cannot_be_used_is_named(
 
 def test_passwords_are_not_written_down(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     address = "postgresql+psycopg://me:secret@127.0.0.1:1/nas"
-    assert main([*WORDS, f"storage={address}", "out=s", "patience=0"]) == 2
+    assert main([*WORDS, f"storage={address}", "out=s", "patience_s=0"]) == 2
     said = capsys.readouterr()
     assert "secret" not in said.out + said.err
     assert "me:***@127.0.0.1" in said.err
