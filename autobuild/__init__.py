@@ -18,18 +18,22 @@ from autobuild._lazy import attach
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from autobuild.construct import register_acquisition
     from autobuild.construct.building import Built
     from autobuild.construct.from_scores import build, narrow, pareto
     from autobuild.construct.rounds import rounds
     from autobuild.construct.verification import Verified, verify
+    from autobuild.cost import register_cost
     from autobuild.cost.fusion.fusing import fuse
     from autobuild.cost.space_costs import costs
-    from autobuild.encode import EncoderConfig
+    from autobuild.encode import EncoderConfig, register_layer
     from autobuild.errors import AutobuildError, FitWarning, LabelWarning
+    from autobuild.evaluate.executors import register_executor
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
-    from autobuild.importance import Scores, explain
+    from autobuild.importance import Scores, explain, register_scorer
     from autobuild.labels import LabelledSet, sample_design
-    from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, save_model
+    from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, register_family, save_model
+    from autobuild.rank import register_loss
     from autobuild.spaces import (
         Architecture,
         Candidate,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
         space_names,
     )
     from autobuild.spaces import load_space as space
+    from autobuild.studies.samplers import register_sampler
     from autobuild.studies.searching import search
 
 # Where each public name is defined. It is imported on first use, so that `import autobuild` and the help stay fast.
@@ -70,6 +75,14 @@ _FROM = {
     "load_zoo": "graphs",
     "narrow": "construct.from_scores",
     "pareto": "construct.from_scores",
+    "register_acquisition": "construct",
+    "register_cost": "cost",
+    "register_executor": "evaluate.executors",
+    "register_family": "models",
+    "register_layer": "encode",
+    "register_loss": "rank",
+    "register_sampler": "studies.samplers",
+    "register_scorer": "importance",
     "register_space": "spaces",
     "rounds": "construct.rounds",
     "sample_design": "labels",
@@ -108,6 +121,14 @@ __all__ = [
     "load_zoo",
     "narrow",
     "pareto",
+    "register_acquisition",
+    "register_cost",
+    "register_executor",
+    "register_family",
+    "register_layer",
+    "register_loss",
+    "register_sampler",
+    "register_scorer",
     "register_space",
     "rounds",
     "sample_design",

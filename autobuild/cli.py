@@ -103,7 +103,7 @@ def _hydra(command: Command) -> int:
         typed_so_far(command)
     # As hydra.main, but with given arguments and one-line errors.
     setbase("1.3")
-    register()
+    register(" ".join([*command.words, *command.flags.values()]))
     search_path = create_config_search_path(str(resource_dir("conf")))
     if folder := command.flags.get("--config-dir"):
         if not os.path.isdir(folder):

@@ -22,7 +22,7 @@ from autobuild.construct import hypervolume
 from autobuild.construct.dominance import undominated
 from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.studies.samplers import make_sampler
+from autobuild.studies.samplers import SAMPLERS, make_sampler
 from benchmarks.cells import DATA
 from benchmarks.report import published
 
@@ -92,7 +92,9 @@ def sampled(name: str, population: int = START) -> Callable[[Truth, int], Iterat
 
     def run(own: Truth, seed: int) -> Iterator[Architecture]:
         options = {"targets": TARGETS, "refit_every": BATCH // 2} if name == "guided" else {}
-        sampler = make_sampler(name, own.space, seed=seed, n_targets=2, population=population, **options)
+        if "population" in SAMPLERS.parameters(name):
+            options["population"] = population
+        sampler = make_sampler(name, own.space, seed=seed, n_targets=2, **options)
         yield from _asked(own, seed, sampler)
 
     return run

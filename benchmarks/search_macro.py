@@ -17,7 +17,7 @@ import pandas as pd
 
 import autobuild as ab
 from autobuild.spaces import Architecture, SearchSpace
-from autobuild.studies.samplers import make_sampler
+from autobuild.studies.samplers import SAMPLERS, make_sampler
 from benchmarks.cells import Problem
 
 LABELS = 100
@@ -82,7 +82,8 @@ def sampled(name: str, start: Start, space: SearchSpace) -> Steps:
     """Networks in the order in which one of our samplers asks for them."""
     prior = {"prior": start.labels, "targets": (start.own.target,)} if name == "guided" and start.archs else {}
     population = POPULATION if start.archs and space is start.own.space else FEWER
-    sampler = make_sampler(name, space, seed=start.seed, population=population, **prior)
+    options = {"population": population} if "population" in SAMPLERS.parameters(name) else {}
+    sampler = make_sampler(name, space, seed=start.seed, **options, **prior)
     yield from _asked(start, space, sampler)
 
 

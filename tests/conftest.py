@@ -40,6 +40,20 @@ def published():
 
 
 @pytest.fixture
+def own_plugins():
+    """What a test registers, of any kind, does not stay."""
+    from autobuild import registry
+    from autobuild.spaces.registry import SPACES
+
+    every = [SPACES, *(own for own in vars(registry).values() if isinstance(own, registry.Registry))]
+    before = [set(own) for own in every]
+    yield
+    for own, names in zip(every, before, strict=True):
+        for name in set(own._registered) - names:
+            del own._registered[name]
+
+
+@pytest.fixture
 def composed(monkeypatch):
     """Runs a command line up to the start of its jobs, in this process.
 

@@ -13,7 +13,6 @@ import pytest
 
 import autobuild as ab
 from autobuild.cli import main
-from autobuild.spaces import registry
 from benchmarks.documents import DOCS, blocks, write_files
 
 DOCUMENTS = sorted(path.name for path in DOCS.glob("*.md"))
@@ -21,12 +20,11 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, own_plugins):
     """An empty working folder, whose files can be imported; what is imported and registered there does not stay."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
-    monkeypatch.setattr(registry, "_REGISTERED", {})
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

@@ -6,7 +6,7 @@ from autobuild.construct._best_first import k_best
 from autobuild.construct._evaluators import Evaluator, evaluator_of
 from autobuild.construct._infeasible import Infeasible
 from autobuild.construct._posterior import Probable, front_scores, probable_front, probable_networks
-from autobuild.construct.acquisition import ACQUISITIONS, acquire, acquire_front
+from autobuild.construct.acquisition import acquire, acquire_front, register_acquisition
 from autobuild.construct.building import Built, build_by_sum, build_refined
 from autobuild.construct.from_scores import build, narrow
 from autobuild.construct.limits import Limited, Metric, NoNetworkError
@@ -14,6 +14,7 @@ from autobuild.construct.narrowing import narrow_probable, narrow_rows, narrow_u
 from autobuild.construct.pareto import Front, additive_front, hypervolume
 from autobuild.construct.problem import Problem, SearchLimit, Solution
 from autobuild.expressions.limits import Limit, parse_where, split_limits
+from autobuild.registry import ACQUISITIONS
 from autobuild.spaces.additive import Additive, weighted_sum
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "parse_where",
     "probable_front",
     "probable_networks",
+    "register_acquisition",
     "split_limits",
     "weighted_sum",
     "widen",

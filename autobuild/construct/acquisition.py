@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,15 +14,14 @@ from autobuild.construct.building import check_top, distinct, tables_of
 from autobuild.construct.dominance import first_fronts
 from autobuild.construct.limits import Limited
 from autobuild.construct.local_search import Pool, layers_apart, propose_and_climb
-from autobuild.errors import ConfigError, nearest
+from autobuild.registry import ACQUISITIONS
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from autobuild.models import FittedModel
 
 
-ACQUISITIONS = ("balanced", "predicted", "upper")
-EXPLOIT = 0.3  # share of a balanced batch that is simply the predicted best
+EXPLOIT = 0.3  # share of a batch that is simply the predicted best
 LEVEL = 0.8  # of the interval whose upper bound is hoped for
 PROPOSALS = 3_000
 HOPEFUL = 200  # of the predicted best, from which the upper bound is climbed
@@ -38,6 +36,7 @@ INSIDE = 256  # networks drawn if there are constraints
 OUTSIDE = 10  # weight of a deviation beyond a constraint, in ranges of a target
 SCALARISATIONS = 256  # over which hypervolume is averaged
 
+Chooser = TypeVar("Chooser", bound=Callable[..., Iterable[int]])
 Tables = Sequence[FloatArray]  # scores of the candidates of each unit
 
 
@@ -93,7 +92,7 @@ def acquire(
         seed: Seed of the draws; the same seed gives the same batch.
         known: Networks that need no evaluation, beside those that the model was fitted on.
         by: ``"balanced"``; ``"predicted"``: the predicted best only; ``"upper"``: the best by the upper bound of the
-            80 % interval, apart as above.
+            80 % interval, apart as above; or a registered one (:func:`register_acquisition`).
         space: Where to choose: the model's space (default), or one narrowed or joined from it, which ``scores`` are of.
 
     Returns:
@@ -103,8 +102,7 @@ def acquire(
     Raises:
         ConfigError: For an unusable ``count`` or ``by``, or scores that are missing.
     """
-    if by not in ACQUISITIONS:
-        raise ConfigError(f"acquisition={by!r}: {nearest(by, ACQUISITIONS)}")
+    ACQUISITIONS.check(by)
     check_top(count)
     space = space or model.space
     taken = {space.key(arch) for arch in itertools.chain(model.training_archs, known)}
@@ -114,37 +112,32 @@ def acquire(
         return []
     predicted, _, upper = model.intervals(archs, LEVEL)
     upper = np.where(np.isfinite(upper), upper, predicted)  # too few rows were held out for a bound
-    if by == "predicted":
-        return [archs[place] for place in _order(predicted, archs)[:count]]
-    if by == "upper":
-        return [archs[place] for place in _apart(archs, _order(upper, archs), [], count)]
-    places = _order(predicted, archs)[: max(1, math.floor(EXPLOIT * count))]
-    return [archs[place] for place in _explored(model, archs, predicted, upper, places, count, seed)]
+    given = {"model": model, "archs": archs, "predicted": predicted, "upper": upper, "count": count, "seed": seed}
+    places = [int(place) for place in ACQUISITIONS.make(by, given)]
+    if len(set(places)) < len(places) or len(places) > count or not set(places) <= set(range(len(archs))):
+        raise ACQUISITIONS.blame(by, f"it gave {places}; accepted: at most {count} distinct places below {len(archs)}")
+    return [archs[place] for place in places]
 
 
-def _explored(
-    model: FittedModel,
-    archs: list[Architecture],
-    predicted: FloatArray,
-    upper: FloatArray,
-    places: list[int],
-    count: int,
-    seed: int,
-) -> list[int]:
-    """Fill a batch that begins with ``places``: the best of one draw each, or the best upper bounds."""
-    hopeful = list(dict.fromkeys([*places, *likely(archs, predicted, upper, DRAWN)]))
-    wanted = min(count, len(hopeful)) - len(places)
-    draws = model.draw([archs[place] for place in hopeful], wanted, seed) if wanted > 0 else None
-    if draws is None:
-        return _apart(archs, _order(upper, archs), places, count)
-    chosen = list(places)
-    free = np.ones(len(hopeful), dtype=bool)
-    free[: len(places)] = False
-    for draw in draws:
-        best = int(np.where(free, draw, -np.inf).argmax())
-        free[best] = False
-        chosen.append(hopeful[best])
-    return chosen
+def register_acquisition(name: str) -> Callable[[Chooser], Chooser]:
+    """Decorator that registers an acquisition, for ``ab.rounds(..., acquisition=name)`` and ``acquisition=name``.
+
+    It decorates a function that is called with those of these arguments that it names: ``model`` (the fitted model),
+    ``archs`` (the n networks to choose from), ``predicted`` and ``upper`` (their predictions and the upper bounds of
+    their 80 % intervals, shapes ``(n,)``), ``count`` and ``seed``. It returns the places in ``archs`` of at most
+    ``count`` networks, in order of choice. A package declares its acquisition as an entry point of the group
+    ``autobuild.acquisitions``.
+
+    Args:
+        name: Its name: letters, digits and ``_``.
+
+    Returns:
+        A function that registers what it is given, and returns it unchanged.
+
+    Raises:
+        ConfigError: The name is taken, or has other characters.
+    """
+    return ACQUISITIONS.register(name)
 
 
 def pool_of(
@@ -186,7 +179,7 @@ def upper_bound(model: FittedModel, archs: Sequence[Architecture]) -> FloatArray
 
 def likely(archs: Sequence[Architecture], predicted: FloatArray, upper: FloatArray, most: int) -> list[int]:
     """Places of the networks that may be the best, at most ``most``: half by upper bound, half by prediction."""
-    return list(dict.fromkeys([*_order(upper, archs)[: most // 2], *_order(predicted, archs)[: most // 2]]))
+    return list(dict.fromkeys([*best_first(upper, archs)[: most // 2], *best_first(predicted, archs)[: most // 2]]))
 
 
 def joint_draws(model: Uncertain, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray:
@@ -199,12 +192,12 @@ def joint_draws(model: Uncertain, archs: Sequence[Architecture], count: int, see
     return predicted + sd * np.random.default_rng(seed).normal(size=(count, len(archs)))
 
 
-def _order(values: FloatArray, archs: Sequence[Architecture]) -> list[int]:
+def best_first(values: FloatArray, archs: Sequence[Architecture]) -> list[int]:
     """Places, best first; ties in order of the networks' texts."""
     return sorted(range(len(archs)), key=lambda place: (-values[place], archs[place].text))
 
 
-def _apart(archs: Sequence[Architecture], order: Sequence[int], places: Sequence[int], count: int) -> list[int]:
+def apart(archs: Sequence[Architecture], order: Sequence[int], places: Sequence[int], count: int) -> list[int]:
     """Add to ``places`` from ``order`` what differs from every place in at least two layers, then what is left."""
     chosen = list(places)
     for place in order:

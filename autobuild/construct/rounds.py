@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 
 from autobuild._moved import renamed_arguments
-from autobuild.construct.acquisition import ACQUISITIONS, acquire
+from autobuild.construct.acquisition import acquire
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ConfigError, EvaluationError, TargetError, nearest
+from autobuild.errors import ConfigError, EvaluationError, TargetError
 from autobuild.importance import explain
 from autobuild.labels import LabelledSet
 from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
+from autobuild.registry import ACQUISITIONS
 
 if TYPE_CHECKING:
     from autobuild.evaluate import Evaluator, Place
@@ -89,8 +90,7 @@ class Rounds:
         costs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        if acquisition not in ACQUISITIONS:
-            raise ConfigError(f"acquisition={acquisition!r}: {nearest(acquisition, ACQUISITIONS)}")
+        ACQUISITIONS.check(acquisition)
         expression = labels.target(target, costs).expression  # an unusable one is refused before anything is fitted
         self.names = labels.names(costs)
         self.expression = self.names.explicit(expression)  # evaluations may measure what is a cost, too

@@ -1,8 +1,8 @@
 """Graph encoders: FE-MLP, message passing, readouts."""
 
 from autobuild.encode.features import FeatureEmbedding
-from autobuild.encode.gatv2 import GATv2
-from autobuild.encode.hops import Encoding, HopEncoder, read_out, scale_gradient
+from autobuild.encode.gatv2_layer import GATv2
+from autobuild.encode.hops import Encoding, HopEncoder, read_out, register_layer, scale_gradient
 from autobuild.settings.encoder import READOUTS, EncoderConfig
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "GATv2",
     "HopEncoder",
     "read_out",
+    "register_layer",
     "scale_gradient",
 ]

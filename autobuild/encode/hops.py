@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from autobuild.encode.features import FeatureEmbedding
-from autobuild.encode.gatv2 import GATv2
 from autobuild.graphs import PackedGraphs
+from autobuild.registry import LAYERS
 from autobuild.settings.encoder import EncoderConfig
+
+Layer = TypeVar("Layer", bound=Callable[..., nn.Module])
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class HopEncoder(nn.Module):
         self.config = config
         self.features = FeatureEmbedding(vocabulary, config.feature_width)
         widths = [len(vocabulary)] + [config.width] * config.hops
-        build = _BUILDERS[config.layer]
+        build = LAYERS[config.layer]
         self.layers = nn.ModuleList(build(a, b, config.heads) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:])
         self.widen = nn.Linear(widths[0], widths[1], bias=False)
@@ -67,10 +70,8 @@ class HopEncoder(nn.Module):
         h = self.features(graphs.x)
         nodes = [h]
         h = scale_gradient(h, self.config.feature_gradient)
-        edges = graphs.edges if self.config.layer != "gatv2" else None
         for hop, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            message = layer(h, graphs.neighbours) if edges is None else layer(h, edges)
-            message = torch.relu(norm(message))
+            message = torch.relu(norm(layer(h, graphs)))
             message = nn.functional.dropout(message, self.config.dropout, self.training)
             h = message + (self.widen(h) if hop == 0 else h)
             nodes.append(h)
@@ -93,22 +94,21 @@ def read_out(nodes: Tensor, graphs: PackedGraphs, how: str) -> Tensor:
     return total if how == "sum" else total / graphs.sizes[:, None]
 
 
-def _pyg(name: str) -> Callable[[int, int, int], nn.Module]:
-    def build(width_in: int, width_out: int, heads: int) -> nn.Module:
-        from torch_geometric import nn as pyg
+def register_layer(name: str) -> Callable[[Layer], Layer]:
+    """Decorator that registers a message-passing layer, for ``EncoderConfig(layer=name)`` and ``encoder=name``.
 
-        if name == "gat":
-            return pyg.GATConv(width_in, width_out // heads, heads=heads)  # type: ignore[no-any-return]
-        if name == "gin":
-            inner = nn.Sequential(nn.Linear(width_in, width_out), nn.ReLU(), nn.Linear(width_out, width_out))
-            return pyg.GINConv(inner)  # type: ignore[no-any-return]
-        layer = {"gcn": pyg.GCNConv, "sage": pyg.SAGEConv}[name]
-        return layer(width_in, width_out)  # type: ignore[no-any-return]
+    It decorates a module class, or a function that returns a module, called with ``(width_in, width_out, heads)``. The
+    module maps node embeddings of shape ``(N, width_in)`` and :class:`~autobuild.graphs.PackedGraphs` of N nodes to
+    shape ``(N, width_out)``; it passes messages along :attr:`PackedGraphs.edges`. A package declares its layer as an
+    entry point of the group ``autobuild.layers``.
 
-    return build
+    Args:
+        name: Its name: letters, digits and ``_``.
 
+    Returns:
+        A function that registers what it is given, and returns it unchanged.
 
-_BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "gatv2": GATv2,
-    **{name: _pyg(name) for name in ("gat", "gcn", "sage", "gin")},
-}
+    Raises:
+        ConfigError: The name is taken, or has other characters.
+    """
+    return LAYERS.register(name)

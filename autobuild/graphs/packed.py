@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class PackedGraphs:
         """Number of the graph of each node. Shape ``(N,)``."""
         return torch.repeat_interleave(torch.arange(len(self), device=self.ptr.device), self.sizes)
 
-    @property
+    @cached_property
     def edges(self) -> Tensor:
         """Edges ``source -> target`` without self loops. Shape ``(2, E)``."""
         target, slot = torch.nonzero(self.neighbours[:, 1:] >= 0, as_tuple=True)

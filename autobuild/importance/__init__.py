@@ -4,10 +4,12 @@ from autobuild.importance._calibration import depth_moments, norm_moments
 from autobuild.importance._explain import explain
 from autobuild.importance._faithfulness import deletion, stability
 from autobuild.importance.additive_scores import AdditiveScores
+from autobuild.importance.hopnorm_scorer import hopnorm
 from autobuild.importance.norm_scores import NormScores
 from autobuild.importance.projection import Projection, project
-from autobuild.importance.scorers import SCORERS, Scorer, UnitScores, find_scorer, hopnorm, register_scorer
+from autobuild.importance.scorers import Scorer, UnitScores, find_scorer, register_scorer
 from autobuild.importance.scores import Scores
+from autobuild.registry import SCORERS
 
 __all__ = [
     "SCORERS",

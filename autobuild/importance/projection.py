@@ -193,11 +193,6 @@ def _moved(unit: UnitScores, by: FloatArray) -> UnitScores:
     return replace(unit, score=unit.score + by, lower=lower, upper=upper)
 
 
-def additive(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
-    """The scorer ``additive``, see :class:`Projection`. Scores are differences from an average architecture."""
-    return project(model, space).units
-
-
 def _unit_scores(table: FloatArray, depth: IntArray) -> UnitScores:
     score = table[:, 0]
     lower = upper = np.full(len(score), np.nan)

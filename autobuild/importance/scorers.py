@@ -1,21 +1,15 @@
-"""Scorers: functions from a fitted model to a score for every candidate of every unit, registered by name."""
+"""Scorers: functions from a fitted model to a score for every candidate of every unit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import Protocol, TypeVar
 
 from autobuild._typing import BoolArray, FloatArray, IntArray
-from autobuild.errors import ConfigError, nearest
-from autobuild.graphs import pack_candidates
-from autobuild.importance._calibration import depth_moments, norm_moments
-from autobuild.models import FittedModel, GraphModel
-from autobuild.spaces import SearchSpace, Unit
-
-CHUNK = 8192
+from autobuild.models import FittedModel
+from autobuild.registry import SCORERS
+from autobuild.spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -44,103 +38,24 @@ class Scorer(Protocol):
         ...
 
 
-def hopnorm(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
-    r"""Score candidates by calibrated hop norms, as in the paper (AutoBuild, CVPR 2024, sec. 3.3).
+Made = TypeVar("Made", bound=Callable[[FittedModel, SearchSpace], list[UnitScores]])
 
-    A candidate of depth l in unit u is embedded alone, with its unit index. With m = l - 1, the m-hop subgraph rooted
-    in its last layer is the whole candidate, and
 
-    .. math::
-        \mathrm{score} = \mathrm{mean}_y(u, l)
-            + \mathrm{sd}_y(u, l) \, (\|h_{\mathrm{root}}^m\|_1 - \mu_m) / \sigma_m
+def register_scorer(name: str) -> Callable[[Made], Made]:
+    """Decorator that registers a scorer (:class:`Scorer`), for ``model.explain(scorer=name)`` and ``scorer=name``.
 
-    where :math:`\mu_m` and :math:`\sigma_m` are the mean and standard deviation of the norms at hop m over all nodes of
-    all training graphs, and :math:`\mathrm{mean}_y` and :math:`\mathrm{sd}_y` those of the training labels of
-    architectures with depth l in unit u. If fewer than two labels have that depth, all labels are used and
-    ``unseen_depth`` is set.
+    A package declares its scorer as an entry point of the group ``autobuild.scorers``.
 
     Args:
-        model: A graph encoder, ``ab.fit(..., model="graph")``.
-        space: The space whose candidates are scored.
+        name: Its name: letters, digits and ``_``.
 
     Returns:
-        One :class:`UnitScores` per unit, in order.
+        A function that registers what it is given, and returns it unchanged.
 
     Raises:
-        ConfigError: The model is not a graph encoder, or a candidate has more layers than the encoder can see (one more
-            than its hops).
+        ConfigError: The name is taken, or has other characters.
     """
-    if not isinstance(model, GraphModel):
-        raise ConfigError(f"scorer=hopnorm reads a graph encoder, and this model is {model.family!r}: fit model=graph")
-    norms, labels = norm_moments(model), depth_moments(model, space)
-    out = []
-    for number, unit in enumerate(space.units):
-        if unit.depths[-1] - 1 > model.hops:
-            raise ConfigError(
-                f"unit {unit.name!r} has candidates of {unit.depths[-1]} layers, which takes "
-                f"{unit.depths[-1] - 1} hops; the model has {model.hops}: fit with encoder.hops={unit.depths[-1] - 1}"
-            )
-        out.append(
-            _unit_scores(
-                model,
-                space,
-                number,
-                unit,
-                norms.mean,
-                norms.sd,
-                labels.mean[number],
-                labels.sd[number],
-                labels.seen[number],
-            )
-        )
-    return out
-
-
-def _unit_scores(
-    model: GraphModel,
-    space: SearchSpace,
-    number: int,
-    unit: Unit,
-    mu: FloatArray,
-    sigma: FloatArray,
-    mean: dict[int, float],
-    sd: dict[int, float],
-    seen: dict[int, int],
-) -> UnitScores:
-    indices = np.arange(unit.size)
-    depth = unit.depth_of(indices)
-    hop = depth - 1
-    norm = np.empty(unit.size)
-    for first in range(0, unit.size, CHUNK):
-        part = slice(first, first + CHUNK)
-        graphs = pack_candidates(space, number, indices[part])
-        roots = model.encode(graphs).node_norms()[:, graphs.roots].double().numpy()
-        norm[part] = roots[hop[part], np.arange(roots.shape[1])]
-    largest = unit.depths[-1] + 1
-    mean_of, sd_of, seen_of = np.zeros(largest), np.zeros(largest), np.zeros(largest, dtype=int)
-    for d in unit.depths:
-        mean_of[d], sd_of[d], seen_of[d] = mean[d], sd[d], seen[d]
-    score = mean_of[depth] + sd_of[depth] * (norm - mu[hop]) / sigma[hop]
-    return UnitScores(score, hop, seen_of[depth] < 2)
-
-
-def _additive(model: FittedModel, space: SearchSpace) -> list[UnitScores]:
-    from autobuild.importance.projection import additive
-
-    return additive(model, space)
-
-
-SCORERS: dict[str, Scorer] = {"additive": _additive, "hopnorm": hopnorm}
-
-
-def register_scorer(name: str) -> Callable[[Scorer], Scorer]:
-    """Decorator that registers a scorer under a name, e.g. for ``scorer=...`` on the command line."""
-
-    def register(scorer: Scorer) -> Scorer:
-        SCORERS[name] = scorer
-        return scorer
-
-    return register
+    return SCORERS.register(name)
 
 
 def find_scorer(scorer: str | Scorer) -> Scorer:
@@ -149,8 +64,5 @@ def find_scorer(scorer: str | Scorer) -> Scorer:
     Raises:
         ConfigError: The name is unknown.
     """
-    if callable(scorer):
-        return scorer
-    if scorer not in SCORERS:
-        raise ConfigError(f"scorer={scorer!r} is unknown: {nearest(scorer, SCORERS)}")
-    return SCORERS[scorer]
+    found: Scorer = scorer if callable(scorer) else SCORERS[scorer]
+    return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-FAMILIES = ("auto", "gp", "linear", "trees", "graph")  # autobuild.models.FAMILIES, without importing torch
+from autobuild.registry import FAMILIES
 
 
 def saved_model(config: Mapping[str, Any]) -> str | None:
     """The folder that ``model=`` names; None if it names a family, or the job has no such key."""
     model = config.get("model")
-    return None if model is None or model in FAMILIES else str(model)
+    return None if model is None or model in FAMILIES.choices else str(model)
 
 
 def family(config: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autobuild.jobs.families import FAMILIES
+from autobuild.registry import FAMILIES
 from autobuild.resources import resource_dir
 
 _KEYS = ("space", "labels", "table", "test", "model", "archs", "arch", "built", "path", "hardware")
@@ -21,7 +21,7 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
     inputs: dict[str, Path] = {}
     for key in _KEYS:
         value = config.get(key)
-        if not isinstance(value, str) or (key == "model" and value in FAMILIES):
+        if not isinstance(value, str) or (key == "model" and value in FAMILIES.choices):
             continue
         path = Path(value)
         if key == "space":

@@ -58,7 +58,7 @@ def describe(job: Job) -> str:
     lines += [_entry(f"{key.name}={key.written}", _about(key), column, width) for key in plain]
     for group, default in job.groups.items():
         lines += ["", f"{group}={default}  {groups()[group].help}; one of:"]
-        lines += [_entry(f"  {name}", member.about, column, width) for name, member in groups()[group].members.items()]
+        lines += [_entry(f"  {name}", groups()[group].about(name), column, width) for name in groups()[group].members]
         lines.append(f"and single keys of {group}:")
         for key in (key for key in job.keys.values() if key.name.startswith(group + ".")):
             only = "" if default in key.members else f"only with {group}={' or '.join(key.members)}: "

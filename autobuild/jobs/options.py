@@ -91,27 +91,23 @@ class Job:
             raise ConfigError(
                 f"{group.name}={values}: one of {', '.join(group.members)} is needed, or a file of your own"
             )
-        if group.kind not in values:
-            raise ConfigError(
-                f"{group.name}: key {group.name}.{group.kind} is missing (accepted: {', '.join(group.members)})"
-            )
-        member = str(values[group.kind])
+        which = group.kind.partition(".")[2]
+        if which not in values:
+            raise ConfigError(f"{group.name}: key {group.kind} is missing (accepted: {', '.join(group.members)})")
+        member = str(values[which])
         if member not in group.members:
-            raise ConfigError(f"{group.name}.{group.kind}={member}: unusable value {nearest(member, group.members)}")
+            raise ConfigError(f"{group.kind}={member}: unusable value {nearest(member, group.members)}")
         keys = {key.name: key for key in group.keys(member)}
         wanted = {name.partition(".")[2] for name in keys}
-        for name in values:
+        for name in (name for name in values if name not in wanted):
             known = self.keys.get(f"{group.name}.{name}")
             if known is None:
                 raise ConfigError(f"job {self.name}: unknown key {f'{group.name}.{name}'!r} {nearest(name, wanted)}")
-            if name not in wanted:
-                having = " or ".join(known.members)
-                raise ConfigError(
-                    f"{known.name} belongs to {group.name}={having}, and {group.name}.{group.kind} is {member}"
-                )
+            having = " or ".join(known.members)
+            raise ConfigError(f"{known.name} belongs to {group.name}={having}, and {group.kind} is {member}")
         if missing := sorted(wanted - set(values)):
             raise ConfigError(
-                f"{group.name}: {', '.join(missing)} missing for {group.kind}: {member}; "
+                f"{group.name}: {', '.join(missing)} missing for {which}: {member}; "
                 f"begin your file with `defaults: [{member}, _self_]` to take the rest from there"
             )
         return keys
@@ -159,15 +155,19 @@ def _sections(docstring: str) -> dict[str, list[str]]:
     return sections
 
 
-def register() -> None:
-    """Tell Hydra's ConfigStore of every job and every member of every group."""
+def register(words: str) -> None:
+    """Tell Hydra's ConfigStore of every job and every member of every group.
+
+    Args:
+        words: The command line. Members of installed packages are imported only if it contains their names.
+    """
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     for name in job_names():
         store.store(group="job", name=name, node=read_job(name).defaults(), package="_global_", provider="autobuild")
     for group in groups().values():
-        for member in group.members:
+        for member in (name for name in group.members if name in group.declared or name in words):
             store.store(group=group.name, name=member, node=group.values(member), provider="autobuild")
 
 

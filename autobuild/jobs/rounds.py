@@ -31,7 +31,7 @@ from autobuild.errors import ConfigError, EvaluationError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys, SeedKeys
-from autobuild.settings.names import ACQUISITIONS, FAMILIES
+from autobuild.registry import ACQUISITIONS, FAMILIES
 from autobuild.settings.option import nested, option
 
 if TYPE_CHECKING:

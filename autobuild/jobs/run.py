@@ -295,7 +295,7 @@ def _launchable(job: str, config: Mapping[str, Any]) -> dict[str, Any]:
     defaults: list[Any] = ["autobuild", {"override /job": job}]
     for name in read_job(job).groups:
         if name in config:
-            defaults.append({f"override /{name}": config[name][groups()[name].kind]})
+            defaults.append({f"override /{name}": config[name][groups()[name].kind.partition(".")[2]]})
     return {"defaults": [*defaults, "_self_"], **_escaped(config)}
 
 

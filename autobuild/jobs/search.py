@@ -36,7 +36,8 @@ from autobuild.errors import AutobuildError, EvaluationError
 from autobuild.jobs.console import Phases, heading, say, table
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import ExecutorKeys, RunKeys
-from autobuild.settings.names import FAMILIES, GRAINS, PRUNERS
+from autobuild.registry import FAMILIES
+from autobuild.settings.names import GRAINS, PRUNERS
 from autobuild.settings.option import group, nested, option
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class Keys(RunKeys, ExecutorKeys):
     narrow: NarrowKeys = nested(NarrowKeys)
     pruner: str = option("none", "which evaluations end early, by their intermediate values", choices=PRUNERS)
     model: str = option(
-        "gp", "the family that predicts proposals and narrows, fitted on the labels", choices=(*FAMILIES, "none")
+        "gp",
+        "the family that predicts proposals and narrows, fitted on the labels",
+        choices=(*FAMILIES.choices, "none"),
     )
     storage: str = option(
         "sqlite",

@@ -21,6 +21,7 @@ from autobuild.labels.labelled_set import check_labels
 from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import split_cost_terms
 from autobuild.models.describe import Describer
+from autobuild.models.gp_family import GPMember
 from autobuild.models.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
 from autobuild.models.members import Inputs, Settings
 from autobuild.models.process import fit_process
@@ -106,10 +107,8 @@ def _graph(
 def _process(
     labels: LabelledSet, values: FloatArray, computed: FloatArray, test: Rows, seed: int
 ) -> Callable[[Rows], dict[str, float]]:
-    from autobuild.models.members import process_parts
-
     inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
-    description, parts = inputs.description, process_parts("gp", inputs)
+    description, parts = inputs.description, GPMember.parts_of(inputs)
 
     def judge(rows: Rows) -> dict[str, float]:
         process = fit_process(description.take(rows), (values - computed)[rows], parts, seed=seed)

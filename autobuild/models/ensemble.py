@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from autobuild.models.describe import Describer
-from autobuild.models.members import Inputs, Member, ProcessMember
+from autobuild.models.gp_family import ProcessMember
+from autobuild.models.members import Inputs, Member
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.stacking import combine
 from autobuild.models.warp import Warp

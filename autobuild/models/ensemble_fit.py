@@ -15,16 +15,19 @@ from autobuild.errors import LabelError
 from autobuild.labels import LabelledSet
 from autobuild.models.describe import Describer
 from autobuild.models.ensemble import EnsembleModel
-from autobuild.models.members import KINDS, PROCESS_PARTS, Inputs, Member, ProcessMember, Settings, fit_member
+from autobuild.models.gp_family import ProcessMember
+from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import FloatArray
 from autobuild.models.stacking import combine, stack
 from autobuild.models.threads import one_blas_thread, torch_threads
 from autobuild.models.warp import Warp
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
+from autobuild.registry import FAMILIES
 
 OnProgress = Callable[[str, int, int], None]
 Folds = Sequence[tuple[Rows, Rows]]
 
+MEMBERS = ("gp", "walks", "linear", "trees", "graph")  # of ``auto``
 SCREENED = ("graph",)  # slow members: with many rows they are dropped after one fold if they get no weight
 SCREEN_ROWS = 200
 FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
@@ -72,14 +75,14 @@ def fit_ensemble(
     count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
     parts = labels.folds(count, settings.seed)
     with torch_threads(settings.config.threads), one_blas_thread():
-        processes = {kind: work.process(kind) for kind in kinds if kind in PROCESS_PARTS}
+        processes = {kind: work.process(kind) for kind in kinds if _is_process(kind)}
         warp = next(iter(processes.values())).process.warp if processes else Warp.of(values)
         work.warp = warp
         if not processes:  # the bend of the labels is learned by a process even if no member is one
             work.warp = warp = work.process("linear").process.warp
         out, sds = work.cross_validate(kinds, parts, processes)
         latent = warp.latent(values)
-        bases = [kind for kind in out if kind in PROCESS_PARTS]
+        bases = [kind for kind in out if _is_process(kind)]
         best = min(bases or out, key=lambda kind: float(((out[kind] - latent) ** 2).mean()))
         weights = stack(out, latent, best)
         members: dict[str, Member] = {kind: work.final(kind, processes) for kind in weights}
@@ -114,7 +117,7 @@ def fit_ensemble(
         seed=settings.seed,
         members=members,
         weights=weights,
-        base=best if best in PROCESS_PARTS else None,
+        base=best if _is_process(best) else None,
         warp=warp,
     )
 
@@ -122,7 +125,11 @@ def fit_ensemble(
 def _kinds(family: str, inputs: Inputs) -> list[str]:
     if family != "auto":
         return [family]
-    return [kind for kind in KINDS if kind != "walks" or inputs.describer.walks]
+    return [kind for kind in MEMBERS if kind != "walks" or inputs.describer.walks]
+
+
+def _is_process(kind: str) -> bool:
+    return issubclass(FAMILIES[kind], ProcessMember)
 
 
 class _Work:
@@ -137,7 +144,7 @@ class _Work:
 
     def process(self, kind: str) -> ProcessMember:
         self._say(f"learning the {kind} kernel", 0, 1)
-        member = self._timed(kind, lambda: fit_member(kind, self.inputs, self.values, self.settings, self.warp))
+        member = self._fit(kind, self.inputs, self.values, self.settings)
         self._say(f"learning the {kind} kernel", 1, 1)
         assert isinstance(member, ProcessMember)
         return member
@@ -163,34 +170,33 @@ class _Work:
             self._say(f"cross-validating {kind}", len(folds), len(folds))
             if kind not in self.dropped:
                 out[kind] = predicted
-                if kind in PROCESS_PARTS:
+                if _is_process(kind):
                     sds[kind] = sd
         return out, sds
 
     def final(self, kind: str, processes: Mapping[str, ProcessMember]) -> Member:
         """Fit a member on all rows."""
         if kind in processes:
-            return ProcessMember(replace(processes[kind].process, warp=self.warp, _state={}))
+            return replace(processes[kind], process=replace(processes[kind].process, warp=self.warp, _state={}))
         settings = self.settings
         if kind == "graph":
             settings = replace(
                 settings, on_epoch=lambda done, total: self._say("fitting the graph encoder", done, total)
             )
-        return self._timed(kind, lambda: fit_member(kind, self.inputs, self.values, settings, self.warp))
+        return self._fit(kind, self.inputs, self.values, settings)
 
     def _fold(self, kind: str, train: Rows, processes: Mapping[str, ProcessMember], phase: str) -> Member:
-        part, values = self.inputs.take(train), self.values[train]
         start = processes[kind].process if kind in processes else None
-        if start is not None:
-            start = replace(start, warp=self.warp, _state={})
-        return self._timed(kind, lambda: fit_member(kind, part, values, self.settings, self.warp, start, phase))
+        how = {} if start is None else {"start": replace(start, warp=self.warp, _state={})}
+        settings = replace(self.settings, phase=phase)
+        return self._fit(kind, self.inputs.take(train), self.values[train], settings, **how)
 
     def _useless(self, kind: str, out: Mapping[str, FloatArray], predicted: FloatArray, rows: Rows) -> bool:
         if kind not in SCREENED or len(self.values) < SCREEN_ROWS:
             return False
         latent = self.warp.latent(self.values[rows])
         known = {name: values[rows] for name, values in out.items()}
-        bases = [name for name in known if name in PROCESS_PARTS] or list(known)
+        bases = [name for name in known if _is_process(name)] or list(known)
         base = min(bases, key=lambda name: float(((known[name] - latent) ** 2).mean()))
         weights = stack({**known, kind: predicted[rows]}, latent, base)
         if weights.get(kind, 0.0) > 0:
@@ -198,9 +204,9 @@ class _Work:
         self.dropped[kind] = "no weight on the first fold"
         return True
 
-    def _timed(self, kind: str, work: Callable[[], Member]) -> Member:
+    def _fit(self, kind: str, inputs: Inputs, values: FloatArray, settings: Settings, **how: Any) -> Member:
         before = time.perf_counter()
-        member = work()
+        member: Member = FAMILIES[kind].fit(inputs, values, self.warp, settings, **how)
         self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - before
         return member
 
@@ -237,7 +243,7 @@ def _member_rows(
         others = {name: values for name, values in out.items() if name != kind}
         without = None
         if others and weights.get(kind):
-            candidates = [name for name in others if name in PROCESS_PARTS] or list(others)
+            candidates = [name for name in others if _is_process(name)] or list(others)
             next_base = min(candidates, key=lambda name: float(((others[name] - latent) ** 2).mean()))
             without = srcc(combine(others, stack(others, latent, next_base)), latent)
         row: dict[str, Any] = {"member": kind, "weight": weights.get(kind, 0.0), "base": kind == base}

@@ -17,7 +17,7 @@ from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ConfigError, FitWarning, LabelWarning, nearest
+from autobuild.errors import ConfigError, FitWarning, LabelWarning
 from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.labelled_set import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
@@ -26,13 +26,12 @@ from autobuild.models.ensemble_fit import fit_ensemble
 from autobuild.models.graph_fit import check_device, fit_graph
 from autobuild.models.members import Settings
 from autobuild.models.model import FittedModel, FloatArray
+from autobuild.registry import FAMILIES
 
 OnProgress = Callable[[str, int, int], None]
 
 FEW_VALUES = 6  # labels with fewer distinct values than this give a warning
 LEAST_SRCC = 0.1  # a held-out SRCC below this, or below the 95 % quantile of random rankings, gives a warning
-
-FAMILIES = ("auto", "gp", "linear", "trees", "graph")
 
 
 @contextlib.contextmanager
@@ -70,7 +69,8 @@ def fit(
         model: ``"auto"`` combines a Gaussian process, a linear model, boosted trees and the graph encoder, with weights
             from cross-validation on these labels; ``report["picked"]`` says which were chosen, and
             ``report["members"]`` what each contributes. ``"gp"``, ``"linear"`` and ``"trees"`` fit one of them alone.
-            ``"graph"`` fits the hop encoder of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads.
+            ``"graph"`` fits the hop encoder of the AutoBuild paper, whose norms the scorer ``hopnorm`` reads. Other
+            names are those of registered families (:func:`autobuild.register_family`).
         seed: Seed of everything random in the fit.
         folds: Number of cross-validation folds, by which the model is judged on all rows. Equal networks stay in one
             fold. Default: 5, or 3 from 1,500 rows on. ``"graph"``, which takes longest, is by default not
@@ -98,8 +98,7 @@ def fit(
         FitWarning: The model ranks held-out rows no better than chance could, or most labels have the same value. The
             texts are also in ``report["warnings"]``.
     """
-    if model not in FAMILIES:
-        raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
+    FAMILIES.check(model)
     check_labels(labels)
     check_device(device)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)

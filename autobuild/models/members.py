@@ -1,36 +1,25 @@
-"""Members of an ensemble: different models of the latent values of architectures."""
+"""Members of an ensemble: different models of the latent values of architectures. A family of models is a member."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Self, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
 from autobuild.models.describe import Describer, Description
-from autobuild.models.kernel import Scaling
-from autobuild.models.network import Predictor
-from autobuild.models.process import Process, fit_process
-from autobuild.models.threads import torch_threads
-from autobuild.models.training import train
-from autobuild.models.trees import Trees, fit_trees, tree_columns
 from autobuild.models.warp import Warp
+from autobuild.registry import FAMILIES
 from autobuild.spaces import Architecture, SearchSpace
-
-FloatArray = NDArray[np.float64]
-Rows = NDArray[np.int64]
-
-CHUNK = 4096
-WARM_ROWS = 200  # from this many rows on, a fold starts at the parameters of all rows and needs few steps
-GRAPH_STEPS = 600  # training steps of the graph member; more steps did not improve the ensemble
 
 
 class Inputs:
@@ -58,7 +47,7 @@ class Inputs:
         """The architectures as packed graphs, without context."""
         return pack_architectures(self.space, self.archs)
 
-    def take(self, rows: Rows) -> Inputs:
+    def take(self, rows: IntArray) -> Inputs:
         """Inputs of some of the rows; descriptions and graphs that exist are reused."""
         part = Inputs(self.space, [self.archs[row] for row in rows], self.describer)
         if "description" in self.__dict__:
@@ -68,67 +57,55 @@ class Inputs:
         return part
 
 
-class Member(Protocol):
-    """Interface of the members of an ensemble."""
+class Member(ABC):
+    """A fitted model of the latent values; an ensemble is one member, or a weighted mean of several.
 
-    def predict(self, inputs: Inputs) -> FloatArray:
-        """Predicted latent values. Shape ``(len(inputs),)``."""
-        ...
-
-
-@dataclass
-class ProcessMember:
-    """A Gaussian process (:mod:`autobuild.models.process`)."""
-
-    process: Process
-
-    def predict(self, inputs: Inputs) -> FloatArray:
-        """See :class:`Member`."""
-        return self.process.predict_mean(inputs.description)
-
-
-@dataclass
-class TreesMember:
-    """Boosted trees over scaled descriptions."""
-
-    trees: Trees
-    scaling: Scaling
-
-    def predict(self, inputs: Inputs) -> FloatArray:
-        """See :class:`Member`."""
-        return self.trees.predict(tree_columns(self.scaling, inputs.description))
-
-
-@dataclass
-class GraphMember:
-    """A hop encoder whose head also reads the description of the whole network (the context).
-
-    Attributes:
-        network: Predictor of standardised latent values.
-        mean, sd: Mean and standard deviation of the latent values of the training rows.
-        scaling: Standardises the context.
-        threads: Number of torch threads; None leaves the choice to torch.
+    A family of models is a subclass. ``ab.fit(..., model=name)`` cross-validates it, computes its intervals from the
+    held-out errors, and fits it on all rows; the latent values are the labels with their skew removed
+    (:class:`~autobuild.models.warp.Warp`).
     """
 
-    network: Predictor
-    mean: float
-    sd: float
-    scaling: Scaling
-    threads: int | None = 1
+    @classmethod
+    @abstractmethod
+    def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
+        """Fit on labelled rows.
 
+        Args:
+            inputs: The n training architectures.
+            values: Their labels. Shape ``(n,)``.
+            warp: Map from labels to the latent values that all members predict: ``warp.latent(values)``.
+            settings: Settings of the fit, such as its seed.
+
+        Returns:
+            The fitted member.
+        """
+
+    @abstractmethod
     def predict(self, inputs: Inputs) -> FloatArray:
-        """See :class:`Member`."""
-        graphs = with_context(inputs, self.scaling)
-        parts = []
-        for start in range(0, len(inputs), CHUNK):
-            with torch_threads(self.threads), torch.inference_mode():
-                parts.append(self.network(graphs.slice(start, start + CHUNK))[0].double().numpy())
-        return np.concatenate(parts) * self.sd + self.mean if parts else np.zeros(0)
+        """Predicted latent values. Shape ``(len(inputs),)``."""
 
+    @abstractmethod
+    def to_disk(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name and JSON-ready data, from which :meth:`from_disk` makes an equal member."""
 
-def with_context(inputs: Inputs, scaling: Scaling) -> PackedGraphs:
-    """Packed graphs with the standardised description of the whole network as context."""
-    return replace(inputs.graphs, context=scaling(inputs.description).whole.float())
+    @classmethod
+    @abstractmethod
+    def from_disk(
+        cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any], inputs: Inputs, values: FloatArray, warp: Warp
+    ) -> Self:
+        """The member that :meth:`to_disk` described.
+
+        Args:
+            tensors, header: What :meth:`to_disk` gave.
+            inputs, values, warp: Of the fit on all rows; what they determine need not be written.
+
+        Returns:
+            The member.
+
+        Raises:
+            KeyError: A tensor or an entry of the header is missing.
+            RuntimeError: A tensor has another shape.
+        """
 
 
 @dataclass(frozen=True)
@@ -140,6 +117,7 @@ class Settings:
         seed: Seed of everything random in the fit.
         device: Device on which the graph member is trained.
         checkpoint: Folder for its checkpoints; None for no checkpoints.
+        phase: Name of the checkpoint.
         on_epoch: Called with ``(epochs done, epochs in all)`` of its training.
     """
 
@@ -148,68 +126,26 @@ class Settings:
     seed: int
     device: str = "cpu"
     checkpoint: Path | None = None
+    phase: str = "all"
     on_epoch: Callable[[int, int], None] | None = None
 
 
-PROCESS_PARTS: dict[str, tuple[str, ...]] = {
-    "gp": ("linear", "units", "joint", "whole", "walks"),
-    "walks": ("linear", "whole", "walks"),
-    "linear": ("linear",),
-}
-KINDS = (*PROCESS_PARTS, "trees", "graph")
+Family = TypeVar("Family", bound=type[Member])
 
 
-def process_parts(kind: str, inputs: Inputs) -> tuple[str, ...]:
-    """Parts of the kernel of a process member; without ``walks`` if the stages of the space form a chain."""
-    parts = PROCESS_PARTS[kind]
-    return parts if inputs.describer.walks else tuple(part for part in parts if part != "walks")
+def register_family(name: str) -> Callable[[Family], Family]:
+    """Decorator that registers a family of models, for ``ab.fit(..., model=name)`` and ``model=name``.
 
-
-def fit_member(
-    kind: str,
-    inputs: Inputs,
-    values: FloatArray,
-    settings: Settings,
-    warp: Warp,
-    start: Process | None = None,
-    phase: str = "all",
-) -> Member:
-    """Fit one member.
+    It decorates a subclass of :class:`Member`. A package declares its family as an entry point of the group
+    ``autobuild.families``.
 
     Args:
-        kind: One of :data:`KINDS`.
-        inputs: The n training architectures.
-        values: Their labels. Shape ``(n,)``.
-        settings: Settings of the fit.
-        warp: Map from labels to the latent values that all members predict.
-        start: For a process: an earlier process, fitted on more rows, from whose parameters learning starts.
-        phase: Name of the checkpoint.
+        name: Its name: letters, digits and ``_``.
 
     Returns:
-        The fitted member.
+        A function that registers what it is given, and returns it unchanged.
+
+    Raises:
+        ConfigError: The name is taken, or has other characters.
     """
-    if kind in PROCESS_PARTS:
-        parts = process_parts(kind, inputs)
-        steps = 12 if start is not None and len(values) >= WARM_ROWS else 60
-        seed = settings.seed
-        return ProcessMember(fit_process(inputs.description, values, parts, start=start, iterations=steps, seed=seed))
-    latent, scaling = warp.latent(values), Scaling(inputs.description)
-    if kind == "trees":
-        return TreesMember(fit_trees(tree_columns(scaling, inputs.description), latent, settings.seed), scaling)
-    mean, sd = float(latent.mean()), float(latent.std()) or 1.0
-    config = settings.config
-    if config.epochs is None:
-        steps = max(1, len(values) // config.batch_size_for(len(values)))
-        config = replace(config, epochs=int(min(150, max(20, round(GRAPH_STEPS / steps)))))
-    network, _ = train(
-        with_context(inputs, scaling),
-        torch.from_numpy((latent - mean) / sd).float(),
-        [len(feature.values) for feature in inputs.space.node_features],
-        settings.encoder,
-        config,
-        settings.seed,
-        checkpoint=settings.checkpoint / f"_{phase}.pt" if settings.checkpoint else None,
-        on_epoch=settings.on_epoch,
-        device=settings.device,
-    )
-    return GraphMember(network, mean, sd, scaling, config.threads)
+    return FAMILIES.register(name)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from autobuild.rank.losses import (
-    hybrid_loss,
-    lambdarank_loss,
-    pairwise_logistic_loss,
-    ranking_loss,
-    srcc_loss,
-)
+from autobuild.rank.losses import ranking_loss, register_loss
+from autobuild.rank.losses.hybrid_loss import hybrid_loss
+from autobuild.rank.losses.lambdarank_loss import lambdarank_loss
+from autobuild.rank.losses.pairwise_loss import pairwise_logistic_loss
+from autobuild.rank.losses.srcc_loss import srcc_loss
 from autobuild.rank.metrics import kendall_tau, mae, ndcg_at_k, per_hop, srcc
 from autobuild.rank.softrank import soft_rank
 
@@ -21,6 +19,7 @@ __all__ = [
     "pairwise_logistic_loss",
     "per_hop",
     "ranking_loss",
+    "register_loss",
     "soft_rank",
     "srcc",
     "srcc_loss",

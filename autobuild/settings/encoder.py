@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autobuild.errors import ConfigError
+from autobuild.registry import LAYERS
 from autobuild.settings.option import check_settings, option
 
 READOUTS = ("mean", "sum", "max")
 NORMS = ("l1", "l2")
-# Name -> one line of help.
-LAYERS = {
+# Name -> one line of help, of those that ship.
+ABOUT_LAYERS = {
     "gatv2": "GATv2 (Brody et al., 2022), this project's own and fast",
     "gat": "GAT (Velickovic et al., 2018), by PyTorch Geometric",
     "gcn": "GCN (Kipf and Welling, 2017), by PyTorch Geometric",
@@ -25,8 +26,8 @@ class EncoderConfig:
     """Settings of the graph encoder (:class:`autobuild.encode.HopEncoder`; AutoBuild, CVPR 2024, sec. 3).
 
     Args:
-        layer: Message-passing layer: ``gatv2`` (an implementation of this package, fast), or ``gat``, ``gcn``, ``sage``
-            or ``gin`` of PyTorch Geometric.
+        layer: Message-passing layer: ``gatv2`` (an implementation of this package, fast), ``gat``, ``gcn``, ``sage`` or
+            ``gin`` of PyTorch Geometric, or a registered one (:func:`autobuild.register_layer`).
         hops: Number of message-passing layers.
         width: Width of the node embeddings.
         heads: Number of attention heads of ``gatv2`` and ``gat``; must divide ``width``.

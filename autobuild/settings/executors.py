@@ -42,8 +42,8 @@ class Slurm:
     setup: str | None = option(None, "a shell line that jobs run first, e.g. 'module load cuda'")
 
 
-# Name -> one line of help, options.
-EXECUTORS: dict[str, tuple[str, type | None]] = {
+# Name -> one line of help, options, of those that ship.
+SHIPPED: dict[str, tuple[str, type | None]] = {
     "local": ("processes of this machine, started when they are first needed", None),
     "inline": ("this process, one evaluation at a time, whatever n_jobs= says; for trying things out", None),
     "ray": ("a Ray cluster (extra `ray`): each evaluation is a task", Ray),

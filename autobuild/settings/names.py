@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-ACQUISITIONS = ("balanced", "predicted", "upper")  # how a round picks networks
 BOUNDS = ("predicted", "lower", "upper")  # what ranks built networks
 DESIGNS = ("depth", "uniform", "cover")  # how architectures are drawn to be labelled
 DEVICES = ("cpu", "cuda")
 EXPORTS = ("json", "onnx", "pt")
-FAMILIES = ("auto", "gp", "linear", "trees", "graph")  # of models
 FORMATS = ("nas_bench_macro", "accel_nasbench", "nas_bench_201", "autobuild_cache", "table")  # of label files
 GRAINS = ("layer", "unit")  # parameters of a study
 LEVELS = ("layer", "unit", "candidate")  # of mutations

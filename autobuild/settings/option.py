@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import re
 from collections.abc import Iterable, Iterator
@@ -66,7 +67,7 @@ class Key:
 
     Attributes:
         name: Dotted name, such as ``fit.lr``.
-        kind: ``int``, ``float``, ``bool``, ``ints``, ``choice`` or one of :data:`TEXTS`.
+        kind: ``int``, ``float``, ``bool``, ``ints``, ``choice`` ``any`` or one of :data:`TEXTS`.
         nullable: Whether None is accepted.
         default: The default.
         option: Help, bounds and choices.
@@ -114,6 +115,8 @@ class Key:
         elif kind == "texts":
             listed = value if isinstance(value, list) else [value]
             right = bool(listed) and all(isinstance(item, str) and item for item in listed)
+        elif kind == "any":
+            right = True
         elif kind in TEXTS:
             right = isinstance(value, str) and value != ""
         else:
@@ -145,6 +148,19 @@ def keys_of(settings: type, prefix: str = "") -> Iterator[Key]:
             if declared.choices != ():
                 kind = "choice"
             yield Key(f"{prefix}{member.name}", kind, NoneType in get_args(hint), member.default, declared)
+
+
+def key_of_parameter(parameter: inspect.Parameter, prefix: str, help: str) -> Key:
+    """The setting that a parameter of a plug-in is; its type is that of the default.
+
+    Args:
+        parameter: The parameter.
+        prefix: What stands before its name.
+        help: One line of help.
+    """
+    default = None if parameter.default is parameter.empty else parameter.default
+    kind = {bool: "bool", int: "int", float: "float", str: "text"}.get(type(default), "any")
+    return Key(f"{prefix}{parameter.name}", kind, True, default, Option(help))
 
 
 def groups_of(settings: type) -> dict[str, str]:

@@ -54,8 +54,8 @@ class PairwiseLogistic(Ranking):
     sigma: float = option(1.0, "steepness", ">0")
 
 
-# Name -> one line of help, options.
-LOSSES: dict[str, tuple[str, type]] = {
+# Name -> one line of help, options, of those that ship.
+SHIPPED: dict[str, tuple[str, type | None]] = {
     "hybrid": ("soft Spearman over all rows and LambdaRank at the top", Hybrid),
     "lambdarank": ("LambdaRank on NDCG@k (Burges, 2010)", LambdaRank),
     "none": ("no ranking loss: the regression head alone", NoRanking),

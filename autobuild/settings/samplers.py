@@ -27,8 +27,8 @@ class Guided:
     )
 
 
-# Name -> one line of help, options.
-SAMPLERS: dict[str, tuple[str, type | None]] = {
+# Name -> one line of help, options, of those that ship.
+SHIPPED: dict[str, tuple[str, type | None]] = {
     "auto": ("the sampler for the case: guided where at least 20 labels are given, else TPE", None),
     "tpe": ("tree-structured Parzen estimator, multivariate and in groups (Bergstra et al., 2011)", None),
     "motpe": ("TPE for several targets (Ozaki et al., 2020)", None),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from autobuild.errors import ConfigError, SpaceError, nearest
 from autobuild.named import imported
+from autobuild.registry import Registry
 from autobuild.resources import resource_dir
 from autobuild.spaces.declare import space_from_yaml
 from autobuild.spaces.serialise import from_json
@@ -25,23 +26,23 @@ SUFFIXES = (".yaml", ".yml", ".json")
 CLASSES = "num_classes"  # the option of every space that builds networks
 
 Declared = TypeVar("Declared")
-_REGISTERED: dict[str, Any] = {}
 _WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # spaces built with options; looked up once per graph
 
 
 def space_names() -> list[str]:
-    """Names of the bundled and the registered search spaces, sorted."""
-    return sorted({*_shipped(), *_REGISTERED})
+    """Names of the bundled and the registered search spaces, and of those of installed packages, sorted."""
+    return list(SPACES)
 
 
-def _shipped() -> list[str]:
-    folder = resource_dir("search_spaces")
-    return [p.stem for p in folder.iterdir() if p.suffix in (".py", ".yaml") and not p.name.startswith("_")]
+def _shipped() -> dict[str, str]:
+    files = resource_dir("search_spaces").iterdir()
+    return {p.stem: p.stem for p in files if p.suffix in (".py", ".yaml") and not p.name.startswith("_")}
 
 
 def register_space(declared: Declared) -> Declared:
     """Register your own search space by its name, with its networks and costs. A later registration replaces it.
 
+    A package declares its space as an entry point of the group ``autobuild.spaces``, so it is found without an import.
     The declaration is passed as an object, because this package does not execute Python files given by path: import the
     file yourself if you trust it.
 
@@ -65,10 +66,7 @@ def register_space(declared: Declared) -> Declared:
             f"register_space: a space named {space.name!r}, of the family {space.family!r}; accepted: a whole space "
             "whose name is a word of letters, digits and _"
         )
-    if space.name in _shipped():
-        raise SpaceError(f"register_space: {space.name!r} is a bundled space: give yours another name")
-    _REGISTERED[space.name] = declared
-    return declared
+    return SPACES.register(space.name, replace=True)(declared)
 
 
 def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
@@ -219,11 +217,10 @@ def declaration(name: str) -> Any:
     Raises:
         SpaceError: The name is unknown.
     """
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    if name not in _shipped():
-        raise SpaceError(f"unknown search space {name!r}: {nearest(name, space_names())}")
-    return _bundled_file(name)
+    found = SPACES[name]
+    if found is not None and getattr(getattr(found, "SPACE", None), "name", None) != name:
+        raise SPACES.blame(name, f"accepted: a module or class with a SPACE that is called {name!r}")
+    return found
 
 
 @lru_cache
@@ -240,13 +237,16 @@ def _bundled_file(name: str) -> ModuleType | None:
     return module
 
 
+SPACES = Registry("space", "spaces", _shipped, error=SpaceError, load=_bundled_file, form=None)
+
+
 def declared_by(space: SearchSpace) -> Any:
     """The declaration of a space, also of a narrowed or joined one; None if the space declares graphs only.
 
     The name alone is not enough: the stages and joins must be equal to those of the declared space, because a user's
     space may happen to have the name of another one.
     """
-    if space.source and space.family not in _REGISTERED:  # in a worker process, which only received the space
+    if space.source and space.family not in SPACES:  # in a worker process, which only received the space
         with contextlib.suppress(SpaceError):
             _imported(space.source, {})
     try:

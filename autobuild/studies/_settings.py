@@ -13,7 +13,8 @@ import optuna
 from autobuild.errors import ConfigError, nearest
 from autobuild.labels import LabelledSet
 from autobuild.labels.labelled_set import check_labels
-from autobuild.models import FAMILIES, FittedModel
+from autobuild.models import FittedModel
+from autobuild.registry import FAMILIES, SAMPLERS
 from autobuild.settings.names import GRAINS, PRUNERS
 from autobuild.spaces import SearchSpace, check_space
 from autobuild.spaces.parameters import default_grain
@@ -26,7 +27,6 @@ _PRUNERS = {
     "median": optuna.pruners.MedianPruner,
 }
 _CRITERIA = ("top", "threshold", "mass", "share")
-_SAMPLER_OPTIONS = ("mutation", "population", "refit_every")
 _NARROW = "a mapping is accepted, such as {'share': 0.02, 'rounds': 3}"
 
 
@@ -112,14 +112,14 @@ class Settings:
             raise ConfigError(f"sampler={self.sampler!r}: a name such as 'auto', or a sampler of Optuna is accepted")
         if not isinstance(self.sampler_options, Mapping):
             raise ConfigError(f"sampler_options={self.sampler_options!r}: a mapping is accepted: {{'population': 20}}")
-        for option in self.sampler_options:
-            if option not in _SAMPLER_OPTIONS:
-                raise ConfigError(f"sampler_options: unknown option {option!r}: {nearest(option, _SAMPLER_OPTIONS)}")
+        if isinstance(self.sampler, str):
+            SAMPLERS.check(self.sampler)
         several = isinstance(self.model, Sequence) and not isinstance(self.model, str)
         models = list(self.model) if several else [self.model]  # type: ignore[arg-type]
-        if not all(isinstance(model, FittedModel) for model in models) and self.model not in (None, *FAMILIES):
+        if not all(isinstance(model, FittedModel) for model in models) and self.model not in (None, *FAMILIES.choices):
             raise ConfigError(
-                f"model={self.model!r}: {nearest(self.model, FAMILIES)}; None, a fitted model or a list of them, too"
+                f"model={self.model!r}: {nearest(self.model, FAMILIES.choices)}; None, a fitted model or a list of "
+                "them, too"
             )
 
     def grain_of(self, space: SearchSpace) -> str:

@@ -17,11 +17,12 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError, EvaluationError, nearest
 from autobuild.evaluate import as_evaluator, place_for, renamed
-from autobuild.evaluate.executors import EXECUTORS, Executor, make_executor
+from autobuild.evaluate.executors import Executor, make_executor
 from autobuild.evaluate.metrics import IGNORED, EvaluationWarning
 from autobuild.expressions import Names
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, load_model
+from autobuild.registry import EXECUTORS
 from autobuild.spaces import SearchSpace, check_space
 from autobuild.studies._linked_studies import LinkedStudies
 from autobuild.studies._objective import MAXIMISED, Cost, Objective
@@ -142,7 +143,7 @@ def search(
     if not isinstance(out, str | Path | None):
         raise ConfigError(f"out={out!r}: the path of a folder is accepted")
     if not isinstance(executor, str | None) and not all(hasattr(executor, name) for name in ("submit", "wait")):
-        raise ConfigError(f"executor={executor!r}: {nearest(executor, EXECUTORS)}; an executor is accepted, too")
+        raise ConfigError(f"executor={executor!r}: {nearest(executor, list(EXECUTORS))}; an executor is accepted, too")
     costs = SpaceCosts(space, hardware) if costs is None else costs
     names = Names(costs=costs, measured=None) if prior is None else prior.names(costs, measured=None)
     objective = Objective.read(target, where, costs, names, MetricPredictor(prior, seed))

@@ -13,6 +13,8 @@ from autobuild.construct import acquire
 from autobuild.construct.local_search import layers_apart
 from autobuild.construct.rounds import Rounds, best_so_far
 from autobuild.errors import ConfigError, EvaluationError, LabelError, TargetError
+from autobuild.registry import ACQUISITIONS
+from autobuild.testing import AcquisitionConformance
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,12 @@ def test_twins_count_once():
     keys = [space.key(arch) for arch in chosen]
     assert len(set(keys)) == 30
     assert not set(keys) & {space.key(arch) for arch in (*archs, *known)}
+
+
+class TestShipped(AcquisitionConformance):
+    @pytest.fixture(params=ACQUISITIONS)
+    def acquisition(self, request):
+        return ACQUISITIONS[request.param]
 
 
 def test_the_same_seed_asks_for_the_same(fitted):

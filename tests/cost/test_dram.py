@@ -7,7 +7,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.cost import make_cost, read_hardware
-from autobuild.cost.dram import DramBytes
+from autobuild.cost.dram_bytes_cost import DramBytes
 from autobuild.cost.fusion import GroupCosts, fold
 from autobuild.cost.fusion.partition.exact import exact_partition
 from autobuild.errors import CostError, SpaceError

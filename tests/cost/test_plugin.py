@@ -9,7 +9,7 @@ import pytest
 import autobuild as ab
 from autobuild.cost import cost_names, make_cost, metric_units, register_cost
 from autobuild.cost.protocol import checked
-from autobuild.cost.registry import _REGISTERED, all_costs
+from autobuild.cost.registry import all_costs
 from autobuild.errors import ConfigError, CostError
 from autobuild.testing import CostConformance
 
@@ -56,15 +56,13 @@ def test_what_is_wrong_with_a_package_is_said_by_name_and_harms_no_other(package
 
 
 def test_without_the_package_the_name_is_unknown():
-    with pytest.raises(ConfigError, match=r"cost=rooflin: unknown name: did you mean 'roofline'"):
+    with pytest.raises(ConfigError, match=r"cost='rooflin': unknown cost: did you mean 'roofline'"):
         make_cost("rooflin")
     with pytest.raises(ConfigError, match=r"hardware=edge: unknown name: did you mean 'edge_npu'"):
         make_cost("roofline", "edge")
 
 
-def test_registering_in_the_process(monkeypatch):
-    monkeypatch.setitem(_REGISTERED, "nodes", None)
-
+def test_registering_in_the_process(own_plugins):
     @register_cost("nodes")
     class Nodes:
         name, unit = "nodes", "1"

@@ -10,7 +10,7 @@ from torch import nn
 
 import autobuild as ab
 from autobuild.cost import ActivationPeak, Roofline, read_hardware
-from autobuild.cost.activation_peak import peak_bytes
+from autobuild.cost.activation_peak_bytes_cost import peak_bytes
 from autobuild.cost.fusion import fold
 from autobuild.errors import CostError
 

@@ -14,7 +14,8 @@ from quick_evaluators import truth
 import autobuild as ab
 from autobuild.errors import ConfigError, Pruned
 from autobuild.evaluate import Place, evaluate_many
-from autobuild.evaluate.executors import Executor, Failed, Finished, Reported, Stopped, make_executor
+from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor
+from autobuild.testing import ExecutorConformance
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +44,20 @@ def gone(pid):
         return True
 
 
-@pytest.mark.parametrize("name", ["inline", "local"])
-def test_every_task_ends_once_with_its_metrics(space, archs, tmp_path, name):
-    with make_executor(name, space, Faulty(str(tmp_path)), n_jobs=2) as executor:
-        assert isinstance(executor, Executor)
-        assert executor.capacity == (1 if name == "inline" else 2)
-        assert executor.wait(0.0) == []
+class TestShipped(ExecutorConformance):
+    @pytest.fixture(params=["inline", "local"])
+    def make(self, request):
+        return lambda space, evaluator: make_executor(request.param, space, evaluator, n_jobs=2)
+
+
+def test_tasks_run_in_order_here_and_side_by_side_elsewhere(space, archs, tmp_path):
+    with make_executor("local", space, Faulty(str(tmp_path)), n_jobs=2) as executor:
+        assert executor.capacity == 2
+    with make_executor("inline", space, Faulty(str(tmp_path)), n_jobs=2) as executor:
+        assert executor.capacity == 1
         for number, arch in enumerate(archs):
             executor.submit(number + 10, arch, fault("good"))
-        events = drain(executor)
-    assert sorted(events, key=lambda event: event.task_id) == [
-        Finished(number + 10, {"acc": truth(arch, 0)}) for number, arch in enumerate(archs)
-    ]
-    if name == "inline":
-        assert [event.task_id for event in events] == list(range(10, 18))
+        assert [event.task_id for event in drain(executor)] == list(range(10, 18))
     assert not multiprocessing.active_children()
 
 
@@ -125,15 +126,6 @@ def test_what_hangs_is_ended_with_the_programs_it_has_started(space, archs, tmp_
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("name", ["inline", "local"])
-def test_reports_come_in_order_before_the_end(space, archs, tmp_path, name):
-    with make_executor(name, space, Stepped(str(tmp_path), 3), n_jobs=1) as executor:
-        executor.submit(5, archs[0], 2)
-        events = drain(executor)
-    value = truth(archs[0], 2)
-    assert events == [Reported(5, s, {"acc": value * s / 3}) for s in (1, 2, 3)] + [Finished(5, {"acc": value})]
-
-
 def test_inline_takes_no_step_after_a_prune(space, archs, tmp_path):
     with make_executor("inline", space, Stepped(str(tmp_path), 5)) as executor:
         executor.submit(0, archs[0], 0)
@@ -162,20 +154,6 @@ def test_local_stops_soon_after_a_prune(space, archs, tmp_path):
         executor.prune(0)  # of what has ended: nothing
         executor.submit(2, archs[2], 0)
         assert isinstance(executor.wait(60)[0], Reported)
-
-
-@pytest.mark.parametrize("name", ["inline", "local"])
-def test_what_is_cancelled_is_not_heard_of_again(space, archs, tmp_path, name):
-    with make_executor(name, space, Stepped(str(tmp_path), 2000, 0.01), n_jobs=1) as executor:
-        for number in range(3):
-            executor.submit(number, archs[number], 0)
-        assert executor.wait(60)[0].task_id == 0
-        executor.cancel(0)
-        executor.cancel(2)
-        executor.cancel(99)
-        assert {event.task_id for event in executor.wait(60)} == {1}
-        executor.cancel(1)
-        assert executor.wait(60) == []
 
 
 def test_inline_takes_closures_and_honours_the_timeout(space, archs):
@@ -238,7 +216,7 @@ def test_dead_workers_are_tried_again_a_bounded_number_of_times(space, archs, tm
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("locl", {}, "executor=locl: unknown executor did you mean 'local'"),
+        ("locl", {}, "executor='locl': unknown executor: did you mean 'local'"),
         ("local", {"n_jobs": 0}, "n_jobs=0: a whole number of at least 1"),
         ("local", {"time_limit_s": 0.0}, "time_limit_s=0.0: give seconds above 0"),
         ("inline", {"time_limit_s": 3.0}, "inline cannot end an evaluation.*use executor=local"),

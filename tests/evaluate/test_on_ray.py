@@ -13,7 +13,8 @@ from quick_evaluators import truth
 import autobuild as ab
 from autobuild.errors import ConfigError, RunError
 from autobuild.evaluate import Place, as_evaluator, evaluate_many
-from autobuild.evaluate.executors import Executor, Failed, Finished, Reported, Stopped, make_executor
+from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor
+from autobuild.testing import ExecutorConformance
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'autobuild-nas[ray]'")
 
@@ -52,11 +53,15 @@ def drain(executor, seconds=60.0):
     return events
 
 
+class TestConformance(ExecutorConformance):
+    @pytest.fixture
+    def make(self, cluster):
+        return lambda space, evaluator: make_executor("ray", space, evaluator, n_jobs=2)
+
+
 def test_every_task_ends_once_whatever_becomes_of_its_worker(cluster, space, archs, tmp_path):
     faults = ["good", "raises", "text", "killed", "dies", "killed_once", "good"]
     with make_executor("ray", space, Faulty(str(tmp_path)), n_jobs=2) as executor:
-        assert isinstance(executor, Executor)
-        assert executor.wait(0.0) == []
         for number, kind in enumerate(faults):
             executor.submit(number, archs[number], fault(kind))
         events = {event.task_id: event for event in drain(executor)}
@@ -96,13 +101,7 @@ def test_a_worker_killed_from_outside_and_an_evaluation_that_hangs(cluster, spac
     ]
 
 
-def test_reports_prunes_and_cancels(cluster, space, archs, tmp_path):
-    with make_executor("ray", space, Stepped(str(tmp_path), 3), n_jobs=1) as executor:
-        executor.submit(5, archs[0], 2)
-        value = truth(archs[0], 2)
-        assert drain(executor) == [Reported(5, s, {"acc": value * s / 3}) for s in (1, 2, 3)] + [
-            Finished(5, {"acc": value})
-        ]
+def test_prunes_and_cancels(cluster, space, archs, tmp_path):
     with make_executor("ray", space, Stepped(str(tmp_path), 500, 0.05), n_jobs=1) as executor:
         for number in range(1, 4):
             executor.submit(number, archs[number], 0)

@@ -21,7 +21,8 @@ from quick_evaluators import truth
 import autobuild as ab
 from autobuild.errors import ConfigError, RunError
 from autobuild.evaluate import Place, as_evaluator, evaluate_many
-from autobuild.evaluate.executors import Executor, Failed, Finished, Reported, Stopped, make_executor, slurm_job
+from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor, slurm_job
+from autobuild.testing import ExecutorConformance
 
 submitit = pytest.importorskip("submitit", reason="submitit is not installed: pip install 'autobuild-nas[slurm]'")
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,11 +71,15 @@ def gone(pid):
         return True
 
 
+class TestConformance(ExecutorConformance):
+    @pytest.fixture
+    def make(self, local):
+        return lambda space, evaluator: make_executor("slurm", space, evaluator, n_jobs=2, options=local)
+
+
 def test_every_task_ends_once_whatever_becomes_of_its_job(space, archs, tmp_path, local):
     faults = ["good", "raises", "killed", "killed_once"]
     with make_executor("slurm", space, Faulty(str(tmp_path)), n_jobs=2, options=local) as executor:
-        assert isinstance(executor, Executor)
-        assert executor.wait(0.0) == []
         for number, kind in enumerate(faults):
             executor.submit(number, archs[number], fault(kind))
         events = {event.task_id: event for event in drain(executor)}
@@ -106,13 +111,7 @@ def test_what_hangs_is_ended_and_a_job_killed_from_outside_is_told_of(space, arc
     wait_for(lambda: gone(int(pid_file.read_text())))
 
 
-def test_reports_prunes_and_cancels(space, archs, tmp_path, local):
-    with make_executor("slurm", space, Stepped(str(tmp_path), 3), n_jobs=1, options=local) as executor:
-        executor.submit(5, archs[0], 2)
-        value = truth(archs[0], 2)
-        assert drain(executor) == [Reported(5, s, {"acc": value * s / 3}) for s in (1, 2, 3)] + [
-            Finished(5, {"acc": value})
-        ]
+def test_prunes_and_cancels(space, archs, tmp_path, local):
     with make_executor("slurm", space, Stepped(str(tmp_path), 500, 0.05), n_jobs=1, options=local) as executor:
         for number in range(1, 4):
             executor.submit(number, archs[number], 0)

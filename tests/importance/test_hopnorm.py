@@ -7,7 +7,7 @@ import torch
 import autobuild as ab
 from autobuild.errors import ConfigError
 from autobuild.graphs import pack_architectures, pack_candidates
-from autobuild.importance import SCORERS, hopnorm, norm_moments, register_scorer
+from autobuild.importance import hopnorm, norm_moments, register_scorer
 from autobuild.importance.norm_scores import hop_weights
 from autobuild.models import FitConfig
 from autobuild.testing import ScorerConformance
@@ -108,18 +108,15 @@ def test_node_scores_are_calibrated(small_model):
         np.testing.assert_allclose(table[f"hop{hop}"], expected, rtol=1e-4)
 
 
-def test_scorers_are_pluggable(small_model):
+def test_scorers_are_pluggable(small_model, own_plugins):
     @register_scorer("constant_for_a_test")
     def constant(model, space):
         scored = hopnorm(model, space)
         return [type(s)(np.zeros_like(s.score), s.hops, s.unseen_depth) for s in scored]
 
-    try:
-        scores = small_model.explain(scorer="constant_for_a_test")
-        assert (scores.candidates["score"] == 0).all()
-        assert small_model.explain(scorer=constant).scorer == "constant"
-    finally:
-        del SCORERS["constant_for_a_test"]
+    scores = small_model.explain(scorer="constant_for_a_test")
+    assert (scores.candidates["score"] == 0).all()
+    assert small_model.explain(scorer=constant).scorer == "constant"
     with pytest.raises(ConfigError, match="did you mean 'hopnorm'"):
         small_model.explain(scorer="hopnrm")
 

@@ -9,9 +9,8 @@ import pytest
 
 import autobuild as ab
 from autobuild.errors import ConfigError, LabelError, ModelError, SpaceError
-from autobuild.jobs.families import FAMILIES as JOB_FAMILIES
-from autobuild.models import FAMILIES, EnsembleModel, ensemble_fit
-from autobuild.models.members import PROCESS_PARTS
+from autobuild.models import EnsembleModel, ensemble_fit
+from autobuild.models.gp_family import GPMember
 from autobuild.models.stacking import combine, stack
 from autobuild.models.trees import fit_trees
 from autobuild.rank import srcc
@@ -33,10 +32,6 @@ def model(labels):
 @pytest.fixture(scope="module")
 def gp(labels):
     return ab.fit(labels, "acc", model="gp", folds=2)
-
-
-def test_the_command_line_knows_the_families():
-    assert FAMILIES == JOB_FAMILIES
 
 
 def test_weights_are_shares_and_said(model):
@@ -68,17 +63,6 @@ def test_held_out_rows_are_all_rows_and_their_folds_never_saw_them(labels, model
     same = ab.fit(labels, "acc", model="trees", config=CONFIG)
     a, b = (m.warp.latent(m.heldout["predicted"]) for m in (same, changed))
     assert abs(a[5] - b[5]) < np.abs(a - b).max()
-
-
-@pytest.mark.parametrize("family", ["gp", "linear", "trees"])
-def test_single_families_fit_and_predict(labels, family):
-    model = ab.fit(labels, "acc", model=family)
-    assert model.family == family
-    assert model.weights == {family: 1.0}
-    frame = model.predict(labels.archs[:5])
-    assert (frame["lower"] < frame["predicted"]).all()
-    assert (frame["predicted"] < frame["upper"]).all()
-    assert (model.draw(labels.archs[:3], 4, 0) is None) == (family == "trees")
 
 
 def test_unknown_families_and_folds_are_refused(labels):
@@ -150,8 +134,8 @@ def test_stacking_finds_planted_weights_and_ignores_noise():
 
 
 def test_the_base_member_shares_the_warp_of_the_others(labels, monkeypatch, tmp_path):
-    monkeypatch.setattr(ensemble_fit, "KINDS", ("gp", "linear"))
-    monkeypatch.setitem(PROCESS_PARTS, "gp", ())  # knows nothing of the networks, so that the linear one is the base
+    monkeypatch.setattr(ensemble_fit, "MEMBERS", ("gp", "linear"))
+    monkeypatch.setattr(GPMember, "parts", ())  # knows nothing of the networks, so that the linear one is the base
     model = ab.fit(labels, "acc", folds=3)
     assert model.base == "linear"
     assert {member.process.warp for member in model.members.values()} == {model.warp}

@@ -7,13 +7,10 @@ import pytest
 import autobuild as ab
 from autobuild.cost import costs_of, count_macs, count_params
 from autobuild.errors import SpaceError
-from autobuild.spaces import Feature, SearchSpace, Stage, Unit, registry
+from autobuild.spaces import Feature, SearchSpace, Stage, Unit
 from autobuild.spaces.blocks import Conv, count
 
-
-@pytest.fixture(autouse=True)
-def _nothing_stays(monkeypatch):
-    monkeypatch.setattr(registry, "_REGISTERED", {})
+pytestmark = pytest.mark.usefixtures("own_plugins")
 
 
 def declared(kernels=(1, 3), **more):
@@ -91,7 +88,7 @@ def test_options_of_a_registered_space():
     [
         (SimpleNamespace(), "has no SPACE"),
         (SimpleNamespace(SPACE="two_paths"), "has no SPACE"),
-        (SimpleNamespace(SPACE=ab.sequence_space("ofa_mbv3", {"a": 1}, {"k": [1]})), "a bundled space"),
+        (SimpleNamespace(SPACE=ab.sequence_space("ofa_mbv3", {"a": 1}, {"k": [1]})), "'ofa_mbv3' is built in"),
         (SimpleNamespace(SPACE=ab.sequence_space("my space", {"a": 1}, {"k": [1]})), "letters, digits and _"),
         (SimpleNamespace(SPACE=ab.space("mnasnet").restrict(kernel=3, name="mine")), "of the family 'mnasnet'"),
     ],

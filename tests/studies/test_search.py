@@ -386,7 +386,7 @@ def test_a_network_that_was_interrupted_again_and_again_has_not_failed(space, tm
         ({"sampler": None}, "sampler=None: a name"),
         ({"sampler": 3}, "sampler=3: a name"),
         ({"sampler_options": 3}, "sampler_options=3: a mapping"),
-        ({"sampler_options": {"populaton": 3}}, "did you mean 'population'"),
+        ({"sampler": "evolution", "sampler_options": {"populaton": 3}}, "did you mean 'population'"),
         ({"narrow": 0.02}, "narrow=0.02: a mapping"),
         ({"prior": "labels.csv"}, "prior='labels.csv': a labelled set"),
         ({"time_limit_s": "1 h"}, "time_limit_s='1 h': seconds above 0"),

@@ -30,7 +30,7 @@ def metrics(arch):
     return {"acc": float(widths([arch])[0]) + 0.1 * str(arch).count("k5"), "ms": 2.0 * str(arch).count("w")}
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS.choices)
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.02, 0.9), upper=st.booleans(), narrows=st.booleans())
 def test_no_sampler_breaks_a_limit_over_costs(space, sampler, seed, share, upper, narrows):

@@ -1,8 +1,9 @@
 """Latency: measured, looked up by kernel in a table, or predicted from measurements on a device."""
 
-from autobuild.cost.latency.costs import LookupLatency, MeasuredLatency, prepare_lookup
 from autobuild.cost.latency.fusion_rules import Evidence, find_rules, rules_frame, rules_of
 from autobuild.cost.latency.graph_to_onnx import onnx_of
+from autobuild.cost.latency.latency_cost import MeasuredLatency
+from autobuild.cost.latency.latency_lookup_cost import LookupLatency, prepare_lookup
 from autobuild.cost.latency.latency_table import LatencyTable
 from autobuild.cost.latency.lookup import Calibration, Lookup, calibrate
 from autobuild.cost.latency.machine import describe_machine

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from autobuild.registry import SAMPLERS
 from autobuild.studies.samplers.base import ArchitectureSampler
-from autobuild.studies.samplers.evolution import EvolutionSampler
+from autobuild.studies.samplers.evolution_sampler import EvolutionSampler
 from autobuild.studies.samplers.genetic import GeneticSampler
-from autobuild.studies.samplers.guided import GuidedSampler
-from autobuild.studies.samplers.make import SAMPLERS, make_sampler
-from autobuild.studies.samplers.simple import QMCArchitectureSampler, RandomArchitectureSampler
+from autobuild.studies.samplers.guided_sampler import GuidedSampler
+from autobuild.studies.samplers.make import make_sampler, register_sampler
+from autobuild.studies.samplers.qmc_sampler import QMCArchitectureSampler
+from autobuild.studies.samplers.random_sampler import RandomArchitectureSampler
 from autobuild.studies.samplers.wrapped import OptunaSampler
 
 __all__ = [
@@ -20,4 +22,5 @@ __all__ = [
     "QMCArchitectureSampler",
     "RandomArchitectureSampler",
     "make_sampler",
+    "register_sampler",
 ]

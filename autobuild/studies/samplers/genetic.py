@@ -1,13 +1,12 @@
-"""NSGA-II and NSGA-III over architectures: Optuna's selection, with children that are architectures of the space."""
+"""Genetic samplers: Optuna's selection, with children that are architectures of the space."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import NSGAIIISampler, NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,7 +22,7 @@ MUTATION = 1 - 1 / np.e  # chance of at least one mutation where each parameter'
 _NOTHING = object()
 
 
-def _from_prior(kind: type) -> type:
+def from_prior(kind: type) -> type:
     """A genetic sampler of Optuna for which complete trials that it did not make, such as labels entered before, are of
     the first generation; Optuna itself passes them over."""
 
@@ -46,11 +45,8 @@ def _from_prior(kind: type) -> type:
     return FromPrior
 
 
-_NSGA = {2: _from_prior(NSGAIISampler), 3: _from_prior(NSGAIIISampler)}
-
-
 class GeneticSampler(OptunaSampler):
-    """NSGA-II (Deb et al., 2002) or NSGA-III (Deb and Jain, 2014).
+    """Children of a population that Optuna's :attr:`selection` keeps; NSGA-II and NSGA-III are subclasses.
 
     Every choice of a child is that of one parent or the other where they have it, so that it is in the space whatever
     their depths; it then mutates at the sampler's level. Optuna's own children drop all conditional parameters.
@@ -58,11 +54,12 @@ class GeneticSampler(OptunaSampler):
     Args:
         space, grain, seed, mutation: As of :class:`ArchitectureSampler`.
         population: Members of a generation, at least 2.
-        version: 2 or 3.
 
     Raises:
         ConfigError: An unusable population.
     """
+
+    selection: ClassVar[type]  # a genetic sampler of Optuna
 
     def __init__(
         self,
@@ -72,12 +69,11 @@ class GeneticSampler(OptunaSampler):
         mutation: str = "layer",
         *,
         population: int = 50,
-        version: int = 2,
     ) -> None:
         if isinstance(population, bool) or not isinstance(population, int) or population < 2:
             raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")
         with quiet():
-            inner = _NSGA[version](population_size=population, seed=seed % 2**32, child_generation_strategy=self._child)
+            inner = self.selection(population_size=population, seed=seed % 2**32, child_generation_strategy=self._child)
         super().__init__(space, inner, grain, seed, mutation)
         self._rng = np.random.default_rng(seed)
 

@@ -1,25 +1,40 @@
-"""A sampler by its name."""
+"""Samplers by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError
 from autobuild.labels import LabelledSet
+from autobuild.registry import SAMPLERS
 from autobuild.spaces import SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
-from autobuild.studies.samplers.evolution import EvolutionSampler
-from autobuild.studies.samplers.genetic import GeneticSampler
-from autobuild.studies.samplers.guided import STARTUP, GuidedSampler
-from autobuild.studies.samplers.simple import QMCArchitectureSampler, RandomArchitectureSampler
-from autobuild.studies.samplers.wrapped import gp, tpe
 
 if TYPE_CHECKING:
     from autobuild.studies._surrogates import LimitModels
 
-SAMPLERS = ("auto", "tpe", "motpe", "nsga2", "nsga3", "gp", "random", "qmc", "evolution", "guided")
-POPULATION = 50
+Made = TypeVar("Made", bound=Callable[..., ArchitectureSampler])
+STARTUP = 20  # labels from which ``auto`` is the guided sampler
+
+
+def register_sampler(name: str) -> Callable[[Made], Made]:
+    """Decorator that registers a sampler, for ``ab.search(..., sampler=name)`` and ``sampler=name``.
+
+    It decorates a subclass of :class:`ArchitectureSampler`, or a function that returns one. It is called with those
+    arguments of :func:`make_sampler` that its signature names; its other arguments are its options and have defaults.
+    A package declares its sampler as an entry point of the group ``autobuild.samplers``.
+
+    Args:
+        name: Its name: letters, digits and ``_``.
+
+    Returns:
+        A function that registers what it is given, and returns it unchanged.
+
+    Raises:
+        ConfigError: The name is taken, or has other characters.
+    """
+    return SAMPLERS.register(name)
 
 
 def make_sampler(
@@ -29,82 +44,41 @@ def make_sampler(
     grain: str = "layer",
     seed: int = 0,
     n_targets: int = 1,
-    mutation: str = "layer",
     prior: LabelledSet | None = None,
     targets: Sequence[str] = ("acc",),
     costs: Mapping[str, Any] | None = None,
     model: str = "gp",
-    refit_every: int | None = None,
-    population: int | None = None,
     limits: LimitModels | None = None,
+    **options: Any,
 ) -> ArchitectureSampler:
     """An Optuna sampler of architectures. All of them propose networks of the space, and none twice.
 
     Every sampler but ``"random"`` and ``"qmc"``, which learn nothing, is steered by constraints set on trials
-    (``trial.set_constraint``), such as measured limits of a search: feasible trials come first, or have the say. In a
-    search what is predicted to break a limit is not evaluated, whichever sampler proposes it.
+    (``trial.set_constraint``), such as measured limits of a search: feasible trials are preferred. In a search what is
+    predicted to break a limit is not evaluated, whichever sampler proposes it.
 
     Args:
         name: ``"tpe"`` (multivariate, in groups; ``"motpe"`` for several targets), ``"nsga2"``, ``"nsga3"``, ``"gp"``
             (Optuna's Gaussian process, at grain ``"unit"``), ``"random"``, ``"qmc"``, ``"evolution"`` (regularised),
-            ``"guided"`` (the fitted predictor's acquisition). ``"auto"``: guided where 20 labels are given, else TPE.
+            ``"guided"`` (the fitted predictor's acquisition), or a registered one. ``"auto"``: guided where 20 labels
+            are given, else TPE.
         space: The space.
         grain: ``"layer"`` or ``"unit"``.
         seed: Seed of everything random; workers of one study may share it.
         n_targets: Objectives of the study.
-        mutation: ``"layer"``, ``"unit"`` or ``"candidate"``: what NSGA and evolution change at once.
-        prior, targets, costs, model, refit_every, limits: Of the guided sampler, see :class:`GuidedSampler`.
-        population: Of NSGA and evolution; 50 where None.
+        prior, targets, costs, model, limits: Of the guided sampler, see :class:`GuidedSampler`.
+        **options: Options of this sampler alone, such as ``mutation`` (``"layer"``, ``"unit"`` or ``"candidate"``) and
+            ``population`` of evolution and NSGA, or ``refit_every`` of the guided one.
 
     Raises:
-        ConfigError: An unknown name, or a sampler that cannot do what is asked; the message says why.
+        ConfigError: An unknown name or option, or a sampler that cannot do what is asked; the message says why.
         SpaceError: An unknown grain or mutation level, or a unit of more than 512 candidates at grain ``"unit"``.
     """
-    if name not in SAMPLERS:
-        raise ConfigError(f"sampler={name!r}: {nearest(name, SAMPLERS)}")
     if isinstance(n_targets, bool) or not isinstance(n_targets, int) or n_targets < 1:
         raise ConfigError(f"n_targets={n_targets!r}: an integer of at least 1 is accepted")
     if name == "auto":
         name = "guided" if prior is not None and len(prior) >= STARTUP else "tpe"
-    common: tuple[SearchSpace, str, int, str] = (space, grain, seed, mutation)
-    if name in ("tpe", "motpe"):
-        if name == "motpe" and n_targets == 1:
-            raise ConfigError("sampler='motpe' is for several targets; one is searched: take sampler='tpe'")
-        return tpe(*common)
-    if name == "gp":
-        if grain != "unit":
-            raise ConfigError(
-                f"sampler='gp' at grain={grain!r}: Optuna's Gaussian process models parameters that every trial has, "
-                "and layers that only deep networks have are none: take grain='unit' (units of up to 512 candidates), "
-                "or sampler='guided', whose predictor knows whole networks"
-            )
-        return gp(*common)
-    if name in ("nsga2", "nsga3"):
-        return GeneticSampler(*common, population=_given(population), version=int(name[-1]))
-    if name == "evolution":
-        return EvolutionSampler(*common, population=_given(population))
-    if name == "guided":
-        return _guided(common, n_targets, prior, targets, costs, model, refit_every, limits)
-    return (RandomArchitectureSampler if name == "random" else QMCArchitectureSampler)(*common)
-
-
-def _given(population: int | None) -> int:
-    return POPULATION if population is None else population
-
-
-def _guided(
-    common: tuple[SearchSpace, str, int, str],
-    n_targets: int,
-    prior: LabelledSet | None,
-    targets: Sequence[str],
-    costs: Mapping[str, Any] | None,
-    model: str,
-    refit_every: int | None,
-    limits: LimitModels | None,
-) -> GuidedSampler:
-    if prior is not None and len(targets) != n_targets:
-        raise ConfigError(f"targets: given {list(targets)} for {n_targets} objectives; accepted: one expression each")
-    if prior is not None and prior.space.family != common[0].family:
-        raise ConfigError(f"prior: labels of {prior.space.family!r}; the space searched is of {common[0].family!r}")
-    how: dict[str, Any] = {"model": model, "refit_every": refit_every, "limits": limits}
-    return GuidedSampler(*common, prior=prior, targets=targets, costs=costs, **how)
+    given = {"space": space, "grain": grain, "seed": seed, "n_targets": n_targets, "prior": prior, "targets": targets,
+             "costs": costs, "model": model, "limits": limits}  # fmt: skip
+    sampler: ArchitectureSampler = SAMPLERS.make(name, given, options)
+    return sampler

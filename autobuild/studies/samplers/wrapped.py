@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -52,22 +52,6 @@ class OptunaSampler(ArchitectureSampler):
             return found
 
         return self.parameters.walk(pick)
-
-
-def tpe(space: SearchSpace, grain: str, seed: int, mutation: str) -> OptunaSampler:
-    """Tree-structured Parzen estimator, jointly over the parameters of every group of trials that share them."""
-    with quiet():
-        inner = TPESampler(multivariate=True, group=True, seed=seed % 2**32, n_startup_trials=STARTUP)
-    return OptunaSampler(space, inner, grain, seed, mutation)
-
-
-def gp(space: SearchSpace, grain: str, seed: int, mutation: str) -> OptunaSampler:
-    """Optuna's Gaussian process; for parameters that every trial has."""
-    with quiet():
-        inner = GPSampler(seed=seed % 2**32, n_startup_trials=STARTUP, warn_independent_sampling=False)
-    sampler = OptunaSampler(space, inner, grain, seed, mutation)
-    sampler.redrawn = 0  # asking is dear, and the best of its acquisition stays the best
-    return sampler
 
 
 def quiet() -> warnings.catch_warnings:

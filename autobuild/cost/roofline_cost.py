@@ -13,6 +13,7 @@ from autobuild.cost.fusion import fold
 from autobuild.cost.hardware import Hardware
 from autobuild.errors import CostError
 from autobuild.graphs.operations import OperationGraph
+from autobuild.registry import COSTS
 from autobuild.spaces import SearchSpace
 from autobuild.spaces.additive import Bounds
 
@@ -48,6 +49,7 @@ class StepCost:
         return max(self.compute_s, self.memory_s)
 
 
+@COSTS.register("roofline")
 class Roofline:
     """``roofline_ms`` and ``roofline_mj``: latency and energy of one forward pass, one operation after another.
 

@@ -1,20 +1,20 @@
-"""The costs ``params`` and ``macs``: from the graph of a network, or from tables for many architectures."""
+"""The cost ``params``: from the graph of a network, or from tables for many architectures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from autobuild._typing import IntArray
-from autobuild.cost.count import macs_of
 from autobuild.cost.layer_tables import costs_of
 from autobuild.cost.unit_tables import unit_tables
 from autobuild.errors import CostError, SpaceError
 from autobuild.graphs.operations import OperationGraph
+from autobuild.registry import COSTS
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Bounds
 
 
-class _CountCost:
+class CountCost:
     """A count for which most spaces have tables."""
 
     name: str
@@ -33,7 +33,8 @@ class _CountCost:
         return {self.name: Bounds(table, table)}
 
 
-class Params(_CountCost):
+@COSTS.register("params")
+class Params(CountCost):
     """``params``: number of trainable parameters, those of batch norms included."""
 
     name = "params"
@@ -42,18 +43,3 @@ class Params(_CountCost):
     def __call__(self, graph: OperationGraph) -> dict[str, float]:
         """See :class:`autobuild.cost.Cost`."""
         return {self.name: graph.params}
-
-
-class Macs(_CountCost):
-    """``macs``: multiply-accumulates of one forward pass (the rule of :func:`autobuild.cost.count_macs`)."""
-
-    name = "macs"
-    unit = "1"
-
-    def __call__(self, graph: OperationGraph) -> dict[str, float]:
-        """See :class:`autobuild.cost.Cost`.
-
-        Raises:
-            CostError: Operators have no rule. The message names them.
-        """
-        return {self.name: macs_of(graph)}

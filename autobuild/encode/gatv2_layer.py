@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from autobuild.graphs import PackedGraphs
+from autobuild.registry import LAYERS
 
+
+@LAYERS.register("gatv2")
 class GATv2(nn.Module):
     r"""Attention layer of Brody et al., "How Attentive are Graph Attention Networks?" (ICLR 2022), eq. 7.
 
@@ -20,8 +24,7 @@ class GATv2(nn.Module):
         slope: Negative slope of the leaky ReLU.
 
     Shapes:
-        ``h (N, width_in)`` and ``neighbours (N, K)`` -> ``(N, width_out)``. A row of ``neighbours`` lists the node
-        itself, then its neighbours, padded with -1.
+        ``h (N, width_in)`` and graphs of N nodes -> ``(N, width_out)``.
     """
 
     def __init__(self, width_in: int, width_out: int, heads: int = 1, slope: float = 0.2) -> None:
@@ -36,8 +39,9 @@ class GATv2(nn.Module):
         nn.init.zeros_(self.source.bias)
         nn.init.zeros_(self.target.bias)
 
-    def forward(self, h: Tensor, neighbours: Tensor) -> Tensor:
+    def forward(self, h: Tensor, graphs: PackedGraphs) -> Tensor:
         """New node embeddings; the shapes are those of the class."""
+        neighbours = graphs.neighbours
         source = self.source(h).view(len(h), self.heads, -1)
         target = self.target(h).view(len(h), self.heads, -1)
         # the first column is the node itself, which needs no gather; there are few others

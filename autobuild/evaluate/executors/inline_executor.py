@@ -12,12 +12,14 @@ from autobuild.evaluate.executors.events import Event, Failed, Finished, Reporte
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.executors.queued import QueuedExecutor, Task
 from autobuild.evaluate.metrics import checked_metrics
+from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
     from autobuild.spaces import SearchSpace
 
 
+@EXECUTORS.register("inline")
 class InlineExecutor(QueuedExecutor):
     """Runs one evaluation at a time in a thread of this process, so that closures serve as evaluators.
 

@@ -1,4 +1,4 @@
-"""Samplers that learn nothing: random, and quasi-random with even coverage."""
+"""Quasi-random search: even coverage by a Sobol sequence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from autobuild.registry import SAMPLERS
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.parameters import Choice
 from autobuild.spaces.stage import Value
@@ -14,16 +15,7 @@ from autobuild.studies.samplers.base import ArchitectureSampler
 MAX_DIMENSIONS = 21_201  # of the direction numbers that scipy has
 
 
-class RandomArchitectureSampler(ArchitectureSampler):
-    """Uniform over candidates at grain ``"unit"``, over depths and then layers at grain ``"layer"``; none twice."""
-
-    learns = False
-
-    def draw(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Architecture:
-        """See :meth:`ArchitectureSampler.draw`."""
-        return self.random(rng)
-
-
+@SAMPLERS.register("qmc")
 class QMCArchitectureSampler(ArchitectureSampler):
     """A scrambled Sobol sequence (Owen, 1998) with a coordinate for every choice there may be.
 

@@ -15,12 +15,14 @@ from autobuild.cost.fusion.partition.partition import Partition
 from autobuild.cost.hardware import Hardware
 from autobuild.errors import CostError, GraphError
 from autobuild.graphs.operations import OperationGraph
+from autobuild.registry import COSTS
 from autobuild.spaces import SearchSpace
 from autobuild.spaces.additive import Bounds
 
 TIME_LIMIT_S = 60.0
 
 
+@COSTS.register("dram_bytes")
 class DramBytes:
     """``dram_bytes``: bytes between DRAM and chip of one forward pass, under the best partition into fusion groups.
 

@@ -21,6 +21,7 @@ from autobuild.evaluate.executors.packing import packed, unpacked
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.executors.queued import QueuedExecutor, too_long
 from autobuild.evaluate.metrics import checked_metrics
+from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
@@ -31,6 +32,7 @@ TOKEN = Path("~/.ray/auth_token")
 STORE_BYTES = 200_000_000  # of a cluster that is started here; what is sent is an evaluator and small messages
 
 
+@EXECUTORS.register("ray")
 class RayExecutor(QueuedExecutor):
     """Runs each evaluation as a Ray task; a task whose worker dies has failed, and may be tried again.
 

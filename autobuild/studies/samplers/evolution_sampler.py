@@ -7,11 +7,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from autobuild.errors import ConfigError
+from autobuild.registry import SAMPLERS
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 from autobuild.studies.samplers.history import better, losses, violation
 
 
+@SAMPLERS.register("evolution")
 class EvolutionSampler(ArchitectureSampler):
     """Regularised (ageing) evolution: Real et al., Regularized Evolution for Image Classifier Search, AAAI 2019.
 

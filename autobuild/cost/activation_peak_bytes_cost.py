@@ -5,8 +5,10 @@ from __future__ import annotations
 from autobuild.cost.fusion import FusionGraph, fold
 from autobuild.cost.hardware import Hardware
 from autobuild.graphs.operations import OperationGraph
+from autobuild.registry import COSTS
 
 
+@COSTS.register("activation_peak_bytes")
 class ActivationPeak:
     """``activation_peak_bytes``: the most bytes that activations need at once, in the order of the graph's nodes.
 

@@ -21,6 +21,7 @@ from autobuild.evaluate.executors.queued import QueuedExecutor, Task, too_long
 from autobuild.evaluate.executors.sessions import kill_session
 from autobuild.evaluate.executors.unguarded import EXIT_CODE, NAME, refuse_unguarded, unguarded
 from autobuild.evaluate.metrics import checked_metrics
+from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator, Report
@@ -30,6 +31,7 @@ BEGUN = "begun"
 STARTING_S = 300.0  # how long a process may take to start and load what it evaluates with
 
 
+@EXECUTORS.register("local")
 class LocalExecutor(QueuedExecutor):
     """Runs evaluations in spawned processes with one thread each; they stay for the next evaluation.
 

@@ -24,6 +24,7 @@ from autobuild.evaluate.executors.events import Event, Failed, Finished, Reporte
 from autobuild.evaluate.executors.packing import packed
 from autobuild.evaluate.executors.queued import QueuedExecutor, too_long
 from autobuild.evaluate.executors.slurm_job import ALIVE, Lines, evaluate
+from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
@@ -37,6 +38,7 @@ ENDED_BY_SLURM = ("TIMEOUT", "OUT_OF_MEMORY", "DEADLINE")  # what another try wo
 _TAIL = 300  # characters of a job's log that a message quotes
 
 
+@EXECUTORS.register("slurm")
 class SlurmExecutor(QueuedExecutor):
     """Runs each evaluation as a job; a job that ends without an outcome has failed, and may be tried again.
 

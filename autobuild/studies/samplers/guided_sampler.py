@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial
 from autobuild._typing import BoolArray, FloatArray
 from autobuild.construct.acquisition import EXPLOIT, Uncertain, acquire, acquire_front
 from autobuild.construct.dominance import undominated
-from autobuild.errors import ConfigError, LabelError, TargetError, nearest
+from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.importance import project
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, fit, unwarned
-from autobuild.models.fitting import FAMILIES
+from autobuild.registry import FAMILIES, SAMPLERS
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 from autobuild.studies.samplers.history import losses, violation
@@ -34,6 +34,7 @@ BACKGROUND = 400  # architectures over which predictions are decomposed
 RESERVE = 4  # times as many networks are chosen as will be needed until the next fit
 
 
+@SAMPLERS.register("guided")
 class GuidedSampler(ArchitectureSampler):
     """Proposes by the acquisition of a fitted predictor, :func:`autobuild.construct.acquire`.
 
@@ -51,9 +52,10 @@ class GuidedSampler(ArchitectureSampler):
         model: Family of predictors, as in :func:`autobuild.fit`.
         refit_every: Finished trials between two fits; None: 5, or a twentieth of all if that is more.
         limits: What predicts the limits of a search from all labels; other constraints are learned from trials alone.
+        n_targets: Objectives of the study; None: as many as ``targets``.
 
     Raises:
-        ConfigError: An unknown family, or an unusable number.
+        ConfigError: An unknown family, an unusable number, or labels of another space.
         TargetError, LabelError: A target that ``prior`` does not have, or has for too few rows.
     """
 
@@ -72,10 +74,16 @@ class GuidedSampler(ArchitectureSampler):
         model: str = "gp",
         refit_every: int | None = None,
         limits: LimitModels | None = None,
+        n_targets: int | None = None,
     ) -> None:
         super().__init__(space, grain, seed, mutation)
-        if model not in FAMILIES:
-            raise ConfigError(f"model={model!r}: {nearest(model, FAMILIES)}")
+        FAMILIES.check(model)
+        if prior is not None and n_targets not in (None, len(targets)):
+            raise ConfigError(
+                f"targets: given {list(targets)} for {n_targets} objectives; accepted: one expression each"
+            )
+        if prior is not None and prior.space.family != space.family:
+            raise ConfigError(f"prior: labels of {prior.space.family!r}; the space searched is of {space.family!r}")
         whole = isinstance(refit_every, int) and not isinstance(refit_every, bool)
         if refit_every is not None and (not whole or refit_every < 1):
             raise ConfigError(f"refit_every={refit_every!r}: an integer of at least 1 is accepted")

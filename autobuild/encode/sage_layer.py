@@ -1,0 +1,22 @@
+"""GraphSAGE of PyTorch Geometric."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch_geometric.nn import SAGEConv
+
+from autobuild.graphs import PackedGraphs
+from autobuild.registry import LAYERS
+
+
+@LAYERS.register("sage")
+class SAGE(SAGEConv):  # type: ignore[misc]
+    """Hamilton et al., "Inductive Representation Learning on Large Graphs" (NeurIPS 2017)."""
+
+    def __init__(self, width_in: int, width_out: int, heads: int = 1) -> None:
+        super().__init__(width_in, width_out)
+
+    def forward(self, h: Tensor, graphs: PackedGraphs) -> Tensor:
+        """New node embeddings. Shapes: ``(N, width_in)`` -> ``(N, width_out)``."""
+        found: Tensor = super().forward(h, graphs.edges)
+        return found

@@ -1,0 +1,102 @@
+"""The hop encoder as a member of an ensemble; alone it is a :class:`~autobuild.models.graph_model.GraphModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autobuild._typing import FloatArray
+from autobuild.encode import EncoderConfig
+from autobuild.graphs import PackedGraphs
+from autobuild.models.kernel import Scaling
+from autobuild.models.members import Inputs, Member, Settings
+from autobuild.models.network import Predictor
+from autobuild.models.threads import torch_threads
+from autobuild.models.training import train
+from autobuild.models.warp import Warp
+from autobuild.registry import FAMILIES
+from autobuild.spaces import SearchSpace
+
+CHUNK = 4096
+STEPS = 600  # training steps; more steps did not improve the ensemble
+
+
+@FAMILIES.register("graph")
+@dataclass
+class GraphMember(Member):
+    """A hop encoder whose head also reads the description of the whole network (the context).
+
+    Attributes:
+        network: Predictor of standardised latent values.
+        mean, sd: Mean and standard deviation of the latent values of the training rows.
+        scaling: Standardises the context.
+        threads: Number of torch threads; None leaves the choice to torch.
+    """
+
+    network: Predictor
+    mean: float
+    sd: float
+    scaling: Scaling
+    threads: int | None = 1
+
+    @classmethod
+    def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
+        """See :meth:`Member.fit`."""
+        latent, scaling = warp.latent(values), Scaling(inputs.description)
+        mean, sd = float(latent.mean()), float(latent.std()) or 1.0
+        config = settings.config
+        if config.epochs is None:
+            steps = max(1, len(values) // config.batch_size_for(len(values)))
+            config = replace(config, epochs=int(min(150, max(20, round(STEPS / steps)))))
+        network, _ = train(
+            _with_context(inputs, scaling),
+            torch.from_numpy((latent - mean) / sd).float(),
+            _vocabulary(inputs.space),
+            settings.encoder,
+            config,
+            settings.seed,
+            checkpoint=settings.checkpoint / f"_{settings.phase}.pt" if settings.checkpoint else None,
+            on_epoch=settings.on_epoch,
+            device=settings.device,
+        )
+        return cls(network, mean, sd, scaling, config.threads)
+
+    def predict(self, inputs: Inputs) -> FloatArray:
+        """See :meth:`Member.predict`."""
+        graphs = _with_context(inputs, self.scaling)
+        parts = []
+        for start in range(0, len(inputs), CHUNK):
+            with torch_threads(self.threads), torch.inference_mode():
+                parts.append(self.network(graphs.slice(start, start + CHUNK))[0].double().numpy())
+        return np.concatenate(parts) * self.sd + self.mean if parts else np.zeros(0)
+
+    def to_disk(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See :meth:`Member.to_disk`."""
+        encoder = self.network.encoder.config.to_dict()
+        header = {"encoder": encoder, "mean": self.mean, "sd": self.sd, "threads": self.threads}
+        return {key: value.contiguous() for key, value in self.network.state_dict().items()}, header
+
+    @classmethod
+    def from_disk(
+        cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any], inputs: Inputs, values: FloatArray, warp: Warp
+    ) -> Self:
+        """See :meth:`Member.from_disk`."""
+        scaling = Scaling(inputs.description)
+        context = scaling(inputs.description.take(np.arange(1))).whole.shape[1]
+        network = Predictor(_vocabulary(inputs.space), EncoderConfig(**header["encoder"]), context)
+        network.load_state_dict(dict(tensors))
+        return cls(network.eval(), float(header["mean"]), float(header["sd"]), scaling, header["threads"])
+
+
+def _with_context(inputs: Inputs, scaling: Scaling) -> PackedGraphs:
+    """Packed graphs with the standardised description of the whole network as context."""
+    return replace(inputs.graphs, context=scaling(inputs.description).whole.float())
+
+
+def _vocabulary(space: SearchSpace) -> list[int]:
+    return [len(feature.values) for feature in space.node_features]

@@ -1,0 +1,62 @@
+"""What ranking losses share: checked inputs, costs of pairs, ranks and relevances."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from autobuild.errors import ConfigError
+from autobuild.rank.checks import positive
+from autobuild.rank.metrics import FLOOR_QUANTILE, MAX_RELEVANCE, RELEVANCE_LIMIT
+from autobuild.rank.softrank import standardised
+
+
+def matched(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (..., n) and target (n,) in at least single precision.
+
+    Raises:
+        ConfigError: The shapes do not match.
+    """
+    if scores.ndim == 0 or target.ndim != 1 or scores.shape[-1] != target.shape[0] or scores.numel() == 0:
+        raise ConfigError(
+            f"ranking loss: given scores of shape {tuple(scores.shape)} and a target of shape {tuple(target.shape)}, "
+            "accepted: (..., n) and (n,), not empty"
+        )
+    # The target keeps its precision until ranks or gains are computed from it.
+    return _at_least_single(scores), _at_least_single(target.detach().to(scores.device))
+
+
+def _at_least_single(values: Tensor) -> Tensor:
+    narrow = not values.is_floating_point() or values.dtype in (torch.float16, torch.bfloat16)
+    return values.to(torch.float32) if narrow else values
+
+
+def pair_costs(scores: Tensor, sigma: float, standardise: bool) -> Tensor:
+    """``log(1 + exp(-sigma (s_i - s_j)))`` of all pairs. Shapes: (..., n) -> (..., n, n)."""
+    rows = standardised(scores) if standardise else scores
+    return softplus(-sigma * (rows.unsqueeze(-1) - rows.unsqueeze(-2)))
+
+
+def relevance(target: Tensor, max_relevance: float = MAX_RELEVANCE) -> Tensor:
+    """Graded relevance (n,): 0 up to the 20th percentile of the target, then linear up to ``max_relevance``.
+
+    If the largest value equals the 20th percentile (for example a constant target), all relevances are 0.
+
+    Raises:
+        ConfigError: ``max_relevance`` is not above 0 and at most 100.
+    """
+    positive("max_relevance", max_relevance, RELEVANCE_LIMIT)
+    floor, top = torch.quantile(target, FLOOR_QUANTILE), target.max()
+    spread = top - floor
+    scaled = (target - floor) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    return scaled.clamp(0, 1) * max_relevance
+
+
+def average_ranks(values: Tensor) -> Tensor:
+    """Ascending ranks 1..n of ``values`` (n,); equal values have the mean of their ranks. Has no gradient."""
+    values = values.detach().contiguous()
+    ordered = values.sort().values
+    below = torch.searchsorted(ordered, values, right=False)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    return (below + up_to + 1).to(values.dtype) / 2
