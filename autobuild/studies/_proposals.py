@@ -116,9 +116,9 @@ class Proposer:
                 return optuna.Trial(self.study, queued._trial_id)
         return self.trial(arch)
 
-    def trial(self, arch: Architecture) -> optuna.Trial:
-        """A running trial with the parameters of ``arch``."""
-        frozen = create_trial(self.space, self.grain, arch, {}, state=optuna.trial.TrialState.RUNNING)
+    def trial(self, arch: Architecture, attrs: Mapping[str, object] | None = None) -> optuna.Trial:
+        """A running trial with the parameters of ``arch``, and further user attributes."""
+        frozen = create_trial(self.space, self.grain, arch, attrs or {}, state=optuna.trial.TrialState.RUNNING)
         return optuna.Trial(self.study, self.study._storage.create_new_trial(self.study._study_id, frozen))
 
     def _ask(self) -> optuna.Trial:

@@ -145,11 +145,14 @@ class Worker:
         return proposal
 
     def _annotate(self, proposal: Proposal) -> None:
-        if ARCH not in proposal.trial.user_attrs:
-            proposal.trial.set_user_attr(ARCH, proposal.arch.text)
         predicted = self.predict(proposal.arch)
-        if predicted is not None:
-            proposal.trial.set_user_attr(PREDICTED, list(predicted))
+        attrs = {ARCH: proposal.arch.text} | ({} if predicted is None else {PREDICTED: list(predicted)})
+        try:
+            for name, value in attrs.items():
+                proposal.trial.set_user_attr(name, value)
+        except optuna.exceptions.UpdateFinishedTrialError:  # failed as stale, because the prediction took too long
+            proposal.trial = self.proposer.trial(proposal.arch, attrs)
+            self.claims.assign(proposal.key, proposal.trial.number)
 
     def _submit(self, proposal: Proposal) -> None:
         self._submitted += 1
