@@ -45,7 +45,8 @@ class Keys(RunKeys, ShapesKeys):
     model: str | None = option(
         None,
         "onnx:PATH (or a path that ends in .onnx), torchvision:NAME, timm:NAME or space:ARCH, an "
-        "architecture of space= (required)",
+        "architecture of space=",
+        required=True,
     )
     space: str = option(
         "tiny_mbconv", "for model=space:ARCH: a name from `autobuild spaces`, or your own YAML file", kind="name"
@@ -79,8 +80,6 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.jobs.run import Run, use_threads
 
     read_hardware(config["hardware"])  # raises an error before the run folder is created
-    if config["model"] is None:
-        raise ConfigError("fuse needs model=, one of onnx:PATH, torchvision:NAME, timm:NAME and space:ARCH")
     kind, rest = network_of(config["model"])
     files = input_files({key: value for key, value in config.items() if key != "model"})
     if kind == "onnx":

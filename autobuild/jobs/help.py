@@ -71,7 +71,8 @@ def describe(job: Job) -> str:
 
 
 def _about(key: Key) -> str:
-    return key.option.help if key.kind in (*TEXTS, "bool") else f"{key.option.help} [{key.accepted}]"
+    about = f"{key.option.help} (required)" if key.option.required else key.option.help
+    return about if key.kind in (*TEXTS, "bool") else f"{about} [{key.accepted}]"
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Keys(RunKeys):
     """Its keys."""
 
-    path: str | None = option(None, "the published file or folder (required)", kind="path")
+    path: str | None = option(None, "the published file or folder", kind="path", required=True)
     format: str = option("auto", "auto tells it by the content", choices=("auto", *FORMATS))
     space: str | None = option(
         None, "the space of the architectures (null: the one that the format belongs to)", kind="name"
@@ -55,8 +55,6 @@ class Keys(RunKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Read, check every row, write one table."""
-    if config["path"] is None:
-        raise ConfigError("import needs path=, the published file or folder; see autobuild import --help")
     from autobuild.jobs.run import Run
     from autobuild.labels.label_files import WRITERS
 

@@ -76,6 +76,8 @@ class Job:
         for name, key in keys.items():
             if name not in given:
                 raise ConfigError(f"job {self.name}: key {name!r} is missing; its default is {name}={key.written}")
+            if key.option.required and given[name] is None:
+                raise ConfigError(f"{self.name} needs {name}=, {key.option.help}; see autobuild {self.name} --help")
         for name in self.groups:
             keys |= self._member_keys(groups()[name], config.get(name))
         checked: dict[str, Any] = {}

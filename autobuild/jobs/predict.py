@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autobuild.errors import ConfigError
 from autobuild.jobs.console import heading, say, table
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import RunKeys
@@ -26,20 +25,17 @@ from autobuild.settings.option import option
 class Keys(RunKeys):
     """Its keys."""
 
-    model: str | None = option(None, "the folder model/ of a run of fit, explain or build (required)", kind="path")
+    model: str | None = option(None, "the folder model/ of a run of fit, explain or build", kind="path", required=True)
     archs: str | None = option(
         None,
-        "a CSV, Parquet or JSON Lines file with a column arch, a text file with one a line, or one "
-        "architecture (required)",
+        "a CSV, Parquet or JSON Lines file with a column arch, a text file with one a line, or one architecture",
+        required=True,
     )
     level: float = option(0.9, "the share of true values that an interval should hold", ">0 <1")
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Load the model, read the architectures, predict."""
-    for key, what in (("model", "the folder of a fitted model"), ("archs", "a file, or one architecture")):
-        if config[key] is None:
-            raise ConfigError(f"predict needs {key}=, {what}; see autobuild predict --help")
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("predict", config, input_files(config)) as folder:

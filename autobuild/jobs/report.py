@@ -35,15 +35,13 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 class Keys(RunKeys):
     """Its keys."""
 
-    run: str | None = option(None, "the run folder of a search", kind="path")
+    run: str | None = option(None, "the run folder of a search", kind="path", required=True)
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Read the search, draw it, write the page."""
     from autobuild.jobs.run import Run
 
-    if config["run"] is None:
-        raise ConfigError("run=null: name the run folder of a search, run=runs/search/20250131-120000")
     search = _read(Path(config["run"]))
     # The search may still run, so a report is never resumed.
     with Run.open("report", {**config, "resume": False}) as folder:

@@ -51,7 +51,8 @@ class Keys:
 
     run: str | None = option(
         None,
-        "the folder of a sweep (out= of the -m command), or any folder whose folders are runs (required)",
+        "the folder of a sweep (out= of the -m command), or any folder whose folders are runs",
+        required=True,
         kind="path",
     )
     sort: str | None = option(
@@ -64,8 +65,6 @@ class Keys:
 
 def run(config: Mapping[str, Any]) -> int:
     """Read the runs, write the table and print it."""
-    if config["run"] is None:
-        raise ConfigError("run=null: name the folder of a sweep, run=DIR as its out= was")
     folder = Path(config["run"])
     rows = read_rows(folder)
     if not rows:

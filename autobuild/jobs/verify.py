@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, LabelError
+from autobuild.errors import LabelError
 from autobuild.jobs import console
 from autobuild.jobs.files import input_files
 from autobuild.jobs.keys import ExecutorKeys, FreshSeedKeys, LabelKeys, RunKeys
@@ -41,17 +41,13 @@ if TYPE_CHECKING:
 class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, LabelKeys):
     """Its keys."""
 
-    built: str | None = option(None, "the folder of a build run, or its built.csv (required)", kind="path")
+    built: str | None = option(None, "the folder of a build run, or its built.csv", kind="path", required=True)
     top: int = option(5, "how many of the built networks", ">=1 <=1000")
     plots: bool = option(True, "draw the picture")
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Read the built networks and the labels, evaluate, compare."""
-    if config["built"] is None:
-        raise ConfigError(
-            "verify needs built=, the folder of a build run or its built.csv; see autobuild verify --help"
-        )
     from autobuild.jobs import pipeline, summaries
     from autobuild.jobs.run import Run, use_threads
 

@@ -26,6 +26,7 @@ class Option:
     kind: str = ""
     choices: Iterable[str] = ()
     former: tuple[str, ...] = ()
+    required: bool = False
 
 
 def option(
@@ -36,6 +37,7 @@ def option(
     kind: str = "",
     choices: Iterable[str] = (),
     former: tuple[str, ...] = (),
+    required: bool = False,
 ) -> Any:
     """A dataclass field that is a setting.
 
@@ -47,8 +49,9 @@ def option(
             integers); default: free text.
         choices: The accepted texts: names, or a registry, which may grow.
         former: Former full names of the key, which are accepted for one release.
+        required: Whether a job needs a value, although the default is None.
     """
-    return field(default=default, metadata={"option": Option(help, bounds, kind, choices, former)})
+    return field(default=default, metadata={"option": Option(help, bounds, kind, choices, former, required)})
 
 
 def nested(settings: type) -> Any:

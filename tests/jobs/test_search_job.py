@@ -226,7 +226,7 @@ def test_passwords_are_not_written_down(folder: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("run", "told"), [("null", "run=null"), ("nowhere", "there is no run"), ("s", "a run of the job spaces")]
+    ("run", "told"), [("null", "report needs run="), ("nowhere", "there is no run"), ("s", "a run of the job spaces")]
 )
 def test_a_report_of_something_else_is_refused(
     folder: Path, run: str, told: str, capsys: pytest.CaptureFixture[str]
