@@ -17,12 +17,6 @@ EDGE = read_hardware("edge_npu")
 SMALL = dataclasses.replace(EDGE, buffer_bytes=256 * 2**10)
 
 
-class TestDramBytes(CostConformance):
-    @pytest.fixture
-    def cost(self):
-        return make_cost("dram_bytes")
-
-
 class TestInASmallBuffer(CostConformance):
     @pytest.fixture
     def cost(self):
