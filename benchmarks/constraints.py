@@ -45,7 +45,7 @@ def random_case(seed: int, hard: bool = False) -> Case:
             parts = [weight * cost.tables[unit] for weight, cost in zip(weights, costs.values(), strict=True)]
             tables[unit] = np.sum(parts, axis=0) + 1e-3 * noise
     limits = " and ".join(f"{name} <= {rng.uniform(1.5, 3):.3f}" for name in costs)
-    return Problem(Additive(0.0, tuple(tables)), costs, time_limit=LIMIT), parse_where(limits)
+    return Problem(Additive(0.0, tuple(tables)), costs, time_limit_s=LIMIT), parse_where(limits)
 
 
 def one_hot(runs: np.ndarray, choices: int) -> np.ndarray:
@@ -84,7 +84,7 @@ def ofa_case(tables: dict[str, Additive], seed: int) -> Case:
     names = ("latency_gpu", "params", "macs")
     bounds = [np.quantile(tables[name].totals(drawn), rng.uniform(0.1, 0.9)) for name in names]
     limits = " and ".join(f"{name} <= {bound:.4f}" for name, bound in zip(names, bounds, strict=True))
-    problem = Problem(tables["acc"], {name: tables[name] for name in names}, time_limit=LIMIT)
+    problem = Problem(tables["acc"], {name: tables[name] for name in names}, time_limit_s=LIMIT)
     return problem, parse_where(limits)
 
 
@@ -140,7 +140,7 @@ def main() -> None:
 
     def add_k_best(what: str, cases: list[Case], k: int) -> None:
         found: list[Solution] = [
-            Problem(problem.score, problem.metrics, time_limit=20.0).k_best(limits, k) for problem, limits in cases
+            Problem(problem.score, problem.metrics, time_limit_s=20.0).k_best(limits, k) for problem, limits in cases
         ]
         complete = sum(item.complete for item in found)
         add(f"{what}: {k:,} best feasible (s)", seconds([item.seconds for item in found]))
@@ -176,7 +176,7 @@ def main() -> None:
         started = time.perf_counter()
         problem.prices(limits)
         add("... prices of its three limits, solved again (s)", f"{time.perf_counter() - started:.2f}")
-        both = Problem(tables["acc"], tables, time_limit=LIMIT)
+        both = Problem(tables["acc"], tables, time_limit_s=LIMIT)
         greedy = parse_where(
             f"acc >= {tables['acc'].greatest - 0.5} and latency_gpu <= {limits[0].bound} and macs <= 500"
         )

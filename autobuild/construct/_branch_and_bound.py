@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.construct._relaxation import TOLERANCE, Relaxation
-from autobuild.construct.dominance import IntArray
-from autobuild.spaces.additive import FloatArray
 
 CHUNK = 1 << 18  # partial assemblies extended at once
 HELD = 1 << 21  # partial assemblies held at once, of each unit: about 200 MB

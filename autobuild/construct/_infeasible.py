@@ -83,7 +83,7 @@ def explain_infeasible(
     score: Additive,
     constraints: Sequence[Constraint],
     best: Callable[[Sequence[Limit]], tuple[int, ...] | None],
-    time_limit: float,
+    time_limit_s: float,
 ) -> Infeasible:
     """Explain limits that no assembly satisfies.
 
@@ -91,9 +91,9 @@ def explain_infeasible(
         score: What is maximised among equally near assemblies.
         constraints: The limits.
         best: Limits -> the best assembly within them, None where none was found.
-        time_limit: Seconds for the integer program.
+        time_limit_s: Seconds for the integer program.
     """
-    nearest, proven = _nearest(constraints, time_limit)
+    nearest, proven = _nearest(constraints, time_limit_s)
     relaxed = tuple(item.limit for item in constraints)
     if nearest is not None:
         nearest = best(tuple(_moved(item, nearest) for item in constraints)) or nearest
@@ -133,7 +133,7 @@ def _broken(constraint: Constraint, indices: Sequence[int] | None) -> Broken:
     return Broken(limit, limit.sign * least, bool(constraint.holds(least)), value, excess)
 
 
-def _nearest(constraints: Sequence[Constraint], time_limit: float) -> tuple[tuple[int, ...] | None, bool]:
+def _nearest(constraints: Sequence[Constraint], time_limit_s: float) -> tuple[tuple[int, ...] | None, bool]:
     """The assembly with the least sum of relative violations, and whether that is proven.
 
     Candidates that another one of their unit undercuts in all usages cannot help.
@@ -144,7 +144,7 @@ def _nearest(constraints: Sequence[Constraint], time_limit: float) -> tuple[tupl
         kept.append(undominated(-usage.T))
         usages.append(usage[:, kept[-1]])
     room = np.array([(item.bound - item.usage.least) / _size(item) for item in constraints])
-    choice = choose([np.zeros(rows.size) for rows in kept], usages, room, time_limit, soft=True)
+    choice = choose([np.zeros(rows.size) for rows in kept], usages, room, time_limit_s, soft=True)
     if choice.places is None:
         return None, False
     return tuple(int(rows[p]) for rows, p in zip(kept, choice.places, strict=True)), choice.status == OPTIMAL

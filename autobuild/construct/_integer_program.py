@@ -26,7 +26,7 @@ def choose(
     costs: Sequence[FloatArray],
     usages: Sequence[FloatArray],
     room: FloatArray,
-    time_limit: float,
+    time_limit_s: float,
     *,
     soft: bool = False,
 ) -> Choice:
@@ -36,7 +36,7 @@ def choose(
         costs: For each unit, costs of its candidates, ``(candidates,)``.
         usages: For each unit, what they use, ``(limits, candidates)``.
         room: What may be used in all, ``(limits,)``.
-        time_limit: Seconds.
+        time_limit_s: Seconds.
         soft: Whether usages may exceed the room, each unit of excess at a cost of 1.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -54,7 +54,7 @@ def choose(
         integrality=np.concatenate([np.ones(count), np.zeros(extra)]),
         bounds=Bounds(0, np.concatenate([np.ones(count), np.full(extra, np.inf)])),
         constraints=constraints,
-        options={"mip_rel_gap": 0, "time_limit": time_limit},
+        options={"mip_rel_gap": 0, "time_limit": time_limit_s},
     )
     places = None
     if result.x is not None:

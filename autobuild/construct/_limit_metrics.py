@@ -34,7 +34,7 @@ def limits_on(
     where: str,
     labels: LabelledSet | None,
     hardware: str | Path | Hardware | None,
-    time_limit_s: float = 10.0,
+    time_limit_s: float = 60.0,
 ) -> Limited:
     """Limits on networks of the scores' space, ready to search under.
 

@@ -197,8 +197,9 @@ def _pool(
 
     def propose(tables: Tables) -> Iterator[Architecture]:
         assert limited is not None
-        seconds = limited.time_limit_s / len(weights)
-        return Limited(wide, Additive(0.0, tuple(tables)), limited.limits, limited.metrics, seconds).proposals()
+        score, work = Additive(0.0, tuple(tables)), limited.max_work // len(weights)
+        part = Limited(wide, score, limited.limits, limited.metrics, limited.time_limit_s, max_work=work)
+        return part.proposals()
 
     def pool(asked: _Asked, proposed: int, steps: int) -> dict[str, Architecture]:
         def scalarised(weight: FloatArray) -> tuple[Evaluator, Tables]:

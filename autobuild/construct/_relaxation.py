@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autobuild.construct.dominance import IntArray, undominated
+from autobuild._typing import BoolArray, FloatArray, IntArray
+from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError
 from autobuild.expressions.limits import Limit
-from autobuild.spaces.additive import Additive, FloatArray, same_sizes
+from autobuild.spaces.additive import Additive, same_sizes
 
-Bools = NDArray[np.bool_]
 TOLERANCE = 1e-9  # of the range of a sum: what rounding may do to it; whatever is nearer is decided exactly
 
 
@@ -35,10 +34,9 @@ class Constraint:
     @classmethod
     def of(cls, limit: Limit, metrics: Mapping[str, Additive]) -> Constraint:
         """Look up a limit's tables (errors as in :meth:`Limit.additive`)."""
-        usage = limit.additive(metrics)
-        return cls(limit, usage, limit.bound) if limit.sense == "<=" else cls(limit, usage.scaled(-1), -limit.bound)
+        return cls(limit, limit.additive(metrics).scaled(limit.sign), limit.sign * limit.bound)
 
-    def holds(self, usage: FloatArray | float) -> Bools:
+    def holds(self, usage: FloatArray | float) -> BoolArray:
         """Which usages satisfy it. Shapes: ``(n,) -> (n,)``."""
         return np.asarray(usage < self.bound if self.limit.strict else usage <= self.bound)
 
@@ -100,7 +98,7 @@ class Relaxation:
         """Candidate indices of assemblies of kept candidates. Shapes: ``(n, units) -> (n, units)``."""
         return np.stack([kept[places[:, unit]] for unit, kept in enumerate(self.kept)], axis=1)
 
-    def feasible(self, indices: IntArray) -> Bools:
+    def feasible(self, indices: IntArray) -> BoolArray:
         """Which assemblies satisfy the limits, by correctly rounded sums. Shapes: ``(n, units) -> (n,)``."""
         within = np.ones(len(indices), dtype=bool)
         for constraint in self.constraints:
@@ -176,7 +174,7 @@ def _widest(constraint: Constraint, others: Sequence[Constraint]) -> float:
     opposite = [
         other.bound
         for other in others
-        if (other.limit.linear, other.limit.offset) == (limit.linear, limit.offset) and other.limit.sense != limit.sense
+        if (other.limit.linear, other.limit.offset) == (limit.linear, limit.offset) and other.limit.sign != limit.sign
     ]
     return (constraint.bound + min(opposite, default=math.inf)) / constraint.range
 

@@ -43,7 +43,7 @@ def build(
     labels: LabelledSet | None = None,
     by: str = "predicted",
     apart: int = 0,
-    time_limit_s: float = 10.0,
+    time_limit_s: float = 60.0,
     hardware: str | Path | Hardware | None = None,
 ) -> Built:
     """Build the ``top`` best networks.
@@ -63,7 +63,8 @@ def build(
         by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
             exploring.
         apart: In at least how many layers any two built networks differ.
-        time_limit_s: Seconds for each search under limits.
+        time_limit_s: Seconds for each search under limits, at most. Work ends most of them before, so that the result
+            does not depend on how busy the machine is.
         hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
 
     Returns:

@@ -12,7 +12,7 @@ import numpy as np
 from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.construct._infeasible import Infeasible
 from autobuild.construct._relaxation import Constraint
-from autobuild.construct.problem import Problem, SearchLimit
+from autobuild.construct.problem import MAX_WORK, Problem, SearchLimit
 from autobuild.errors import AutobuildError
 from autobuild.expressions.limits import Limit, find_metric, split_limits
 from autobuild.spaces import Architecture, SearchSpace
@@ -78,7 +78,8 @@ class Limited:
         score: What is maximised, as a sum over units.
         limits: The limits.
         metrics: Name -> metric, for every name in the limits.
-        time_limit_s: Seconds for each search.
+        time_limit_s: Seconds for each search, at most.
+        max_work: Assemblies looked at in each search, at most (:class:`~autobuild.construct.problem.Problem`).
 
     Raises:
         ConfigError: A name in a limit that ``metrics`` lacks.
@@ -90,10 +91,11 @@ class Limited:
         score: Additive,
         limits: Sequence[Limit],
         metrics: Mapping[str, Metric],
-        time_limit_s: float = 10.0,
+        time_limit_s: float = 60.0,
+        max_work: int = MAX_WORK,
     ) -> None:
         self.space, self.limits, self.metrics = space, tuple(limits), dict(metrics)
-        self.score, self.time_limit_s = score, time_limit_s
+        self.score, self.time_limit_s, self.max_work = score, time_limit_s, max_work
         self.names = {name: find_metric(name, metrics, lim.text) for lim in limits for name in lim.expression.names}
         self._pose()
 
@@ -105,7 +107,7 @@ class Limited:
                 tables |= {f"{name}{LOWER}": metric.bounds.lower, f"{name}{UPPER}": metric.bounds.upper}
         self.tables = tables
         self.solvable, self.only_verified = split_limits(self.limits, tables)
-        self.problem = Problem(self.score, tables, time_limit=self.time_limit_s)
+        self.problem = Problem(self.score, tables, time_limit_s=self.time_limit_s, max_work=self.max_work)
 
     def proposals(self) -> Iterator[Architecture]:
         """Architectures in descending order of their scores that satisfy the limits up to the metrics' margins.

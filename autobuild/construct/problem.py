@@ -110,9 +110,9 @@ class Problem:
     Args:
         score: What is maximised.
         metrics: Name -> tables of whatever may be limited: predicted metrics, exact costs.
-        time_limit: Seconds for each solution.
+        time_limit_s: Seconds for each solution.
         max_work: Assemblies, partial ones included, that are looked at for each solution, at most. As it ends a search
-            on every machine at the same place, results depend on the machine only where ``time_limit`` comes first.
+            on every machine at the same place, results depend on the machine only where ``time_limit_s`` comes first.
 
     Raises:
         ConfigError: Tables for different units, or a time limit that is not above 0.
@@ -120,12 +120,12 @@ class Problem:
 
     score: Additive
     metrics: Mapping[str, Additive] = field(default_factory=dict)
-    time_limit: float = 10.0
+    time_limit_s: float = 10.0
     max_work: int = MAX_WORK
 
     def __post_init__(self) -> None:
-        if not isinstance(self.time_limit, numbers.Real) or not self.time_limit > 0:
-            raise ConfigError(f"time_limit={self.time_limit!r}: seconds above 0 are accepted")
+        if not isinstance(self.time_limit_s, numbers.Real) or not self.time_limit_s > 0:
+            raise ConfigError(f"time_limit_s={self.time_limit_s!r}: seconds above 0 are accepted")
         same_sizes({"score": self.score, **self.metrics})
 
     def best(self, limits: Sequence[Limit] = ()) -> Solution:
@@ -162,11 +162,11 @@ class Problem:
             none = np.zeros((0, len(self.score.tables)), dtype=np.int64)
             return Solution(none, np.zeros(0), 0, True, -math.inf, time.monotonic() - started)
         share = SEARCH_SHARE if only_best else 1.0
-        search = BranchAndBound(problem, k, self.max_work, started + share * self.time_limit)
+        search = BranchAndBound(problem, k, self.max_work, started + share * self.time_limit_s)
         indices, complete = problem.indices(search.places), search.complete
         bound = problem.bound - problem.scale * search.proven
         if only_best and not complete:
-            indices, bound, complete = self._by_integer_program(problem, search, bound, started + self.time_limit)
+            indices, bound, complete = self._by_integer_program(problem, search, bound, started + self.time_limit_s)
         indices, scores = _ranked(self.score, indices, k)
         proven = len(scores)
         if complete:
@@ -215,8 +215,8 @@ class Problem:
             if not solution.complete:
                 raise SearchLimit(
                     done,
-                    f"{done:,} assemblies are proven the best ones, then time ({self.time_limit:g} s) or work "
-                    f"({self.max_work:,} assemblies looked at) ended; accepted: a larger time_limit or max_work",
+                    f"{done:,} assemblies are proven the best ones, then time ({self.time_limit_s:g} s) or work "
+                    f"({self.max_work:,} assemblies looked at) ended; accepted: a larger time_limit_s or max_work",
                 )
             if len(solution) < k:
                 return
@@ -270,7 +270,7 @@ class Problem:
         constraints = constraints_of(self.score, limits, self.metrics)
         if self.best(limits).best is not None:
             return None
-        return explain_infeasible(self.score, constraints, lambda relaxed: self.best(relaxed).best, self.time_limit)
+        return explain_infeasible(self.score, constraints, lambda relaxed: self.best(relaxed).best, self.time_limit_s)
 
 
 def _ranked(score: Additive, indices: IntArray, k: int) -> tuple[IntArray, FloatArray]:

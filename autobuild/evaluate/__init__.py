@@ -1,9 +1,9 @@
-"""Evaluators: what gives architectures their labels, and where evaluations run."""
+"""Evaluators, which measure or look up the labels of architectures, and executors, which run evaluations."""
 
+from autobuild.evaluate._resolve import as_evaluator
 from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
-from autobuild.evaluate.making import as_evaluator
 from autobuild.evaluate.metrics import EvaluationWarning
 from autobuild.evaluate.parallel import Place, Result, evaluate_many, place_for, renamed, seeds_of
 from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, Report, SteppedEvaluator, evaluator_for

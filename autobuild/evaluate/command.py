@@ -1,13 +1,12 @@
-"""Evaluation by a program: JSON goes in, JSON comes out.
+"""Evaluate architectures by a program that reads and prints JSON.
 
 The program receives one JSON object on its standard input::
 
     {"space": "ofa_mbv3", "arch": "e3k3-...", "seed": 0, "layers": [[{"expand": 3, "kernel": 3}, ...], ...]}
 
-(``layers``: for each stage its layers) and prints one JSON object of metrics, ``{"acc": 93.5, "latency_ms": 4.2}``. On
-the way it may print lines such as ``{"step": 1, "acc": 50.1}``: intermediate values. What it wants to tell people goes
-to its standard error, whose end is quoted where it fails. A program that is to stop is sent SIGTERM, and SIGKILL five
-seconds later.
+(``layers``: for each stage its layers) and prints one JSON object of metrics, ``{"acc": 93.5, "latency_ms": 4.2}``.
+Before that it may print lines with intermediate metrics, such as ``{"step": 1, "acc": 50.1}``. Messages for people go
+to its standard error, whose end is quoted if it fails. To stop it, SIGTERM is sent, and SIGKILL five seconds later.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
 
 GRACE_S = 5.0
-_QUOTED = 400  # characters of what a program has printed that a message shows
+_QUOTED = 400  # characters of a program's output that a message shows
 
-# Waits until its standard input closes, which happens at the latest when the process that started it is gone, however
-# that came about; then it ends the process group of the program.
+# Waits until its standard input closes, which happens at the latest when the process that started it has ended for any
+# reason; then it ends the process group of the program.
 _GUARD = 'read -r _; kill -s KILL -- "-$0"'
 
 
 @dataclass(frozen=True)
 class CommandEvaluator:
-    """Runs a program for each evaluation; see :mod:`autobuild.evaluate.command` for what is said between them.
+    """Runs a program for each evaluation; :mod:`autobuild.evaluate.command` describes its input and output.
 
     Args:
         words: The program and its arguments.
@@ -52,7 +51,7 @@ class CommandEvaluator:
 
     @classmethod
     def parse(cls, line: str) -> CommandEvaluator:
-        """Take a line apart as a shell would, without its other powers; the program is looked for at once.
+        """Split a line into words as a shell does, without expansions, and check that the program exists.
 
         Raises:
             ConfigError: The line is empty or has an open quote, or there is no such program.
@@ -68,43 +67,43 @@ class CommandEvaluator:
         return cls(words, os.getcwd())
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, Any]:
-        """The object that the program printed last.
+        """The metrics that the program printed.
 
         Raises:
-            EvaluationError: It failed, was killed, or printed anything else; the message quotes it.
+            EvaluationError: It failed, was killed, or printed something else, which the message quotes.
         """
         return self.steps(space, arch, seed, lambda step, metrics: None)
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, Any]:
-        """As calling it; ``report`` receives every line with a ``step``."""
+        """Evaluate once; ``report`` receives every line with a ``step``."""
         request = {
             "space": space.name,
             "arch": str(arch),
             "seed": seed,
             "layers": space.layers(space.parse(str(arch))),
         }
-        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
-            asked.write(json.dumps(request).encode())
-            asked.seek(0)
-            with self._started(asked, said) as process:
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+            stdin.write(json.dumps(request).encode())
+            stdin.seek(0)
+            with self._started(stdin, stderr) as process:
                 assert process.stdout is not None
                 answer = _Answer(self.words[0])
                 for line in process.stdout:
                     answer.take(line, report)
                 process.wait()
-            self._check_end(process.returncode, said)
+            self._check_end(process.returncode, stderr)
         return answer.metrics()
 
     @contextlib.contextmanager
-    def _started(self, asked: IO[bytes], said: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
-        """The program in a process group of its own; the group is gone when the block is left, or this process dies."""
+    def _started(self, stdin: IO[bytes], stderr: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
+        """Start the program in its own process group, which is killed when the block is left or this process dies."""
         try:
             process = subprocess.Popen(
                 self.words,
                 cwd=self.folder,
-                stdin=asked,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=stderr,
                 text=True,
                 errors="replace",
                 process_group=0,
@@ -124,30 +123,30 @@ class CommandEvaluator:
             guard.kill()
             guard.communicate()
 
-    def _check_end(self, code: int, said: IO[bytes]) -> None:
+    def _check_end(self, code: int, stderr: IO[bytes]) -> None:
         if code == 0:
             return
-        length = said.seek(0, os.SEEK_END)
-        said.seek(max(0, length - _QUOTED))
-        told = said.read().decode(errors="replace").strip()
-        tail = f": {'...' if length > _QUOTED else ''}{told}" if told else ""
+        length = stderr.seek(0, os.SEEK_END)
+        stderr.seek(max(0, length - _QUOTED))
+        quoted = stderr.read().decode(errors="replace").strip()
+        tail = f": {'...' if length > _QUOTED else ''}{quoted}" if quoted else ""
         if code < 0:
             name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
             raise EvaluationError(f"{self.words[0]} was ended by the signal {name}{tail}", retry=True)
         raise EvaluationError(f"{self.words[0]} ended with exit code {code}{tail}")
 
     def recipe(self) -> Mapping[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: the program."""
         return {"evaluator": "command", "settings": {"words": list(self.words)}}
 
 
 class _Answer:
-    """What a program prints, line by line."""
+    """Reads the output of a program, line by line."""
 
     def __init__(self, program: str) -> None:
         self._program = program
-        self._found: list[dict[str, Any]] = []
-        self._rest: list[str] = []
+        self._objects: list[dict[str, Any]] = []  # without those of steps
+        self._rest: list[str] = []  # lines that are no JSON object
 
     def take(self, line: str, report: Report) -> None:
         value = _json(line)
@@ -159,11 +158,11 @@ class _Answer:
                 raise EvaluationError(f"{self._program} printed the step {step!r}; accepted: a whole number")
             report(step, value)
         else:
-            self._found.append(value)
+            self._objects.append(value)
 
     def metrics(self) -> dict[str, Any]:
-        whole = _json("".join(self._rest)) if self._rest and not self._found else None
-        if isinstance(whole, dict):  # one object, written over several lines
+        whole = _json("".join(self._rest)) if self._rest and not self._objects else None
+        if isinstance(whole, dict):  # one object over several lines
             return whole
         if self._rest:
             printed = "".join(self._rest).strip()
@@ -172,10 +171,10 @@ class _Answer:
                 f"{self._program} printed what is no JSON object: {shown!r}; its standard output takes a line with the "
                 'metrics ({"acc": 93.5}) and lines with a step before it; everything else goes to standard error'
             )
-        if len(self._found) != 1:
-            what = "no metrics" if not self._found else f"{len(self._found)} objects of metrics"
+        if len(self._objects) != 1:
+            what = "no metrics" if not self._objects else f"{len(self._objects)} objects of metrics"
             raise EvaluationError(f"{self._program} printed {what}; accepted is one, after lines with a step")
-        return self._found[0]
+        return self._objects[0]
 
 
 def _json(text: str) -> Any:
@@ -186,7 +185,7 @@ def _json(text: str) -> Any:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a program and what it has started, politely first; at once where it has ended itself."""
+    """End a program and the processes that it started: by SIGTERM first, unless it has ended, then by SIGKILL."""
     if process.poll() is None:
         _signal(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

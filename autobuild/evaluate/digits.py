@@ -1,9 +1,9 @@
-"""The embedded task: scikit-learn's handwritten digits, pasted on a larger canvas and made hard.
+"""The embedded task: pictures of scikit-learn's handwritten digits on a larger canvas, with distortions and clutter.
 
-Each picture holds one digit of 8 x 8 grey levels, magnified, rotated, sheared and put at a random place, beside it
-fragments of other digits as clutter; contrast and brightness vary, and noise lies over everything. The 1,797
-digits are split before any picture is made, so that test pictures (and their clutter) come from digits that
-training never sees. One seed fixes everything: the default arguments name one dataset, the same in every process.
+Each picture has one digit of 8 x 8 grey levels, magnified, rotated, sheared and at a random position, and fragments of
+other digits as clutter. Contrast and brightness vary, and noise is added. The 1,797 digits are split before pictures
+are made, so that no digit of a test picture or its clutter is used in training. One seed determines everything: the
+default arguments give the same dataset in every process.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MEAN, DEVIATION = 0.23, 0.21  # fixed, about those of the pictures
 
 @dataclass(frozen=True)
 class DigitTask:
-    """What the pictures look like; every field has its share in how hard the task is.
+    """Settings of the pictures; each of them changes how hard the task is.
 
     Args:
         canvas: Side of a picture in pixels.
         n_train, n_test: Numbers of pictures.
-        test_digits: How many of the 1,797 digits are held out for test pictures.
+        test_digits: Number of the 1,797 digits that are held out for test pictures.
         scale: Range of the magnification.
         rotation: Largest rotation, in degrees, either way.
         shear: Largest shear, either way.
@@ -37,7 +37,7 @@ class DigitTask:
         clutter: Number of fragments in a picture.
         fragment: Side of a fragment in pixels of the 8 x 8 digit.
         ink: Brightness of the clutter.
-        seed: Fixes the split and all randomness.
+        seed: Seed of the split and of the pictures.
     """
 
     canvas: int = 20
@@ -56,10 +56,13 @@ class DigitTask:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures and where they came from.
+    """Pictures and the digits that they are made of.
 
-    Shapes: ``images (n, 1, canvas, canvas)`` float32, standardised; ``classes (n,)`` in 0..9; ``digits (n,)``: which
-    of the 1,797 digits is shown; ``fragments (n, clutter)``: which ones the clutter was cut from.
+    Attributes:
+        images: Standardised pixels, float32. Shape ``(n, 1, canvas, canvas)``.
+        classes: Classes 0 to 9. Shape ``(n,)``.
+        digits: Numbers, among the 1,797, of the digits shown. Shape ``(n,)``.
+        fragments: Numbers of the digits that the clutter was cut from. Shape ``(n, clutter)``.
     """
 
     images: Float32Array
@@ -70,7 +73,7 @@ class Pictures:
 
 @lru_cache(maxsize=2)
 def digit_pictures(task: DigitTask = DigitTask()) -> tuple[Pictures, Pictures]:
-    """Make the training and the test pictures of ``task`` (about a second; remembered within a process)."""
+    """The training and the test pictures of ``task``; made in about a second, and cached within a process."""
     from sklearn.datasets import load_digits
 
     source = load_digits()
@@ -108,8 +111,8 @@ def _windows(side: int, n: int, rng: np.random.Generator) -> Float32Array:
     """Square masks near the middle of a digit, where the ink is: ``(n, 8, 8)`` of 0 and 1."""
     last = SIDE - side
     corner = rng.integers(min(1, last), max(last, 1), (2, n, 1))
-    place = np.arange(SIDE)
-    rows, columns = ((place >= c) & (place < c + side) for c in corner)
+    pixel = np.arange(SIDE)
+    rows, columns = ((pixel >= c) & (pixel < c + side) for c in corner)
     masks: Float32Array = (rows[:, :, None] & columns[:, None, :]).astype(np.float32)
     return masks
 
@@ -117,7 +120,7 @@ def _windows(side: int, n: int, rng: np.random.Generator) -> Float32Array:
 def _paste(
     glyphs: Float32Array, task: DigitTask, rotation: float, shear: float, reach: float, rng: np.random.Generator
 ) -> Float32Array:
-    """Put each glyph somewhere on an empty canvas, its middle at least ``reach`` pixels from the edge.
+    """Place each glyph at random on an empty canvas, its centre at least ``reach`` pixels from the edge.
 
     Shapes: ``glyphs (n, 8, 8)`` -> ``(n, canvas, canvas)``; bilinear interpolation of the inverse map.
     """
@@ -134,7 +137,7 @@ def _paste(
     v = cos * y - sin * x
     u = cos * x + sin * y + slant * v
 
-    side = SIDE + 2  # one empty pixel all around: what lies outside reads as 0
+    side = SIDE + 2  # with one empty pixel on each side, so that pixels outside are 0
     padded = np.pad(glyphs, ((0, 0), (1, 1), (1, 1))).reshape(n, side * side)
     middle = (side - 1) / 2
     u = np.clip(u + middle, 0, side - 1 - 1e-4).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Labelling architectures into a CSV file that survives kills: no finished row is lost, none is repeated."""
+"""Label architectures into a CSV file. After a kill no finished row is lost, and none is computed again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import EvaluationError
-from autobuild.evaluate.labelfile import LabelFile, locked
+from autobuild.evaluate._label_file import LabelFile, locked
 from autobuild.evaluate.latency import LatencyMeter
 from autobuild.evaluate.parallel import Place, Result, evaluate_many, renamed, run_tasks, seeds_of
 from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
 
 LATENCY = "latency_ms"
-REWRITE_EVERY = 20  # latencies between two rewritings of the file
+REWRITE_EVERY = 20  # latencies after which the file is written again
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the labelling is.
+    """Progress of a labelling.
 
     Attributes:
         phase: ``"train"`` or ``"latency"``.
         done: Finished evaluations of this phase, those of earlier runs included.
         total: All evaluations of this phase.
-        failed: Failures in this run.
-        eta_seconds: Estimated time to the end of this phase, from this run's pace; nan before its first result.
-        result: What has just ended; None at the start of a phase.
+        failed: Failed evaluations of this run.
+        eta_seconds: Estimated seconds to the end of this phase; NaN before the first result of this run.
+        result: The evaluation that has just ended; None at the start of a phase.
     """
 
     phase: str
@@ -55,36 +55,35 @@ def label_architectures(
     place: Place | None = None,
     **former: Any,
 ) -> Path:
-    """Evaluate every architecture with every seed into ``out_csv``, then measure latencies; continues where it stopped.
+    """Evaluate every architecture with every seed, write the results to ``out_csv``, then measure latencies.
 
-    Columns: ``arch``, ``seed``, the evaluator's metrics, and with ``latency`` the column ``latency_ms`` (the median of
-    :func:`autobuild.evaluate.latency.measure_latency`; blank until its phase). A row is appended, flushed and synced as
-    soon as its evaluation ends. The latency phase begins when all evaluations have ended: one child process, nothing
-    beside it; it fills the column by writing a new file beside the old one and renaming it.
+    Columns: ``arch``, ``seed``, the metrics of the evaluator, and with ``latency`` the column ``latency_ms``: the
+    median of :func:`autobuild.evaluate.latency.measure_latency`, empty until it is measured. A row is written to the
+    disk as soon as its evaluation ends. Latencies are measured after all evaluations, in one process.
 
-    A restart with the same file drops a torn last line, keeps every finished row and evaluates the rest; rows of other
-    architectures are left alone. After KeyboardInterrupt the children are gone and the file is usable.
+    The same call resumes an interrupted one: it removes an incomplete last line, keeps every finished row and evaluates
+    the rest. Rows of other architectures are kept.
 
     Args:
-        space: Where the architectures belong.
-        evaluator: What evaluates them.
+        space: The space of the architectures.
+        evaluator: Evaluates them.
         archs: Architectures or their texts.
-        out_csv: The file; its folder is made. A ``.lock`` beside it keeps a second labeller out, a ``.recipe.json``
-            holds what its labels come from, so that labels of two recipes never mix.
-        seeds: For each architecture so many seeds, 0, 1, ..., or those listed.
-        n_jobs: Evaluations at the same time: processes of this machine, one thread each.
-        latency: Whether to measure latencies; needs a :class:`~autobuild.evaluate.protocol.NetworkEvaluator`.
+        out_csv: The file; its folder is created. A file ``.lock`` beside it excludes a second process. A file
+            ``.recipe.json`` beside it stores the origin of the labels, so that labels of different origins never mix.
+        seeds: Number of seeds (0, 1, ...) for each architecture, or a list of them.
+        n_jobs: Number of evaluations at the same time, each in a process of this machine with one thread.
+        latency: Whether to measure latencies, which needs a :class:`~autobuild.evaluate.protocol.NetworkEvaluator`.
         on_progress: Called at the start of a phase and after each evaluation.
-        place: Where the evaluations run, instead of ``n_jobs`` processes here. Latencies are measured here.
+        place: Settings of another executor than ``n_jobs`` processes. Latencies are always measured on this machine.
         former: ``workers``, the former name of ``n_jobs``.
 
     Returns:
         The path of the file.
 
     Raises:
-        RunError: If the file cannot be written, or another process is writing it.
-        LabelError: If the file holds something else, or labels of another recipe.
-        EvaluationError: At the end, if some evaluations failed; all others are in the file by then.
+        RunError: The file cannot be written, or another process is writing it.
+        LabelError: The file has other content, or labels of another origin.
+        EvaluationError: Some evaluations failed; it is raised at the end, when all others are in the file.
     """
     n_jobs = renamed("workers", former, "n_jobs", n_jobs, 1)
     path = Path(out_csv)

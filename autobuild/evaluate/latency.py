@@ -1,4 +1,4 @@
-"""Measuring how long a network takes on this machine's CPU, as a label."""
+"""Measure the latency of networks on the CPU of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
 
 BATCH, REPEATS, WARM_UP = 64, 40, 10
-SMALL = 32  # pixels; of such inputs a batch is measured, so that arithmetic outweighs the launching of operations
+SMALL = 32  # pixels; inputs up to this height are measured in batches, so that arithmetic takes most of the time
 
 
 def measure_latency(
@@ -26,27 +26,26 @@ def measure_latency(
     repeats: int = REPEATS,
     warmup: int = WARM_UP,
 ) -> dict[str, float]:
-    """Time of a forward pass, in milliseconds.
+    """Measure the time of a forward pass, in milliseconds, for the whole batch.
 
-    What is timed: ``net(x)`` in PyTorch eager mode under ``inference_mode``, one thread, batch norms folded into the
-    convolutions before them, float32, channels-last memory, ``x`` a fixed random batch of ``batch`` inputs; each pass
-    is timed on its own after ``warmup`` passes that are not, and those that were preempted are left out; where times
-    drift, or most were disturbed, all is timed again (:func:`autobuild.cost.latency.timing.steady_call`). With the
-    default batch of 64 small pictures the arithmetic outweighs the cost of launching operations, so the number tells
-    architectures apart. It is the time of the whole batch, and it belongs to the machine that measured it.
+    ``net(x)`` runs in PyTorch eager mode under ``inference_mode``, with one thread, float32, channels-last memory and
+    batch norms folded into the convolutions; ``x`` is a fixed random batch. Each pass is timed on its own, and passes
+    that were preempted are left out. If the times drift, or most were disturbed, all are measured again
+    (:func:`autobuild.cost.latency.timing.steady_call`). With the default batch of 64 small images, arithmetic takes
+    most of the time and not the launching of operations, so that the number distinguishes architectures.
 
     Args:
-        net: The network; it is left as it is.
+        net: The network; it is not changed.
         input_shape: Shape of one input without the batch.
-        batch: Inputs in a pass.
-        repeats: Timed passes.
-        warmup: Passes before the clock runs.
+        batch: Number of inputs in a pass.
+        repeats: Number of timed passes.
+        warmup: Number of passes before them.
 
     Returns:
-        ``latency_ms`` (median), ``latency_ms_q10`` and ``latency_ms_q90`` (quantiles of the passes).
+        ``latency_ms`` (median), ``latency_ms_q10`` and ``latency_ms_q90`` (10 % and 90 % quantiles of the passes).
 
     Raises:
-        EvaluationError: If the network does not accept such inputs, or a number is not positive.
+        EvaluationError: The network does not accept such inputs, or a number is not positive.
     """
     if batch < 1 or repeats < 1 or warmup < 0:
         raise EvaluationError(f"batch={batch}, repeats={repeats}, warmup={warmup}: at least 1, 1 and 0 are accepted")
@@ -60,7 +59,7 @@ def measure_latency(
 
 @dataclass(frozen=True)
 class LatencyMeter:
-    """An evaluator of one metric, ``latency_ms``, for the networks of another evaluator."""
+    """An evaluator of the metric ``latency_ms`` for the networks of another evaluator."""
 
     networks: NetworkEvaluator
     batch: int = BATCH
@@ -81,10 +80,10 @@ class LatencyMeter:
 
 @dataclass(frozen=True)
 class DeclaredLatency:
-    """An evaluator of one metric, ``latency_ms``, for the networks that a space's file declares, with fresh weights.
+    """An evaluator of the metric ``latency_ms`` for the networks that a space declares, with random weights.
 
     Args:
-        input_shape: Channels, height and width of an input, where the space does not choose its size.
+        input_shape: Channels, height and width of an input; a space with a choice of input sizes overrides the size.
         batch, repeats, warmup: As in :func:`measure_latency`.
     """
 
@@ -112,18 +111,18 @@ class DeclaredLatency:
 
 
 def latency_meter(space: SearchSpace) -> Evaluator:
-    """What measures the latency of a space's networks: those of its own evaluator, else as its file declares them.
+    """The evaluator of ``latency_ms`` for a space: of the networks of its own evaluator, else of those it declares.
 
-    Inputs come in batches of 64 where they are small (up to 32 pixels high), else one at a time.
+    Inputs up to 32 pixels high are measured in batches of 64, larger ones one at a time.
 
     Raises:
-        EvaluationError: The space builds no networks, or does not say how large their inputs are.
+        EvaluationError: The space builds no networks, or does not declare the size of their inputs.
     """
     from autobuild.evaluate.protocol import EVALUATORS, NetworkEvaluator, evaluator_for
     from autobuild.spaces.registry import declared_by, realiser
 
-    if space.family in EVALUATORS and isinstance(own := evaluator_for(space), NetworkEvaluator):
-        return LatencyMeter(own)
+    if space.family in EVALUATORS and isinstance(evaluator := evaluator_for(space), NetworkEvaluator):
+        return LatencyMeter(evaluator)
     try:
         realiser(space)
     except SpaceError as error:

@@ -1,4 +1,4 @@
-"""What an evaluator gives is checked before anything is made of it."""
+"""Check what an evaluator returns."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _SHOWN = 120  # characters of a wrong value that a message quotes
 
 
 class EvaluationWarning(UserWarning):
-    """Something that an evaluation has given was not kept, or some evaluations failed."""
+    """Some evaluations failed, or returned values that are not numbers."""
 
 
 class Measured(dict[str, float]):
     """Metrics as plain floats.
 
     Attributes:
-        ignored: What else was given and is no number, in words.
+        ignored: Descriptions of the returned values that are not numbers.
     """
 
     ignored: tuple[str, ...] = ()
 
 
 class UnusableMetrics(EvaluationError):
-    """An evaluation lacks a metric that is needed; ``metrics`` are the others that it has measured."""
+    """An evaluation lacks a needed metric; ``metrics`` has the others that it measured."""
 
     def __init__(self, message: str, metrics: Mapping[str, float]) -> None:
         super().__init__(message)
@@ -41,18 +41,18 @@ class UnusableMetrics(EvaluationError):
 
 
 def checked_metrics(given: Any, needs: Collection[str] = (), *, source: str = "the evaluator") -> Measured:
-    """The metrics as plain floats; what is no number is left out and told of in ``ignored``.
+    """Convert metrics to plain floats; values that are not numbers are left out and described in ``ignored``.
 
     Args:
-        given: What an evaluator has returned: metric name -> number. Truth values, decimals, and numbers and arrays of
-            one number of numpy and torch are taken. Where ``needs`` is a single name, a bare number is its value; a
-            tuple or list of as many numbers as ``needs`` has names are their values, in that order.
-        needs: Names that must be there with finite numbers; all others may be NaN or infinite, or no numbers.
-        source: What messages call the evaluator.
+        given: Return value of an evaluator: metric name -> number. Truth values, decimals, and arrays and tensors with
+            one number are accepted. If ``needs`` is a single name, a bare number is its value; a sequence of as
+            many numbers as ``needs`` has names are their values, in that order.
+        needs: Names whose values must be finite numbers; all others may be NaN or infinite, or not numbers.
+        source: Name of the evaluator in messages.
 
     Raises:
-        UnusableMetrics: A needed metric is missing, no number, or not finite.
-        EvaluationError: There are no metrics at all; the message says what came.
+        UnusableMetrics: A needed metric is missing, not a number, or not finite.
+        EvaluationError: There are no metrics.
     """
     items = _items(given, needs, source)
     metrics, ignored = Measured(), list(getattr(given, "ignored", ()))
@@ -67,28 +67,28 @@ def checked_metrics(given: Any, needs: Collection[str] = (), *, source: str = "t
         if name in items and name not in metrics:
             raise UnusableMetrics(f"{source} gave {name!r}: {_shown(items[name])}; accepted: a number", metrics)
         if name not in metrics:
-            told = f"{source} gave no metrics; the target needs {name!r}"
+            message = f"{source} gave no metrics; the target needs {name!r}"
             if metrics:
-                told = f"{source} gave no {name!r}, which the target needs: {nearest_metric(name, metrics)}"
-            raise UnusableMetrics(told, metrics)
+                message = f"{source} gave no {name!r}, which the target needs: {nearest_metric(name, metrics)}"
+            raise UnusableMetrics(message, metrics)
         if not math.isfinite(metrics[name]):
-            told = f"{source} gave {name}={metrics[name]}, and the target needs a finite number"
-            raise UnusableMetrics(told, {key: value for key, value in metrics.items() if math.isfinite(value)})
+            message = f"{source} gave {name}={metrics[name]}, and the target needs a finite number"
+            raise UnusableMetrics(message, {key: value for key, value in metrics.items() if math.isfinite(value)})
     if not metrics:
         raise EvaluationError(f"{source} gave no metrics{': ' if ignored else ''}{', '.join(ignored)}; {ACCEPTED}")
     return metrics
 
 
 def nearest_metric(name: str, metrics: Collection[str]) -> str:
-    """What to write instead of a metric's name: as it is, or in backticks where an expression takes it apart."""
-    apart = [written(given) for given in metrics if written(given) != given and name in given]
-    return f"write {' or '.join(apart)}" if apart else nearest(name, [written(given) for given in metrics])
+    """A hint at the right name of a metric; one that is no plain word must be written in backticks."""
+    quoted = [written(given) for given in metrics if written(given) != given and name in given]
+    return f"write {' or '.join(quoted)}" if quoted else nearest(name, [written(given) for given in metrics])
 
 
 def _items(given: Any, needs: Collection[str], source: str) -> Mapping[Any, Any]:
-    """What was given, by name."""
+    """The returned values by name."""
     if inspect.iscoroutine(given):
-        given.close()  # else Python warns that nobody awaited it
+        given.close()  # otherwise Python warns that it was never awaited
         raise EvaluationError(f"{source} is async and gave a coroutine; wrap it: asyncio.run(evaluate(arch))")
     if inspect.isgenerator(given) or inspect.isasyncgen(given):
         raise EvaluationError(f"{source} gave a generator: it yields where it should return; {ACCEPTED}")
@@ -111,18 +111,18 @@ def _items(given: Any, needs: Collection[str], source: str) -> Mapping[Any, Any]
 
 
 def warn_ignored(ignored: Collection[str], stacklevel: int = 3) -> None:
-    """Warn of what evaluators have given and is no number, all of it at once."""
+    """Warn once about all values of evaluators that are not numbers."""
     if ignored:
         warnings.warn(ignored_text(ignored), EvaluationWarning, stacklevel=stacklevel)
 
 
 def ignored_text(ignored: Collection[str]) -> str:
-    """What :func:`warn_ignored` says."""
+    """The message of :func:`warn_ignored`."""
     return f"{IGNORED}: {', '.join(ignored)}"
 
 
 def _number(value: Any) -> float | None:
-    """``value`` as a float where it is one number, else None; texts are none."""
+    """``value`` as a float if it is one number, else None; a text is not a number."""
     if callable(getattr(value, "item", None)):  # of numpy, torch or pandas
         try:
             value = value.item()

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
 
 Task = tuple[str, int]
-WAIT_S = 60.0  # nothing is done in between, so the length does not matter
+WAIT_S = 60.0  # of one wait for events; nothing else is done meanwhile
 
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluation: either ``metrics``, or the ``reason`` why there are none."""
+    """Result of one evaluation: ``metrics``, or the ``reason`` why there are none."""
 
     arch: str
     seed: int
@@ -32,7 +32,14 @@ class Result:
 
 
 def renamed(old: str, given: dict[str, Any], new: str, value: Any, default: Any) -> Any:
-    """The value of an argument that had another name, which is taken out of ``given`` with a warning.
+    """The value of an argument whose former name is still accepted, with a warning.
+
+    Args:
+        old: The former name.
+        given: Further keyword arguments; the former name is removed from them.
+        new: The present name.
+        value: The value given under the present name.
+        default: Its default.
 
     Raises:
         ConfigError: Both names were given.
@@ -47,10 +54,14 @@ def renamed(old: str, given: dict[str, Any], new: str, value: Any, default: Any)
 
 
 def seeds_of(seeds: int | Sequence[int], first: int = 0) -> list[int]:
-    """Seeds of evaluations: so many of them, counted from ``first``, or those listed.
+    """A list of seeds.
+
+    Args:
+        seeds: The number of seeds, which count from ``first``, or a list of them.
+        first: The first seed.
 
     Raises:
-        ConfigError: Neither a number of at least 1 nor a list of integers from 0.
+        ConfigError: ``seeds`` is neither a number of at least 1 nor a list of integers from 0.
     """
     if isinstance(seeds, Iterable):
         listed = [] if isinstance(seeds, str) else list(seeds)
@@ -65,14 +76,14 @@ def seeds_of(seeds: int | Sequence[int], first: int = 0) -> list[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where evaluations run, and what happens to those that do not end well.
+    """Settings of an executor.
 
     Args:
         executor: A name of :data:`autobuild.evaluate.executors.EXECUTORS`.
-        n_jobs: How many run at the same time.
-        time_limit_s: An evaluation that runs longer is ended, and has failed. None: no limit.
-        retries: How often an evaluation whose worker died is tried again.
-        options: Further settings of the executor.
+        n_jobs: Number of evaluations at the same time.
+        time_limit_s: Seconds after which an evaluation is stopped and counts as failed. None: no limit.
+        retries: How often an evaluation is repeated if its worker died.
+        options: Further options of the executor.
         workers: The former name of ``n_jobs``.
     """
 
@@ -95,8 +106,8 @@ def place_for(
     retries: int,
     options: Mapping[str, Any] | None,
 ) -> Place:
-    """Where evaluations run by the words of a search: without ``executor`` in this process where ``n_jobs`` is 1 and
-    nothing limits their time, else in processes of this machine."""
+    """Settings of an executor: by default this process if ``n_jobs`` is 1 and there is no time limit, else processes of
+    this machine."""
     chosen = executor if executor is not None else "inline" if n_jobs == 1 and time_limit_s is None else "local"
     return Place(chosen, n_jobs, time_limit_s, retries, options)
 
@@ -115,22 +126,22 @@ def evaluate_many(
     """Evaluate every architecture with every seed.
 
     Args:
-        space: Where the architectures belong; it must pickle, as the spaces that ship do.
-        evaluator: Called as ``evaluator(space, arch, seed)`` in the workers; must pickle.
-        archs: Architectures or their texts; the same one twice is evaluated once.
-        seeds: For each architecture so many seeds, 0, 1, ..., or those listed.
-        n_jobs: Evaluations at the same time: processes of this machine (spawned, one thread each).
-        on_result: Called in this process as each evaluation ends, in order of ending.
-        place: Where the evaluations run, instead of ``n_jobs`` processes here.
+        space: The search space; it must be possible to pickle it, as all spaces of the library.
+        evaluator: Called as ``evaluator(space, arch, seed)`` in the workers; it must be possible to pickle it.
+        archs: Architectures or their texts; duplicates are evaluated once.
+        seeds: Number of seeds (0, 1, ...) for each architecture, or a list of them.
+        n_jobs: Number of evaluations at the same time, each in a process of this machine with one thread.
+        on_result: Called in this process when an evaluation has ended.
+        place: Settings of another executor than ``n_jobs`` processes.
         former: ``workers``, the former name of ``n_jobs``.
 
     Returns:
-        One :class:`Result` for each (architecture, seed), architectures first, in the order given. An evaluation
-        that fails, and one whose process dies again and again, is a result with a reason; the others go on.
+        One :class:`Result` for each (architecture, seed), in the order given, with all seeds of an architecture one
+        after the other. An evaluation that fails, or whose process dies repeatedly, has a reason; the others go on.
 
     Raises:
-        ConfigError: For unusable seeds, fewer than one job, and whatever else no executor can be made of.
-        SpaceError: For an architecture outside the space, before anything is evaluated.
+        ConfigError: Seeds or settings of the executor are not usable.
+        SpaceError: An architecture is not in the space; nothing is evaluated then.
     """
     texts = [str(space.parse(str(arch))) for arch in archs]
     n_jobs = renamed("workers", former, "n_jobs", n_jobs, 1)
@@ -161,7 +172,7 @@ def run_tasks(
         for number, event in _ends(executor, order, place.retries):
             if isinstance(event, Finished):
                 result = Result(*order[number], event.metrics)
-                ignored |= dict.fromkeys(told.partition(":")[0] for told in event.ignored)
+                ignored |= dict.fromkeys(text.partition(":")[0] for text in event.ignored)
             else:
                 reason = event.reason if isinstance(event, Failed) else "the evaluator gave it up"
                 result = Result(*order[number], None, reason)
@@ -173,7 +184,7 @@ def run_tasks(
 
 
 def _ends(executor: Executor, order: Sequence[Task], retries: int) -> Iterator[tuple[int, Event]]:
-    """How every task ends, by its number; one whose worker dies is submitted again up to ``retries`` times."""
+    """Number and last event of each task; one whose worker dies is submitted again up to ``retries`` times."""
     waiting, tries = deque(range(len(order))), [0] * len(order)
     running = 0
     while waiting or running:

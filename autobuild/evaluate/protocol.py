@@ -1,4 +1,4 @@
-"""What an evaluator owes, and which one belongs to a space."""
+"""Interfaces of evaluators, and the standard evaluators of search spaces."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Gives an architecture its labels.
+    """Measures or looks up the labels of an architecture.
 
-    It pickles (parallel processes receive a copy), it is deterministic for a seed on one machine, and it raises
-    :class:`~autobuild.errors.EvaluationError` where an architecture cannot be evaluated.
+    It must be possible to pickle it, because parallel processes receive a copy. It is deterministic for a seed on one
+    machine, and raises :class:`~autobuild.errors.EvaluationError` if an architecture cannot be evaluated.
     """
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
@@ -32,23 +32,23 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 @runtime_checkable
 class SteppedEvaluator(Evaluator, Protocol):
-    """An evaluator that can say after each step (an epoch, a fold) how far it has come.
+    """An evaluator that can report metrics after each step, such as an epoch or a fold.
 
-    Called directly it goes through all steps; :meth:`steps` is what executors call.
+    Executors call :meth:`steps`; a direct call performs all steps without reports.
     """
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, float]:
-        """As calling it, with ``report(step, metrics)`` after every step; steps count from 1.
+        """Evaluate once, and call ``report(step, metrics)`` after every step; steps count from 1.
 
         Raises:
-            Pruned: ``report`` raised it, since the evaluation has shown enough; let it pass.
+            Pruned: Raised by ``report`` if the evaluation is pruned; it must not be caught.
         """
         ...
 
 
 @runtime_checkable
 class NetworkEvaluator(Evaluator, Protocol):
-    """An evaluator with real networks, whose latency can therefore be measured."""
+    """An evaluator that builds networks, so that their latency can be measured."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -64,10 +64,10 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {"tiny_mbconv": TrainingEvaluat
 
 
 def evaluator_for(space: SearchSpace) -> Evaluator:
-    """The evaluator of a space's family, with its standard recipe.
+    """The standard evaluator of a space's family.
 
     Raises:
-        EvaluationError: If the family has none; the message names those that do.
+        EvaluationError: The family has none; the message names those that have one.
     """
     if space.family not in EVALUATORS:
         raise EvaluationError(

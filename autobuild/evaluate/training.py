@@ -1,4 +1,4 @@
-"""Evaluating an architecture by really training it, on the embedded digit task."""
+"""Evaluate an architecture by training its network on the embedded digit task."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ CLASSES = 10  # digits
 class TrainingEvaluator:
     """Trains a network on the digit pictures and tests it on pictures of held-out digits.
 
-    AdamW, one cycle of the learning rate (cosine, Smith & Topin 2018), cross-entropy; the pictures are the same for
-    every architecture and seed, and the seed changes the initial weights and the order of the batches.
+    AdamW, cross-entropy, one cosine cycle of the learning rate (Smith & Topin, 2018). The pictures are the same for
+    every architecture and seed; the seed determines the initial weights and the order of the batches.
 
     Args:
         task: The pictures.
         epochs: Passes over the training pictures.
-        batch_size: Pictures in a step.
+        batch_size: Number of pictures in a step.
         learning_rate: Largest learning rate of the cycle.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         warm_up: Share of the steps in which the learning rate rises.
-        threads: Torch threads; labels are measured with one, since parallel processes use the other cores.
+        threads: Torch threads; the default is one, because parallel processes use the other cores.
     """
 
     task: DigitTask = field(default_factory=DigitTask)
@@ -60,7 +60,7 @@ class TrainingEvaluator:
         """The freshly initialised network, the same for the same seed.
 
         Raises:
-            EvaluationError: If the space builds no networks or the architecture is not in it.
+            EvaluationError: The space builds no networks, or the architecture is not in it.
         """
         import torch
 
@@ -79,15 +79,15 @@ class TrainingEvaluator:
             ``train_seconds`` (wall time of training and testing).
 
         Raises:
-            EvaluationError: If the network cannot be built or its loss stops being finite.
+            EvaluationError: The network cannot be built, or its loss is not finite.
         """
         return self._evaluate(space, arch, seed, None)
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, float]:
-        """As calling it, with the same numbers; ``report(epoch, {"acc": ...})`` after every epoch but the last.
+        """Train ``arch`` once, with the same results as a direct call, and report ``acc`` after each epoch.
 
-        What is finished cannot be given up any more, so the last epoch is not reported. Testing after each epoch takes
-        its time, which ``train_seconds`` does not count.
+        The last epoch is not reported, because a finished evaluation cannot be pruned. The time of the tests after each
+        epoch is not part of ``train_seconds``.
         """
         return self._evaluate(space, arch, seed, report)
 
@@ -101,14 +101,14 @@ class TrainingEvaluator:
         try:
             net = self.network(space, arch, seed)
             params, macs = count_params(net), self._macs(space, arch)
-            digit_pictures(self.task)  # made outside the clock, once in a process
+            digit_pictures(self.task)  # before the time is measured, once in a process
             acc, seconds = self._train_and_test(net, arch, seed, report)
         finally:
             torch.set_num_threads(before)
         return {"acc": acc, "params": params, "macs": macs, "train_seconds": seconds}
 
     def _macs(self, space: SearchSpace, arch: Architecture | str) -> float:
-        """Multiply-accumulates; NaN where nobody can count them, which is no reason to lose the accuracy."""
+        """Multiply-accumulates; NaN if they cannot be counted, so that the accuracy is kept."""
         try:
             return int(costs_of(space, CLASSES, self.input_shape)["macs"]([arch])[0])
         except CostError:

@@ -61,7 +61,7 @@ class Scores:
         labels: LabelledSet | None = None,
         by: str = "predicted",
         apart: int = 0,
-        time_limit_s: float = 10.0,
+        time_limit_s: float = 60.0,
         hardware: str | Path | Hardware | None = None,
     ) -> Built:
         """Build the ``top`` best networks; the same as :func:`autobuild.build`.

@@ -50,7 +50,10 @@ class BuildKeys:
     )
     apart: int = option(0, "any two networks differ in at least this many layers", ">=0 <=1000")
     time_limit_s: float = option(
-        10.0, "seconds for each exact search under limits", ">0 <=3600", former=("build.time_limit",)
+        60.0,
+        "seconds at most for each exact search under limits; work ends most of them before",
+        ">0 <=3600",
+        former=("build.time_limit",),
     )
     narrow: int | None = option(
         None, "also write the space that keeps only this many best candidates of each unit", ">=1"

@@ -8,16 +8,17 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
-
-from filelock import BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from autobuild.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 OWN_FILES = ("config.yaml", "run.json", "metrics.json")
 
 
-Claim = tuple[Path, BaseFileLock | None, dict[str, Any] | None]  # folder, lock, state of the run that goes on
+Claim: TypeAlias = "tuple[Path, BaseFileLock | None, dict[str, Any] | None]"  # folder, lock, state
 Grows = Mapping[str, Callable[[Path], str]]  # a key that may grow -> how far the run in a folder has come, in words
 
 
@@ -138,6 +139,8 @@ def lock(folder: Path) -> BaseFileLock | Literal[False] | None:
     Raises:
         RunError: The folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     held = FileLock(folder / "_lock", thread_local=False)
     try:
         held.acquire(blocking=False)

@@ -171,7 +171,7 @@ def _take_job(command: Command) -> None:
     if command.job == "help":
         raise ConfigError("unknown job 'help': autobuild --help lists the jobs, autobuild JOB --help explains one")
     if command.job is not None:
-        if command.job in known_keys() and command.job not in job_names():
+        if command.job not in job_names() and command.job in known_keys():
             raise ConfigError(f"unknown job {command.job!r}: it is a key, written {command.job}=VALUE, without spaces")
         read_job(command.job)
 

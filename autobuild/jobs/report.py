@@ -53,7 +53,7 @@ def run(config: Mapping[str, Any]) -> int:
 def _read(source: Path) -> Search:
     from autobuild.jobs.folders import read_json
     from autobuild.jobs.search import EMBEDDED, address_in
-    from autobuild.studies.loading import load_search
+    from autobuild.studies.result import load_search
 
     state = read_json(source / "run.json")
     if state is None or state.get("job") != "search":

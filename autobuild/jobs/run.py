@@ -31,8 +31,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from filelock import BaseFileLock
-
 from autobuild import __version__
 from autobuild.errors import RunError
 from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
@@ -42,6 +40,7 @@ from autobuild.settings.groups import groups
 
 if TYPE_CHECKING:
     import pandas as pd
+    from filelock import BaseFileLock
 
 # Keys that do not influence results; a run may be resumed with other values of them.
 EXECUTION_KEYS = ("out", "resume", "executor", "n_jobs", "time_limit_s", "retries", "plots", "lease_s", "patience_s")

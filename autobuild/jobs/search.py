@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
     from autobuild.spaces import SearchSpace
-    from autobuild.studies.result import Search
-    from autobuild.studies.worker import Progress
+    from autobuild.studies.result import Progress, Search
 
 EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.journal"}
 
@@ -226,7 +225,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def _keep_reasons(folder: Run, address: str, name: str) -> None:
     """Write the reasons of failed evaluations when the search stops because of them."""
-    from autobuild.studies.loading import load_search
+    from autobuild.studies.result import load_search
 
     with contextlib.suppress(AutobuildError):  # the evaluator was rejected before the study was created
         folder.write_frame("trials.csv", load_search(address, name).trials)
@@ -260,7 +259,7 @@ def address_in(folder: Path, storage: str) -> str | None:
 def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     """How many networks the search of a run folder has evaluated, in words."""
     from autobuild.jobs.folders import read_json
-    from autobuild.studies.loading import load_search
+    from autobuild.studies.result import load_search
 
     numbers = read_json(folder / "metrics.json") or {}
     count, address = numbers.get("evaluated", 0), address_in(folder, config["storage"])

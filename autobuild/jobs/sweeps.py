@@ -15,15 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from filelock import BaseFileLock
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, RunError
 from autobuild.jobs.folders import lock, read_json, write_beside
 from autobuild.jobs.overrides import Command, in_quotes, quote
 from autobuild.jobs.run import EXECUTION_KEYS, config_hash
 from autobuild.jobs.table import STATE, TABLE, Row, Table, main_numbers, read_rows
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 HERE = "."  # value of hydra.run.dir, hydra.sweep.dir and hydra.sweep.subdir in conf/autobuild.yaml: not set by the user
 _LONGEST = 100  # maximum length of a folder's name

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from autobuild.errors import ConfigError, nearest
 from autobuild.rank.checks import positive
+from autobuild.settings.ranking import SoftSpearman
 
 METHODS = ("auto", "pav", "minmax")
 
 # Neighbours among n standardised values are about sqrt(12) / n apart: 0.027 for a batch of 128. With a much smaller eps
 # all ranks are hard and have no gradient, so that wrongly ordered values are not corrected. With a much larger eps
 # every value has a gradient, but only values in the tails are bent towards ranks.
-EPS = 0.1
+EPS = SoftSpearman.eps
 
 # The min-max method compares all pairs of positions; rows are processed in chunks of at most this many pairs.
 _PAIRS_AT_ONCE = 2**24

@@ -1,7 +1,8 @@
-"""Storages by address, beside each of them its claims, and patience with one that goes away for a while.
+"""Open a storage of studies and claims by its address, and repeat calls of one that does not answer for a while.
 
-Addresses: none (in memory), ``sqlite:///PATH``, ``postgresql+psycopg://USER@HOST/DATABASE`` or any other that
-SQLAlchemy takes, and ``journal:PATH`` for a file on a network file system, where SQLite's locks do not work.
+Addresses: ``sqlite:///PATH``, ``postgresql+psycopg://USER@HOST/DATABASE`` or any other that SQLAlchemy accepts, and
+``journal:PATH`` for a file on a network file system, where SQLite's locks do not work. None stands for the memory of
+this process.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import optuna
+
 from autobuild.errors import ConfigError, RunError
-from autobuild.studies.claim_stores import FileStore, MemoryStore, TableStore
-from autobuild.studies.claims import Store
+from autobuild.studies._claim_stores import FileStore, MemoryStore, TableStore
+from autobuild.studies._claims import Store
 
 if TYPE_CHECKING:
-    import optuna
     from sqlalchemy import Engine
 
 Result = TypeVar("Result")
@@ -34,13 +36,13 @@ _FULL_TEXTS = ("disk is full", "No space left", "could not extend file", "databa
 
 @dataclass(frozen=True)
 class Storage:
-    """Optuna's storage and the claims beside it.
+    """Optuna's storage and the store of the claims.
 
     Attributes:
-        optuna: What Optuna takes.
-        claims: Where the claims lie.
-        address: As a message may show it: without a password.
-        heartbeats: Whether the storage keeps heartbeats of its own.
+        optuna: The storage of Optuna.
+        claims: The store of the claims.
+        address: The address without a password, for messages.
+        heartbeats: Whether the storage keeps Optuna's heartbeats.
     """
 
     optuna: optuna.storages.BaseStorage
@@ -55,19 +57,17 @@ def open_storage(
     lease_s: float = 120.0,
     on_stale: Callable[[optuna.Study, optuna.trial.FrozenTrial], None] | None = None,
 ) -> Storage:
-    """Open, and make where it is missing, the storage at ``address``; ``None``: in memory.
+    """Open the storage at ``address``; it is created if it is missing.
 
     Args:
         address: See the module.
-        lease_s: Seconds without a sign of life after which a worker counts as gone.
-        on_stale: Called with a trial whose worker is gone, on storages with heartbeats.
+        lease_s: Seconds without a heartbeat after which a worker counts as lost.
+        on_stale: Called with each trial of a lost worker, on storages with heartbeats.
 
     Raises:
         ConfigError: The address cannot be read, or its driver is not installed.
-        RunError: The storage cannot be reached or written, or holds something else.
+        RunError: The storage cannot be reached or written, or has other content.
     """
-    import optuna
-
     if address is None:
         return Storage(optuna.storages.InMemoryStorage(), MemoryStore(), "in memory")
     if not isinstance(address, str) or not address.strip():
@@ -78,7 +78,7 @@ def open_storage(
 
 
 def shown(address: str | None) -> str:
-    """An address without its password, for messages and files."""
+    """An address without its password, for messages and files; ``"in memory"`` for None."""
     import sqlalchemy as sa
 
     if address is None or address.startswith(JOURNAL):
@@ -90,17 +90,15 @@ def shown(address: str | None) -> str:
 
 
 def _journal(path_text: str) -> Storage:
-    import optuna
-
-    from autobuild.studies.journal import MendedJournal
+    from autobuild.studies._journal import RepairingJournal
 
     if not path_text:
         raise ConfigError(f"storage={JOURNAL!r} names no file: {ACCEPTED}")
-    # Absolute: Optuna's lock is a link to this path, which must hold from every working directory.
+    # Absolute, because Optuna's lock is a link to this path that is used from every working directory.
     path = Path(path_text).expanduser().absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.JournalStorage(MendedJournal(path))
+        storage = optuna.storages.JournalStorage(RepairingJournal(path))
     except OSError as error:
         raise RunError(f"storage journal:{path_text} cannot be written: {error.strerror or error}") from error
     except (ValueError, KeyError) as error:
@@ -111,7 +109,6 @@ def _journal(path_text: str) -> Storage:
 def _relational(
     address: str, lease_s: float, on_stale: Callable[[optuna.Study, optuna.trial.FrozenTrial], None] | None
 ) -> Storage:
-    import optuna
     import sqlalchemy as sa
 
     url = _url(address)
@@ -120,7 +117,7 @@ def _relational(
             Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
     grace = max(2, round(lease_s))
 
-    def make() -> tuple[Any, TableStore]:
+    def create() -> tuple[Any, TableStore]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = optuna.storages.RDBStorage(
@@ -134,22 +131,22 @@ def _relational(
         return storage, TableStore(storage.engine)
 
     try:
-        # Workers that start at once all make the tables, and all but one fail at first.
-        storage, claims = Patience(shown(address), _OPENING_SECONDS).call(make)
+        # If workers start at once, each tries to create the tables, and all but one fail at first.
+        storage, claims = Patience(shown(address), _OPENING_SECONDS).call(create)
     except ImportError as error:
         raise ConfigError(_driver_missing(url, error)) from error
     except sa.exc.SQLAlchemyError as error:
         raise RunError(f"storage {shown(address)} cannot be used: {_reason(error)}") from error
-    except RunError:  # it names the storage already
+    except RunError:  # its message names the storage already
         raise
-    except RuntimeError as error:  # Optuna's word on the tables of another version
+    except RuntimeError as error:  # tables of another version of Optuna
         raise RunError(f"storage {shown(address)}: {error}") from error
     cached = optuna.storages.get_storage(storage)
     return Storage(cached, claims, shown(address), heartbeats=True)
 
 
 def relational_engine(address: str) -> Engine:
-    """An engine of its own at an address, set up as that of a storage."""
+    """A new engine of SQLAlchemy for an address, with the settings of a storage."""
     import sqlalchemy as sa
 
     url = _url(address)
@@ -165,7 +162,7 @@ def _url(address: str) -> Any:
         url = sa.make_url(address)
     except sa.exc.ArgumentError:
         raise ConfigError(f"storage={address!r} is no address: {ACCEPTED}") from None
-    # The driver that the extra `postgres` installs; SQLAlchemy's own default is another one.
+    # The driver that the extra `postgres` installs; SQLAlchemy's default is another one.
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
@@ -177,18 +174,18 @@ def _driver_missing(url: Any, error: ImportError) -> str:
 def _engine_options(url: Any) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": 60}}
-    options: dict[str, Any] = {"pool_pre_ping": True}  # a connection that the server has closed is made anew
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a connection that the server has closed is opened again
     if url.get_backend_name() == "postgresql":
         options["connect_args"] = {"connect_timeout": 10}
     return options
 
 
 def _tune(engine: Engine) -> None:
-    """Make SQLite take its lock when a transaction begins, and commit without waiting for the disk.
+    """Let SQLite lock at the beginning of a transaction, and commit without waiting for the disk.
 
-    A transaction that reads first and writes later fails at once where another process has written in between, which
-    no time limit helps against. With a write-ahead log a killed process loses nothing; a power failure may lose the
-    last commits and leaves the file whole.
+    Otherwise a transaction that reads first and writes later fails at once if another process has written in between;
+    a longer time limit would not help. With a write-ahead log a killed process loses nothing. A power failure may lose
+    the last commits, but the file stays readable.
     """
     if engine.dialect.name != "sqlite":
         return
@@ -206,7 +203,7 @@ def _tune(engine: Engine) -> None:
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)
-    engine.dispose()  # those made while Optuna created its tables are not tuned
+    engine.dispose()  # connections that were opened while Optuna created its tables lack these settings
 
 
 # -- patience ----------------------------------------------------------------------------------------------------------
@@ -214,13 +211,13 @@ def _tune(engine: Engine) -> None:
 
 @dataclass
 class Patience:
-    """Calls a storage again, ever more slowly, while it is away.
+    """Repeats calls of a storage that does not answer, with longer and longer pauses.
 
     Args:
-        address: What messages call the storage.
-        seconds: How long to go on without an answer.
+        address: Address of the storage, for messages.
+        seconds: Time without an answer after which it gives up.
         on_wait: Called with a message when a wait begins.
-        first_s, most_s: The first and the longest pause.
+        first_s, most_s: The first and the longest pause, in seconds.
     """
 
     address: str
@@ -230,10 +227,10 @@ class Patience:
     most_s: float = 10.0
 
     def call(self, work: Callable[[], Result]) -> Result:
-        """Give the result of ``work``, which is called anew after every failure of the storage.
+        """Call ``work`` again after every failure of the storage, and return its result.
 
         Raises:
-            RunError: The storage stayed away, or its disk is full.
+            RunError: The storage did not answer in time, or its disk is full.
         """
         began, pause = time.monotonic(), self.first_s
         while True:
@@ -255,17 +252,16 @@ class Patience:
 
 
 def is_storage_error(error: BaseException) -> bool:
-    """Whether an error comes from the storage, rather than from the program or its user."""
-    import optuna
+    """Whether an error comes from the storage, and not from the program or its user."""
     import sqlalchemy as sa
 
-    # IntegrityError: another worker was faster; the work is done anew from what lies there now.
+    # IntegrityError among them: another worker was faster, so the work is repeated on the new state.
     kinds = (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError, sa.exc.TimeoutError, OSError)
     return isinstance(error, kinds)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the storage's disk, or what it may use of it, is full."""
+    """Whether the disk or the quota of the storage is full."""
     return any(
         (isinstance(cause, OSError) and cause.errno in _FULL) or any(text in str(cause) for text in _FULL_TEXTS)
         for cause in _causes(error)
@@ -280,7 +276,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """The database's own words, in one line: what Optuna and SQLAlchemy wrap around them says less."""
+    """The message of the database in one line, because the errors of Optuna and SQLAlchemy around it say less."""
     import sqlalchemy as sa
 
     for cause in _causes(error):

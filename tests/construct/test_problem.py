@@ -156,7 +156,7 @@ def random_problem(seed, units=7, size=1000, hard=False):
         weighted = zip((1.0, 0.7, 1.3), metrics.values(), strict=True)
         parts = [[weight * table for table in metric.tables] for weight, metric in weighted]
         noise = [sum(unit) + 1e-3 * own for *unit, own in zip(*parts, noise, strict=True)]
-    return Problem(Additive(0.0, tuple(noise)), metrics, time_limit=10)
+    return Problem(Additive(0.0, tuple(noise)), metrics, time_limit_s=10)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -188,7 +188,7 @@ def test_a_hard_instance_comes_back_in_time_with_bound_and_gap():
     problem = random_problem(0, hard=True)
     limits = parse_where("m0 <= 2.5 and m1 <= 2.5 and m2 <= 2.5")
     started = time.monotonic()
-    solved = Problem(problem.score, problem.metrics, time_limit=10).best(limits)
+    solved = Problem(problem.score, problem.metrics, time_limit_s=10).best(limits)
     assert time.monotonic() - started < 40  # a busy machine may take longer than asked to notice
     assert solved.status == "time limit"
     assert solved.best is not None
@@ -259,7 +259,7 @@ def test_the_message_names_limit_amount_and_what_would_do():
         (lambda: Additive(math.nan, (np.ones(1),)), "the constant is nan"),
         (lambda: Additive(0.0, (np.ones(1), np.array([1.0, math.inf]))), "unit 1: candidate 1 has inf"),
         (lambda: Problem(Additive(0.0, (np.ones(2),)), {"ms": Additive(0.0, (np.ones(3),))}), "tables of 'ms'"),
-        (lambda: Problem(Additive(0.0, (np.ones(2),)), time_limit=0), "time_limit=0"),
+        (lambda: Problem(Additive(0.0, (np.ones(2),)), time_limit_s=0), "time_limit_s=0"),
         (lambda: Problem(Additive(0.0, (np.ones(2),))).k_best((), 0), "k=0"),
         (lambda: Problem(Additive(0.0, (np.ones(2),))).best(parse_where("ms <= 3")), "no additive table of 'ms'"),
     ],

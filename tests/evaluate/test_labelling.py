@@ -13,7 +13,7 @@ from quick_evaluators import Quick, QuickNetwork, Troubled, truth
 import autobuild as ab
 from autobuild.errors import ConfigError, EvaluationError, LabelError, RunError, SpaceError
 from autobuild.evaluate import evaluate_many, label_architectures
-from autobuild.evaluate.labelfile import LabelFile, locked
+from autobuild.evaluate._label_file import LabelFile, locked
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def open_store(kind: str, where: str):
-    from autobuild.studies.claim_stores import FileStore, TableStore
+    from autobuild.studies._claim_stores import FileStore, TableStore
 
     if kind == "file":
         return FileStore(where)
@@ -19,7 +19,7 @@ def open_store(kind: str, where: str):
 
 def work(kind: str, where: str, seed: int, n_keys: int, limit: int, log: str) -> None:
     """Claim random keys until all slots are spent; every finished one is written to a log of this process."""
-    from autobuild.studies.claims import FULL, GRANTED, Claims
+    from autobuild.studies._claims import FULL, GRANTED, Claims
 
     claims, rng = Claims(open_store(kind, where), "study", lease_s=0.6), random.Random(seed)
     with Path(log).open("a", buffering=1) as file:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from autobuild.errors import RunError
-from autobuild.studies import claims as module
-from autobuild.studies.claim_stores import FileStore, MemoryStore, TableStore
-from autobuild.studies.claims import FULL, GRANTED, TAKEN, Claims, alive, new_owner
+from autobuild.studies import _claims as module
+from autobuild.studies._claim_stores import FileStore, MemoryStore, TableStore
+from autobuild.studies._claims import FULL, GRANTED, TAKEN, Claims, alive, new_owner
 from autobuild.studies.storage import relational_engine
 from tests.studies import claim_workers
 
@@ -157,11 +157,11 @@ def test_what_was_told_is_written_down_whatever_two_threads_do_at_once(store):
 
 
 def test_a_process_of_this_machine_is_known_to_be_alive_or_dead():
-    if not module._place():
+    if not module._boot():
         pytest.skip("this system has no /proc")
     assert alive(new_owner()) is True
     assert alive(ELSEWHERE) is None
-    code = "from autobuild.studies.claims import new_owner; print(new_owner())"
+    code = "from autobuild.studies._claims import new_owner; print(new_owner())"
     owner = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert alive(owner) is False
 

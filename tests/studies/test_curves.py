@@ -8,7 +8,7 @@ import pytest
 import autobuild as ab
 from autobuild.construct.pareto import hypervolume
 from autobuild.errors import ConfigError
-from autobuild.studies.loading import load_search
+from autobuild.studies.result import load_search
 from tests.studies.test_search import metrics
 
 

@@ -18,8 +18,8 @@ from autobuild.construct.dominance import undominated
 from autobuild.cost import read_hardware
 from autobuild.errors import ConfigError, EvaluationError, Pruned, TargetError
 from autobuild.evaluate import EvaluationWarning
-from autobuild.studies.study import FACTS
-from autobuild.studies.worker import HOPELESS
+from autobuild.studies._study import INFO
+from autobuild.studies._worker import MAX_FAILURES
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_trials_carry_what_a_reader_needs(space, labels, tmp_path):
     model = ab.fit(labels, "acc", model="gp")
     assert trial.user_attrs["predicted"] == pytest.approx(model.predict_mean([trial.user_attrs["arch"]]).tolist())
     assert found.evaluated["predicted"].iloc[-1] == trial.user_attrs["predicted"][0]
-    facts = found.study.user_attrs[FACTS]
+    facts = found.study.user_attrs[INFO]
     assert (facts["space"], facts["size"], facts["targets"]) == ("nas_bench_macro", "6561", ["acc"])
     assert ab.SearchSpace.from_json(found.study.user_attrs["space_json"]).to_dict() == space.to_dict()
     assert space.from_params(trial.params, facts["grain"]).text == trial.user_attrs["arch"]
@@ -276,11 +276,11 @@ def test_an_evaluator_that_raises_is_told_with_its_reason_and_ends_a_hopeless_se
         raise ValueError("no such device")
 
     address = f"sqlite:///{tmp_path}/s.db"
-    with pytest.raises(EvaluationError, match=f"{HOPELESS} evaluations failed one after another.*no such device"):
+    with pytest.raises(EvaluationError, match=f"{MAX_FAILURES} evaluations failed one after another.*no such device"):
         ab.search(space, evaluate, n_trials=50, storage=address)
     # What failed is not tried again, and the same call goes on.
     found = ab.search(space, metrics, n_trials=50, storage=address)
-    assert dict(found.evaluated["state"].value_counts()) == {"COMPLETE": 50 - HOPELESS, "FAIL": HOPELESS}
+    assert dict(found.evaluated["state"].value_counts()) == {"COMPLETE": 50 - MAX_FAILURES, "FAIL": MAX_FAILURES}
     assert found.evaluated["arch"].nunique() == 50
 
 
@@ -497,7 +497,7 @@ def test_a_command_line_evaluator_and_names_in_the_config_are_taken(space, tmp_p
 
     found = ab.search(space, f"command:{sys.executable} {program}", n_trials=2)
     assert [row.acc == row.arch.count("2") for row in found.evaluated.itertuples()] == [True, True]
-    assert json.loads(json.dumps(found.study.user_attrs[FACTS]))["targets"] == ["acc"]
+    assert json.loads(json.dumps(found.study.user_attrs[INFO]))["targets"] == ["acc"]
 
 
 # -- what evaluators give ----------------------------------------------------------------------------------------------

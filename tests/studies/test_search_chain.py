@@ -14,7 +14,7 @@ import pytest
 import autobuild as ab
 from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError
-from autobuild.studies.study import FACTS
+from autobuild.studies._study import INFO
 from tests.studies.test_search import metrics, refuse
 
 
@@ -86,7 +86,7 @@ def test_a_space_is_narrowed_again_and_again_and_what_is_known_goes_along(space,
     rows = found.trials
     for number, study in enumerate(found.studies[1:], start=1):
         own = ab.SearchSpace.from_json(study.user_attrs["space_json"])
-        assert study.user_attrs[FACTS]["parent"] == found.studies[number - 1].study_name
+        assert study.user_attrs[INFO]["parent"] == found.studies[number - 1].study_name
         earlier = rows[
             (rows["source"] == "search") & rows["study"].isin([s.study_name for s in found.studies[:number]])
         ]
@@ -290,7 +290,7 @@ def test_several_targets_narrow_for_the_front(space, labels, how):
         values = np.array([[metrics(arch)["acc"], -metrics(arch)["ms"]] for arch in known])
         for row in undominated(values):  # the front known is never narrowed away
             assert known[row] in own
-        why = study.user_attrs[FACTS]["why"]
+        why = study.user_attrs[INFO]["why"]
         assert "top" in how or "of the front in expectation" in why
 
 

@@ -131,18 +131,18 @@ def test_a_worker_on_another_machine_is_stood_in_for_when_its_heartbeats_end(tmp
 
 def test_optunas_own_retry_takes_up_a_trial_whose_heartbeats_end(space, tmp_path):
     """Without a claim's help: a trial with an old heartbeat is failed by Optuna and queued again by its callback."""
-    from autobuild.studies.claims import Claims
-    from autobuild.studies.history import trial_of
+    from autobuild.studies._claims import Claims
+    from autobuild.studies._study import INFO
+    from autobuild.studies._trials import create_trial
     from autobuild.studies.storage import open_storage
-    from autobuild.studies.study import FACTS
 
     address = f"sqlite:///{tmp_path}/s.db"
     ab.search(space, Counting(lambda: None), n_trials=2, storage=address, name="s", sampler="random")
     storage = open_storage(address)
     study = optuna.load_study(study_name="s", storage=storage.optuna)
-    gone = Claims(storage.claims, f"s:{study.user_attrs[FACTS]['id']}", owner="elsewhere|pid:[1]|1|1|x", lease_s=1.0)
+    gone = Claims(storage.claims, f"s:{study.user_attrs[INFO]['id']}", owner="elsewhere|pid:[1]|1|1|x", lease_s=1.0)
     arch = space.parse("22222222")
-    frozen = trial_of(space, "unit", arch, {}, state=optuna.trial.TrialState.RUNNING)
+    frozen = create_trial(space, "unit", arch, {}, state=optuna.trial.TrialState.RUNNING)
     trial_id = study._storage.create_new_trial(study._study_id, frozen)
     assert gone.claim(space.key(arch), arch.text, 2, limit=9) == "granted"
     study._storage.record_heartbeat(trial_id)

@@ -14,9 +14,10 @@ import optuna
 import pytest
 
 import autobuild as ab
-from autobuild.studies.claims import Claims
+from autobuild.studies._claims import Claims
+from autobuild.studies._study import INFO
+from autobuild.studies._trials import ARCH, FROM, counts
 from autobuild.studies.storage import open_storage
-from autobuild.studies.study import ARCH, FACTS, FROM, counts
 from tests.studies import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def check(address: str, *logs: Path, kills: int) -> None:
     assert len({space.key(space.parse(trial.user_attrs[ARCH])) for trial in finished}) == N_TRIALS
     assert all(trial.values[0] == sum(map(int, trial.user_attrs[ARCH])) for trial in finished)
     assert not [trial for trial in trials if not trial.state.is_finished()]
-    claims = Claims(storage.claims, f"macro:{study.user_attrs[FACTS]['id']}")
+    claims = Claims(storage.claims, f"macro:{study.user_attrs[INFO]['id']}")
     assert claims.counts() == {"held": 0, "measured": 0, "spent": N_TRIALS, "known": 0}
     times = Counter(begun(*logs))
     assert sum(times.values()) - N_TRIALS <= kills

@@ -1,4 +1,4 @@
-"""What executors tell of the evaluations they run."""
+"""Events that executors return about their evaluations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Finished:
-    """An evaluation has ended well; ``metrics`` as the evaluator gave them, all numbers; what else it gave is told in
-    ``ignored``."""
+    """An evaluation has succeeded.
+
+    Attributes:
+        task_id: Number of the evaluation.
+        metrics: Its metrics.
+        ignored: Descriptions of returned values that are not numbers.
+    """
 
     task_id: int
     metrics: dict[str, float]
@@ -17,13 +22,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """An evaluation has ended without the metrics that are needed.
+    """An evaluation has failed.
 
     Attributes:
-        task_id: Which.
-        reason: Why, in words for people.
-        retry: Whether another try may well succeed: its worker died, which says nothing about the architecture.
-        metrics: What was measured all the same, where only a metric that is needed is missing.
+        task_id: Number of the evaluation.
+        reason: Why it failed, for messages.
+        retry: Whether another try may succeed, as after the death of a worker.
+        metrics: Measured metrics, if only a needed one is missing.
     """
 
     task_id: int
@@ -34,14 +39,14 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """An evaluation has given up early, since it was pruned."""
+    """An evaluation was pruned."""
 
     task_id: int
 
 
 @dataclass(frozen=True)
 class Reported:
-    """Intermediate values of an evaluation that goes on, e.g. after ``step`` epochs."""
+    """An evaluation has reported intermediate metrics, for example after ``step`` epochs."""
 
     task_id: int
     step: int

@@ -1,4 +1,4 @@
-"""One evaluation, as every worker of every executor does it."""
+"""Run one evaluation; the workers of all executors use it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 def perform(
     task_id: int, space: SearchSpace, evaluator: Evaluator, arch: str, seed: int, report: Report | None
 ) -> Finished | Failed | Stopped:
-    """Evaluate once; whatever the evaluator does, an event comes of it.
+    """Evaluate once and return an event, whatever the evaluator raises.
 
     Args:
-        task_id: What the event is called.
-        space: Where ``arch`` belongs.
+        task_id: Number of the evaluation.
+        space: The space of ``arch``.
         evaluator: Called as ``evaluator(space, arch, seed)``, or its ``steps`` with ``report``.
         arch: Canonical text.
         seed: Seed of the evaluation.
-        report: Receives intermediate values; may raise :class:`autobuild.errors.Pruned`. None: nobody asks for them,
-            so that the evaluator need not take the trouble.
+        report: Receives intermediate metrics, and raises :class:`autobuild.errors.Pruned` if the evaluation is pruned.
+            None: intermediate metrics are not needed.
     """
     try:
         if report is not None and isinstance(evaluator, SteppedEvaluator):
             metrics = evaluator.steps(space, arch, seed, report)
         else:
             metrics = evaluator(space, arch, seed)
-        kept = checked_metrics(metrics)
-        return Finished(task_id, dict(kept), kept.ignored)
+        checked = checked_metrics(metrics)
+        return Finished(task_id, dict(checked), checked.ignored)
     except Pruned:
         return Stopped(task_id)
     except UnusableMetrics as error:
@@ -53,6 +53,6 @@ def perform(
 
 
 def _prunes(error: BaseException) -> bool:
-    """Whether it is ``optuna.TrialPruned``, which evaluators written for Optuna raise; it is loaded where one does."""
+    """Whether it is ``optuna.TrialPruned``, which evaluators written for Optuna raise; Optuna is loaded then."""
     optuna = sys.modules.get("optuna.exceptions")
     return optuna is not None and isinstance(error, optuna.TrialPruned)

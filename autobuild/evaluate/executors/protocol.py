@@ -1,4 +1,4 @@
-"""What an executor owes: evaluations go in one by one, events come out."""
+"""Interface of executors: evaluations are submitted one by one, and events are returned."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from autobuild.evaluate.executors.events import Event
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs evaluations of one evaluator on one search space, here or elsewhere.
+    """Runs evaluations of one evaluator on one search space, on this machine or others.
 
-    Every submitted task ends in exactly one of :class:`Finished`, :class:`Failed` and :class:`Stopped`, unless it is
-    cancelled. Whatever happens to a worker (killed, preempted, its machine lost) comes back as a :class:`Failed` with
-    ``retry=True``; the other tasks go on. An executor is used by one thread.
+    Every submitted task ends with exactly one of the events :class:`Finished`, :class:`Failed` and :class:`Stopped`,
+    unless it is cancelled. If its worker is lost (killed, preempted, or its machine fails), the event is a
+    :class:`Failed` with ``retry=True``; the other tasks go on. An executor is used by one thread.
 
     Attributes:
-        capacity: How many evaluations run at the same time.
+        capacity: Number of evaluations at the same time.
     """
 
     capacity: int
 
     def submit(self, task_id: int, arch: str, seed: int) -> None:
-        """Take an evaluation; beyond ``capacity`` it waits until another has ended.
+        """Add an evaluation; beyond ``capacity`` it waits until another has ended.
 
         Args:
-            task_id: Names it in the events; no two at a time are equal.
+            task_id: Its number in the events, which no other submitted task may have.
             arch: Canonical text of the architecture.
             seed: Seed of the evaluation.
         """
         ...
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """What has happened, in order: as soon as there is something, or nothing after ``timeout_s`` seconds.
+        """Wait for events.
 
-        With nothing submitted it returns at once.
+        Returns:
+            The events so far, in order, as soon as there is one; empty after ``timeout_s`` seconds, and at once if
+            nothing is submitted.
         """
         ...
 
     def prune(self, task_id: int) -> None:
-        """Ask an evaluation to stop: its next ``report`` raises :class:`autobuild.errors.Pruned`.
+        """Prune an evaluation: its next ``report`` raises :class:`autobuild.errors.Pruned`.
 
-        A :class:`Stopped` comes, or what the evaluation ended with before it heard.
+        The next event of the task is :class:`Stopped`, unless it ended before.
         """
         ...
 
     def cancel(self, task_id: int) -> None:
-        """End an evaluation now; nothing more comes of it."""
+        """End an evaluation at once; it causes no further event."""
         ...
 
     def close(self) -> None:
-        """End all evaluations and give everything back; may be called twice."""
+        """End all evaluations and release all resources; it may be called twice."""
         ...
 
     def __enter__(self) -> Self: ...

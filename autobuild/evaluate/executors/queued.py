@@ -1,4 +1,4 @@
-"""What all executors do alike: evaluations wait for their turn, and all of them end with the ``with`` block."""
+"""Base class of executors: a queue of evaluations, all of which end with the ``with`` block."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class QueuedExecutor(ABC):
     """The part of an executor that does not depend on where evaluations run.
 
     Args:
-        capacity: How many run at the same time.
-        time_limit_s: How long one may take; None: no limit.
+        capacity: Number of evaluations at the same time.
+        time_limit_s: Seconds that one may take; None: no limit.
     """
 
     def __init__(self, capacity: int, time_limit_s: float | None = None) -> None:
@@ -53,14 +53,14 @@ class QueuedExecutor(ABC):
 
     @abstractmethod
     def _feed(self) -> None:
-        """Begin what waits, as far as there is room."""
+        """Start waiting tasks up to the capacity."""
 
     @abstractmethod
     def _stop(self, task_id: int) -> None:
-        """Ask a task to stop that has begun, or has ended by now."""
+        """Prune a task that has started, and may have ended."""
 
     def _drop(self, task_id: int) -> bool:
-        """Forget a task that waits; gives whether it did."""
+        """Remove a waiting task; returns whether it was waiting."""
         kept = deque(task for task in self._waiting if task[0] != task_id)
         dropped, self._waiting = len(kept) < len(self._waiting), kept
         return dropped
@@ -75,5 +75,5 @@ class QueuedExecutor(ABC):
 
 
 def too_long(task_id: int, limit_s: float) -> Failed:
-    """What is told of an evaluation that was ended since its time was over."""
+    """Event of an evaluation that was ended at its time limit."""
     return Failed(task_id, f"it took longer than time_limit_s={limit_s:g}, and was ended")

@@ -22,6 +22,7 @@ from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.executors.queued import QueuedExecutor, too_long
 from autobuild.evaluate.metrics import checked_metrics
 from autobuild.registry import EXECUTORS
+from autobuild.settings.executors import Ray
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
@@ -60,8 +61,8 @@ class RayExecutor(QueuedExecutor):
         time_limit_s: float | None = None,
         reports: bool = True,
         address: str | None = None,
-        cpus: float = 1.0,
-        gpus: float = 0.0,
+        cpus: float = Ray.cpus,
+        gpus: float = Ray.gpus,
     ) -> None:
         super().__init__(workers, time_limit_s)
         content = packed((space, evaluator, reports))

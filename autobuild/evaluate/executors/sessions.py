@@ -1,4 +1,4 @@
-"""Ending a process together with everything it has started."""
+"""End a process and all processes that it has started."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import signal
 from pathlib import Path
 
-_ROUNDS = 20  # what is started while others are being ended is found in the next round
+_ROUNDS = 20  # each round ends the processes that were started during the one before
 
 
 def kill_session(leader: int) -> None:
-    """SIGKILL every process of the session that process ``leader`` leads, in whatever process group it is.
+    """Send SIGKILL to every process of the session of process ``leader``, in all of its process groups.
 
-    Where there is no ``/proc``, only the leader's own group is reached. A session that is not there is no error.
+    Without ``/proc``, only the leader's own group is ended. A session that does not exist is no error.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
@@ -28,10 +28,10 @@ def kill_session(leader: int) -> None:
 
 def _members(leader: int) -> list[int]:
     """Living processes of the session."""
-    found = []
+    members = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # it has gone meanwhile
+        with contextlib.suppress(OSError, ValueError, IndexError):  # the process has ended meanwhile
             state, _, _, session, *_ = entry.read_text().rsplit(")", 1)[1].split()
             if int(session) == leader and state not in "ZX":
-                found.append(int(entry.parent.name))
-    return found
+                members.append(int(entry.parent.name))
+    return members

@@ -25,6 +25,7 @@ from autobuild.evaluate.executors.packing import packed
 from autobuild.evaluate.executors.queued import QueuedExecutor, too_long
 from autobuild.evaluate.executors.slurm_job import ALIVE, Lines, evaluate
 from autobuild.registry import EXECUTORS
+from autobuild.settings.executors import Slurm
 
 if TYPE_CHECKING:
     from autobuild.evaluate.protocol import Evaluator
@@ -70,11 +71,11 @@ class SlurmExecutor(QueuedExecutor):
         workers: int = 2,
         time_limit_s: float | None = None,
         reports: bool = True,
-        cluster: str = "slurm",
-        folder: str = "slurm_jobs",
-        minutes: int = 240,
-        cpus: float = 1,
-        gpus: float = 0,
+        cluster: str = Slurm.cluster,
+        folder: str = Slurm.folder,
+        minutes: int = Slurm.minutes,
+        cpus: float = Slurm.cpus,
+        gpus: float = Slurm.gpus,
         memory_gb: float | None = None,
         partition: str | None = None,
         account: str | None = None,

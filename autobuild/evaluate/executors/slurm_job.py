@@ -1,4 +1,4 @@
-"""What a Slurm job does, and the file of lines through which its driver hears of it."""
+"""The work of a Slurm job, and the file of JSON lines that it writes for the process that submitted it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from autobuild.evaluate.executors.packing import unpacked
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.metrics import checked_metrics
 
-ALIVE = "alive"  # the driver's sign of life: a number that grows
-LOOK_S = 5.0  # between two looks at it
-ORPHAN_S = 600.0  # without a new sign for so long, the driver is taken for dead
+ALIVE = "alive"  # file of the submitting process's heartbeat: a growing number
+LOOK_S = 5.0  # between two readings of it
+ORPHAN_S = 600.0  # seconds without a heartbeat after which the submitting process counts as lost
 
 
 class Lines:
@@ -34,18 +34,18 @@ class Lines:
 
     @property
     def stop(self) -> Path:
-        """Where a file appears when the evaluation is to stop."""
+        """A file that the submitting process creates to prune the evaluation."""
         return self.path.with_suffix(".stop")
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Append a line and force it to the disk."""
+        """Append a line and write it to the disk."""
         with self.path.open("ab") as handle:
             handle.write(json.dumps(line).encode() + b"\n")
             handle.flush()
             os.fsync(handle.fileno())
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """Whole lines since the last time."""
+        """Complete lines since the last call."""
         try:
             with self.path.open("rb") as handle:
                 handle.seek(self._read)
@@ -58,20 +58,20 @@ class Lines:
 
 
 def evaluate(content: bytes, lines: str, arch: str, seed: int) -> None:
-    """One evaluation, whose course is written to the file ``lines``.
+    """Run one evaluation and write its events to the file ``lines``.
 
-    It runs in a thread of its own: signals that Slurm sends before it takes a machine away reach the main thread, where
-    submitit puts the job back into the queue, and never look like an error of the evaluator.
+    It runs in its own thread. The signals that Slurm sends before it preempts a machine reach the main thread, where
+    submitit queues the job again, and do not look like errors of the evaluator.
     """
-    own = Lines(Path(lines))
-    worker = threading.Thread(target=_perform, args=(content, own, arch, seed), daemon=True)
+    events = Lines(Path(lines))
+    worker = threading.Thread(target=_perform, args=(content, events, arch, seed), daemon=True)
     worker.start()
-    sign, last, since = own.path.with_name(ALIVE), "", time.monotonic()
+    heartbeat, last, since = events.path.with_name(ALIVE), "", time.monotonic()
     while worker.is_alive():
         worker.join(LOOK_S)
         try:
-            now = sign.read_text()
-        except FileNotFoundError:  # the driver has closed
+            now = heartbeat.read_text()
+        except FileNotFoundError:  # the executor was closed
             os._exit(1)
         except OSError:
             continue
@@ -81,19 +81,19 @@ def evaluate(content: bytes, lines: str, arch: str, seed: int) -> None:
             os._exit(1)
 
 
-def _perform(content: bytes, own: Lines, arch: str, seed: int) -> None:
-    own.add({"begun": True})
+def _perform(content: bytes, events: Lines, arch: str, seed: int) -> None:
+    events.add({"begun": True})
     try:
         space, evaluator, reports = unpacked(content)
     except Exception as error:  # e.g. a module that is not installed on this machine
         reason = f"the evaluator cannot be loaded on the cluster ({type(error).__name__}: {error})"
-        own.add({"reason": reason, "retry": False})
+        events.add({"reason": reason, "retry": False})
         return
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
-        own.add({"step": int(step), "metrics": checked_metrics(metrics)})
-        if own.stop.exists():
+        events.add({"step": int(step), "metrics": checked_metrics(metrics)})
+        if events.stop.exists():
             raise Pruned
 
     event = perform(0, space, evaluator, arch, seed, report if reports else None)
-    own.add({name: value for name, value in asdict(event).items() if name != "task_id"})
+    events.add({name: value for name, value in asdict(event).items() if name != "task_id"})

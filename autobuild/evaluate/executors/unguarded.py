@@ -1,4 +1,4 @@
-"""Scripts that start processes without a guard: each process begins by running the script, and so would start more."""
+"""Detect scripts without a guard: each process that they start runs the script first, and would start more."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 from autobuild.errors import ConfigError
 
-NAME = "autobuild-evaluation"  # of the processes that evaluate
-EXIT_CODE = 97  # of one that was about to start processes while it was still importing the script
+NAME = "autobuild-evaluation"  # name of the processes that evaluate
+EXIT_CODE = 97  # of a process that would start processes while it imports the script
 
 _WHY = (
     "processes are started here, and each of them begins by importing the script that was run: what it does must be "
@@ -17,21 +17,21 @@ _WHY = (
 
 
 def end_if_importing() -> None:
-    """In a process that evaluates and is only just importing the main script: end it, whatever it is about to evaluate.
+    """End a process that evaluates and is still importing the main script.
 
     Raises:
-        SystemExit: Without a word, since its parent tells: see :func:`unguarded`.
+        SystemExit: Without a message, because its parent raises :func:`unguarded`.
     """
     if _is_importing() and multiprocessing.current_process().name == NAME:
         sys.exit(EXIT_CODE)
 
 
 def refuse_unguarded() -> None:
-    """Refuse to start processes in one that is only just importing the main script.
+    """Check that this process does not start processes while it is still importing the main script.
 
     Raises:
         SystemExit: As :func:`end_if_importing`.
-        ConfigError: In a process that somebody else has started.
+        ConfigError: It is such a process, started by other code.
     """
     end_if_importing()
     if _is_importing():
@@ -39,10 +39,10 @@ def refuse_unguarded() -> None:
 
 
 def unguarded() -> ConfigError:
-    """What the parent of such a process raises."""
+    """The error that the parent of such a process raises."""
     return ConfigError(f"the script that was run has no guard: {_WHY}")
 
 
 def _is_importing() -> bool:
-    # As multiprocessing itself asks, which then says "before the current process has finished its bootstrapping phase".
+    # multiprocessing itself checks this attribute before it starts a process.
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))

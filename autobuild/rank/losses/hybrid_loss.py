@@ -10,6 +10,7 @@ from autobuild.rank.losses.srcc_loss import srcc_loss
 from autobuild.rank.metrics import MAX_RELEVANCE
 from autobuild.rank.softrank import EPS
 from autobuild.registry import LOSSES
+from autobuild.settings.ranking import Hybrid, PairwiseLogistic
 
 
 @LOSSES.register("hybrid")
@@ -17,13 +18,13 @@ def hybrid_loss(
     scores: Tensor,
     target: Tensor,
     *,
-    weight: float = 0.5,
+    weight: float = Hybrid.share,
     eps: float = EPS,
-    against: str = "ranks",
+    against: str = Hybrid.against,
     method: str = "auto",
-    k: int = 10,
+    k: int = Hybrid.k,
     max_relevance: float = MAX_RELEVANCE,
-    sigma: float = 1.0,
+    sigma: float = PairwiseLogistic.sigma,
     standardise: bool = False,
 ) -> Tensor:
     """``weight`` times :func:`srcc_loss` plus (1 - ``weight``) times :func:`lambdarank_loss`.

@@ -9,6 +9,7 @@ from autobuild.rank.checks import positive, whole
 from autobuild.rank.losses._shared import matched, pair_costs, relevance
 from autobuild.rank.metrics import MAX_RELEVANCE
 from autobuild.registry import LOSSES
+from autobuild.settings.ranking import LambdaRank, PairwiseLogistic
 
 
 @LOSSES.register("lambdarank")
@@ -16,9 +17,9 @@ def lambdarank_loss(
     scores: Tensor,
     target: Tensor,
     *,
-    k: int = 10,
+    k: int = LambdaRank.k,
     max_relevance: float = MAX_RELEVANCE,
-    sigma: float = 1.0,
+    sigma: float = PairwiseLogistic.sigma,
     standardise: bool = False,
 ) -> Tensor:
     """LambdaRank for NDCG@k: the pairwise logistic loss, each pair weighted by the change of NDCG@k if it is swapped.

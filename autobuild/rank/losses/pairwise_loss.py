@@ -7,10 +7,13 @@ from torch import Tensor
 from autobuild.rank.checks import positive
 from autobuild.rank.losses._shared import matched, pair_costs
 from autobuild.registry import LOSSES
+from autobuild.settings.ranking import PairwiseLogistic
 
 
 @LOSSES.register("pairwise")
-def pairwise_logistic_loss(scores: Tensor, target: Tensor, *, sigma: float = 1.0, standardise: bool = False) -> Tensor:
+def pairwise_logistic_loss(
+    scores: Tensor, target: Tensor, *, sigma: float = PairwiseLogistic.sigma, standardise: bool = False
+) -> Tensor:
     """RankNet: the mean of log(1 + exp(-sigma (s_i - s_j))) over all pairs whose target has y_i > y_j.
 
     Args:

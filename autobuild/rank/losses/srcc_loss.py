@@ -8,8 +8,7 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.rank.losses._shared import average_ranks, matched
 from autobuild.rank.softrank import EPS, centred_soft_rank, standardised
 from autobuild.registry import LOSSES
-
-AGAINST = ("ranks", "values")
+from autobuild.settings.ranking import AGAINST, SoftSpearman
 
 
 @LOSSES.register("srcc")
@@ -18,7 +17,7 @@ def srcc_loss(
     target: Tensor,
     *,
     eps: float = EPS,
-    against: str = "ranks",
+    against: str = SoftSpearman.against,
     method: str = "auto",
 ) -> Tensor:
     """One minus the soft Spearman correlation: Pearson correlation of soft ranks of the scores and the target's ranks.

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from autobuild.errors import ConfigError
 from autobuild.registry import SAMPLERS
+from autobuild.settings.samplers import Genetic
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 from autobuild.studies.samplers.history import better, losses, violation
@@ -38,7 +39,7 @@ class EvolutionSampler(ArchitectureSampler):
         seed: int = 0,
         mutation: str = "layer",
         *,
-        population: int = 50,
+        population: int = Genetic.population,
         sample: int | None = None,
     ) -> None:
         super().__init__(space, grain, seed, mutation)

@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autobuild.errors import ConfigError
+from autobuild.settings.samplers import Genetic
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.parameters import Choice
 from autobuild.spaces.stage import Value
@@ -68,7 +69,7 @@ class GeneticSampler(OptunaSampler):
         seed: int = 0,
         mutation: str = "layer",
         *,
-        population: int = 50,
+        population: int = Genetic.population,
     ) -> None:
         if isinstance(population, bool) or not isinstance(population, int) or population < 2:
             raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")

@@ -23,7 +23,7 @@ from autobuild.studies.samplers.base import ArchitectureSampler
 from autobuild.studies.samplers.history import losses, violation
 
 if TYPE_CHECKING:
-    from autobuild.studies.models import LimitModels
+    from autobuild.studies._surrogates import LimitModels
 
 Finished = list[tuple[FrozenTrial, Architecture]]
 

@@ -12,7 +12,7 @@ from autobuild.spaces import SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 
 if TYPE_CHECKING:
-    from autobuild.studies.models import LimitModels
+    from autobuild.studies._surrogates import LimitModels
 
 Made = TypeVar("Made", bound=Callable[..., ArchitectureSampler])
 STARTUP = 20  # labels from which ``auto`` is the guided sampler

@@ -1,15 +1,16 @@
-"""What a search maximises, and the limits it keeps: expressions over measured metrics and exact costs."""
+"""Targets and limits of a search: expressions over measured metrics and exact costs."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autobuild._typing import BoolArray, FloatArray
 from autobuild.errors import ConfigError, EvaluationError, TargetError
 from autobuild.expressions import Limit, Names, TargetExpression
 from autobuild.expressions.names import not_measured
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 Cost = Callable[[Sequence[Architecture]], np.ndarray]  # n architectures -> shape (n,)
 Metrics = Mapping[str, float]
-# A metric and n architectures -> its predictions, shape (n,); None where nothing predicts it.
-Predict = Callable[[str, Sequence[Architecture]], np.ndarray | None]
+# Name of a metric, n architectures -> predictions, shape (n,); None if the metric cannot be predicted.
+Predict = Callable[[str, Sequence[Architecture]], FloatArray | None]
 
 MAX_TARGETS = 4
 MAXIMISED = "every target is maximised: to minimise a metric, put a minus before it, target='-latency_ms'"
@@ -30,13 +31,13 @@ MAXIMISED = "every target is maximised: to minimise a metric, put a minus before
 
 @dataclass(frozen=True)
 class Objective:
-    """Targets and limits, read once.
+    """Parsed targets and limits.
 
     Attributes:
         targets: Expressions, each maximised.
-        limits: What every network is to satisfy.
+        limits: Limits that a network must satisfy.
         costs: Cost name -> function of architectures.
-        names: What names stand for: columns of the prior labels, costs, and what the evaluator measures.
+        names: Meaning of names: columns of the prior labels, costs, and metrics that the evaluator measures.
         predict: Predicts a limited metric that an evaluation does not measure.
     """
 
@@ -55,11 +56,11 @@ class Objective:
         names: Names | None = None,
         predict: Predict = lambda name, archs: None,
     ) -> Objective:
-        """Parse the texts.
+        """Parse targets and limits.
 
         Raises:
             ConfigError: No target, or more than four.
-            TargetError: A text that cannot be read, or a name that is unknown or ambiguous.
+            TargetError: A text cannot be parsed, or a name is unknown or ambiguous.
         """
         costs = {} if costs is None else costs
         names = Names(costs=costs, measured=None) if names is None else names
@@ -90,21 +91,22 @@ class Objective:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Metrics that every evaluation has to give."""
+        """Metrics that every evaluation must return."""
         return self.names.metrics(*self.targets)
 
     @property
     def explicit(self) -> tuple[str, ...]:
-        """The targets, for labels that hold all that was measured: what is a cost says so."""
+        """The targets with costs written as ``cost.NAME``, because labels may have a column of the same name."""
         return tuple(self.names.explicit(target).text for target in self.targets)
 
     def check_limits(self, given: Sequence[str] | None) -> None:
-        """Refuse limits over what is no cost, in no label and not among the metrics ``given`` by every evaluation.
+        """Check that every limited name is a cost, a label, or one of the metrics that the evaluator returns.
 
-        Where ``given`` is None the evaluator does not say, and its evaluations are judged one by one.
+        Args:
+            given: Those metrics; None if the evaluator does not declare them, so that nothing can be checked.
 
         Raises:
-            EvaluationError: No evaluation could ever keep such a limit.
+            EvaluationError: A limit could never be checked.
         """
         known = replace(self.names, measured=given)
         for limit in self.limits:
@@ -126,7 +128,7 @@ class Objective:
         return values
 
     def constraints(self, arch: Architecture, metrics: Metrics) -> dict[str, float]:
-        """By how much each limit is broken, in shares of its bound; 0 or less where it is kept. Keys: the limits.
+        """By how much an evaluated network breaks each limit, as a share of its bound; 0 or less if it satisfies it.
 
         Raises:
             EvaluationError: A limited metric is neither measured nor predicted, or is NaN.
@@ -139,8 +141,8 @@ class Objective:
             raise EvaluationError(f"limit {limit.text!r} of {arch} cannot be checked: the value is NaN")
         return float(limit.shares_beyond([value])[0])
 
-    def known_excess(self, limit: Limit, labels: LabelledSet) -> np.ndarray:
-        """:meth:`constraints` of one limit for labelled networks, NaN where a label lacks what it names.
+    def known_excess(self, limit: Limit, labels: LabelledSet) -> FloatArray:
+        """:meth:`constraints` of one limit for labelled networks; NaN if a limited metric is missing.
 
         Shape ``(len(labels),)``.
         """
@@ -154,15 +156,15 @@ class Objective:
 
     @property
     def exact_limits(self) -> tuple[Limit, ...]:
-        """Limits over costs alone: known before anything is evaluated."""
+        """Limits on costs alone, which are checked before an evaluation."""
         return tuple(
             limit
             for limit in self.limits
             if all(self.names.find(name, limit.text)[0] == "cost" for name in limit.expression.names)
         )
 
-    def allows(self, archs: Sequence[Architecture]) -> np.ndarray:
-        """Which networks keep the limits that are known beforehand. Shape ``(len(archs),)``."""
+    def allows(self, archs: Sequence[Architecture]) -> BoolArray:
+        """Which networks satisfy :attr:`exact_limits`. Shape ``(len(archs),)``."""
         allowed = np.ones(len(archs), dtype=bool)
         for limit in self.exact_limits if len(archs) else ():
             columns = {name: self.costs[self.names.find(name, limit.text)[1]](archs) for name in limit.expression.names}
@@ -171,12 +173,12 @@ class Objective:
 
     @property
     def measured_limits(self) -> tuple[Limit, ...]:
-        """Limits that name a measured metric: known only where that was measured, and predicted elsewhere."""
+        """Limits on at least one measured metric, which are predicted before an evaluation."""
         exact = self.exact_limits
         return tuple(limit for limit in self.limits if limit not in exact)
 
     def exact_excess(self, arch: Architecture) -> dict[str, float]:
-        """:meth:`constraints` of the limits over costs alone."""
+        """:meth:`constraints` of :attr:`exact_limits`."""
         return {limit.text: self._broken(limit, arch, {}) for limit in self.exact_limits}
 
     def _value(
@@ -192,6 +194,5 @@ class Objective:
             return [float(metrics[bare])]
         values = self.predict(bare, [arch]) if predicted else None
         if values is None:
-            known: Collection[str] = [*metrics, *self.costs]
-            raise not_measured(bare, text, known, "limit" if predicted else "target")
+            raise not_measured(bare, text, [*metrics, *self.costs], "limit" if predicted else "target")
         return [float(values[0])]

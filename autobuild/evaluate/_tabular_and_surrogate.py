@@ -1,4 +1,4 @@
-"""Evaluators that measure nothing: a table of labels, and a fitted model."""
+"""Evaluators without measurements: tabular (a table of labels) and surrogate (fitted models)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableEvaluator:
-    """Looks an architecture up among labelled ones; equal networks count as one.
+    """Returns the labels of an architecture, or of one with the same network.
 
     Args:
         rows: Key of a network (``space.key``) -> its metrics.
-        source: What messages call the table.
+        source: Name of the table in messages.
     """
 
     rows: Mapping[str, Mapping[str, float]] = field(repr=False)
@@ -31,7 +31,7 @@ class TableEvaluator:
 
     @classmethod
     def of(cls, labels: LabelledSet) -> TableEvaluator:
-        """All rows of a labelled set; of several rows of equal networks the first."""
+        """All rows of a labelled set; for rows of equal networks, the first of them."""
         rows: dict[str, dict[str, float]] = {}
         for key, row in zip(labels.keys, labels.frame.drop(columns="arch").to_dict("records"), strict=True):
             rows.setdefault(key, {str(name): float(value) for name, value in row.items()})
@@ -39,7 +39,7 @@ class TableEvaluator:
 
     @classmethod
     def read(cls, path: str, space: SearchSpace) -> TableEvaluator:
-        """All rows of a file, also those of networks that a narrowed ``space`` no longer holds.
+        """All rows of a file, also of architectures that a narrowed ``space`` does not contain.
 
         Raises:
             LabelError: As :meth:`autobuild.labels.LabelledSet.read`.
@@ -51,14 +51,14 @@ class TableEvaluator:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that rows have."""
+        """Names of the metrics."""
         return tuple(next(iter(self.rows.values()), {}))
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
-        """The row of ``arch``; missing measurements are NaN.
+        """The metrics of ``arch``; missing measurements are NaN.
 
         Raises:
-            EvaluationError: There is no such row.
+            EvaluationError: The table has no such network.
         """
         row = self.rows.get(space.key(space.parse(str(arch))))
         if row is None:
@@ -66,16 +66,16 @@ class TableEvaluator:
         return dict(row)
 
     def recipe(self) -> dict[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: the table or the models."""
         return {"evaluator": "table", "settings": {"source": self.source, "networks": len(self.rows)}}
 
 
 class Model(Protocol):
-    """What a surrogate is made of; every fitted model is one."""
+    """A fitted model, as far as a surrogate needs it."""
 
     @property
     def target(self) -> str:
-        """The expression that it predicts."""
+        """The predicted expression."""
         ...
 
     def predict(self, archs: Sequence[Architecture | str], /) -> pd.DataFrame:
@@ -85,14 +85,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class SurrogateEvaluator:
-    """Predictions of fitted models in place of measurements.
+    """Returns predictions of fitted models in place of measurements.
 
-    A model whose target is a name gives that metric; one whose target is ``-name`` gives ``name``; that of any other
-    expression is called ``predicted``.
+    A model of the target ``name`` or ``-name`` predicts the metric ``name``; the metric of any other target is called
+    ``predicted``.
 
     Args:
-        models: The models, of different metrics.
-        sources: What messages call them.
+        models: The models, each of another metric.
+        sources: Their names in messages.
     """
 
     models: tuple[Model, ...] = field(repr=False)
@@ -109,7 +109,7 @@ class SurrogateEvaluator:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics predicted."""
+        """Names of the predicted metrics."""
         return tuple(_metric(model.target)[0] for model in self.models)
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
@@ -128,17 +128,17 @@ class SurrogateEvaluator:
         return values
 
     def recipe(self) -> dict[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: the table or the models."""
         targets = [model.target for model in self.models]
         return {"evaluator": "surrogate", "settings": {"sources": list(self.sources), "targets": targets}}
 
 
 def surrogate(folders: str, load_model: Callable[[str], Any] | None) -> SurrogateEvaluator:
-    """The surrogate of models in ``folders`` (several are separated by commas), read by ``load_model``.
+    """The surrogate of the models in ``folders``, which are separated by commas.
 
     Raises:
-        EvaluationError: There is no way to read models here, or two predict the same metric.
-        ModelError: As ``load_model`` raises it.
+        EvaluationError: No folder or no ``load_model`` is given, or two models predict the same metric.
+        ModelError: A model cannot be read.
     """
     if load_model is None:
         raise EvaluationError(f"surrogate:{folders}: no function to read models was given (load_model)")

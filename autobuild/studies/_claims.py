@@ -1,12 +1,12 @@
-"""Who evaluates what: one claim for each architecture of a study, with a lease that expires and a count of slots.
+"""Claims of workers on architectures: one for each architecture of a study, with a lease and a limited number of slots.
 
-Optuna lets any number of workers share a study, but nothing in it keeps two of them from evaluating the same
-architecture, or all of them together from evaluating more than was asked for. A claim does: its key is unique within
-the study, it takes one of ``limit`` slots, and it belongs to one worker for as long as that one renews it.
+Optuna lets any number of workers share a study, but it does not prevent two of them from evaluating the same
+architecture, nor all together from evaluating too many. Claims do: the key of a claim is unique within the study, the
+claim takes one of ``limit`` slots, and it belongs to one worker as long as that worker renews its lease.
 
-States of a claim: ``held`` (being evaluated), ``measured`` (the outcome is written down here, the study has not been
-told yet), ``spent`` (done), ``known`` (entered from earlier labels: takes no slot, is never evaluated). A claim that is
-held or measured and whose lease has expired, or whose process is known to be dead, may be taken over.
+States of a claim: ``held`` (the evaluation runs), ``measured`` (the claim has the outcome, the study does not yet),
+``spent`` (the study has the outcome), ``known`` (entered from labels: it takes no slot and is never evaluated). A held
+or measured claim may be taken over if its lease has expired or its process is known to be dead.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _RETIRED: set[str] = set()  # workers of this process that have ended
 
 @dataclass(frozen=True)
 class Claim:
-    """One row.
+    """One claim.
 
     Attributes:
-        key: What is claimed: ``space.key`` of an architecture, or a task of the whole study that starts with ``@``.
-        owner: The worker that has it.
+        key: ``space.key`` of an architecture, or ``@`` and the name of a task that one worker at a time may do.
+        owner: The worker that holds it.
         state: See the module.
-        expires: Seconds since 1970, by the clock of the store.
+        expires: End of the lease, in seconds since 1970 by the clock of the store.
         counts: Whether it takes a slot.
         arch: Text of the architecture.
-        trial: Number of the Optuna trial that evaluates it; -1 before there is one.
-        tries: How many workers have begun it; those that were stopped, as by Ctrl-C, are left out.
-        outcome: What came out, as JSON text.
+        trial: Number of the Optuna trial that evaluates it; -1 if there is none yet.
+        tries: Number of workers that have started the evaluation, without those that were interrupted, as by Ctrl-C.
+        outcome: The outcome as JSON text.
     """
 
     key: str
@@ -56,21 +56,26 @@ class Claim:
 
 
 class Rows(Protocol):
-    """The claims of one study inside a transaction that no other process can interleave with."""
+    """The claims of one study within a transaction, which is isolated from all other processes.
+
+    Attributes:
+        now: Seconds since 1970, by the clock of the store.
+        taken: Number of taken slots.
+    """
 
     now: float
-    taken: int  # slots in use
+    taken: int
 
     def get(self, digest: str) -> Claim | None:
-        """The claim of a key."""
+        """The claim with this digest of a key; None if there is none."""
         ...
 
     def put(self, claim: Claim) -> None:
-        """Insert or replace."""
+        """Insert or replace a claim."""
         ...
 
     def drop(self, claim: Claim) -> None:
-        """Delete."""
+        """Delete a claim."""
         ...
 
     def open(self) -> list[Claim]:
@@ -78,71 +83,75 @@ class Rows(Protocol):
         ...
 
     def renew(self, owner: str, expires: float) -> int:
-        """Set when the open claims of a worker expire; how many there are."""
+        """Set the end of the lease of all open claims of a worker; returns their number."""
         ...
 
     def counts(self) -> dict[str, int]:
-        """How many claims that take a slot are in each state, and how many are known."""
+        """Number of claims that take a slot by state, and of known ones."""
         ...
 
     def holding(self, digests: Sequence[str]) -> set[str]:
-        """Those of the given digests that are claimed."""
+        """The given digests that are claimed."""
         ...
 
 
 class Store(Protocol):
-    """Where claims lie."""
+    """Stores claims."""
 
     def transaction(self, study: str) -> AbstractContextManager[Rows]:
-        """Lock the study's claims; what was put is kept when the block ends without an error."""
+        """Lock the claims of a study; changes are stored if the block ends without an error."""
         ...
 
 
 class Claims:
-    """The claims of one study, as one worker sees them.
+    """The claims of one study, used by one worker.
 
     Args:
-        store: Where they lie: see :mod:`autobuild.studies.claim_stores`.
-        study: Name of the study (of a chain of linked studies: of the first).
-        owner: This worker (default: this process, with a fresh number).
+        store: Stores them, see :mod:`autobuild.studies._claim_stores`.
+        study: Name of the study, or of the first of linked studies.
+        owner: Name of the worker (default: a new one of this process).
         lease_s: Seconds after which a claim that was not renewed may be taken over.
 
     Attributes:
-        taken: Slots in use when this worker last looked.
+        taken: Number of taken slots at the last transaction of this worker.
     """
 
     def __init__(self, store: Store, study: str, owner: str | None = None, lease_s: float = 120.0) -> None:
         self.store, self.study, self.lease_s = store, study, float(lease_s)
         self.owner = owner or new_owner()
         self.taken = 0
-        self._told: list[str] = []  # keys whose study has been told, to be written with whatever is written next
+        self._spent: list[str] = []  # keys to be marked as spent by the next transaction
         self._mutex = threading.RLock()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Rows]:
-        with self._mutex:  # until the keys told are off the list: a second thread would take others off instead
-            told = list(self._told)
+        with self._mutex:  # held until the written keys are removed, so that no other thread changes the list before
+            keys = list(self._spent)
             with self.store.transaction(self.study) as rows:
-                for key in told:
-                    old = rows.get(digest(key))
-                    if old is not None and old.owner == self.owner and old.state in OPEN_STATES:
+                for key in keys:
+                    if (old := self._own(rows, key)) is not None:
                         rows.put(replace(old, state="spent", expires=0.0))
                 self.taken = rows.taken
                 yield rows
                 self.taken = rows.taken
-            del self._told[: len(told)]
+            del self._spent[: len(keys)]
+
+    def _own(self, rows: Rows, key: str) -> Claim | None:
+        """The open claim of this worker on ``key``; None if it has none."""
+        old = rows.get(digest(key))
+        return old if old is not None and old.owner == self.owner and old.state in OPEN_STATES else None
 
     def claim(self, key: str, arch: str = "", trial: int = -1, limit: int | None = None) -> str:
-        """Try to get ``key``.
+        """Try to claim ``key``.
 
         Args:
-            key: What to claim.
+            key: Key of an architecture or task.
             arch: Text of the architecture.
-            trial: Number of the trial that is to evaluate it.
-            limit: Slots of the study; None claims without taking one.
+            trial: Number of the trial that will evaluate it.
+            limit: Number of slots of the study; None to claim without a slot.
 
         Returns:
-            ``"granted"``, ``"taken"`` (someone has or had it) or ``"full"`` (no slot is left).
+            ``"granted"``, ``"taken"`` (another worker has or had the key) or ``"full"`` (no slot is left).
         """
         with self._transaction() as rows:
             old, expires = rows.get(digest(key)), rows.now + self.lease_s
@@ -157,7 +166,7 @@ class Claims:
             return GRANTED
 
     def take_over(self, key: str) -> Claim | None:
-        """Get a claim whose worker is gone, in whatever open state; None where someone else was faster."""
+        """Take over an open claim of a lost worker; None if another worker was faster."""
         with self._transaction() as rows:
             old = rows.get(digest(key))
             if old is None or old.state not in OPEN_STATES or not is_lapsed(old, rows.now):
@@ -168,80 +177,81 @@ class Claims:
             return replace(new, trial=old.trial)
 
     def assign(self, key: str, trial: int) -> bool:
-        """Note which trial evaluates a claim of this worker."""
+        """Store the number of the trial that evaluates a claim of this worker. False if the claim was lost."""
         return self._change(key, ("held",), trial=trial)
 
     def measured(self, key: str, outcome: str) -> bool:
-        """Write down what came out; the same once more is fine.
+        """Store the outcome of an evaluation; storing the same outcome again is allowed.
 
-        False: the claim was lost to another worker, or has another outcome already, so this one must not count.
+        Returns:
+            False if this outcome must not count, because the claim was lost to another worker or has another outcome.
         """
         with self._transaction() as rows:
-            old = rows.get(digest(key))
-            if old is None or old.owner != self.owner or old.state not in OPEN_STATES:
+            old = self._own(rows, key)
+            if old is None:
                 return False
             if old.state == "held":
                 rows.put(replace(old, state="measured", outcome=outcome))
             return old.state == "held" or old.outcome == outcome
 
     def spent(self, key: str) -> bool:
-        """The study has been told. False where another worker has done that already."""
+        """Mark a claim as spent, because the study has the outcome. False if another worker has done so."""
         return self._change(key, OPEN_STATES, state="spent", expires=0.0)
 
     def spent_soon(self, key: str) -> None:
-        """As :meth:`spent`, with the next transaction: until then the claim reads as measured, which is as safe."""
+        """As :meth:`spent`, within the next transaction. Until then the claim is measured, which is just as safe."""
         with self._mutex:
-            self._told.append(key)
+            self._spent.append(key)
 
     def retire(self) -> None:
-        """Write what is left to be written; the worker has ended, whatever its process goes on to do."""
+        """Mark the remaining claims as spent, and the worker as ended, even if its process continues."""
         _RETIRED.add(self.owner)
-        if self._told:
+        if self._spent:
             with self._transaction():
                 pass
 
     def release(self, key: str) -> bool:
-        """Let anyone take the claim over at once; it keeps its slot, and what was stopped is not counted as a try."""
+        """Let other workers take the claim over at once. It keeps its slot; the interrupted try is not counted."""
         with self._transaction() as rows:
-            old = rows.get(digest(key))
-            if old is None or old.owner != self.owner or old.state not in OPEN_STATES:
+            old = self._own(rows, key)
+            if old is None:
                 return False
             rows.put(replace(old, expires=0.0, tries=old.tries - (old.state == "held")))
             return True
 
     def forget(self, key: str) -> bool:
-        """Give the key and its slot back."""
+        """Delete the claim, which frees its slot."""
         with self._transaction() as rows:
-            old = rows.get(digest(key))
-            if old is None or old.owner != self.owner or old.state not in OPEN_STATES:
+            old = self._own(rows, key)
+            if old is None:
                 return False
             rows.drop(old)
             return True
 
     def _change(self, key: str, states: Sequence[str], **changes: object) -> bool:
         with self._transaction() as rows:
-            old = rows.get(digest(key))
-            if old is None or old.owner != self.owner or old.state not in states:
+            old = self._own(rows, key)
+            if old is None or old.state not in states:
                 return False
             rows.put(replace(old, **changes))  # type: ignore[arg-type]
             return True
 
     def enter(self, known: Iterable[tuple[str, str]], state: str = "known") -> None:
-        """Note ``(key, text)`` of architectures that are not to be evaluated (again); claimed ones stay as they are."""
+        """Enter ``(key, text)`` of architectures that must not be evaluated (again); existing claims stay unchanged."""
         pairs = list(known)
         with self._transaction() as rows:
-            there = rows.holding([digest(key) for key, _ in pairs])
+            claimed = rows.holding([digest(key) for key, _ in pairs])
             for key, arch in pairs:
-                if digest(key) not in there:
+                if digest(key) not in claimed:
                     rows.put(Claim(key, self.owner, state, 0.0, state != "known", arch))
 
     def renew(self) -> int:
-        """Extend the lease of everything that this worker has; how many claims that are."""
+        """Renew the leases of all open claims of this worker; returns their number."""
         with self._transaction() as rows:
             return rows.renew(self.owner, rows.now + self.lease_s)
 
     def lapsed(self, slack_s: float = 0.0) -> list[Claim]:
-        """Open claims of workers that are gone; with a slack, of those only whose lease is over for so long."""
+        """Open claims of lost workers; with ``slack_s``, only those whose lease ended that many seconds ago."""
         with self._transaction() as rows:
             return [claim for claim in rows.open() if is_lapsed(claim, rows.now - slack_s)]
 
@@ -251,56 +261,56 @@ class Claims:
             return rows.open()
 
     def get(self, key: str) -> Claim | None:
-        """The claim of a key."""
+        """The claim of a key; None if there is none."""
         with self._transaction() as rows:
             return rows.get(digest(key))
 
     def busy(self, key: str) -> bool:
-        """Whether a living worker has ``key`` and has not finished with it."""
+        """Whether a living worker holds an open claim on ``key``."""
         with self._transaction() as rows:
             old = rows.get(digest(key))
             return old is not None and old.state in OPEN_STATES and not is_lapsed(old, rows.now)
 
     def claimed(self, keys: Sequence[str]) -> set[str]:
-        """Those of ``keys`` that nobody needs to propose again."""
+        """The given keys that are claimed, in whatever state."""
         with self._transaction() as rows:
-            there = rows.holding([digest(key) for key in keys])
-        return {key for key in keys if digest(key) in there}
+            claimed = rows.holding([digest(key) for key in keys])
+        return {key for key in keys if digest(key) in claimed}
 
     def counts(self) -> dict[str, int]:
-        """``held``, ``measured``, ``spent`` (those that take a slot) and ``known``."""
+        """Number of claims by state: ``held``, ``measured``, ``spent`` (those with a slot) and ``known``."""
         with self._transaction() as rows:
             return {"held": 0, "measured": 0, "spent": 0, "known": 0, **rows.counts()}
 
 
 def digest(key: str) -> str:
-    """A key of fixed length, which every database indexes."""
+    """A hash of a key; its fixed length lets every database index it."""
     return sha256(key.encode()).hexdigest()
 
 
 def is_lapsed(claim: Claim, now: float) -> bool:
-    """Whether the worker of an open claim is gone: its lease is over, or its process has ended on this machine."""
+    """Whether the worker of an open claim is lost: its lease has expired, or its process on this machine has ended."""
     return claim.expires <= now or alive(claim.owner) is False
 
 
 def new_owner() -> str:
-    """A name for a worker of this process: where it runs, which process it is, and a number of its own."""
-    return f"{_place()}|{os.getpid()}|{_started(os.getpid())}|{uuid.uuid4().hex[:12]}"
+    """A name for a worker of this process: boot and container, process id and start, and a random number."""
+    return f"{_boot()}|{os.getpid()}|{_started(os.getpid())}|{uuid.uuid4().hex[:12]}"
 
 
 def alive(owner: str) -> bool | None:
-    """Whether the process of a worker runs; None where that cannot be known (another machine or container)."""
+    """Whether the process of a worker runs; None if that is unknown, as on another machine or container."""
     parts = owner.split("|")
     if owner in _RETIRED:
         return False
-    if len(parts) != 5 or "|".join(parts[:2]) != _place() or not parts[2].isdigit():
+    if len(parts) != 5 or "|".join(parts[:2]) != _boot() or not parts[2].isdigit():
         return None
     return _started(int(parts[2])) == parts[3]
 
 
 @cache
-def _place() -> str:
-    """This boot of this machine and the container's process numbers; empty where processes cannot be told apart."""
+def _boot() -> str:
+    """Identifies the boot of this machine and the container's process numbers; empty if the system does not tell."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}|{os.readlink('/proc/self/ns/pid')}"
@@ -308,7 +318,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in clock ticks since boot: a number that is used again for another process differs."""
+    """Start of a process in clock ticks since boot, which tells it from a later process with the same number."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

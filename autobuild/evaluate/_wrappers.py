@@ -1,4 +1,4 @@
-"""Evaluators around others: their metrics checked, and several made one."""
+"""Evaluators that wrap others: one checks their metrics, one joins the metrics of several."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckedEvaluator:
-    """Another evaluator whose metrics are numbers, and those that are needed finite.
+    """Returns the metrics of another evaluator, after checking that they are numbers and the needed ones are finite.
 
     Args:
-        evaluator: The other.
-        needs: Names that must be there.
-        source: What messages call it.
+        evaluator: The other evaluator.
+        needs: Names of the metrics that it must return.
+        source: Its name in messages.
     """
 
     evaluator: Evaluator
@@ -31,48 +31,48 @@ class CheckedEvaluator:
 
     @property
     def metrics(self) -> tuple[str, ...] | None:
-        """Names of the metrics that the other gives; None where it does not say."""
-        given = getattr(self.evaluator, "metrics", None)
-        return None if given is None else tuple(given)
+        """Names of its metrics; None if the evaluator does not declare them."""
+        declared = getattr(self.evaluator, "metrics", None)
+        return None if declared is None else tuple(declared)
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
-        """The other's metrics.
+        """The checked metrics.
 
         Raises:
-            EvaluationError: They are no metrics, or a needed one is missing or not finite; also what the other raises.
+            EvaluationError: They are no metrics, a needed one is missing or not finite, or the evaluation failed.
         """
         return checked_metrics(self.evaluator(space, arch, seed), self.needs, source=self.source)
 
     def recipe(self) -> dict[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: that of the wrapped evaluators."""
         return source_of(self.evaluator)
 
 
 @dataclass(frozen=True)
 class CheckedSteps(CheckedEvaluator):
-    """The same of an evaluator that reports."""
+    """A checked evaluator that reports intermediate metrics."""
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> dict[str, float]:
-        """The other's metrics."""
+        """The checked metrics."""
         assert isinstance(self.evaluator, SteppedEvaluator)
         return checked_metrics(self.evaluator.steps(space, arch, seed, report), self.needs, source=self.source)
 
 
 def checked(evaluator: Evaluator, needs: Sequence[str], source: str) -> CheckedEvaluator:
-    """``evaluator`` with its metrics checked; it reports if ``evaluator`` does."""
+    """``evaluator`` with checked metrics; it reports intermediate metrics if ``evaluator`` does."""
     kind = CheckedSteps if isinstance(evaluator, SteppedEvaluator) else CheckedEvaluator
     return kind(evaluator, tuple(needs), source)
 
 
 @dataclass(frozen=True)
 class JoinedEvaluator:
-    """The metrics of several evaluators, which give different ones."""
+    """Joins the metrics of several evaluators, which must have different names."""
 
     parts: tuple[Evaluator, ...]
 
     @property
     def metrics(self) -> tuple[str, ...] | None:
-        """Names of all metrics; None where a part does not say."""
+        """Names of all metrics; None if a part does not declare them."""
         known = [getattr(part, "metrics", None) for part in self.parts]
         return None if None in known else tuple(name for names in known for name in names or ())
 
@@ -81,10 +81,10 @@ class JoinedEvaluator:
         return self.steps(space, arch, seed, None)
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report | None) -> dict[str, float]:
-        """All metrics; the parts that report do so one after the other.
+        """All metrics; the parts that report intermediate metrics do so one after the other.
 
         Raises:
-            EvaluationError: Two parts give the same metric.
+            EvaluationError: Two parts return the same metric.
         """
         metrics: dict[str, float] = {}
         for part in self.parts:
@@ -98,16 +98,16 @@ class JoinedEvaluator:
         return metrics
 
     def recipe(self) -> dict[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: that of the wrapped evaluators."""
         return {"evaluator": "joined", "settings": [source_of(part) for part in self.parts]}
 
 
 def source_of(evaluator: object) -> dict[str, Any]:
-    """What an evaluator's labels come from: its own ``recipe()``, else its type and the fields of a dataclass."""
-    own = getattr(evaluator, "recipe", None)
-    if callable(own):
-        found: dict[str, Any] = own()
-        return found
+    """Origin of an evaluator's labels: its ``recipe()``, else its type and, for a dataclass, its fields."""
+    recipe = getattr(evaluator, "recipe", None)
+    if callable(recipe):
+        origin: dict[str, Any] = recipe()
+        return origin
     settings: dict[str, Any] = {}
     if dataclasses.is_dataclass(evaluator) and not isinstance(evaluator, type):
         settings = dataclasses.asdict(evaluator)

@@ -1,4 +1,4 @@
-"""The CSV file of a labelling: appended row by row, rewritten whole only by renaming."""
+"""The CSV file of a labelling. Rows are appended; the whole file is replaced only by renaming a complete new one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autobuild.errors import LabelError, RunError
-from autobuild.evaluate.checked import source_of
+from autobuild.evaluate._wrappers import source_of
 
 Key = tuple[str, int]
 
@@ -39,12 +39,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class LabelFile:
-    """Rows of a labelling, in memory and on disk, equal at every moment up to :meth:`fill`.
+    """Rows of a labelling in memory and on disk. Only between :meth:`fill` and :meth:`rewrite` they differ.
 
     Args:
         path: The CSV file.
-        columns: Its columns, empty while there is no header.
-        rows: (arch, seed) -> the row's texts by column.
+        columns: Its columns; empty if it has no header yet.
+        rows: (arch, seed) -> texts of the row by column.
     """
 
     def __init__(self, path: Path, columns: list[str], rows: dict[Key, dict[str, str]]) -> None:
@@ -52,11 +52,11 @@ class LabelFile:
 
     @classmethod
     def open(cls, path: Path, family: str, evaluator: object) -> LabelFile:
-        """Read what is there, dropping a torn last line; the caller holds the lock.
+        """Read the file and remove an incomplete last line; the caller must hold the lock.
 
         Raises:
-            LabelError: If the file is no such file, or was made by another recipe.
-            RunError: If it cannot be read or written.
+            LabelError: The file is no label file, or its labels have another origin.
+            RunError: It cannot be read or written.
         """
         try:
             _check_recipe(path, family, evaluator)
@@ -81,19 +81,19 @@ class LabelFile:
         return cls(path, columns, rows)
 
     def append(self, arch: str, seed: int, metrics: Mapping[str, float], blank: str | None = None) -> str:
-        """Add one row and force it to the disk; what only some rows have is blank in the others.
+        """Append a row and write it to the disk. A metric that only some rows have is empty in the others.
 
         Args:
             arch: Canonical text.
             seed: Seed of the evaluation.
-            metrics: All finite.
-            blank: A column for later, put behind the first metric when the header is written.
+            metrics: Metrics of the row.
+            blank: A column to be filled later, which follows the first metric in the header.
 
         Returns:
-            Why the row cannot be taken, or an empty text.
+            Why the row was not appended, as for a metric that is not finite; otherwise an empty text.
 
         Raises:
-            RunError: If it cannot be written, as on a full disk; half a row is dropped when it is opened next.
+            RunError: It cannot be written, as on a full disk; an incomplete row is removed when the file is opened.
         """
         bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
@@ -119,7 +119,7 @@ class LabelFile:
         return ""
 
     def fill(self, arch: str, column: str, value: float) -> None:
-        """Set ``column`` of every row of ``arch``, in memory; :meth:`rewrite` brings it to the disk."""
+        """Set ``column`` of every row of ``arch`` in memory; :meth:`rewrite` writes it to the disk."""
         if column not in self.columns:
             self.columns.insert(min(3, len(self.columns)), column)
             for row in self.rows.values():
@@ -129,10 +129,10 @@ class LabelFile:
                 row[column] = _number(value)
 
     def rewrite(self) -> None:
-        """Write everything to a new file and rename it over the old one: a reader sees one or the other, whole.
+        """Write all rows to a new file and rename it, so that a reader sees the old file or the new one, never a part.
 
         Raises:
-            RunError: If it cannot be written; the old one is as it was.
+            RunError: It cannot be written; the old file is unchanged.
         """
         lines = [self.columns, *([row[name] for name in self.columns] for row in self.rows.values())]
         with _written(self.path):
@@ -150,7 +150,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside ``path``, sync, rename."""
+    """Write a new file beside ``path``, sync it, and rename it."""
     beside = path.with_name(f".{path.name}.new")
     with beside.open("wb") as handle:
         handle.write(content)
@@ -160,10 +160,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def recipe(family: str, evaluator: object) -> dict[str, Any]:
-    """What labels come from, as JSON-ready data: the space and the evaluator with all its settings."""
-    whole = {"space": family, **source_of(evaluator)}
-    read_back: dict[str, Any] = json.loads(json.dumps(whole, default=str))
-    return read_back
+    """Origin of labels as JSON-ready data: the space, and the evaluator with all its settings."""
+    origin: dict[str, Any] = json.loads(json.dumps({"space": family, **source_of(evaluator)}, default=str))
+    return origin
 
 
 def _check_recipe(path: Path, family: str, evaluator: object) -> None:
@@ -185,7 +184,7 @@ def _check_recipe(path: Path, family: str, evaluator: object) -> None:
 
 
 def _without_torn_line(path: Path) -> str:
-    """The file's text up to its last line end; what follows was being written when the process died."""
+    """The text up to the last line end; what follows it was incomplete when a process died, and is removed."""
     if not path.is_file():
         return ""
     with path.open("r+b") as handle:

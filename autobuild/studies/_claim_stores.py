@@ -1,4 +1,4 @@
-"""Where claims lie: a table beside Optuna's, or a locked file beside a journal."""
+"""Stores of claims: tables beside those of Optuna, a locked file beside its journal, or the memory of a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from io import FileIO
 from pathlib import Path
@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from autobuild.errors import RunError
-from autobuild.studies.claims import OPEN_STATES, Claim, digest
+from autobuild.studies._claims import OPEN_STATES, Claim, digest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 _CLOCKS = {"postgresql": "extract(epoch from clock_timestamp())", "mysql": "unix_timestamp(now(6))"}
-_KEYS_A_QUERY = 500
+_KEYS_PER_QUERY = 500
 
 
 class TableStore:
     """Claims in the two tables ``autobuild_claims`` and ``autobuild_slots`` of a relational database.
 
-    A transaction begins with an update of the study's row of slots, which locks out every other one of that study on
-    PostgreSQL, MySQL and SQLite alike. The clock is the database's where it is a server, so that leases do not depend
-    on the workers' clocks.
+    A transaction begins with an update of the study's row of slots. On PostgreSQL, MySQL and SQLite alike this locks
+    out all other transactions of that study. Times are those of the database server if there is one, so that leases do
+    not depend on the workers' clocks.
 
     Args:
         engine: The engine of Optuna's storage.
@@ -64,15 +64,15 @@ class TableStore:
             sa.Column("outcome", sa.Text, nullable=False),
             sa.Index("autobuild_claims_state", "study", "state"),
         )
-        # Two workers that start at once both create: the second finds the tables made.
+        # If two workers start at once, the second one fails to create the tables, because they exist by then.
         with contextlib.suppress(sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
             metadata.create_all(engine)
-        with engine.connect() as connection:  # an error of another kind shows here
+        with engine.connect() as connection:  # raises if creating the tables failed for another reason
             connection.execute(sa.select(self.slots).limit(1))
 
     @contextlib.contextmanager
     def transaction(self, study: str) -> Iterator[_TableRows]:
-        """See :class:`~autobuild.studies.claims.Store`."""
+        """See :class:`~autobuild.studies._claims.Store`."""
         with self.engine.begin() as connection:
             rows = _TableRows(self, connection, study)
             yield rows
@@ -85,58 +85,60 @@ class _TableRows:
 
         self.sa, self.table, self.connection, self.study = sa, store.claims, connection, study
         self.slots = store.slots
-        own = self.slots.c.study == study
-        locked = connection.execute(sa.update(self.slots).where(own).values(taken=self.slots.c.taken))
-        if not locked.rowcount:
-            # A savepoint: on PostgreSQL a refused insert would spoil the whole transaction.
+        this_study = self.slots.c.study == study
+        lock = sa.update(self.slots).where(this_study).values(taken=self.slots.c.taken)
+        if not connection.execute(lock).rowcount:
+            # In a savepoint, because on PostgreSQL a refused insert would end the whole transaction.
             with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():
                 connection.execute(sa.insert(self.slots).values(study=study, taken=0))
-            connection.execute(sa.update(self.slots).where(own).values(taken=self.slots.c.taken))
-        self.taken = int(connection.execute(sa.select(self.slots.c.taken).where(own)).scalar_one())
+            connection.execute(lock)
+        self.taken = int(connection.execute(sa.select(self.slots.c.taken).where(this_study)).scalar_one())
         self._before = self.taken
-        self._there: dict[str, bool] = {}  # what has been looked up
+        self._exists: dict[str, bool] = {}  # digests looked up so far
         clock = _CLOCKS.get(connection.dialect.name)
         self.now = float(connection.execute(sa.text(f"select {clock}")).scalar_one()) if clock else time.time()
 
     def close(self) -> None:
         if self.taken != self._before:
-            own = self.slots.c.study == self.study
-            self.connection.execute(self.sa.update(self.slots).where(own).values(taken=self.taken))
+            this_study = self.slots.c.study == self.study
+            self.connection.execute(self.sa.update(self.slots).where(this_study).values(taken=self.taken))
 
     def _one(self, key_digest: str) -> Any:
         return (self.table.c.study == self.study) & (self.table.c.digest == key_digest)
 
     def get(self, key_digest: str) -> Claim | None:
         row = self.connection.execute(self.sa.select(self.table).where(self._one(key_digest))).mappings().first()
-        self._there[key_digest] = row is not None
+        self._exists[key_digest] = row is not None
         return None if row is None else _claim(row)
 
     def put(self, claim: Claim) -> None:
-        own, values = digest(claim.key), asdict(claim)
-        written = 0
-        if self._there.get(own, True):
-            change = self.sa.update(self.table).where(self._one(own)).values(**values)
-            written = self.connection.execute(change).rowcount
-        if not written:
-            self.connection.execute(self.sa.insert(self.table).values(study=self.study, digest=own, **values))
+        key_digest, values = digest(claim.key), asdict(claim)
+        updated = 0
+        if self._exists.get(key_digest, True):
+            update = self.sa.update(self.table).where(self._one(key_digest)).values(**values)
+            updated = self.connection.execute(update).rowcount
+        if not updated:
+            self.connection.execute(self.sa.insert(self.table).values(study=self.study, digest=key_digest, **values))
             self.taken += claim.counts
-        self._there[own] = True
+        self._exists[key_digest] = True
 
     def drop(self, claim: Claim) -> None:
-        gone = self.connection.execute(self.sa.delete(self.table).where(self._one(digest(claim.key)))).rowcount
-        self.taken -= claim.counts and gone
-        self._there[digest(claim.key)] = False
+        key_digest = digest(claim.key)
+        deleted = self.connection.execute(self.sa.delete(self.table).where(self._one(key_digest))).rowcount
+        self.taken -= claim.counts and deleted
+        self._exists[key_digest] = False
+
+    def _is_open(self) -> Any:
+        return (self.table.c.study == self.study) & self.table.c.state.in_(OPEN_STATES)
 
     def open(self) -> list[Claim]:
-        is_open = (self.table.c.study == self.study) & self.table.c.state.in_(OPEN_STATES)
-        found = self.connection.execute(self.sa.select(self.table).where(is_open)).mappings()
-        return [_claim(row) for row in found]
+        rows = self.connection.execute(self.sa.select(self.table).where(self._is_open())).mappings()
+        return [_claim(row) for row in rows]
 
     def renew(self, owner: str, expires: float) -> int:
-        own = (self.table.c.study == self.study) & self.table.c.state.in_(OPEN_STATES) & (self.table.c.owner == owner)
-        # A claim that was released (expires at 0) stays so.
-        own &= self.table.c.expires > 0
-        return int(self.connection.execute(self.sa.update(self.table).where(own).values(expires=expires)).rowcount)
+        # A released claim (expires=0) stays released.
+        renewed = self._is_open() & (self.table.c.owner == owner) & (self.table.c.expires > 0)
+        return int(self.connection.execute(self.sa.update(self.table).where(renewed).values(expires=expires)).rowcount)
 
     def counts(self) -> dict[str, int]:
         counted = (self.table.c.study == self.study) & (self.table.c.counts | (self.table.c.state == "known"))
@@ -144,12 +146,12 @@ class _TableRows:
         return {str(state): int(number) for state, number in self.connection.execute(query)}
 
     def holding(self, digests: Sequence[str]) -> set[str]:
-        found: set[str] = set()
-        for start in range(0, len(digests), _KEYS_A_QUERY):
-            some = self.table.c.digest.in_(list(digests[start : start + _KEYS_A_QUERY]))
-            query = self.sa.select(self.table.c.digest).where((self.table.c.study == self.study) & some)
-            found.update(self.connection.execute(query).scalars())
-        return found
+        claimed: set[str] = set()
+        for start in range(0, len(digests), _KEYS_PER_QUERY):
+            batch = self.table.c.digest.in_(list(digests[start : start + _KEYS_PER_QUERY]))
+            query = self.sa.select(self.table.c.digest).where((self.table.c.study == self.study) & batch)
+            claimed.update(self.connection.execute(query).scalars())
+        return claimed
 
 
 def _claim(row: Any) -> Claim:
@@ -158,7 +160,7 @@ def _claim(row: Any) -> Claim:
 
 
 class MemoryStore:
-    """Claims of this process only."""
+    """Claims in the memory of this process."""
 
     def __init__(self) -> None:
         self._books: dict[str, _Book] = {}
@@ -166,7 +168,7 @@ class MemoryStore:
 
     @contextlib.contextmanager
     def transaction(self, study: str) -> Iterator[_BookRows]:
-        """See :class:`~autobuild.studies.claims.Store`."""
+        """See :class:`~autobuild.studies._claims.Store`."""
         with self._mutex:
             book = self._books.setdefault(study, _Book())
             rows = _BookRows(book)
@@ -176,16 +178,17 @@ class MemoryStore:
 
 
 class FileStore:
-    """Claims in a file of JSON lines; the lock of the file beside it is freed by the system when its process ends.
+    """Claims in a file of JSON lines, with a lock file beside it that the system frees when a process ends.
 
-    A line is a claim as it became, the last one of a key counts. Each process keeps the claims in memory and reads on
-    from where it was; a torn last line, left by a full disk or a killed process, is cut off by the next writer.
+    Each change of a claim is one line, and the last line of a key counts. A process keeps the claims in memory and
+    reads only the new lines. A full disk or a killed process can leave an incomplete last line; the next writer removes
+    it.
 
     Args:
-        path: The file; made where it is missing.
+        path: The file; it is created if it is missing.
 
     Raises:
-        RunError: The file cannot be written, or holds something else.
+        RunError: The file cannot be written, or has other content.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -193,7 +196,7 @@ class FileStore:
         self._books: dict[str, _Book] = {}
         self._read_to = 0
         self._mutex = threading.Lock()
-        # Threads wait at the mutex, processes at the file.
+        # The mutex is for the threads of this process, the file for other processes.
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"), thread_local=False, poll_interval=0.005)
         try:
             self.path.open("ab").close()
@@ -202,15 +205,18 @@ class FileStore:
 
     @contextlib.contextmanager
     def transaction(self, study: str) -> Iterator[_BookRows]:
-        """See :class:`~autobuild.studies.claims.Store`."""
+        """See :class:`~autobuild.studies._claims.Store`."""
         with self._mutex, self._lock, self.path.open("r+b", buffering=0) as file:
             self._read(file)
             book = self._books.setdefault(study, _Book())
             rows = _BookRows(book)
             yield rows
             if rows.changed:
-                self._append(file, study, rows.changed)
-                for key, claim in rows.changed.items():
+                changes = rows.changed.items()
+                gone = [{"study": study, "gone": key} for key, claim in changes if claim is None]
+                lines = [{"study": study, **asdict(claim)} for _, claim in changes if claim is not None]
+                self._read_to = append_lines(file, self._read_to, [*gone, *lines])
+                for key, claim in changes:
                     book.set(key, claim)
 
     def _read(self, file: FileIO) -> None:
@@ -229,19 +235,24 @@ class FileStore:
         if len(whole) < len(text):
             file.truncate(self._read_to)
 
-    def _append(self, file: FileIO, study: str, changed: Mapping[str, Claim | None]) -> None:
-        lines = [{"study": study, **({"gone": key} if new is None else asdict(new))} for key, new in changed.items()]
-        content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
-        file.seek(self._read_to)
-        left = memoryview(content)
-        try:
-            while left:
-                left = left[file.write(left) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                file.truncate(self._read_to)
-            raise
-        self._read_to += len(content)
+
+def append_lines(file: FileIO, start: int, lines: Iterable[Mapping[str, Any]]) -> int:
+    """Write JSON lines from position ``start`` on, all or none; returns the position behind them.
+
+    Raises:
+        OSError: They cannot be written, as on a full disk.
+    """
+    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
+    file.seek(start)
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(start)
+        raise
+    return start + len(content)
 
 
 class _Book:
@@ -265,7 +276,7 @@ class _Book:
 
 
 class _BookRows:
-    """A transaction on a book: it sees what it changes; others do once that is written to the file."""
+    """A transaction on the claims of one study in memory; its changes are applied when they are stored."""
 
     def __init__(self, book: _Book) -> None:
         self.book, self.taken = book, book.taken
@@ -286,27 +297,27 @@ class _BookRows:
         self.changed[key] = None
 
     def open(self) -> list[Claim]:
-        found = [self.get(key) for key in sorted(self.book.open | self.changed.keys())]
-        return [claim for claim in found if claim is not None and claim.state in OPEN_STATES]
+        claims = [self.get(key) for key in sorted(self.book.open | self.changed.keys())]
+        return [claim for claim in claims if claim is not None and claim.state in OPEN_STATES]
 
     def renew(self, owner: str, expires: float) -> int:
-        own = [claim for claim in self.open() if claim.owner == owner and claim.expires > 0]
-        for claim in own:
+        renewed = [claim for claim in self.open() if claim.owner == owner and claim.expires > 0]
+        for claim in renewed:
             self.put(replace(claim, expires=expires))
-        return len(own)
+        return len(renewed)
 
     def counts(self) -> dict[str, int]:
-        found = self.book.counts.copy()
+        counts = self.book.counts.copy()
         for key, new in self.changed.items():
-            _recount(found, self.book.claims.get(key), new)
-        return {state: number for state, number in found.items() if number}
+            _recount(counts, self.book.claims.get(key), new)
+        return {state: number for state, number in counts.items() if number}
 
     def holding(self, digests: Sequence[str]) -> set[str]:
         return {key for key in digests if self.get(key) is not None}
 
 
 def _recount(counts: Counter[str], old: Claim | None, new: Claim | None) -> None:
-    """Count a claim where it is now, and no longer where it was."""
+    """Move a claim from the count of its old state to that of its new one."""
     for claim, sign in ((old, -1), (new, 1)):
         if claim is not None and (claim.counts or claim.state == "known"):
             counts[claim.state] += sign

@@ -1,4 +1,4 @@
-"""Evaluators from Python functions, and the names of functions in settings."""
+"""Evaluators from Python functions, given as objects or by name."""
 
 from __future__ import annotations
 
@@ -22,24 +22,21 @@ _EXTRAS = ("seed", "report")
 
 @dataclass(frozen=True)
 class CallableEvaluator:
-    """Calls ``function(arch)``; a function with a parameter ``seed`` receives the seed as well.
-
-    The architecture it receives is an :class:`~autobuild.spaces.Architecture` of the space.
-    """
+    """Calls ``function(arch)`` with an :class:`~autobuild.spaces.Architecture`, and with ``seed=`` if it has that."""
 
     function: Callable[..., Any]
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> Any:
-        """Whatever the function gives; it is checked by those who use it."""
+        """Return value of the function, not yet checked."""
         return self._call(space, arch, seed, lambda step, metrics: None)
 
     def _call(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> Any:
-        known = inspect.signature(self.function).parameters
-        given = {name: value for name, value in (("seed", seed), ("report", report)) if name in known}
-        return self.function(space.parse(str(arch)), **given)
+        parameters = inspect.signature(self.function).parameters
+        options = {name: value for name, value in (("seed", seed), ("report", report)) if name in parameters}
+        return self.function(space.parse(str(arch)), **options)
 
     def recipe(self) -> dict[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: the function."""
         inner = getattr(self.function, "func", self.function)  # of functools.partial
         named = inner if hasattr(inner, "__qualname__") else type(inner)
         return {"evaluator": "python", "settings": {"function": f"{named.__module__}:{named.__qualname__}"}}
@@ -47,22 +44,23 @@ class CallableEvaluator:
 
 @dataclass(frozen=True)
 class SteppedCallable(CallableEvaluator):
-    """The same of a function with a parameter ``report``, which it calls as ``report(step, {"acc": ...})``."""
+    """Calls a function that also has a parameter ``report``, which it calls as ``report(step, {"acc": ...})``."""
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> Any:
-        """Whatever the function gives."""
+        """Return value of the function, not yet checked."""
         return self._call(space, arch, seed, report)
 
 
 def from_callable(function: Any, called: str) -> Evaluator:
-    """An evaluator from anything that can be called: ``(arch)`` with extras, or ``(space, arch, seed)``.
+    """Create an evaluator from a callable.
 
     Args:
-        function: The function, or an evaluator. A class is made an object of first.
-        called: What messages call it.
+        function: A function of ``arch``, optionally with ``seed`` and ``report``; an evaluator of ``(space, arch,
+            seed)``; or a class of such objects, which is instantiated without arguments.
+        called: Its name in messages.
 
     Raises:
-        ConfigError: It takes other arguments.
+        ConfigError: It has other parameters, or cannot be called.
     """
     if inspect.isclass(function):
         try:
@@ -95,21 +93,21 @@ def from_callable(function: Any, called: str) -> Evaluator:
 
 @dataclass(frozen=True)
 class NamedFunction:
-    """``module:function``, imported where it is called: workers elsewhere import it for themselves.
+    """The name of a function, which every worker imports itself.
 
     Args:
         name: ``package.module:function``, or ``package.module.function``.
-        folder: A folder in which modules are looked for, after those that Python knows.
+        folder: A folder that is searched for modules after those of ``sys.path``.
     """
 
     name: str
     folder: str
 
     def load(self) -> Any:
-        """Import it.
+        """Import the function.
 
         Raises:
-            ConfigError: It is not of this form, cannot be imported, or has no such function.
+            ConfigError: The name has another form, the module cannot be imported, or it has no such function.
         """
         return imported(self.name, self.folder, f"python:{self.name}", "python:package.module:function")
 
@@ -121,25 +119,25 @@ class NamedEvaluator:
     named: NamedFunction
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> Any:
-        """Whatever the function gives."""
+        """Return value of the function, not yet checked."""
         return _evaluator(self.named)(space, arch, seed)
 
     def recipe(self) -> Mapping[str, Any]:
-        """What its labels come from, for the file that they are written to."""
+        """Origin of the labels: the function."""
         return {"evaluator": "python", "settings": {"function": self.named.name}}
 
 
 @dataclass(frozen=True)
 class SteppedNamedEvaluator(NamedEvaluator):
-    """The same, of a function that reports."""
+    """The evaluator of a :class:`NamedFunction` that reports intermediate metrics."""
 
     def steps(self, space: SearchSpace, arch: Architecture | str, seed: int, report: Report) -> Any:
-        """Whatever the function gives."""
+        """Return value of the function, not yet checked."""
         return _evaluator(self.named).steps(space, arch, seed, report)
 
 
 def from_name(name: str) -> Evaluator:
-    """The evaluator of ``package.module:function``, modules in the working folder included; imported once to check it.
+    """The evaluator of ``package.module:function``, which may lie in the working folder; it is imported to check it.
 
     Raises:
         ConfigError: As :meth:`NamedFunction.load` and :func:`from_callable`.
@@ -150,5 +148,5 @@ def from_name(name: str) -> Evaluator:
 
 @lru_cache
 def _evaluator(named: NamedFunction) -> Any:
-    """One evaluator a process, so that it may keep what it has made ready."""
+    """One evaluator for each process, so that it can keep loaded data."""
     return from_callable(named.load(), f"python:{named.name}")

@@ -1,4 +1,4 @@
-"""One way to name any evaluator: an object, a function, or a text of the settings."""
+"""Evaluators from objects, functions, or texts of the configuration."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, EvaluationError, nearest
-from autobuild.evaluate.callables import from_callable, from_name
-from autobuild.evaluate.checked import JoinedEvaluator, checked
+from autobuild.evaluate._functions import from_callable, from_name
+from autobuild.evaluate._tabular_and_surrogate import SurrogateEvaluator, TableEvaluator, surrogate
+from autobuild.evaluate._wrappers import JoinedEvaluator, checked
 from autobuild.evaluate.command import CommandEvaluator
 from autobuild.evaluate.latency import latency_meter
-from autobuild.evaluate.lookup import SurrogateEvaluator, TableEvaluator, surrogate
 from autobuild.evaluate.metrics import nearest_metric
 from autobuild.evaluate.protocol import Evaluator, evaluator_for
 
@@ -39,46 +39,47 @@ def as_evaluator(
     labels: LabelledSet | None = None,
     load_model: Callable[[str], Any] | None = None,
 ) -> Evaluator:
-    """An evaluator from whatever names one; what it gives is checked at every evaluation.
+    """Create an evaluator from a text, a function or another object; it checks its metrics at every evaluation.
 
     Args:
         what: One of
 
             - ``"train"``: the space's own training; ``"latency"``: the measured latency of its networks
               (``latency_ms``); ``"train+latency"``: both;
-            - ``"table:FILE"``, ``"table"`` (looks ``labels`` up), or a :class:`~autobuild.labels.LabelledSet`;
+            - ``"table:FILE"``, ``"table"`` (the rows of ``labels``), or a :class:`~autobuild.labels.LabelledSet`;
             - ``"surrogate:FOLDER"``, several folders separated by commas, or a fitted model: predictions;
-            - ``"python:package.module:function"``, or a function ``arch -> metrics``; it may have parameters ``seed``
-              and ``report``, see :mod:`autobuild.evaluate.callables`;
+            - ``"python:package.module:function"``, or a function ``arch -> metrics``, which may also have parameters
+              ``seed`` and ``report``, a function that it calls as ``report(step, {"acc": ...})``;
             - ``"command:PROGRAM ARGUMENTS"``, see :mod:`autobuild.evaluate.command`;
             - an :class:`~autobuild.evaluate.protocol.Evaluator`.
         space: The space, possibly narrowed.
-        needs: Names of the metrics that the target needs: they must be there as finite numbers. Where it is one name,
-            an evaluator may give a bare number.
-        labels: What ``"table"`` looks up.
-        load_model: Reads a model's folder, for ``"surrogate:FOLDER"``.
+        needs: Names of the metrics that the target needs, which must be finite numbers. If it is one name, an evaluator
+            may return a bare number.
+        labels: The rows of ``"table"``.
+        load_model: Reads the folder of a model, for ``"surrogate:FOLDER"``.
+
+    Returns:
+        The evaluator.
 
     Raises:
-        ConfigError: An unknown kind, a function that takes other arguments or cannot be found, a missing program.
-        EvaluationError: The space has no evaluator or networks of its own, or a metric that is needed is never given.
-        LabelError, ModelError: A table or model that cannot be read.
+        ConfigError: An unknown kind, a missing program, or a function that has other parameters or does not exist.
+        EvaluationError: The space has no evaluator or networks of its own, or the evaluator never returns a needed
+            metric.
+        LabelError, ModelError: The table or model cannot be read.
     """
     evaluator, source = _make(what, space, labels, load_model)
-    given = getattr(evaluator, "metrics", None)
-    if given is not None:
-        for name in needs:
-            if name not in given:
-                raise EvaluationError(
-                    f"{source} gives no {name!r}, which the target needs: {nearest_metric(name, given)}"
-                )
+    declared = getattr(evaluator, "metrics", None)
+    if declared is not None and (missing := [name for name in needs if name not in declared]):
+        hint = nearest_metric(missing[0], declared)
+        raise EvaluationError(f"{source} gives no {missing[0]!r}, which the target needs: {hint}")
     return checked(evaluator, needs, source)
 
 
 def _make(
     what: Any, space: SearchSpace, labels: LabelledSet | None, load_model: Callable[[str], Any] | None
 ) -> tuple[Evaluator, str]:
-    """The evaluator, and what messages call it."""
-    from autobuild.labels import LabelledSet  # it brings pandas, which workers that are only told a name can spare
+    """The evaluator and its name in messages."""
+    from autobuild.labels import LabelledSet  # imports pandas, which workers that only import a function do not need
 
     if isinstance(what, str):
         return _named(what.strip(), space, labels, load_model), f"evaluator={what.strip()}"
@@ -113,6 +114,6 @@ def _named(
         return latency_meter(space)
     if text == "table":
         raise ConfigError("evaluator=table: there are no labels to look up; give labels=, or write table:FILE")
-    heads = {known.partition(":")[0]: known for known in KINDS if (":" in known) == bool(colon)}
-    meant = get_close_matches(kind, heads, n=1, cutoff=0.5)  # a path behind the colon must not blur the likeness
-    raise ConfigError(f"evaluator={text}: unknown evaluator: {nearest(heads[meant[0]] if meant else text, KINDS)}")
+    kinds = {known.partition(":")[0]: known for known in KINDS if (":" in known) == bool(colon)}
+    close = get_close_matches(kind, kinds, n=1, cutoff=0.5)  # without the path behind the colon
+    raise ConfigError(f"evaluator={text}: unknown evaluator: {nearest(kinds[close[0]] if close else text, KINDS)}")
