@@ -264,6 +264,9 @@ def _task(composed: DictConfig) -> Any:
 def _run_job(name: str, config: dict[str, Any]) -> int:
     from importlib import import_module
 
+    from autobuild.jobs.options import read_job
+
+    read_job(name).require(config)
     return int(import_module(f"autobuild.jobs.{name}").run(config))
 
 

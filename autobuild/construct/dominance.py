@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autobuild._typing import BoolArray, FloatArray
-from autobuild._typing import IntArray as IntArray
+from autobuild._typing import BoolArray, FloatArray, IntArray
 
 _BLOCK = 256
 _GRID = 512  # cells on each side of the grid that thins out many rows of three columns

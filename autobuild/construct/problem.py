@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autobuild._typing import FloatArray, IntArray
 from autobuild.construct import _integer_program
 from autobuild.construct._best_first import Assembly
 from autobuild.construct._branch_and_bound import BranchAndBound
 from autobuild.construct._infeasible import Infeasible, explain_infeasible
 from autobuild.construct._relaxation import TOLERANCE, Relaxation, constraints_of, relax
-from autobuild.construct.dominance import IntArray
 from autobuild.errors import AutobuildError, ConfigError
 from autobuild.expressions.limits import Limit
-from autobuild.spaces.additive import Additive, FloatArray, same_sizes
+from autobuild.spaces.additive import Additive, same_sizes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,7 +249,7 @@ class Problem:
             looser = limit.loosened(step)
             solved = self.best([*limits[:number], looser, *limits[number + 1 :]])
             used = float(limit.additive(self.metrics).totals([base.best])[0])
-            slack = limit.bound - used if limit.sense == "<=" else used - limit.bound
+            slack = limit.sign * (limit.bound - used)
             gain = max(solved.score, base.score) - base.score  # the old assembly satisfies the looser limit, too
             per_unit = gain / abs(looser.bound - limit.bound)
             proven = base.status == solved.status == OPTIMAL

@@ -63,11 +63,6 @@ class Limit:
     def __str__(self) -> str:
         return self.text
 
-    @property
-    def sense(self) -> str:
-        """``"<="`` or ``">="``, as it is shown."""
-        return "<=" if self.sign > 0 else ">="
-
     def with_bound(self, bound: float) -> Limit:
         """The same limit with another bound."""
         return replace(self, bound=bound, text=_text(self.expression, self.sign, self.strict, bound))

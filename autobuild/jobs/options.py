@@ -76,8 +76,6 @@ class Job:
         for name, key in keys.items():
             if name not in given:
                 raise ConfigError(f"job {self.name}: key {name!r} is missing; its default is {name}={key.written}")
-            if key.option.required and given[name] is None:
-                raise ConfigError(f"{self.name} needs {name}=, {key.option.help}; see autobuild {self.name} --help")
         for name in self.groups:
             keys |= self._member_keys(groups()[name], config.get(name))
         checked: dict[str, Any] = {}
@@ -86,6 +84,13 @@ class Job:
                 raise ConfigError(f"job {self.name}: unknown key {name!r} {nearest(name, self.keys, limit=60)}")
             set_in(checked, name, keys[name].check(_converted(keys[name].kind, value)))
         return checked
+
+    def require(self, config: Mapping[str, Any]) -> None:
+        """Raise a ConfigError if a required key has no value; the message says what is needed."""
+        given = flat(config)
+        for name, key in self.keys.items():
+            if key.option.required and given[name] is None:
+                raise ConfigError(f"{self.name} needs {name}=, {key.option.help}; see autobuild {self.name} --help")
 
     def _member_keys(self, group: Group, values: object) -> dict[str, Key]:
         """The keys of the chosen member of a group, which a file of the user's own may have chosen."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autobuild._typing import FloatArray as FloatArray
+from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 
 

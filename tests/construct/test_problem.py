@@ -117,7 +117,7 @@ def test_the_nearest_network_has_the_least_violation(problem):
     for item in found.limits:
         values = item.limit.additive(metrics).totals(rows)
         assert item.alone == bool(item.limit.holds(values).any())
-        assert item.reachable == (values.min() if item.limit.sense == "<=" else values.max())
+        assert item.reachable == (values.min() if item.limit.sign > 0 else values.max())
 
 
 def test_without_limits_it_is_the_plain_k_best():

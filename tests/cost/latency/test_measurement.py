@@ -22,9 +22,10 @@ from autobuild.cost.latency import (
     Meter,
     PredictedLatency,
     choose_networks,
+    latency_cost,
+    latency_lookup_cost,
     prepare_lookup,
 )
-from autobuild.cost.latency import costs as costs_module
 from autobuild.cost.latency import timing as timing_module
 from autobuild.cost.latency.machine import describe_machine, machine_key
 from autobuild.cost.latency.timing import Timing
@@ -83,7 +84,7 @@ def test_what_drifts_or_is_disturbed_is_measured_again_and_told_if_it_stays_so(m
 
 
 def test_the_registered_cost_remembers_a_graph_from_one_process_to_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(costs_module, "latency_folder", lambda: tmp_path / machine_key(describe_machine()))
+    monkeypatch.setattr(latency_cost, "latency_folder", lambda: tmp_path / machine_key(describe_machine()))
     graph = ab.graph_of(space := ab.space("tiny_mbconv"), space.example)
     first = make_cost("latency")(graph)
     assert len(list(tmp_path.glob(f"{machine_key(describe_machine())}/*.json"))) == 1
@@ -161,7 +162,7 @@ class TestLookup(CostConformance):
 
 
 def test_prepared_once_and_found_by_name(tmp_path, monkeypatch, tiny):
-    monkeypatch.setattr(costs_module, "latency_folder", lambda: tmp_path)
+    monkeypatch.setattr(latency_lookup_cost, "latency_folder", lambda: tmp_path)
     cost = make_cost("latency_lookup")
     space = ab.space("tiny_mbconv")
     with pytest.raises(CostError, match="prepare_lookup"):
