@@ -187,7 +187,7 @@ class Registry:
     def _installed(self) -> dict[str, EntryPoint]:
         """Entry points by name. A name that is already taken is left out, with a warning."""
         shipped, found = self.shipped(), dict[str, EntryPoint]()
-        for point in _points(self.group, tuple(sys.path)):
+        for point in _points(self.group):
             first = found.get(point.name)
             if point.name not in shipped and (first is None or first.value == point.value):
                 found[point.name] = point
@@ -206,10 +206,15 @@ def _files(folder: str, ending: str) -> dict[str, str]:
     return {path.name.removesuffix(ending): ".".join([__package__, *path.with_suffix("").parts]) for path in files}
 
 
-@lru_cache(maxsize=20)
-def _points(group: str, path: tuple[str, ...]) -> EntryPoints:
+def _points(group: str) -> EntryPoints:
     """Entry points of the packages on ``sys.path``."""
-    return entry_points(group=group)
+    return _all_points(tuple(sys.path)).select(group=group)
+
+
+@lru_cache(maxsize=4)
+def _all_points(path: tuple[str, ...]) -> EntryPoints:
+    """Those of all groups: the metadata of all packages is read once for each ``sys.path``."""
+    return entry_points()
 
 
 def _package(point: EntryPoint) -> str:
