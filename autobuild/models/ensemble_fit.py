@@ -174,7 +174,8 @@ class _Work:
                     out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
                     continue
                 predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
-                if kind in LATE and out and len(self.values) >= LATE_ROWS and self._idle(kind, out, folds[0]):
+                late = kind in LATE and bool(out) and len(self.values) >= LATE_ROWS
+                if late and self._idle(kind, out, folds[0]):
                     continue
                 for number, (train, test) in enumerate(folds):
                     member = self._fold(kind, train, processes, number, len(folds))
@@ -182,6 +183,10 @@ class _Work:
                         predicted[test], sd[test] = member.process.predict(self.inputs.take(test).description)
                     else:
                         predicted[test] = member.predict(self.inputs.take(test))
+                    if late and number == 0 and self._drops(kind, out, predicted[test], test, 0.0):
+                        break
+                if kind in self.dropped:
+                    continue
                 out[kind] = predicted
                 if _is_process(kind):
                     sds[kind] = sd
@@ -213,13 +218,16 @@ class _Work:
         how: dict[str, Any] = {"phase": "try", "steps": SCREEN_STEPS}
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total), **how)
         member = self._fit(kind, self.inputs.take(rows), self.values[rows], settings)
-        latent = self.warp.latent(self.values[fold[1]])
-        known = {name: values[fold[1]] for name, values in out.items()}
-        errors = []
-        for more in ({}, {kind: member.predict(self.inputs.take(fold[1]))}):
-            both = {**known, **more}
-            errors.append(float(((combine(both, stack(both, latent, _base(both, latent))) - latent) ** 2).mean()))
         gain = SCREEN_GAIN if len(self.values) >= SCREEN_ROWS else 0.0
+        return self._drops(kind, out, member.predict(self.inputs.take(fold[1])), fold[1], gain)
+
+    def _drops(self, kind: str, out: Mapping[str, FloatArray], predicted: FloatArray, rows: Rows, gain: float) -> bool:
+        """Drop a member whose predictions of held-out rows save no more than this share of the error."""
+        latent = self.warp.latent(self.values[rows])
+        known = {name: values[rows] for name, values in out.items()}
+        errors = []
+        for both in (known, {**known, kind: predicted}):
+            errors.append(float(((combine(both, stack(both, latent, _base(both, latent))) - latent) ** 2).mean()))
         if errors[1] < (1 - gain) ** 2 * errors[0]:
             return False
         self.dropped[kind] = "no gain on the first fold"
