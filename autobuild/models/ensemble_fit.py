@@ -30,8 +30,8 @@ Folds = Sequence[tuple[Rows, Rows]]
 
 MEMBERS = ("gp", "walks", "linear", "trees", "graph")  # of ``auto``
 LATE = ("trees", "graph")  # slow members: with many rows they are dropped if a short fit does not help
-LATE_ROWS = 200  # from this number of rows on, a short fit of a late member needs a weight
-SCREEN_ROWS = 1000  # from here on it needs a gain; a short fit has at most so many rows
+LATE_ROWS = 200  # from this number of rows on, the graph encoder needs a weight on the first fold
+SCREEN_ROWS = 1000  # from here on, a short fit of a late member needs a gain; it has at most so many rows
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
 SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
 CLOSED_FORM_ROWS = 700  # from here on, folds of a process follow from its fit on all rows
@@ -174,9 +174,9 @@ class _Work:
                     out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
                     continue
                 predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
-                late = kind in LATE and bool(out) and len(self.values) >= LATE_ROWS
-                if late and self._idle(kind, out, folds[0]):
+                if kind in LATE and out and len(self.values) >= SCREEN_ROWS and self._idle(kind, out, folds[0]):
                     continue
+                late = kind == "graph" and bool(out) and len(self.values) >= LATE_ROWS
                 for number, (train, test) in enumerate(folds):
                     member = self._fold(kind, train, processes, number, len(folds))
                     if isinstance(member, ProcessMember):
@@ -218,8 +218,7 @@ class _Work:
         how: dict[str, Any] = {"phase": "try", "steps": SCREEN_STEPS}
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total), **how)
         member = self._fit(kind, self.inputs.take(rows), self.values[rows], settings)
-        gain = SCREEN_GAIN if len(self.values) >= SCREEN_ROWS else 0.0
-        return self._drops(kind, out, member.predict(self.inputs.take(fold[1])), fold[1], gain)
+        return self._drops(kind, out, member.predict(self.inputs.take(fold[1])), fold[1], SCREEN_GAIN)
 
     def _drops(self, kind: str, out: Mapping[str, FloatArray], predicted: FloatArray, rows: Rows, gain: float) -> bool:
         """Drop a member whose predictions of held-out rows save no more than this share of the error."""
