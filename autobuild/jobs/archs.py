@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from autobuild.spaces import Architecture, SearchSpace
 
-_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _TEXTS = (".txt", ".list")
 _SHOWN = 20
 
@@ -22,8 +21,8 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     """Read architectures of ``space``.
 
     Args:
-        given: The path of a table (CSV, TSV, Parquet, JSON Lines) with a column ``arch``, the path of a text file with
-            one architecture a line, or the text of one architecture.
+        given: The path of a table with a column ``arch``, in any format that labels are read from, the path of a text
+            file with one architecture a line, or the text of one architecture.
         space: Where they have to lie.
         key: What the messages call it.
 
@@ -37,11 +36,11 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     """
     import pandas as pd
 
+    from autobuild.labels.label_files import READERS, is_table, locate, read_table
+
     rows: Sequence[int] | Sequence[str]
     path = Path(given)
-    if path.suffix.lower() in _TABLES:
-        from autobuild.labels.label_files import locate, read_table
-
+    if is_table(path):
         raw = read_table(locate(given))
         if "arch" not in raw.columns:
             raise LabelError(f"{given}: no column 'arch' {nearest('arch', raw.columns)}")
@@ -60,7 +59,7 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
         try:
             arch = space.parse(given)
         except SpaceError as error:
-            endings = ", ".join((*_TABLES, *_TEXTS))
+            endings = ", ".join((*READERS, *_TEXTS))
             raise ConfigError(
                 f"{key}={given}: no file ending in {endings}, and no architecture either: {error}"
             ) from error

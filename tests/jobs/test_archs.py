@@ -1,0 +1,35 @@
+"""Architectures are read from every format that labels are read from."""
+
+import pandas as pd
+import pytest
+
+import autobuild as ab
+from autobuild.errors import ConfigError
+from autobuild.jobs.archs import read_archs
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.feather", "a.xlsx", "a.json", "a.jsonl", "a.txt"])
+def test_every_format_of_labels(name, tmp_path):
+    space = ab.space("nas_bench_macro")
+    texts = [arch.text for arch in space.sample(3, seed=0)]
+    frame, path = pd.DataFrame({"arch": texts}), tmp_path / name
+    match name.split(".", 1)[1]:
+        case "csv" | "csv.gz":
+            frame.to_csv(path, index=False)
+        case "tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case "feather":
+            frame.to_feather(path)
+        case "xlsx":
+            pytest.importorskip("openpyxl")
+            frame.to_excel(path, index=False)
+        case "json" | "jsonl" as kind:
+            frame.to_json(path, orient="records", lines=kind == "jsonl")
+        case _:
+            path.write_text("\n".join(texts))
+    assert [arch.text for arch in read_archs(str(path), space)[1]] == texts
+
+
+def test_what_is_neither_file_nor_architecture():
+    with pytest.raises(ConfigError, match=r"no file ending in .csv, .*\.feather.*, and no architecture"):
+        read_archs("x.docx", ab.space("nas_bench_macro"))
