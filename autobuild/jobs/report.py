@@ -115,6 +115,8 @@ def _summary(search: Search) -> str:
         first, best = curve["best"].iloc[0], search.best.iloc[0]
         lines.append(f"Best: {best[search.targets[0]]:.5g}, {best['arch']}"
                      f"{f'; the best label at the start has {first:.5g}' if first == first else ''}.")  # fmt: skip
+    if search.why:
+        lines.append(f"No best network: {search.why}.")
     return "\n".join([*lines, f"Storage: {search.address}."])
 
 

@@ -85,6 +85,14 @@ def test_several_targets_give_a_front_and_its_hypervolume(folder: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_search_that_finds_nothing_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORDS, "sampler=random", "n_trials=3", "where=ms <= 0.001", "out=s", "plots=false"]) == 0
+    why = "3 networks were evaluated; 3 of 3 break ms &lt;= 0.001, the nearest reaches"
+    assert why.replace("&lt;", "<") in " ".join(capsys.readouterr().out.split())
+    assert main(["report", "run=s", "out=page"]) == 0
+    assert f"No best network: {why}" in Path("page/report.html").read_text()
+
+
 def test_several_targets_narrow_for_the_front(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["target=acc; -ms", "labels=labels.csv", "narrow.share=0.1", "narrow.rounds=2", "n_trials=12", "out=s"]
     assert main([*WORDS, *words]) == 0
