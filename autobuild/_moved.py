@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,19 +41,24 @@ def moved(name: str, new: str) -> None:
 
 
 def renamed_arguments(
-    names: dict[str, str], *, config: type[Any] | None = None
+    names: dict[str, str], *, config: type[Any] | None = None, refused: Mapping[str, str] | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorator: a function accepts former names of its keyword arguments, which its signature does not show.
 
     Args:
         names: Former name -> present name; ``"config.holdout"`` is the field ``holdout`` of the argument ``config``.
         config: Class of the argument ``config``, from which one is made if none is given.
+        refused: Name of an argument that users may expect -> what to do instead, for the message.
 
     Returns:
-        The decorator. The function that it returns raises ConfigError if both names are given.
+        The decorator. The function that it returns raises ConfigError if both names are given, and for unknown names,
+        with the nearest ones.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        parameters = inspect.signature(function).parameters
+        takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             for former, present in names.items():
@@ -69,6 +75,12 @@ def renamed_arguments(
 
                     raise ConfigError(f"{former}= and {present}= are given: they are one argument, give {present}=")
                 kwargs[argument] = value
+            for name in [] if takes_all else kwargs:
+                if name not in parameters:
+                    from autobuild.errors import ConfigError, nearest
+
+                    instead = (refused or {}).get(name) or nearest(name, [key for key in parameters if key != "self"])
+                    raise ConfigError(f"{function.__name__} has no option {name!r}: {instead}")
             return function(*args, **kwargs)
 
         return call

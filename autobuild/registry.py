@@ -208,11 +208,12 @@ def _files(folder: str, ending: str) -> dict[str, str]:
 
 def _points(group: str) -> EntryPoints:
     """Entry points of the packages on ``sys.path``."""
-    return _all_points(tuple(sys.path)).select(group=group)
+    points: EntryPoints = _all_points(tuple(sys.path)).select(group=group)
+    return points
 
 
 @lru_cache(maxsize=4)
-def _all_points(path: tuple[str, ...]) -> EntryPoints:
+def _all_points(path: tuple[str, ...]) -> Any:
     """Those of all groups: the metadata of all packages is read once for each ``sys.path``."""
     return entry_points()
 

@@ -5,7 +5,7 @@ from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
 from autobuild.evaluate.metrics import EvaluationWarning
-from autobuild.evaluate.parallel import Place, Result, evaluate_many, place_for, renamed, seeds_of
+from autobuild.evaluate.parallel import Place, Result, evaluate_many, place_for, seeds_of
 from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, Report, SteppedEvaluator, evaluator_for
 from autobuild.evaluate.training import TrainingEvaluator
 
@@ -30,6 +30,5 @@ __all__ = [
     "label_architectures",
     "measure_latency",
     "place_for",
-    "renamed",
     "seeds_of",
 ]

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from autobuild._moved import renamed_arguments
 from autobuild.errors import EvaluationError
 from autobuild.evaluate._label_file import LabelFile, locked
 from autobuild.evaluate.latency import LatencyMeter
-from autobuild.evaluate.parallel import Place, Result, evaluate_many, renamed, run_tasks, seeds_of
+from autobuild.evaluate.parallel import Place, Result, evaluate_many, run_tasks, seeds_of
 from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Progress:
     result: Result | None = None
 
 
+@renamed_arguments({"workers": "n_jobs"})
 def label_architectures(
     space: SearchSpace,
     evaluator: Evaluator,
@@ -53,7 +55,6 @@ def label_architectures(
     on_progress: Callable[[Progress], None] | None = None,
     *,
     place: Place | None = None,
-    **former: Any,
 ) -> Path:
     """Evaluate every architecture with every seed, write the results to ``out_csv``, then measure latencies.
 
@@ -75,7 +76,6 @@ def label_architectures(
         latency: Whether to measure latencies, which needs a :class:`~autobuild.evaluate.protocol.NetworkEvaluator`.
         on_progress: Called at the start of a phase and after each evaluation.
         place: Settings of another executor than ``n_jobs`` processes. Latencies are always measured on this machine.
-        former: ``workers``, the former name of ``n_jobs``.
 
     Returns:
         The path of the file.
@@ -85,7 +85,6 @@ def label_architectures(
         LabelError: The file has other content, or labels of another origin.
         EvaluationError: Some evaluations failed; it is raised at the end, when all others are in the file.
     """
-    n_jobs = renamed("workers", former, "n_jobs", n_jobs, 1)
     path = Path(out_csv)
     texts = list(dict.fromkeys(str(space.parse(str(arch))) for arch in archs))
     if latency and not isinstance(evaluator, NetworkEvaluator):

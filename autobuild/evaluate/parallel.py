@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from autobuild._moved import renamed_arguments
 from autobuild.errors import ConfigError
 from autobuild.evaluate.executors import Event, Executor, Failed, Finished, Reported, make_executor
 from autobuild.evaluate.metrics import warn_ignored
@@ -29,28 +29,6 @@ class Result:
     seed: int
     metrics: dict[str, float] | None
     reason: str = ""
-
-
-def renamed(old: str, given: dict[str, Any], new: str, value: Any, default: Any) -> Any:
-    """The value of an argument whose former name is still accepted, with a warning.
-
-    Args:
-        old: The former name.
-        given: Further keyword arguments; the former name is removed from them.
-        new: The present name.
-        value: The value given under the present name.
-        default: Its default.
-
-    Raises:
-        ConfigError: Both names were given.
-    """
-    if old not in given:
-        return value
-    former = given.pop(old)
-    if value != default:
-        raise ConfigError(f"{old}={former!r}, {new}={value!r}: {old} is the former name of {new}; give one of them")
-    warnings.warn(f"{old}= is now called {new}=", DeprecationWarning, stacklevel=3)
-    return former
 
 
 def seeds_of(seeds: int | Sequence[int], first: int = 0) -> list[int]:
@@ -84,7 +62,6 @@ class Place:
         time_limit_s: Seconds after which an evaluation is stopped and counts as failed. None: no limit.
         retries: How often an evaluation is repeated if its worker died.
         options: Further options of the executor.
-        workers: The former name of ``n_jobs``.
     """
 
     executor: str = "local"
@@ -92,11 +69,6 @@ class Place:
     time_limit_s: float | None = None
     retries: int = 1
     options: Mapping[str, Any] | None = None
-    workers: InitVar[int | None] = None
-
-    def __post_init__(self, workers: int | None) -> None:
-        if workers is not None:
-            object.__setattr__(self, "n_jobs", renamed("workers", {"workers": workers}, "n_jobs", self.n_jobs, 1))
 
 
 def place_for(
@@ -112,6 +84,7 @@ def place_for(
     return Place(chosen, n_jobs, time_limit_s, retries, options)
 
 
+@renamed_arguments({"workers": "n_jobs"})
 def evaluate_many(
     space: SearchSpace,
     evaluator: Evaluator,
@@ -121,7 +94,6 @@ def evaluate_many(
     on_result: Callable[[Result], None] | None = None,
     *,
     place: Place | None = None,
-    **former: Any,
 ) -> list[Result]:
     """Evaluate every architecture with every seed.
 
@@ -133,7 +105,6 @@ def evaluate_many(
         n_jobs: Number of evaluations at the same time, each in a process of this machine with one thread.
         on_result: Called in this process when an evaluation has ended.
         place: Settings of another executor than ``n_jobs`` processes.
-        former: ``workers``, the former name of ``n_jobs``.
 
     Returns:
         One :class:`Result` for each (architecture, seed), in the order given, with all seeds of an architecture one
@@ -144,7 +115,6 @@ def evaluate_many(
         SpaceError: An architecture is not in the space; nothing is evaluated then.
     """
     texts = [str(space.parse(str(arch))) for arch in archs]
-    n_jobs = renamed("workers", former, "n_jobs", n_jobs, 1)
     tasks = [(text, seed) for text in texts for seed in seeds_of(seeds)]
     return run_tasks(space, evaluator, tasks, place or Place(n_jobs=n_jobs), on_result)
 

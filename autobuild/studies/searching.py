@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +10,12 @@ from typing import Any
 
 import optuna
 
+from autobuild._moved import renamed_arguments
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError, EvaluationError, nearest
-from autobuild.evaluate import as_evaluator, place_for, renamed
+from autobuild.evaluate import as_evaluator, place_for
 from autobuild.evaluate.executors import Executor, make_executor
 from autobuild.evaluate.metrics import IGNORED, EvaluationWarning
 from autobuild.expressions import Names
@@ -33,6 +32,10 @@ from autobuild.studies.result import Progress, Search
 from autobuild.studies.storage import Patience, open_storage
 
 
+@renamed_arguments(
+    {"workers": "n_jobs"},
+    refused=dict.fromkeys(("direction", "directions", "minimize", "minimise", "maximize", "maximise"), MAXIMISED),
+)
 def search(
     space: SearchSpace,
     evaluator: Any,
@@ -61,7 +64,6 @@ def search(
     lease_s: float = 120.0,
     patience_s: float = 120.0,
     narrow: Mapping[str, Any] | None = None,
-    **others: Any,
 ) -> Search:
     """Search ``space``: evaluate ``n_trials`` networks that an Optuna sampler proposes, to maximise the target.
 
@@ -113,7 +115,6 @@ def search(
             and the known front takes the place of the best network. With fewer than 20 prior labels, the first
             evaluations search the whole space. A larger ``n_trials`` continues with the remaining rounds, or with one
             more.
-        others: ``workers``, the former name of ``n_jobs``; anything else is refused.
 
     Returns:
         The search; ``best``, ``front``, ``trials`` and ``history`` are frames, ``study`` is the Optuna study.
@@ -128,8 +129,6 @@ def search(
         EvaluationError: Ten evaluations failed one after another, or all of them.
         RunError: The storage did not answer, or is full; finished evaluations are kept.
     """
-    n_jobs = renamed("workers", others, "n_jobs", n_jobs, 1)
-    _refuse_others(others)
     check_integer("n_jobs", n_jobs, 1)
     check_integer("seed", seed, 0)
     check_space(space)
@@ -194,15 +193,6 @@ def search(
         if text:
             warnings.warn(text, EvaluationWarning, stacklevel=2)
     return result
-
-
-def _refuse_others(others: Mapping[str, Any]) -> None:
-    """Raise a ConfigError for the first unknown option."""
-    for name in others:
-        if re.match(r"direction|(min|max)imi[sz]e", name):
-            raise ConfigError(f"search has no option {name!r}: {MAXIMISED}")
-        known = [option for option in inspect.signature(search).parameters if option != "others"]
-        raise ConfigError(f"search has no option {name!r}: {nearest(name, known, limit=40)}")
 
 
 @contextlib.contextmanager

@@ -205,7 +205,7 @@ def _raised(thing):
 def test_the_face_shows_all_of_its_parameters(name):
     thing = getattr(ab, name)
     kinds = {p.kind for p in inspect.signature(thing).parameters.values()} if not _raised(thing) else set()
-    options = {"load_zoo", "register_space", "space", "search"}  # of networks or spaces; search refuses others by name
+    options = {"load_zoo", "register_space", "space"}  # of networks or spaces
     assert name in options or inspect.Parameter.VAR_KEYWORD not in kinds
     assert len(inspect.getdoc(thing) or "") > 60
 

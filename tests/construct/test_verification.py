@@ -103,6 +103,6 @@ def test_seeds_are_a_number_of_them_or_a_list(small_space):
     found = evaluate_many(small_space, measured, small_space.sample(1, 0), 2, place=Place("inline", **place))
     assert [one.seed for one in found] == [0, 1]
     with pytest.warns(DeprecationWarning, match="workers= is now called n_jobs="):
-        assert Place(workers=3).n_jobs == 3
-    with pytest.raises(ConfigError, match="workers is the former name of n_jobs; give one of them"):
-        Place(workers=3, n_jobs=2)
+        assert len(evaluate_many(small_space, measured, small_space.sample(1, 0), workers=1)) == 1
+    with pytest.raises(ConfigError, match="workers= and n_jobs= are given: they are one argument, give n_jobs="):
+        evaluate_many(small_space, measured, small_space.sample(1, 0), workers=3, n_jobs=2)
