@@ -61,8 +61,8 @@ def learning_curve(
         on_point: Called after every fit with ``(fits done, fits in all)``.
 
     Returns:
-        One row per fit. Columns ``n`` (training rows), ``test_srcc`` (Spearman correlation on held-out rows) and
-        ``test_mae`` (mean absolute error, in units of the target).
+        One row per fit. Columns ``n`` (training rows), ``test_srcc`` (Spearman correlation on held-out rows),
+        ``test_mae`` (mean absolute error, in units of the target) and ``n_test`` (held-out rows).
     """
     costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
     usable = labels.target(target, costs)
@@ -78,10 +78,10 @@ def learning_curve(
         judge = _process(usable.labels, usable.values, computed, test_rows, seed)
     points = []
     for done, size in enumerate(sizes, start=1):
-        points.append({"n": size, **judge(np.sort(order[:size]))})
+        points.append({"n": size, **judge(np.sort(order[:size])), "n_test": len(test_rows)})
         if on_point:
             on_point(done, len(sizes))
-    return pd.DataFrame(points, columns=["n", "test_srcc", "test_mae"])
+    return pd.DataFrame(points, columns=["n", "test_srcc", "test_mae", "n_test"])
 
 
 def _graph(

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from autobuild.plot.style import BLUE, GREY, ORANGE, below, check_columns, given_as, message, own_axes, same, styled
 
 TITLE = "Would more labels help?"
+FEWEST_TEST_ROWS = 30  # with fewer, chance changes the rank correlation more than further labels do
 
 
 def learning_hint(frame: pd.DataFrame) -> str:
@@ -20,11 +21,14 @@ def learning_hint(frame: pd.DataFrame) -> str:
     difference between the SRCC and 1.
 
     Args:
-        frame: ``n, test_srcc``, as :func:`autobuild.models.learning_curve` gives it.
+        frame: ``n, test_srcc``, as :func:`autobuild.models.learning_curve` gives it; with ``n_test`` below 30, the
+            sentence says that nothing can be told.
     """
     known = frame.dropna(subset=["n", "test_srcc"]).sort_values("n")
     if len(known) < 2:
         return "Too few points to tell."
+    if "n_test" in known and (rows := int(known["n_test"].min())) < FEWEST_TEST_ROWS:
+        return f"Too few held-out rows to tell: {rows}; at least {FEWEST_TEST_ROWS} are needed."
     (n0, s0), (n1, s1) = known[["n", "test_srcc"]].to_numpy(dtype=float)[-2:]
     gain = (s1 - s0) / math.log2(n1 / n0) if n1 > n0 else 0.0
     if gain >= max(0.002, 0.1 * (1 - s1)):

@@ -65,6 +65,14 @@ def test_hint(srccs: list[float], said: str) -> None:
     assert said in plot.learning_hint(frame)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"), [(12, "Too few held-out rows to tell: 12; at least 30"), (30, "Still rising")]
+)
+def test_hint_says_nothing_where_nothing_can_be_said(rows: int, said: str) -> None:
+    frame = pd.DataFrame({"n": [60, 120], "test_srcc": [0.7, 0.8], "n_test": rows})
+    assert said in plot.learning_hint(frame)
+
+
 def test_hint_is_per_doubling() -> None:
     frame = pd.DataFrame({"n": [100, 400], "test_srcc": [0.7, 0.8]})
     assert "+0.050" in plot.learning_hint(frame)
