@@ -61,7 +61,7 @@ def test_what_has_no_number_says_why(capsys):
     assert "cannot be scheduled" in capsys.readouterr().out
     assert json.loads(Path("none/metrics.json").read_text())["missing"] == 2
     assert main(["cost", "cost=roofline,latencies"]) == 2
-    assert "cost=latencies: unknown name" in capsys.readouterr().err
+    assert "cost='latencies': unknown cost: did you mean 'latency'" in capsys.readouterr().err
     assert main(["cost", "cost=?"]) == 0
     assert "roofline_mj [mJ]" in capsys.readouterr().out
 
