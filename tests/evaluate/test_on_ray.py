@@ -147,7 +147,7 @@ def test_functions_found_by_name_and_retries(cluster, space, archs, tmp_path):
 
 
 def test_unusable_settings(space, tmp_path):
-    with pytest.raises(ConfigError, match="executor=ray has no option 'gpu' did you mean 'gpus'"):
+    with pytest.raises(ConfigError, match="executor=ray has no option 'gpu': did you mean 'gpus'"):
         make_executor("ray", space, Faulty(str(tmp_path)), options={"gpu": 1})
 
 
