@@ -210,7 +210,7 @@ def test_functions_found_by_name_and_retries(space, archs, tmp_path, local):
 
 def test_unusable_settings(space, tmp_path, monkeypatch):
     faulty = Faulty(str(tmp_path))
-    with pytest.raises(ConfigError, match="executor=slurm has no option 'partitions' did you mean 'partition'"):
+    with pytest.raises(ConfigError, match="executor=slurm has no option 'partitions': did you mean 'partition'"):
         make_executor("slurm", space, faulty, options={"partitions": "a"})
     with pytest.raises(ConfigError, match=r"executor\.cluster=lokal: accepted: local, slurm"):
         make_executor("slurm", space, faulty, options={"cluster": "lokal"})
