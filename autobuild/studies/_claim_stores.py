@@ -206,8 +206,8 @@ class FileStore:
     @contextlib.contextmanager
     def transaction(self, study: str) -> Iterator[_BookRows]:
         """See :class:`~autobuild.studies._claims.Store`."""
-        # The file is opened first: filelock would make the folder of a journal that is away, on a file system that comes
-        # back, anew, and nothing could come back to its place.
+        # The file is opened first: filelock would make the folder of a journal anew whose file system is away for a
+        # while, and the journal could not come back to its place.
         with self._mutex, self.path.open("r+b", buffering=0) as file, self._lock:
             self._read(file)
             book = self._books.setdefault(study, _Book())
