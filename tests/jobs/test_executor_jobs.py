@@ -40,9 +40,9 @@ def work(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (toy / "mine.py").write_text(MINE)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    from autobuild.evaluate import callables
+    from autobuild.evaluate import _functions
 
-    callables._evaluator.cache_clear()
+    _functions._evaluator.cache_clear()
     return toy
 
 

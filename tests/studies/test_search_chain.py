@@ -241,7 +241,8 @@ def test_workers_that_were_asked_for_different_numbers_share_a_chain_that_grows(
     monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
     labels.frame.to_csv(tmp_path / "labels.csv", index=False)
     script = _KILLED.replace("    return metrics(arch)", "    time.sleep(0.3)\n    return metrics(arch)")
-    script = script.replace("assert len(found.evaluated) ==", "assert len(found.evaluated) >= int(sys.argv[2])\nassert")
+    # a worker that was asked for fewer may see what the others evaluate meanwhile
+    script = script.replace("nunique() == int(sys.argv[2])", "nunique() >= int(sys.argv[2])")
 
     def start(killed_at, n_trials):
         words = [sys.executable, "-c", script, str(killed_at), str(n_trials), "sqlite:///"]
