@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from autobuild.errors import SpaceError
@@ -37,15 +37,12 @@ def cell_key(space: SearchSpace, runs: Sequence[Digits]) -> str:
         SpaceError: A stage can have more than one layer.
     """
     inputs, labels, output = simplified_cell(space, runs)
-    return _canonical(inputs, labels, output)
+    return _canonical(tuple(inputs.items()), tuple((operation, labels[operation]) for operation in inputs), output)
 
 
 def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
     """The operations that affect the output: the inputs of each, the text of each, and the cell's output as a sum."""
-    feeders: list[list[int]] = [[] for _ in space.stages]
-    for source, target in space.joins:
-        feeders[target].append(source)
-    sinks = set(range(len(space.stages))) - {source for source, _ in space.joins}
+    feeders, sinks = _wiring(tuple(space.joins), len(space.stages))
     idle, cut = space._special_digits
     out: list[Sum] = []
     inputs: dict[int, Sum] = {}
@@ -61,7 +58,7 @@ def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[in
         else:
             inputs[number], labels[number] = fed, "_".join(str(value) for value in stage.layers[run[0]])
             out.append(((number, 1),))
-    output = _add(out[sink] for sink in sorted(sinks))
+    output = _add(out[sink] for sink in sinks)
     live: set[int] = set()
     waiting = [operation for operation, _ in output if operation != CELL_INPUT]
     while waiting:
@@ -70,6 +67,15 @@ def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[in
             live.add(operation)
             waiting += [source for source, _ in inputs[operation] if source != CELL_INPUT]
     return {o: inputs[o] for o in sorted(live)}, {o: labels[o] for o in live}, output
+
+
+@lru_cache
+def _wiring(joins: tuple[tuple[int, int], ...], stages: int) -> tuple[list[list[int]], list[int]]:
+    """For each stage those that feed it, and the stages that feed none."""
+    feeders: list[list[int]] = [[] for _ in range(stages)]
+    for source, target in joins:
+        feeders[target].append(source)
+    return feeders, sorted(set(range(stages)) - {source for source, _ in joins})
 
 
 def live_cell(space: SearchSpace, runs: Sequence[Digits]) -> set[int]:
@@ -92,15 +98,17 @@ def live_cell(space: SearchSpace, runs: Sequence[Digits]) -> set[int]:
 
 
 def _add(sums: Iterable[Sum]) -> Sum:
-    total: Counter[int] = Counter()
+    total: dict[int, int] = {}
     for one in sums:
         for operation, times in one:
-            total[operation] += times
+            total[operation] = total.get(operation, 0) + times
     return tuple(sorted(total.items()))
 
 
-def _canonical(inputs: dict[int, Sum], labels: dict[int, str], output: Sum) -> str:
+@lru_cache(maxsize=100_000)  # many cells are the same once zero operations are removed
+def _canonical(own_inputs: tuple[tuple[int, Sum], ...], texts: tuple[tuple[int, str], ...], output: Sum) -> str:
     """The smallest text over all numberings of operations that are consistent with colour refinement."""
+    inputs, labels = dict(own_inputs), dict(texts)
     colours = {operation: labels[operation] for operation in inputs}
     while len(set(colours.values())) < len(colours):
         refined = {}
