@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from autobuild.spaces.graph import ArchitectureGraph
 
+CANDIDATES_KEPT = 10_000  # of all units
 MAX_DIGITS = 300  # larger counts overflow float64, and Python refuses to print them
 
 
@@ -338,8 +339,23 @@ class SearchSpace:
         """
         if len(indices) != len(self.units):
             raise SpaceError(f"{self.name} has {len(self.units)} units; {len(indices)} candidates were given")
-        runs = tuple(run for unit, i in zip(self.units, indices, strict=True) for run in unit.candidate(int(i)).digits)
-        return Architecture(self._format(runs), runs, self.family)
+        runs: list[Digits] = []
+        for place in enumerate(indices):
+            digits = self._candidates.get(place)
+            if digits is None:
+                if len(self._candidates) >= CANDIDATES_KEPT:
+                    self._candidates.clear()
+                digits = self._candidates[place] = self.units[place[0]].candidate(int(place[1])).digits
+            runs += digits
+        return Architecture(self._format(tuple(runs)), tuple(runs), self.family)
+
+    @cached_property
+    def _candidates(self) -> dict[tuple[int, int], tuple[Digits, ...]]:
+        """(unit, candidate) -> its runs, of those that were assembled last: proposals are made of few candidates."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_candidates"}
 
     def __contains__(self, arch: object) -> bool:
         try:
