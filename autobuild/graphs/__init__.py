@@ -8,8 +8,8 @@ from autobuild.graphs.reading import graph_of
 from autobuild.graphs.zoo import load_zoo
 
 if TYPE_CHECKING:
+    from autobuild.graphs.operation_tensors import OPERATION_FEATURES, pack_operations
     from autobuild.graphs.pack import pack_architectures, pack_candidates
-    from autobuild.graphs.pack_operations import OPERATION_FEATURES, pack_operations
     from autobuild.graphs.packed import PackedGraphs
 
 __all__ = [
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 _FROM = {  # these import torch
-    "OPERATION_FEATURES": "pack_operations",
+    "OPERATION_FEATURES": "operation_tensors",
     "PackedGraphs": "packed",
     "pack_architectures": "pack",
     "pack_candidates": "pack",
-    "pack_operations": "pack_operations",
+    "pack_operations": "operation_tensors",
 }
 __getattr__, __dir__ = attach(__name__, _FROM)

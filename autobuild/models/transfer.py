@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from autobuild.encode import EncoderConfig
 from autobuild.errors import LabelError
+from autobuild.graphs.operation_tensors import OPERATION_FEATURES, pack_operations, seen_values, snap_to_seen
 from autobuild.graphs.operations import OperationGraph
-from autobuild.graphs.pack_operations import OPERATION_FEATURES, pack_operations, seen_values, snap_to_seen
 from autobuild.graphs.packed import PackedGraphs
 from autobuild.models.config import FitConfig
 from autobuild.models.network import Predictor

@@ -12,8 +12,8 @@ from operation_nets import NETS, build
 import autobuild as ab
 from autobuild.errors import GraphError, LabelError
 from autobuild.graphs import OPERATION_FEATURES, Operation, OperationGraph, pack_operations
+from autobuild.graphs.operation_tensors import seen_values, snap_to_seen
 from autobuild.graphs.operations import ACTIVATIONS, OPERATIONS
-from autobuild.graphs.pack_operations import seen_values, snap_to_seen
 from autobuild.models.transfer import fit_families
 from autobuild.rank import srcc
 from benchmarks.transfer import anb_text
