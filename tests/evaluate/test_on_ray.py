@@ -53,6 +53,15 @@ def drain(executor, seconds=60.0):
     return events
 
 
+def heard(executor, wanted, seconds=120.0):
+    """Events until one of them is wanted; on a busy machine several come at once, or none for a while."""
+    events, end = [], time.monotonic() + seconds
+    while not any(map(wanted, events)):
+        assert time.monotonic() < end, f"waited too long; so far {events}"
+        events += executor.wait(10)
+    return events
+
+
 class TestConformance(ExecutorConformance):
     @pytest.fixture
     def make(self, cluster):
@@ -106,16 +115,14 @@ def test_prunes_and_cancels(cluster, space, archs, tmp_path):
         for number in range(1, 4):
             executor.submit(number, archs[number], 0)
         executor.prune(2)  # before it has begun
-        assert executor.wait(30) == [Stopped(2)]
-        assert isinstance(executor.wait(30)[0], Reported)
+        events = heard(executor, lambda event: event == Stopped(2))
+        if not any(isinstance(event, Reported) for event in events):
+            heard(executor, lambda event: isinstance(event, Reported))
         executor.prune(1)
-        events = []
-        while Stopped(1) not in events:
-            events += executor.wait(30)
+        heard(executor, lambda event: event == Stopped(1))
         assert steps_taken(tmp_path, archs[1]) < 400
         assert steps_taken(tmp_path, archs[2]) == 0
-        events = executor.wait(30)
-        assert {event.task_id for event in events} == {3}
+        assert {event.task_id for event in heard(executor, lambda event: event.task_id == 3)} == {3}
         executor.cancel(3)
         assert executor.wait(1) == []
         executor.submit(3, archs[4], 0)  # a prune or cancel of an earlier task says nothing about this one
