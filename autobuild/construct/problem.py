@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPTIMAL, TIME_LIMIT, INFEASIBLE = "optimal", "time limit", "infeasible"
 MAX_WORK = 40_000_000  # some ten seconds of one core
-SEARCH_SHARE = 0.7  # of the time; what is left goes to the integer program where the search did not end
+SEARCH_SHARE = 0.3  # of the time; what is left goes to the integer program where the search did not end
 
 
 class SearchLimit(AutobuildError, RuntimeError):
