@@ -21,7 +21,7 @@ from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.blocks import Tally, tallies
 from autobuild.spaces.registry import declared_by, network_arguments, realiser
-from autobuild.spaces.stage import Digits
+from autobuild.spaces.stage import Digits, distinct
 
 Counter = Callable[[Sequence[Architecture | str]], IntArray]
 
@@ -153,34 +153,37 @@ class CostTables:
         for arch in parsed:
             if arch.family != self.space.family:
                 raise SpaceError(f"{arch!r} belongs to {arch.family!r}, not to {self.space.family!r}")
-        return sum(self.by_part([arch.runs for arch in parsed]).values(), np.zeros((1, 1), dtype=np.int64))
+        stages = enumerate(self.space.stages)
+        digits = [stage.padded([arch.runs[number] for arch in parsed]) for number, stage in stages]
+        return sum(self.by_part(digits).values(), np.zeros((1, 1), dtype=np.int64))
 
-    def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, IntArray]:
+    def by_part(self, digits: Sequence[IntArray]) -> dict[str, IntArray]:
         """Counts of every part: the stages by name, and the parts around them (stem, head).
 
         Args:
-            runs: For each of n networks its layers.
+            digits: For every stage the layers of n networks (:meth:`autobuild.spaces.stage.Stage.padded`). Shapes
+                ``(n, depth)``.
 
         Returns:
             Part -> counts, shape ``(n, fields of Tally)``.
         """
-        return {part: self._part(part, list(runs)) for part in self.parts}
+        return {part: self._part(part, digits) for part in self.parts}
 
-    def _part(self, part: str, runs: list[tuple[Digits, ...]]) -> IntArray:
-        """Counts of one part of every architecture; entries are looked up for all architectures at once."""
-        context = self.context[part]
-        groups: dict[tuple[Digits, ...], Sequence[int]] = {} if context else {(): range(len(runs))}
-        for row, run in enumerate(runs if context else ()):
-            groups.setdefault(tuple([run[stage] for stage in context]), []).append(row)  # type: ignore[attr-defined]
-        out = np.zeros((len(runs), len(Tally._fields)), dtype=np.int64)
-        stage = self.stage_index.get(part)
-        for chosen, rows in groups.items():
-            table = self.table(part, chosen)
+    def _part(self, part: str, digits: Sequence[IntArray]) -> IntArray:
+        """Counts of one part of every architecture; entries are looked up once for equal choices."""
+        context, stage = self.context[part], self.stage_index.get(part)
+        count = len(digits[0])
+        out = np.zeros((count, len(Tally._fields)), dtype=np.int64)
+        first, group = distinct(np.concatenate([np.zeros((count, 0), np.int64), *(digits[s] for s in context)], axis=1))
+        for number, row in enumerate(first):
+            table = self.table(part, tuple(tuple(int(d) for d in digits[s][row] if d >= 0) for s in context))
+            rows = np.flatnonzero(group == number) if len(first) > 1 else slice(None)
             if stage is None:
                 out[rows] = table[0, 0]
                 continue
-            digits = self.space.stages[stage].padded([runs[row][stage] for row in rows])
-            out[rows] = table[np.arange(digits.shape[1]), digits].sum(axis=1)
+            chosen, same = distinct(digits[stage][rows])
+            layers = digits[stage][rows][chosen]
+            out[rows] = table[np.arange(layers.shape[1]), layers].sum(axis=1)[same]
         return out
 
     def table(self, part: str, chosen: tuple[Digits, ...]) -> NDArray[Any]:

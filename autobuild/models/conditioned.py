@@ -51,7 +51,8 @@ class OnRows:
     """
 
     def __init__(self, scaled: Scaled, parameters: Mapping[str, Tensor], parts: tuple[str, ...]) -> None:
-        self.parts, self.kernel, self.sides = parts, Kernel(parameters, parts), Sides(scaled, parts)
+        self.parts, self.kernel, self.scaled = parts, Kernel(parameters, parts), scaled
+        self.sides = Sides(scaled, parts)
         self.ridge = float(torch.exp(2 * parameters["noise"])) + JITTER
         own = torch.empty(self.sides.count, self.sides.count, dtype=torch.float64)
         for rows in tiles(self.sides.count):
@@ -66,15 +67,16 @@ class OnRows:
 
     def predict(self, scaled: Scaled, weights: Tensor, spread: bool) -> tuple[Tensor, Tensor]:
         """See :class:`Conditioned`."""
+        if not spread:
+            return self.kernel.sums(scaled, self.scaled, weights), weights[:0]
         means, spreads = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.float64)]
         for block in _blocks(len(scaled), self.sides.count):
             sides = Sides(scaled.rows(block), self.parts)
             cross = self.kernel.matrix(sides, self.sides)
             means.append(cross @ weights)
-            if spread:
-                solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
-                own = self.kernel.variances(sides)
-                spreads.append((own - (solved * solved).sum(dim=0)).clamp(min=0))
+            solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
+            own = self.kernel.variances(sides)
+            spreads.append((own - (solved * solved).sum(dim=0)).clamp(min=0))
         return torch.cat(means), torch.cat(spreads)
 
     def deviations(self, scaled: Scaled, count: int, rng: np.random.Generator) -> Tensor:

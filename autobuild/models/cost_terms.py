@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,10 +147,10 @@ class CostedModel(FittedModel):
         indices = [space.indices(arch) for arch, _ in known]
         return bounds.likely(np.reshape(indices, (len(known), -1)), [value for _, value in known])
 
-    def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
+    def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`; NaN if a cost has no value."""
-        parsed = self._parsed(archs)
-        return self.learned.predict_mean(parsed) + self.exact.values(parsed)
+        chunks = self._chunks(archs)
+        return np.concatenate([self.learned.predict_mean(chunk) + self.exact.values(chunk) for chunk in chunks])
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """See :meth:`FittedModel.intervals`: the intervals of the learned terms, shifted by the cost terms."""

@@ -18,7 +18,7 @@ from autobuild.cost import known_costs
 from autobuild.models._graph_walks import flow, path_numbers, walks_of
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.isomorphism import live_cell
-from autobuild.spaces.stage import Digits, Stage
+from autobuild.spaces.stage import Digits, Stage, distinct
 
 FloatArray = NDArray[np.float64]
 Runs = tuple[Digits, ...]
@@ -75,21 +75,23 @@ class Describer:
     def __call__(self, archs: Sequence[Architecture]) -> Description:
         """Describe ``archs``, which must be of this space's family."""
         runs = [self.simplified(arch) for arch in archs]
+        digits = [stage.padded([run[number] for run in runs]) for number, stage in enumerate(self.space.stages)]
         costs: dict[str, FloatArray] = (
-            {part: counts.astype(np.float64) for part, counts in self.tables.by_part(runs).items()}
+            {part: counts.astype(np.float64) for part, counts in self.tables.by_part(digits).items()}
             if self.tables
             else {}
         )
         choices, amounts, layers = [], [], np.zeros(len(archs))
         sums: dict[str, FloatArray] = {}
         for number, stage in enumerate(self.space.stages):
-            digits = stage.padded([run[number] for run in runs])
-            depth = (digits >= 0).sum(axis=1)
-            layers += depth
-            for name, column in self._sums(number, digits).items():
-                sums[name] = sums.get(name, 0.0) + column
-            choices.append(self._choices(number, digits, depth))
-            amounts.append(self._amounts(number, digits, depth, costs.get(stage.name)))
+            first, same = distinct(digits[number])  # what equal runs share is computed once
+            own = digits[number][first]
+            depth = (own >= 0).sum(axis=1)
+            layers += depth[same]
+            for name, column in self._sums(number, own).items():
+                sums[name] = sums.get(name, 0.0) + column[same]
+            choices.append(self._choices(number, own, depth)[same])
+            amounts.append(np.column_stack([self._amounts(number, own, depth)[same], *_logarithms(costs, stage.name)]))
         total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
         whole = np.column_stack([np.log1p(total), layers, *sums.values()])
         walks: list[Counter[str]] = []
@@ -122,9 +124,7 @@ class Describer:
     def stage_columns(self, number: int, digits: NDArray[np.int64]) -> FloatArray:
         """Choices and amounts of a stage, without costs. Shapes: ``(n, depth)``, -1 = no layer -> ``(n, columns)``."""
         depth = (digits >= 0).sum(axis=1)
-        return np.concatenate(
-            [self._choices(number, digits, depth), self._amounts(number, digits, depth, None)], axis=1
-        )
+        return np.concatenate([self._choices(number, digits, depth), self._amounts(number, digits, depth)], axis=1)
 
     def _choices(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
         stage, (onehot, _) = self.space.stages[number], self._digits[number]
@@ -135,17 +135,13 @@ class Describer:
         parts += [table[digits[:, place]][:, ~once] for place in range(0 if once.all() else digits.shape[1])]
         return np.concatenate(parts, axis=1)
 
-    def _amounts(
-        self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64], costs: FloatArray | None
-    ) -> FloatArray:
+    def _amounts(self, number: int, digits: NDArray[np.int64], depth: NDArray[np.int64]) -> FloatArray:
         stage, (_, values) = self.space.stages[number], self._digits[number]
         columns = [depth.astype(np.float64)] if len(stage.depths) > 1 else []
         table = np.vstack([values, np.zeros(values.shape[1])])[digits]
         columns += list(table.sum(axis=1).T)
         for a, b in itertools.combinations_with_replacement(range(values.shape[1]), 2):
             columns.append((table[..., a] * table[..., b]).sum(axis=1))
-        if costs is not None:
-            columns += list(np.log1p(costs).T)
         return np.array(columns, dtype=np.float64).T.reshape(len(digits), len(columns))
 
     def _sums(self, number: int, digits: NDArray[np.int64]) -> dict[str, FloatArray]:
@@ -153,6 +149,10 @@ class Describer:
         stage, (_, values) = self.space.stages[number], self._digits[number]
         totals = np.vstack([values, np.zeros(values.shape[1])])[digits].sum(axis=1)
         return dict(zip(_numeric(stage), totals.T, strict=True))
+
+
+def _logarithms(costs: dict[str, FloatArray], part: str) -> list[FloatArray]:
+    return [np.log1p(costs[part])] if part in costs else []
 
 
 def stage_places(stage: Stage) -> list[Place]:

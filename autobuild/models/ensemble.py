@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -13,7 +13,7 @@ import numpy as np
 
 from autobuild.models.describe import Describer
 from autobuild.models.gp_family import ProcessMember
-from autobuild.models.members import CHUNK, Inputs, Member
+from autobuild.models.members import Inputs, Member
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.stacking import combine
 from autobuild.models.warp import Warp
@@ -46,8 +46,8 @@ class EnsembleModel(FittedModel):
         """The describer of the model's space."""
         return Describer(self.space)
 
-    def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
-        """Predicted target (median of its distribution), in units of the target. Shape ``(len(archs),)``."""
+    def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
+        """See :meth:`FittedModel.predict_mean`: the median of the target's distribution."""
         return self._in_chunks(archs, lambda inputs: (self.warp.label(self._latent(inputs)),))[0]
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -76,14 +76,10 @@ class EnsembleModel(FittedModel):
         return self.warp.label(self._latent(inputs) + about * (spread if math.isfinite(spread) else 1.0))
 
     def _in_chunks(
-        self, archs: Sequence[Architecture | str], compute: Callable[[Inputs], tuple[FloatArray, ...]]
+        self, archs: Iterable[Architecture | str], compute: Callable[[Inputs], tuple[FloatArray, ...]]
     ) -> list[FloatArray]:
         """What is computed for a number of architectures at a time, which bounds the memory, put together."""
-        parsed = self._parsed(archs)
-        parts = [
-            compute(Inputs(self.space, parsed[start : start + CHUNK], self.describer))
-            for start in range(0, max(1, len(parsed)), CHUNK)
-        ]
+        parts = [compute(Inputs(self.space, chunk, self.describer)) for chunk in self._chunks(archs)]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def _latent(self, inputs: Inputs) -> FloatArray:

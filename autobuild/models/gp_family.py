@@ -42,7 +42,8 @@ class ProcessMember(Member):
         """
         steps, parts = 12 if start is not None and len(values) >= WARM_ROWS else 60, cls.parts_of(inputs)
         how: dict[str, Any] = {"iterations": steps, "seed": settings.seed, "on_step": settings.on_epoch}
-        return cls(fit_process(inputs.description, values, parts, start=start, **how))
+        how |= {"start": start, "scaling": inputs.scaling}
+        return cls(fit_process(inputs.description, values, parts, **how))
 
     @classmethod
     def parts_of(cls, inputs: Inputs) -> tuple[str, ...]:
@@ -67,7 +68,9 @@ class ProcessMember(Member):
         parts = tuple(str(part) for part in header["parts"])
         wanted = [key for part in parts for key in PART_OF[part]] + ["noise"]
         parameters = {key: tensors[key].numpy() if key in PER_UNIT else tensors[key].numpy()[0] for key in wanted}
-        return cls(Process(parts, parameters, warp, inputs.description, values, float(header["evidence"])))
+        kept = {"scaling": inputs.scaling}
+        evidence = float(header["evidence"])
+        return cls(Process(parts, parameters, warp, inputs.description, values, evidence, _state=kept))
 
 
 @FAMILIES.register("gp")

@@ -14,7 +14,8 @@ from autobuild._typing import FloatArray
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs
 from autobuild.models.kernel import Scaling
-from autobuild.models.members import CHUNK, Inputs, Member, Settings
+from autobuild.models.members import Inputs, Member, Settings
+from autobuild.models.model import CHUNK
 from autobuild.models.network import Predictor
 from autobuild.models.threads import torch_threads
 from autobuild.models.training import train
@@ -44,7 +45,7 @@ class GraphMember(Member):
     @classmethod
     def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
         """See :meth:`Member.fit`."""
-        latent, scaling = warp.latent(values), Scaling(inputs.description)
+        latent, scaling = warp.latent(values), inputs.scaling
         mean, sd = float(latent.mean()), float(latent.std()) or 1.0
         config = settings.config
         if config.epochs is None:
@@ -84,7 +85,7 @@ class GraphMember(Member):
         cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any], inputs: Inputs, values: FloatArray, warp: Warp
     ) -> Self:
         """See :meth:`Member.from_disk`."""
-        scaling = Scaling(inputs.description)
+        scaling = inputs.scaling
         context = scaling(inputs.description.take(np.arange(1))).whole.shape[1]
         network = Predictor(_vocabulary(inputs.space), EncoderConfig(**header["encoder"]), context)
         network.load_state_dict(dict(tensors))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,12 +15,10 @@ from numpy.typing import ArrayLike
 from autobuild.encode import EncoderConfig, Encoding
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
-from autobuild.models.model import FittedModel, FloatArray
+from autobuild.models.model import CHUNK, FittedModel, FloatArray
 from autobuild.models.network import Predictor
 from autobuild.models.threads import torch_threads
 from autobuild.spaces import Architecture
-
-CHUNK = 4096
 
 
 @dataclass(kw_only=True, repr=False)
@@ -71,16 +69,12 @@ class GraphModel(FittedModel):
         """:meth:`node_norms` of the training graphs, N nodes in all. Shape ``(hops + 1, N)``."""
         return self.node_norms(self.training_graphs)
 
-    def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
+    def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`."""
-        parsed = self._parsed(archs)
-        parts = []
-        for start in range(0, len(parsed), CHUNK):
-            graphs = pack_architectures(self.space, parsed[start : start + CHUNK])
-            with torch_threads(self.config.threads), torch.inference_mode():
-                parts.append(self.network(graphs)[0].double().numpy())
-        standardised = np.concatenate(parts) if parts else np.zeros(0)
-        return standardised * self.sd + self.mean
+        with torch_threads(self.config.threads), torch.inference_mode():
+            packed = (pack_architectures(self.space, chunk) for chunk in self._chunks(archs))
+            parts = [self.network(graphs)[0].double().numpy() if len(graphs) else np.zeros(0) for graphs in packed]
+        return np.concatenate(parts) * self.sd + self.mean
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """See :meth:`FittedModel.intervals`: split conformal prediction (Lei et al., 2018), with one width for all."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +92,15 @@ class Scaling:
         seen = Counter(walk for own in description.walks for walk in own)
         self._vocabulary = {walk: column for column, walk in enumerate(sorted(w for w, n in seen.items() if n > 1))}
         self._walks = _moments(self._counts(description.walks))
+        self._last: tuple[Callable[[], Description | None], Scaled] | None = None
 
     def __call__(self, description: Description) -> Scaled:
-        """Standardise a description."""
+        """Standardise a description; that of the last call is kept, because the members of an ensemble share it."""
+        if self._last is None or self._last[0]() is not description:
+            self._last = weakref.ref(description), self._scaled(description)
+        return self._last[1]
+
+    def _scaled(self, description: Description) -> Scaled:
         counts = self._counts(description.walks) if description.walks else np.zeros((len(description), 0))
         walks = _scale(counts, *self._walks) if description.walks else torch.from_numpy(counts)
         return Scaled(
@@ -121,7 +128,10 @@ def _moments(values: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.boo
 
 
 def _scale(values: FloatArray, mean: FloatArray, sd: FloatArray, keep: NDArray[np.bool_]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray((values[:, keep] - mean[keep]) / sd[keep]))
+    out = values[:, keep] if not keep.all() else values.copy()
+    out -= mean[keep]
+    out /= sd[keep]
+    return torch.from_numpy(out)
 
 
 class Sides:
@@ -250,6 +260,42 @@ class Kernel:
                 out[rows, columns] = self.covariance(Products.of(a, b, rows, columns))
         return out
 
+    def sums(self, a: Scaled, b: Scaled, weights: Tensor) -> Tensor:
+        """``covariance(a, b) @ weights``, without a matrix for the linear terms. Shape ``(n,)``.
+
+        Args:
+            a: n architectures.
+            b: m architectures.
+            weights: Shape ``(m,)``.
+        """
+        out = torch.full((len(a),), float(weights.sum()), dtype=torch.float64)
+        for name in self.linear:
+            x, y = (_linear_columns(scaled, name) for scaled in (a, b))
+            out += x @ (y.T @ weights) * (self.squared[name] / max(1, x.shape[1]))
+        for (squared, x), (_, y) in zip(self._stretched(a), self._stretched(b), strict=True):
+            left, right = ((values * values).sum(dim=1, keepdim=True) * -0.5 for values in (x, y))
+            x, y = torch.cat([x, left, torch.ones_like(left)], dim=1), torch.cat([y, torch.ones_like(right), right], 1)
+            weighted = weights * squared
+            for rows in tiles(len(x), TILE):
+                for columns in tiles(len(y), 4 * TILE):
+                    out[rows] += (x[rows] @ y[columns].T).exp_() @ weighted[columns]
+        return out
+
+    def _stretched(self, scaled: Scaled) -> Iterator[tuple[Tensor, Tensor]]:
+        """Squared-exponential kernels: squared amplitude, and columns in lengthscales, shape ``(n, columns)``."""
+        for names in self.curved:
+            amplitude, *inverse = (self.squared[name] for name in names)
+            if names not in (CURVED["units"], CURVED["joint"]):
+                yield amplitude, _stretch(_linear_columns(scaled, names[0]), inverse[0])
+                continue
+            near, far = (torch.unbind(own) for own in inverse)
+            stages = zip(scaled.choices, near, scaled.amounts, far, strict=True)
+            units = [torch.cat([_stretch(x, i), _stretch(y, j)], dim=1) for x, i, y, j in stages]
+            if names == CURVED["units"]:
+                yield from zip(amplitude, units, strict=True)
+            else:
+                yield amplitude, torch.cat(units, dim=1)
+
     def _curved(self, products: Products) -> Iterator[tuple[tuple[str, ...], Tensor, Tensor]]:
         """Squared-exponential kernels: names of the amplitude and the lengthscales, values, and their distances.
 
@@ -269,6 +315,16 @@ class Kernel:
                 yield names, (distances * inverse[0]).exp_(), distances[None]
 
 
-def tiles(count: int) -> list[slice]:
+def _stretch(values: Tensor, inverse: Tensor) -> Tensor:
+    """Columns whose squared distances are those of ``values``, as a mean over columns, times ``inverse``."""
+    return values * (inverse / max(1, values.shape[1])) ** 0.5
+
+
+def _linear_columns(scaled: Scaled, amplitude: str) -> Tensor:
+    """The columns of a part, by the name of an amplitude of it."""
+    return torch.cat(scaled.choices, dim=1) if amplitude == "a_linear" else getattr(scaled, amplitude.split("_")[1])
+
+
+def tiles(count: int, size: int = TILE) -> list[slice]:
     """Consecutive rows of one side of a tile."""
-    return [slice(start, min(start + TILE, count)) for start in range(0, count, TILE)]
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

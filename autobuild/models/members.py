@@ -17,11 +17,10 @@ from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
 from autobuild.models.describe import Describer, Description
+from autobuild.models.kernel import Scaling
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
 from autobuild.spaces import Architecture, SearchSpace
-
-CHUNK = 4096  # architectures that are predicted at a time
 
 
 class Inputs:
@@ -43,6 +42,11 @@ class Inputs:
     def description(self) -> Description:
         """Descriptions of the architectures."""
         return self.describer(self.archs)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Standardises descriptions by those of these architectures."""
+        return Scaling(self.description)
 
     @cached_property
     def graphs(self) -> PackedGraphs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import itertools
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from autobuild.labels import LabelledSet
 
 FloatArray = NDArray[np.float64]
+
+CHUNK = 4096  # architectures that are predicted at a time
 
 
 @dataclass(kw_only=True)
@@ -139,8 +142,11 @@ class FittedModel:
         """The architectures of :attr:`training`. Length ``(len(training),)``."""
         return [self.space.parse(text) for text in self.training["arch"]]
 
-    def predict_mean(self, archs: Sequence[Architecture | str]) -> FloatArray:
+    def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
         """Predict the target.
+
+        Architectures are read and predicted a few thousand at a time, so that an iterator of millions needs little
+        memory.
 
         Args:
             archs: Architectures of the model's space, or their texts.
@@ -213,5 +219,13 @@ class FittedModel:
         except SpaceError as error:
             raise SpaceError(f"architecture {row + 1}: {error}") from None
 
-    def _parsed(self, archs: Sequence[Architecture | str]) -> list[Architecture]:
+    def _parsed(self, archs: Iterable[Architecture | str]) -> list[Architecture]:
         return [self.space.parse(arch) if isinstance(arch, str) else arch for arch in archs]
+
+    def _chunks(self, archs: Iterable[Architecture | str]) -> Iterator[list[Architecture]]:
+        """The architectures, :data:`CHUNK` at a time; one empty chunk if there are none."""
+        given = iter(archs)
+        chunk = self._parsed(itertools.islice(given, CHUNK))
+        yield chunk
+        while chunk := self._parsed(itertools.islice(given, CHUNK)):
+            yield chunk

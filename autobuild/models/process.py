@@ -120,6 +120,7 @@ def fit_process(
     parts: Sequence[str],
     *,
     start: Process | None = None,
+    scaling: Scaling | None = None,
     iterations: int = 60,
     bend: bool = True,
     seed: int = 0,
@@ -132,6 +133,7 @@ def fit_process(
         values: Their labels, not constant. Shape ``(n,)``.
         parts: Parts of the kernel, of :data:`autobuild.models.kernel.PARTS`.
         start: An earlier process, fitted on more rows. Learning starts from its parameters, and its warp is kept.
+        scaling: Standardises descriptions by the given ones; None computes it.
         iterations: Largest number of steps.
         bend: Whether the bend of the labels is learned; otherwise they are only standardised.
         seed: Seed of the subsample from which the kernel is learned if there are too many rows. Predictions use all
@@ -150,7 +152,7 @@ def fit_process(
     most = count if linear else max(200, int((LEARNING_BUDGET / len(description.choices)) ** 0.5))
     stages = [FIRST_ROWS] if min(most, count) > FIRST_ROWS * 1.5 and not linear and start is None else []
     stages.append(min(most, count))
-    warp, scaling = start.warp if start else Warp.of(values), Scaling(description)
+    warp, scaling = start.warp if start else Warp.of(values), scaling or Scaling(description)
     scaled = scaling(description)
     vector, curvature = np.zeros(0), np.zeros((0, 0))
     before, evidence = stages[0], math.nan

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ class Trees:
     Attributes:
         feature: Column that a node tests, -1 in leaves. Shape ``(T, N)``.
         threshold: A row whose value in that column is at most this goes to the left child. Shape ``(T, N)``.
-        left, right: Numbers of a node's children; a leaf is its own child. Shapes ``(T, N)``.
+        left, right: Numbers of a node's children, which are larger; a leaf is its own child. Shapes ``(T, N)``.
         value: Value that a leaf adds, including the learning rate. Shape ``(T, N)``.
         base: Constant that every prediction starts from.
         depth: Largest number of steps from a root to a leaf.
@@ -41,15 +43,38 @@ class Trees:
     def predict(self, columns: FloatArray) -> FloatArray:
         """Predict latent values. Shapes: ``(m, columns)`` -> ``(m,)``."""
         out = np.full(len(columns), self.base)
-        trees = np.arange(len(self.feature))
+        number = np.min_scalar_type(self.feature.shape[1])
         for start in range(0, len(columns), BLOCK):
             block = columns[start : start + BLOCK].astype(np.float32)  # the precision in which thresholds were chosen
-            node = np.zeros((len(block), len(trees)), dtype=np.int64)
-            rows = np.arange(len(block))[:, None]
-            for _ in range(self.depth):
-                low = block[rows, np.maximum(self.feature[trees, node], 0)] <= self.threshold[trees, node]
-                node = np.where(low, self.left[trees, node], self.right[trees, node])
-            out[start : start + BLOCK] += self.value[trees, node].sum(axis=1)
+            low = block.T[self._tests["feature"]] <= self._tests["threshold"][:, None]
+            masks = np.negative(low.astype(number))  # all bits are set where the test holds
+            for inner, value in zip(self._inner, self.value, strict=True):
+                leaf: dict[int, Any] = {}  # for each node the leaf that a row reaches from there
+                for node, test, left, right in inner:
+                    a, b = leaf.get(left, number.type(left)), leaf.get(right, number.type(right))
+                    leaf[node] = ((a ^ b) & masks[test]) ^ b
+                out[start : start + BLOCK] += value[leaf.get(0, 0)]
+        return out
+
+    @cached_property
+    def _tests(self) -> NDArray[Any]:
+        """The distinct tests of all nodes, as ``feature`` and ``threshold``."""
+        return np.unique(self._all_tests[self.feature >= 0])
+
+    @cached_property
+    def _all_tests(self) -> NDArray[Any]:
+        tests = np.empty(self.feature.shape, dtype=[("feature", np.int64), ("threshold", np.float64)])
+        tests["feature"], tests["threshold"] = self.feature, self.threshold
+        return tests
+
+    @cached_property
+    def _inner(self) -> list[list[tuple[int, int, int, int]]]:
+        """For each tree its inner nodes, children first: number, test, left and right child."""
+        place = {test: number for number, test in enumerate(self._tests.tolist())}
+        out = []
+        for tests, left, right in zip(self._all_tests.tolist(), self.left.tolist(), self.right.tolist(), strict=True):
+            inner = [node for node, (feature, _) in enumerate(tests) if feature >= 0]
+            out.append([(node, place[tests[node]], left[node], right[node]) for node in reversed(inner)])
         return out
 
 

@@ -30,8 +30,8 @@ class TreesMember(Member):
     @classmethod
     def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
         """See :meth:`Member.fit`."""
-        scaling = Scaling(inputs.description)
-        return cls(fit_trees(tree_columns(scaling, inputs.description), warp.latent(values), settings.seed), scaling)
+        columns = tree_columns(inputs.scaling, inputs.description)
+        return cls(fit_trees(columns, warp.latent(values), settings.seed), inputs.scaling)
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
@@ -49,4 +49,4 @@ class TreesMember(Member):
         """See :meth:`Member.from_disk`."""
         arrays = {key: tensors[key].numpy() for key in ARRAYS}
         trees = Trees(**arrays, base=float(header["base"]), depth=int(header["depth"]))
-        return cls(trees, Scaling(inputs.description))
+        return cls(trees, inputs.scaling)

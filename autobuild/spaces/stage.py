@@ -255,8 +255,9 @@ class Stage:
         Shapes: n runs -> ``(n, max(depths))``, padded with -1 after the last layer.
         """
         digits = np.full((len(runs), self.depths[-1]), -1, dtype=np.int64)
-        for layer, column in enumerate(itertools.zip_longest(*runs, fillvalue=-1)):
-            digits[:, layer] = column
+        lengths = np.fromiter(map(len, runs), np.int64, len(runs))
+        layers = np.fromiter(itertools.chain.from_iterable(runs), np.int64, lengths.sum())
+        digits[np.arange(digits.shape[1]) < lengths[:, None]] = layers
         return digits
 
     def parse(self, text: str) -> Digits:
@@ -324,6 +325,26 @@ class Stage:
             if given not in {str(v) for f in choices if f.name == name for v in f.values}
         ]
         return f"{token!r} is not in the space: {', '.join(wrong) or 'unknown combination'} ({accepted})"
+
+
+def distinct(digits: IntArray) -> tuple[IntArray, IntArray]:
+    """Find equal rows of digits.
+
+    Args:
+        digits: Digits of n runs, -1 after the last layer. Shape ``(n, layers)``.
+
+    Returns:
+        The first row of every distinct run, shape ``(d,)``, and for each run which of them it equals, shape ``(n,)``.
+    """
+    key, size, choices = np.zeros(len(digits), dtype=np.int64), 1, int(digits.max(initial=0)) + 2
+    for column in digits.T:
+        if size > _INT64_LIMIT // choices:
+            key = np.unique(key, return_inverse=True)[1]
+            size = len(key)
+        key = key * choices + column + 1
+        size *= choices
+    _, first, number = np.unique(key, return_index=True, return_inverse=True)
+    return first, number
 
 
 def tied_of(unit: str, given: object) -> tuple[bool, tuple[str, ...]]:

@@ -220,3 +220,12 @@ def test_the_worst_networks_are_told_apart_near_the_labels(family):
     frame = model.predict(worst)
     assert (frame["lower"] < frame["predicted"]).all()
     assert (frame["lower"] > values.min() - 2 * reach).all()
+
+
+def test_an_iterator_is_predicted_in_chunks(monkeypatch, labels):
+    model = ab.fit(labels, "acc", model="linear")
+    whole = model.predict_mean(labels.archs)
+    monkeypatch.setattr("autobuild.models.model.CHUNK", 50)
+    texts = (arch.text for arch in labels.archs)
+    np.testing.assert_allclose(model.predict_mean(texts), whole, rtol=1e-9)
+    assert model.predict_mean(iter([])).shape == (0,)
