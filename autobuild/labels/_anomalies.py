@@ -375,6 +375,7 @@ def _copies(measured: Measured, key: Key) -> list[Anomaly]:
         groups[(rows[position] + 0.0).tobytes()].append(int(position))
     anomalies = []
     distinguishing = np.column_stack([measured.metrics[name] for name in fine])
+    lowest = np.nanmin(distinguishing, axis=0)
     for positions in groups.values():
         if (
             len(positions) < 2
@@ -383,7 +384,7 @@ def _copies(measured: Measured, key: Key) -> list[Anomaly]:
         ):
             continue
         at = distinguishing[positions[0]]
-        if (at == np.nanmin(distinguishing, axis=0)).any():  # networks without any path share the lowest values
+        if (at == lowest).any():  # networks without any path share the lowest values
             continue
         numbers = tuple(measured.numbers[position] for position in positions)
         text = f"{name_rows(measured.word, numbers)}: different networks, and equal in every metric: copied?"

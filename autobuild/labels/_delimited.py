@@ -124,17 +124,20 @@ def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str
     kept: list[int] = []
     cells: dict[str, list[str]] = {name: [] for name in columns}
     for head, begin, end in zip(heads, headers, [*headers[1:], len(rows)], strict=True):
-        for place in range(begin + 1, end):
-            row = rows[place]
+        block = rows[begin + 1 : end]
+        for place, row in enumerate(block):
+            if len(row) == len(head):
+                continue
             if len(row) == len(head) + 1 and not row[-1].strip():  # a separator after the last cell
-                row = row[:-1]
-            if len(row) != len(head):
-                more = "a header names every column" if len(row) > len(head) else "truncated?"
-                bad[len(kept)] = f"{len(row)} fields, the header has {len(head)} ({more})"
-            by_name = dict(zip(head, row, strict=False))
-            for name in columns:
-                cells[name].append(by_name.get(name, ""))
-            kept.append(numbers[place])
+                block[place] = row[:-1]
+                continue
+            more = "a header names every column" if len(row) > len(head) else "truncated?"
+            bad[len(kept) + place] = f"{len(row)} fields, the header has {len(head)} ({more})"
+            block[place] = [*row, *[""] * len(head)][: len(head)]
+        by_name = dict(zip(head, zip(*block, strict=True), strict=bool(block)))
+        for name in columns:
+            cells[name] += by_name.get(name, [""] * len(block))
+        kept += numbers[begin + 1 : end]
     for place, head in zip(headers[1:], heads[1:], strict=True):
         again = "the header again, no row" if head == heads[0] else f"another header: {', '.join(head)}"
         notes.append(f"{name_rows('line', [numbers[place]])}: {again}")
@@ -150,4 +153,4 @@ def _headers(rows: list[list[str]]) -> list[int]:
     A later header occurs if another run has appended its rows, with the same or with more columns.
     """
     names = {cell.strip() for cell in rows[0]} & {"arch", *ARCH_ALIASES}
-    return [0, *(place for place, row in enumerate(rows) if place and any(cell.strip() in names for cell in row))]
+    return [0, *(place for place, row in enumerate(rows) if place and not names.isdisjoint(map(str.strip, row)))]

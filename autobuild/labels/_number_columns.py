@@ -51,6 +51,8 @@ def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> Numb
     if isinstance(cells, pd.Series) and pd.api.types.is_numeric_dtype(cells) and cells.dtype.kind != "c":
         return NumberColumn(np.asarray(cells.to_numpy(dtype=np.float64, na_value=np.nan)))
     given = list(cells)
+    if (plain := _plain_numbers(given)) is not None:
+        return NumberColumn(plain)
     values = np.full(len(given), math.nan)
     texts: dict[str, list[int]] = {}
     others: dict[str, int] = {}
@@ -82,6 +84,16 @@ def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> Numb
     if not texts:
         return NumberColumn(values, commas=bool(commas))
     return _with_texts(values, numbers_read, texts, bool(commas))
+
+
+def _plain_numbers(cells: list[Any]) -> FloatArray | None:
+    """Cells that are all texts of numbers, as :func:`text_number` reads them, or None."""
+    if not all(isinstance(cell, str) and "_" not in cell for cell in cells):
+        return None
+    try:
+        return np.array(list(map(float, cells)))
+    except ValueError:
+        return None
 
 
 def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int]], commas: bool) -> NumberColumn:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from autobuild.errors import SpaceError
 from autobuild.spaces.stage import Digits
 
 if TYPE_CHECKING:
@@ -44,19 +43,18 @@ def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[in
     """The operations that affect the output: the inputs of each, the text of each, and the cell's output as a sum."""
     feeders, sinks = _wiring(tuple(space.joins), len(space.stages))
     idle, cut = space._special_digits
+    texts = space._cell_texts
     out: list[Sum] = []
     inputs: dict[int, Sum] = {}
     labels: dict[int, str] = {}
-    for number, (stage, run) in enumerate(zip(space.stages, runs, strict=True)):
-        if stage.depths != (1,):
-            raise SpaceError(f"search space {space.name!r}: a cell's stages have one layer; {stage.name!r} has more")
+    for number, run in enumerate(runs):
         fed = _add(out[source] for source in feeders[number]) if feeders[number] else ((CELL_INPUT, 1),)
         if not fed or run[0] in cut[number]:
             out.append(())
         elif run[0] in idle[number]:
             out.append(fed)
         else:
-            inputs[number], labels[number] = fed, "_".join(str(value) for value in stage.layers[run[0]])
+            inputs[number], labels[number] = fed, texts[number][run[0]]
             out.append(((number, 1),))
     output = _add(out[sink] for sink in sinks)
     live: set[int] = set()
@@ -98,8 +96,11 @@ def live_cell(space: SearchSpace, runs: Sequence[Digits]) -> set[int]:
 
 
 def _add(sums: Iterable[Sum]) -> Sum:
+    given = [one for one in sums if one]
+    if len(given) < 2:
+        return given[0] if given else ()
     total: dict[int, int] = {}
-    for one in sums:
+    for one in given:
         for operation, times in one:
             total[operation] = total.get(operation, 0) + times
     return tuple(sorted(total.items()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from autobuild.spaces.graph import ArchitectureGraph
 
-CANDIDATES_KEPT = 10_000  # of all units
+CANDIDATES_KEPT = 10_000  # of all units, and runs of every stage
+KEPT = ("_candidates", "_parsers", "_formatters")  # attributes that speed up reading and writing; not pickled
 MAX_DIGITS = 300  # larger counts overflow float64, and Python refuses to print them
 
 
@@ -235,7 +236,16 @@ class SearchSpace:
             raise SpaceError(
                 f"{text!r} has {len(parts)} units; {self.name} has {len(self.stages)}, as in {self.example!r}"
             )
-        return tuple(stage.parse(part) for stage, part in zip(self.stages, parts, strict=True))
+        return tuple([parse(part) for parse, part in zip(self._parsers, parts, strict=True)])
+
+    @cached_property
+    def _parsers(self) -> list[Callable[[str], Digits]]:
+        """:meth:`Stage.parse` of every stage; architectures are made of few runs, so that those read last are kept."""
+        return [lru_cache(CANDIDATES_KEPT)(stage.parse) for stage in self.stages]
+
+    @cached_property
+    def _formatters(self) -> list[Callable[[Digits], str]]:
+        return [lru_cache(CANDIDATES_KEPT)(stage.format) for stage in self.stages]
 
     def _match(self, text: str) -> list[str]:
         """Split a text at the fixed parts of :attr:`pattern`."""
@@ -263,7 +273,7 @@ class SearchSpace:
         return parts
 
     def _format(self, runs: Iterable[Digits]) -> str:
-        texts = [stage.format(run) for stage, run in zip(self.stages, runs, strict=True)]
+        texts = [format_run(run) for format_run, run in zip(self._formatters, runs, strict=True)]
         return self.separator.join(texts) if self.pattern is None else self.pattern.format(*texts)
 
     def format(self, arch: Architecture | str) -> str:
@@ -355,7 +365,7 @@ class SearchSpace:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_candidates"}
+        return {name: value for name, value in vars(self).items() if name not in KEPT}
 
     def __contains__(self, arch: object) -> bool:
         try:
@@ -415,6 +425,14 @@ class SearchSpace:
         values, cut = (self.identity.values, self.identity.cut) if self.identity else ({}, None)
         idle = [self._digits_with(stage, values) for stage in self.stages]
         return idle, [self._digits_with(stage, cut) if cut else set() for stage in self.stages]
+
+    @cached_property
+    def _cell_texts(self) -> list[list[str]]:
+        """Text of every layer of every stage of a cell. Raises SpaceError if a stage can have more than one layer."""
+        for stage in self.stages:
+            if stage.depths != (1,):
+                raise SpaceError(f"search space {self.name!r}: a cell's stages have one layer; {stage.name!r} has more")
+        return [["_".join(map(str, layer)) for layer in stage.layers] for stage in self.stages]
 
     @staticmethod
     def _digits_with(stage: Stage, wanted: Mapping[str, Value]) -> set[int]:

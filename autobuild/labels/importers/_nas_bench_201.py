@@ -11,6 +11,8 @@ from autobuild.labels.label_files import locate, read_table
 
 EXAMPLE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|nor_conv_1x1~1|avg_pool_3x3~2|"
 _EDGE = re.compile(r"[A-Za-z_]\w*~(\d+)")
+_NODES = ("".join(rf"[A-Za-z_]\w*~{source}\|" for source in range(node)) for node in (1, 2, 3))
+_CELL = re.compile(r"\+".join(rf"\|{node}" for node in _NODES))
 
 
 def read_nas_bench_201(path: Path) -> RawTable:
@@ -49,6 +51,8 @@ def cell_problem(text: str) -> str | None:
 
     A cell has the nodes 1, 2 and 3, joined by ``+``. Node i is ``|op~0|...|op~i-1|``, one edge per earlier node.
     """
+    if _CELL.fullmatch(text):
+        return None
     nodes = text.split("+")
     if len(nodes) != 3:
         return f"{len(nodes)} nodes joined by '+', a cell has 3, as in {EXAMPLE!r}"
