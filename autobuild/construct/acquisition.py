@@ -104,7 +104,7 @@ def acquire(
     """
     ACQUISITIONS.check(by)
     check_top(count)
-    space = space or model.space
+    space = (space or model.space).told_apart(model.space.equal)
     taken = {space.key(arch) for arch in itertools.chain(model.training_archs, known)}
     pool = pool_of(model, space, scores, len(taken) + max(PROPOSALS, count))
     archs = [arch for key, arch in pool.items() if key not in taken]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
@@ -142,8 +142,9 @@ def build_refined(
     tables = tables_of(space, scores_by_unit)
     source = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
     within = WithinLimits(evaluator, limited) if limited else evaluator
-    pool = propose_and_climb(space, source, within, max(proposals, top))
-    ranked = (pool.archs[key] for key in pool.ranked())
+    told = space.executed() if limited else space  # of equal networks, one may satisfy a limit and another not
+    pool = propose_and_climb(told, source, within, max(proposals, top))
+    ranked = unequal(space, (pool.archs[key] for key in pool.ranked()))
     archs = spread(ranked, top, apart) if apart else list(itertools.islice(ranked, top))
     if not archs:
         raise limited.refuse() if limited else NoNetworkError("no network was found that has a value", None, None)
@@ -164,14 +165,20 @@ def tables_of(space: SearchSpace, scores_by_unit: Mapping[str, FloatArray]) -> l
     return [scores_by_unit[unit.name] for unit in space.units]
 
 
+def unequal(space: SearchSpace, archs: Iterable[Architecture]) -> Iterator[Architecture]:
+    """Architectures in the order given, of equal networks the first."""
+    seen: set[str] = set()
+    for arch in archs:
+        if (key := space.key(arch)) not in seen:
+            seen.add(key)
+            yield arch
+
+
 def distinct(space: SearchSpace, scores: list[FloatArray]) -> Iterator[tuple[float, Architecture]]:
     """Architectures in descending order of summed scores, equal networks once."""
     seen: set[str] = set()
     for score, indices in k_best(scores):
         arch = space.assemble(indices)
-        if space.identity is not None:
-            key = space.key(arch)
-            if key in seen:
-                continue
+        if (key := space.key(arch)) not in seen:
             seen.add(key)
-        yield score, arch
+            yield score, arch

@@ -147,7 +147,8 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
             raise ConfigError("pareto takes a list of additive scores of two or three models on the same space")
         tables.append(Additive(each.base, tuple(each.unit_scores.values())))
     front = additive_front(tables, max_front)
-    space, models = scores[0].space, [each.model for each in scores]
+    models = [each.model for each in scores]
+    space = next((each.space for each in scores if each.space.equal == "execution"), scores[0].space)
     evaluators = [evaluator_of(model, space, lambda part: part.predict_mean) for model in models]
     ends = [
         build_refined(space, each.unit_scores, evaluator, FRONT_ENDS)

@@ -138,6 +138,7 @@ def verify(
         raise EvaluationError(_failures(failed, all_of=True))
     if failed:
         warnings.warn(_failures(failed), EvaluationWarning, stacklevel=2)
+    given = given if usable is None else given.executed() if usable.equality.of == "execution" else given
     label_of = {} if usable is None else dict(zip(usable.labels.keys, usable.values.tolist(), strict=True))
     rows = [("built", arch, predicted.get(text, np.nan)) for arch, text in zip(archs, texts, strict=True)]
     rows += [("labelled", arch, np.nan) for arch in best]

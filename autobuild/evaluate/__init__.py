@@ -1,6 +1,7 @@
 """Evaluators, which measure or look up the labels of architectures, and executors, which run evaluations."""
 
 from autobuild.evaluate._resolve import as_evaluator
+from autobuild.evaluate._tabular_and_surrogate import TableEvaluator
 from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
@@ -22,6 +23,7 @@ __all__ = [
     "Report",
     "Result",
     "SteppedEvaluator",
+    "TableEvaluator",
     "TrainingEvaluator",
     "as_evaluator",
     "digit_pictures",

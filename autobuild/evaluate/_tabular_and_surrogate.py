@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,23 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableEvaluator:
-    """Returns the labels of an architecture, or of one with the same network.
+    """Returns the labels of an architecture, or those of an equal network.
 
     Args:
         rows: Key of a network (``space.key``) -> its metrics.
         source: Name of the table in messages.
+        twins: Text of an architecture -> its metrics, where those of equal networks may differ: in cells, by what is
+            executed. An equal network's metrics of execution, such as ``latency_ms``, are never given for it.
     """
 
     rows: Mapping[str, Mapping[str, float]] = field(repr=False)
     source: str
+    twins: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, labels: LabelledSet) -> TableEvaluator:
         """All rows of a labelled set; for rows of equal networks, the first of them."""
         rows: dict[str, dict[str, float]] = {}
-        for key, row in zip(labels.keys, labels.frame.drop(columns="arch").to_dict("records"), strict=True):
-            rows.setdefault(key, {str(name): float(value) for name, value in row.items()})
-        return cls(rows, labels.source)
+        records = labels.frame.drop(columns="arch").to_dict("records")
+        every = [{str(name): float(value) for name, value in row.items()} for row in records]
+        for key, row in zip(labels.keys, every, strict=True):
+            rows.setdefault(key, row)
+        texts = [arch.text for arch in labels.archs]
+        twins = dict(zip(texts, every, strict=True)) if labels.space.executed() is not labels.space else {}
+        return cls(rows, labels.source, twins)
 
     @classmethod
     def read(cls, path: str, space: SearchSpace) -> TableEvaluator:
@@ -46,7 +54,7 @@ class TableEvaluator:
         """
         from autobuild.labels import LabelledSet
 
-        whole = space.replaced([Unit(unit.name, unit.stages, joiner=unit.joiner) for unit in space.units])
+        whole = space.function().replaced([Unit(unit.name, unit.stages, joiner=unit.joiner) for unit in space.units])
         return cls.of(LabelledSet.read(path, whole))
 
     @property
@@ -60,10 +68,15 @@ class TableEvaluator:
         Raises:
             EvaluationError: The table has no such network.
         """
-        row = self.rows.get(space.key(space.parse(str(arch))))
+        from autobuild.labels import executed_names
+
+        parsed = space.parse(str(arch))
+        if parsed.text in self.twins:
+            return dict(self.twins[parsed.text])
+        row = self.rows.get(space.function().key(parsed))
         if row is None:
             raise EvaluationError(f"{arch} is not among the {len(self.rows):,} networks of {self.source}")
-        return dict(row)
+        return dict(row) if not self.twins else {**row, **dict.fromkeys(executed_names(row), math.nan)}
 
     def recipe(self) -> dict[str, Any]:
         """Origin of the labels: the table or the models."""

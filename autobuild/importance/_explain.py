@@ -36,6 +36,7 @@ def explain(model: FittedModel, space: SearchSpace | None = None, scorer: str | 
         raise ConfigError(f"space={chosen!r}: a search space is accepted, such as the result of autobuild.space(...)")
     if chosen.family != model.space.family or chosen.node_features != model.space.node_features:
         raise ConfigError(f"the model was fitted on {model.space.family!r}; {chosen.name!r} is of {chosen.family!r}")
+    chosen = chosen.told_apart(model.space.equal)
     scorer = DEFAULT if scorer == "auto" else scorer
     name = scorer if isinstance(scorer, str) else getattr(scorer, "__name__", type(scorer).__name__)
     if name == DEFAULT:

@@ -60,6 +60,12 @@ class FitKeys:
         "one part, fit.holdout)",
         ">=2 <=100",
     )
+    equal: str = option(
+        "auto",
+        "what equal networks share: function (the same target, as an accuracy) or execution (they need not, as a "
+        "latency: what does not affect the output runs, too); auto: labels and names tell",
+        choices=("auto", "function", "execution"),
+    )
     test: str | None = option(
         None,
         "labels scored after fitting that never influence it: a file, or `rest` for the rows after the first n",

@@ -140,8 +140,8 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     with folder.step("fit") as todo:
         if todo:
             if config.get("test") is not None:  # an unusable one raises an error before the fit
-                trained = labels.target(config["target"], costs(config, labels.space)).labels.keys
-                _fresh_tests(config, labels.space, labels, config["target"], set(trained))
+                trained = labels.target(config["target"], costs(config, labels.space), config["equal"]).labels
+                _fresh_tests(config, trained.space, labels, config["target"], set(trained.keys))
             model = _fit(folder, config, labels)
             model.save(folder.path("model"))
             _record_fit(folder, model)
@@ -169,6 +169,7 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
             on_progress=phases.show,
             device=config["fit"]["device"],
             costs=costs(config, labels.space),
+            equal=config["equal"],
         )
     if not any(checkpoint.iterdir()):
         checkpoint.rmdir()
@@ -251,7 +252,7 @@ def _test_labels(config: Mapping[str, Any], space: SearchSpace, labels: Labelled
         return _read(config, config["test"], space)
     assert labels is not None
     everything = _read(config, label_source(config, space), space)
-    seen = set(labels.keys)
+    seen = {space.key(arch) for arch in labels.archs}
     rest = [row for row, key in enumerate(everything.keys) if key not in seen]
     if not rest:
         raise ConfigError(f"test=rest: no row is left after the first n={config['n']}")

@@ -181,18 +181,18 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _looked_up(config: Mapping[str, Any], labels: LabelledSet) -> Outcomes:
     """Evaluation by a table of labels."""
     import autobuild as ab
+    from autobuild.evaluate import TableEvaluator
 
-    known = ab.LabelledSet.read(config["table"], labels.space)
-    rows = known.frame.drop(columns="arch").to_dict("records")
-    metrics: dict[str, Metrics] = {}
-    for key, row in zip(known.keys, rows, strict=True):
-        metrics.setdefault(key, {str(name): float(value) for name, value in row.items()})
-    say(f"evaluations are looked up among {len(metrics):,} networks of {config['table']}")
+    known = TableEvaluator.of(ab.LabelledSet.read(config["table"], labels.space))
+    say(f"evaluations are looked up among {len(known.rows):,} networks of {config['table']}")
 
-    def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
-        return [metrics.get(labels.space.key(arch), "not in the table") for arch in archs]
+    def outcome(arch: Architecture) -> Metrics | str:
+        try:
+            return known(labels.space, arch, 0)
+        except EvaluationError:
+            return "not in the table"
 
-    return outcomes
+    return lambda archs: [outcome(arch) for arch in archs]
 
 
 def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs: Sequence[str]) -> Outcomes:

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 from autobuild._lazy import attach
 
 if TYPE_CHECKING:
+    from autobuild.labels._equal_networks import executed_names
     from autobuild.labels.labelled_set import LabelledSet, TargetValues
     from autobuild.labels.sampling_designs import sample_design
 
-__all__ = ["LabelledSet", "TargetValues", "sample_design"]
+__all__ = ["LabelledSet", "TargetValues", "executed_names", "sample_design"]
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"LabelledSet": "labelled_set", "TargetValues": "labelled_set", "sample_design": "sampling_designs"},
+    {
+        "LabelledSet": "labelled_set",
+        "TargetValues": "labelled_set",
+        "executed_names": "_equal_networks",
+        "sample_design": "sampling_designs",
+    },
 )

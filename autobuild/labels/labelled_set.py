@@ -21,6 +21,7 @@ from autobuild.expressions import Names, TargetExpression
 from autobuild.labels import _splits as splits
 from autobuild.labels._anomalies import Anomaly, find_anomalies
 from autobuild.labels._checks import Measured, check_table, row_count, row_indices
+from autobuild.labels._equal_networks import KINDS, Equality, equality
 from autobuild.labels._raw_table import RawTable, frame_table
 from autobuild.labels.importers import read_any
 from autobuild.labels.label_files import write_table
@@ -58,6 +59,7 @@ class TargetValues:
         note: How many rows were left out and why; empty if none were.
         rows: Indices in the original set of the rows kept, ascending. Shape ``(n,)``.
         expression: The parsed expression.
+        equality: What equal networks share, and why. If it is the execution, they are told apart in ``labels``.
         warnings: Warnings about the metrics that the target names.
     """
 
@@ -67,6 +69,7 @@ class TargetValues:
     note: str
     rows: IntArray
     expression: TargetExpression
+    equality: Equality
     warnings: tuple[str, ...] = ()
 
 
@@ -249,7 +252,7 @@ class LabelledSet:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """``space.key`` of every row, length ``(n,)``: equal for architectures that differ only in identity layers."""
+        """``space.key`` of every row, length ``(n,)``: equal for rows of equal networks."""
         return tuple(self._space.key(arch) for arch in self._archs)
 
     @cached_property
@@ -404,7 +407,9 @@ class LabelledSet:
         """
         write_table(self._frame, path)
 
-    def target(self, expression: str | TargetExpression, costs: Mapping[str, Cost] | None = None) -> TargetValues:
+    def target(
+        self, expression: str | TargetExpression, costs: Mapping[str, Cost] | None = None, equal: str = "auto"
+    ) -> TargetValues:
         """Compute a target expression for every row, and leave out the rows where it is missing or not finite.
 
         Args:
@@ -412,16 +417,22 @@ class LabelledSet:
                 :meth:`names` says what its names mean.
             costs: Name -> function from ``n`` architectures to their costs, shape ``(n,)``. Only costs that the
                 expression names are computed.
+            equal: What equal networks share. ``"function"``: they have the same value, as of accuracies.
+                ``"execution"``: they need not, as of latencies, because operations that do not affect the output are
+                executed. ``"auto"``: twins among the rows tell, or names such as ``latency_ms``.
 
         Returns:
             The values, shape ``(m,)``, with the ``m`` rows that have one.
 
         Raises:
+            ConfigError: ``equal`` is unknown.
             TargetError: The expression is not accepted, names something unknown or ambiguous, or is the same for all
                 rows.
             LabelError: Fewer than 20 rows have a finite target.
         """
         costs = {} if costs is None else costs
+        if equal not in KINDS:
+            raise ConfigError(f"equal={equal!r}: {nearest(equal, KINDS)}")
         names = self.names(costs)
         # Look up all names before computing the first cost, which may take long: a misspelt name must fail at once.
         parsed = names.target(expression)
@@ -450,7 +461,17 @@ class LabelledSet:
         _refuse_constant(parsed, kept)
         used = {which for kind, which in meanings.values() if kind == "label"}
         warned = tuple(one.text for one in self.anomalies if one.metric in used or not one.metric)
-        return TargetValues(self.subset(rows) if dropped else self, kept, dropped, note, rows, parsed, warned)
+        labels = (self.subset(rows) if dropped else self)._on(self._space.function())
+        costed = [which for kind, which in meanings.values() if kind == "cost"]
+        found = equality(sorted(used), costed, kept, labels._space, labels._archs, labels.keys, equal)
+        labels = labels._on(self._space.executed()) if found.of == "execution" else labels
+        return TargetValues(labels, kept, dropped, note, rows, parsed, found, warned)
+
+    def _on(self, space: SearchSpace) -> LabelledSet:
+        """The same rows, in the same space with another rule for equal networks."""
+        if space is self._space:
+            return self
+        return LabelledSet(self._archs, self._measured, space, self._notes, self._source, self._ignored)
 
     def names(self, costs: Mapping[str, Cost] | None = None, measured: Collection[str] | None = ()) -> Names:
         """What names in expressions over these labels stand for.

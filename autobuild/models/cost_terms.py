@@ -117,7 +117,7 @@ class CostedModel(FittedModel):
             "learned_srcc": learned.report.get("test_srcc"),
         }
         return cls(
-            space=learned.space,
+            space=learned.space.executed(),  # equal networks have different costs
             target=target,
             family=learned.family,
             training=training.drop(columns="exact"),

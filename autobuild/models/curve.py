@@ -16,7 +16,7 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.graphs import pack_architectures
-from autobuild.labels import LabelledSet
+from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.labelled_set import check_labels
 from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import split_cost_terms
@@ -25,6 +25,7 @@ from autobuild.models.gp_family import GPMember
 from autobuild.models.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
 from autobuild.models.members import Inputs, Settings
 from autobuild.models.process import fit_process
+from autobuild.models.views import best_views
 from autobuild.rank import mae, srcc
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
@@ -75,7 +76,7 @@ def learning_curve(
     else:
         exact = split_cost_terms(usable.expression, labels.names(costs), costs)[1]
         computed = np.zeros(len(usable.values)) if exact is None else exact.values(usable.labels.archs)
-        judge = _process(usable.labels, usable.values, computed, test_rows, seed)
+        judge = _process(usable, computed, test_rows, seed)
     points = []
     for done, size in enumerate(sizes, start=1):
         points.append({"n": size, **judge(np.sort(order[:size])), "n_test": len(test_rows)})
@@ -104,10 +105,12 @@ def _graph(
     return judge
 
 
-def _process(
-    labels: LabelledSet, values: FloatArray, computed: FloatArray, test: Rows, seed: int
-) -> Callable[[Rows], dict[str, float]]:
-    inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
+def _process(usable: TargetValues, computed: FloatArray, test: Rows, seed: int) -> Callable[[Rows], dict[str, float]]:
+    labels, values = usable.labels, usable.values
+    rest = np.setdiff1d(np.arange(len(values)), test)
+    archs, learned = [labels.archs[row] for row in rest], (values - computed)[rest]
+    views = best_views(labels.space, archs, learned, usable.equality.of, seed)
+    inputs = Inputs(labels.space, labels.archs, Describer(labels.space, views=views))
     description, parts = inputs.description, GPMember.parts_of(inputs)
 
     def judge(rows: Rows) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Numeric descriptions of architectures that need no training: choices, amounts, costs and walks.
 
-Architectures of the same network (:meth:`~autobuild.spaces.SearchSpace.key`) have equal descriptions: identity layers
-are moved to the end of their stage, and operations that do not affect a cell's output are set to zero operations.
+An architecture is described from one or several views (:data:`VIEWS`). From that of its function, architectures of the
+same function have equal descriptions: identity layers are moved to the end of their stage, and operations that do not
+affect a cell's output are set to zero operations. From the others they differ, as they do when they are executed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ FloatArray = NDArray[np.float64]
 Runs = tuple[Digits, ...]
 Place = tuple[str, int, str, object]  # unit, layer (0: the whole run), feature, value
 
+# As a function of the input; as a compiler leaves it, which removes what does not lead to the output; as it is written.
+VIEWS = ("function", "pruned", "written")
+
 
 @dataclass(frozen=True)
 class Description:
@@ -36,7 +40,9 @@ class Description:
         whole: For the whole network, logarithms of summed costs, number of layers and sums of numeric features; also
             statistics of its paths, unless the stages form a chain. Shape ``(n, W)``.
         walks: For each architecture, walk of up to three hops -> how often it occurs in the graph. Empty if the stages
-            form a chain.
+            form a chain, or without the view of the function.
+
+    With several views, their stages and columns follow one another.
     """
 
     choices: list[FloatArray]
@@ -63,18 +69,29 @@ class Describer:
     Args:
         space: The search space. A narrowed space gives the same descriptions as its full space.
         costs: Whether descriptions include costs, if the space has cost tables.
+        views: What is described, of :data:`VIEWS`.
     """
 
-    def __init__(self, space: SearchSpace, *, costs: bool = True) -> None:
-        self.space = space
+    def __init__(self, space: SearchSpace, *, costs: bool = True, views: Sequence[str] = ("function",)) -> None:
+        self.space, self.views = space, tuple(views)
         self.tables = known_costs(space) if costs else None
         chain = tuple((i, i + 1) for i in range(len(space.stages) - 1))
-        self.walks = space.joins != chain
+        self.walks = space.joins != chain and "function" in self.views
+        self._texts = [["_".join(map(str, layer)) for layer in stage.layers] for stage in space.stages]
         self._digits = [_digit_tables(stage) for stage in space.stages]
 
     def __call__(self, archs: Sequence[Architecture]) -> Description:
         """Describe ``archs``, which must be of this space's family."""
-        runs = [self.simplified(arch) for arch in archs]
+        parts = [self._seen(archs, view) for view in self.views]
+        return Description(
+            [choices for part in parts for choices in part.choices],
+            [amounts for part in parts for amounts in part.amounts],
+            np.column_stack([part.whole for part in parts]),
+            next((part.walks for part in parts if part.walks), []),
+        )
+
+    def _seen(self, archs: Sequence[Architecture], view: str) -> Description:
+        runs = [self.simplified(arch, view) for arch in archs]
         digits = [stage.padded([run[number] for run in runs]) for number, stage in enumerate(self.space.stages)]
         costs: dict[str, FloatArray] = (
             {part: counts.astype(np.float64) for part, counts in self.tables.by_part(digits).items()}
@@ -95,20 +112,31 @@ class Describer:
         total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
         whole = np.column_stack([np.log1p(total), layers, *sums.values()])
         walks: list[Counter[str]] = []
-        if self.walks:
+        if view != "function":
+            whole = np.column_stack([whole, self._layer_counts(runs)])
+        elif self.walks:
             flows = [flow(self.space, run) for run in runs]
             walks = [walks_of(graph) for graph in flows]
             whole = np.column_stack([whole, path_numbers(self.space, flows)])
         return Description(choices, amounts, whole, walks)
 
-    def simplified(self, arch: Architecture) -> Runs:
-        """Runs of an equal network with identity layers last and operations without effect set to zero operations."""
+    def _layer_counts(self, runs: Sequence[Runs]) -> FloatArray:
+        """How often every kind of layer occurs in cells with one layer per stage. Shape ``(n, kinds)``."""
+        kinds = sorted({text for texts in self._texts for text in texts})
+        out = np.zeros((len(runs), len(kinds)))
+        for number, texts in enumerate(self._texts):
+            columns = np.array([kinds.index(text) for text in texts])
+            np.add.at(out, (np.arange(len(runs)), columns[[run[number][0] for run in runs]]), 1.0)
+        return out
+
+    def simplified(self, arch: Architecture, view: str = "function") -> Runs:
+        """Runs of a network that is equal in this view: identity layers last, layers without effect set to zero."""
         identity = self.space.identity
-        if identity is None:
+        if identity is None or view == "written":
             return arch.runs
         idle, cut = self.space._special_digits
         if identity.cut is not None:
-            live = live_cell(self.space, arch.runs)
+            live = live_cell(self.space, arch.runs, fed=view == "function")
             return tuple(
                 run if number in live or run[0] in cut[number] else (min(cut[number]),)
                 for number, run in enumerate(arch.runs)

@@ -32,6 +32,7 @@ class EnsembleModel(FittedModel):
         weights: Member name -> weight; they sum to one.
         base: Name of the process that gives the uncertainty; None if no member is a process.
         warp: Map from labels to latent values.
+        views: From which architectures are described, see :class:`~autobuild.models.describe.Describer`.
         heldout: Columns ``arch, measured, predicted, fold, error``. ``error`` is the latent error in standard
             deviations of the prediction.
     """
@@ -40,11 +41,12 @@ class EnsembleModel(FittedModel):
     weights: dict[str, float]
     base: str | None
     warp: Warp
+    views: tuple[str, ...] = ("function",)
 
     @cached_property
     def describer(self) -> Describer:
         """The describer of the model's space."""
-        return Describer(self.space)
+        return Describer(self.space, views=self.views)
 
     def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`: the median of the target's distribution."""

@@ -21,6 +21,7 @@ from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import FloatArray
 from autobuild.models.stacking import combine, stack
 from autobuild.models.threads import one_blas_thread, torch_threads
+from autobuild.models.views import best_views
 from autobuild.models.warp import Warp
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
 from autobuild.registry import FAMILIES
@@ -46,6 +47,7 @@ def fit_ensemble(
     settings: Settings,
     *,
     folds: int | None = None,
+    of: str = "function",
     on_progress: OnProgress | None = None,
 ) -> EnsembleModel:
     """Fit ``family`` on labelled architectures whose target is ``values``; see :func:`autobuild.fit`.
@@ -62,6 +64,7 @@ def fit_ensemble(
         family: ``"auto"`` or the name of one member.
         settings: Settings of the members.
         folds: Number of cross-validation folds; None chooses it by the number of rows.
+        of: What equal networks share, see :func:`autobuild.models.views.best_views`.
         on_progress: Called with ``(phase, pieces done, pieces in all)``.
 
     Returns:
@@ -71,7 +74,9 @@ def fit_ensemble(
         LabelError: All rows are the same network.
     """
     started = time.perf_counter()
-    inputs = Inputs(labels.space, labels.archs, Describer(labels.space))
+    with torch_threads(settings.config.threads), one_blas_thread():
+        views = best_views(labels.space, labels.archs, values, of, settings.seed)
+    inputs = Inputs(labels.space, labels.archs, Describer(labels.space, views=views))
     work = _Work(inputs, values, settings, on_progress)
     kinds = _kinds(family, inputs)
     distinct = len(set(labels.keys))
@@ -109,6 +114,7 @@ def fit_ensemble(
         "members": _member_rows(out, weights, latent, best, work.seconds, work.dropped),
         "picked": _picked(out, weights, latent, best, work.dropped),
         "bend": warp.bend,
+        "views": list(views),
         "n_train": len(values),
         "fit_seconds": time.perf_counter() - started,
     }
@@ -124,6 +130,7 @@ def fit_ensemble(
         weights=weights,
         base=best if _is_process(best) else None,
         warp=warp,
+        views=views,
     )
 
 

@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def fit(
     checkpoint: Path | None = None,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
+    equal: str = "auto",
 ) -> FittedModel:
     """Fit a predictor of ``target`` on labelled architectures.
 
@@ -85,6 +87,9 @@ def fit(
             from there.
         on_progress: Called with ``(phase, pieces done, pieces in all)``.
         device: Device on which the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
+        equal: What equal networks share: ``"function"`` (they have the same target, as an accuracy), ``"execution"``
+            (they need not, as a latency), or ``"auto"``, see :meth:`LabelledSet.target`. ``report["equal"]`` says what
+            was chosen and why, ``report["views"]`` how networks are described.
 
     Returns:
         The fitted model, with its held-out predictions and a report.
@@ -106,14 +111,14 @@ def fit(
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
-    usable = labels.target(target, costs)
+    usable = labels.target(target, costs, equal)
     target = usable.expression.text  # with backticks around the name of a column, if it needs them
     warn(usable.warnings)
     fitted: FittedModel
     if model == "graph":
         fitted = fit_graph(usable, target, settings, folds=folds, on_progress=on_progress)
     else:
-        fitted = _fit_learned(usable, target, costs, model, settings, folds, on_progress)
+        fitted = _fit_learned(labels, usable, target, costs, equal, model, settings, folds, on_progress)
         fitted.report |= {"n_fitted_for_test": len(usable.values), "refit": True}
     fitted.labels = labels
     fitted.report |= {
@@ -121,6 +126,7 @@ def fit(
         "model": model,
         "seed": settings.seed,
         "dropped": usable.dropped,
+        "equal": asdict(usable.equality),
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
         "label_warnings": list(usable.warnings),
         "warnings": doubts(usable.values, fitted.report["test_srcc"], fitted.report["n_test"]),
@@ -164,20 +170,25 @@ def doubts(values: FloatArray, srcc: float | None, judged: int) -> list[str]:
 
 
 def _fit_learned(
+    labels: LabelledSet,
     usable: TargetValues,
     target: str,
     costs: Mapping[str, Any],
+    equal: str,
     family: str,
     settings: Settings,
     folds: int | None,
     on_progress: OnProgress | None,
 ) -> FittedModel:
     """Fit a model of the target, in which terms with costs only are computed instead of learned."""
-    labels = usable.labels
-    learned, exact = split_cost_terms(usable.expression, labels.names(costs), costs)
+    learned, exact = split_cost_terms(usable.expression, usable.labels.names(costs), costs)
+    part = usable if exact is None else labels.subset(usable.rows).target(learned, costs, equal)
+    model = fit_ensemble(
+        part.labels, part.values, part.expression.text, family, settings,
+        folds=folds, of=part.equality.of, on_progress=on_progress,
+    )  # fmt: skip
     if exact is None:
-        return fit_ensemble(labels, usable.values, target, family, settings, folds=folds, on_progress=on_progress)
-    values = labels.target(learned, costs).values
-    model = fit_ensemble(labels, values, learned.text, family, settings, folds=folds, on_progress=on_progress)
+        return model
+    labels = usable.labels
     model.training["exact"] = model.heldout["exact"] = exact.values(labels.archs)
     return CostedModel.of(model, exact, target)

@@ -14,10 +14,11 @@ import pandas as pd
 from torch import Tensor
 
 from autobuild.errors import ConfigError, ModelError
-from autobuild.models.describe import Describer
+from autobuild.models.describe import VIEWS, Describer
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.gp_family import ProcessMember
 from autobuild.models.members import Inputs, Member
+from autobuild.models.views import FUNCTION
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
 from autobuild.spaces import SearchSpace
@@ -29,6 +30,7 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
     header: dict[str, Any] = {
         "weights": model.weights,
         "base": model.base,
+        "views": list(model.views),
         "warp": {field.name: getattr(model.warp, field.name) for field in fields(Warp)},
         "members": {},
     }
@@ -41,7 +43,7 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
 def members_from_disk(
     space: SearchSpace, training: pd.DataFrame, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``members``, ``weights``, ``base`` and ``warp`` of an :class:`EnsembleModel`.
+    """``members``, ``weights``, ``base``, ``warp`` and ``views`` of an :class:`EnsembleModel`.
 
     Raises:
         ModelError: Tensors are missing or do not fit, or a family is not registered here.
@@ -52,7 +54,10 @@ def members_from_disk(
     warp = Warp(**{key: float(value) for key, value in {**ends, **header["warp"]}.items()})
     if not (np.isfinite([warp.mean, warp.sd, warp.bend, warp.low, warp.high]).all() and warp.sd > 0):
         raise ValueError(f"{warp} must be finite, sd above 0")
-    inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space))
+    views = tuple(str(view) for view in header.get("views", FUNCTION))  # not written by earlier versions
+    if not views or set(views) - set(VIEWS):
+        raise ValueError(f"views {views}: accepted are {VIEWS}")
+    inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space, views=views))
     members: dict[str, Member] = {}
     for name, stored in header["members"].items():
         prefix = f"{name}/"
@@ -68,4 +73,4 @@ def members_from_disk(
         raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
     if header["base"] is not None and not isinstance(members.get(header["base"]), ProcessMember):
         raise ValueError(f"base {header['base']!r} is not a process among the members {sorted(members)}")
-    return {"members": members, "weights": weights, "base": header["base"], "warp": warp}
+    return {"members": members, "weights": weights, "base": header["base"], "warp": warp, "views": views}

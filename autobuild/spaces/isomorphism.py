@@ -76,21 +76,24 @@ def _wiring(joins: tuple[tuple[int, int], ...], stages: int) -> tuple[list[list[
     return feeders, sorted(set(range(stages)) - {source for source, _ in joins})
 
 
-def live_cell(space: SearchSpace, runs: Sequence[Digits]) -> set[int]:
-    """Stages whose operation affects the output: it is not zero, has a non-zero input, and leads to the output."""
+def live_cell(space: SearchSpace, runs: Sequence[Digits], fed: bool = True) -> set[int]:
+    """Stages whose operation affects the output: it is not zero, leads to the output, and if ``fed`` has an input that
+    is not zero.
+    """
     cut = space._special_digits[1]
     feeders: list[list[int]] = [[] for _ in space.stages]
-    fed: list[list[int]] = [[] for _ in space.stages]
+    sinks: list[list[int]] = [[] for _ in space.stages]
     for source, target in space.joins:
         feeders[target].append(source)
-        fed[source].append(target)
+        sinks[source].append(target)
     reached: set[int] = set()
     for stage, run in enumerate(runs):
-        if run[0] not in cut[stage] and (not feeders[stage] or any(source in reached for source in feeders[stage])):
+        led = not fed or not feeders[stage] or any(source in reached for source in feeders[stage])
+        if led and run[0] not in cut[stage]:
             reached.add(stage)
     live: set[int] = set()
     for stage in reversed(range(len(runs))):
-        if stage in reached and (not fed[stage] or any(target in live for target in fed[stage])):
+        if stage in reached and (not sinks[stage] or any(target in live for target in sinks[stage])):
             live.add(stage)
     return live
 

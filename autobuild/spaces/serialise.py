@@ -36,6 +36,7 @@ def to_dict(space: SearchSpace) -> dict[str, Any]:
         },
         **({} if space.pattern is None else {"pattern": space.pattern}),
         **({"options": space.options} if space.options else {}),
+        **({} if space.equal == "function" else {"equal": space.equal}),
         "units": [
             {
                 "name": unit.name,
@@ -98,6 +99,7 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
             note=data["note"],
             pattern=data.get("pattern"),
             options=data.get("options"),
+            equal=data.get("equal", "function"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SpaceError(f"a stored search space is damaged: {type(error).__name__} at {error}") from None

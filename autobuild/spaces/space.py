@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CANDIDATES_KEPT = 10_000  # of all units, and runs of every stage
 KEPT = ("_candidates", "_parsers", "_formatters")  # attributes that speed up reading and writing; not pickled
+EQUAL = ("function", "execution")  # what equal networks share
 MAX_DIGITS = 300  # larger counts overflow float64, and Python refuses to print them
 
 
@@ -100,6 +101,7 @@ class SearchSpace:
         pattern: Text form of spaces whose units are not simply joined by ``separator``: a template with one ``{}`` for
             each stage, such as ``"|{}|+|{}|{}|"``.
         options: Parameters that the space was made with, by name; they are passed to ``realise``.
+        equal: What equal networks share: ``"function"``, or ``"execution"``, see :meth:`executed`.
 
     Raises:
         SpaceError: No units, two units of one name, more than 1e300 architectures, a pattern with the wrong number of
@@ -119,6 +121,7 @@ class SearchSpace:
         note: str = "",
         pattern: str | None = None,
         options: Mapping[str, Any] | None = None,
+        equal: str = "function",
     ) -> None:
         if not units:
             raise SpaceError(f"search space {name!r} has no units")
@@ -132,6 +135,9 @@ class SearchSpace:
         self.separator = separator
         self.identity = identity
         self.note = note
+        if equal not in EQUAL:
+            raise SpaceError(f"search space {name!r}: equal={equal!r}; accepted: {', '.join(EQUAL)}")
+        self.equal = equal
         digits = sum(math.log10(unit.size) for unit in units)
         if digits > MAX_DIGITS:
             raise SpaceError(
@@ -398,7 +404,8 @@ class SearchSpace:
     def key(self, arch: Architecture | str) -> str:
         """A text that identifies the network: equal for architectures that differ only in identity layers.
 
-        In cell spaces the key is computed on the simplified cell, see :func:`autobuild.spaces.isomorphism.cell_key`.
+        In cell spaces the key is computed on the simplified cell, see :func:`autobuild.spaces.isomorphism.cell_key`, or
+        is the text itself if networks are told apart by their execution (:meth:`executed`).
 
         Args:
             arch: An architecture of this space's family, or its text.
@@ -407,7 +414,7 @@ class SearchSpace:
             SpaceError: It belongs to another family, or the text cannot be read.
         """
         arch = self._own(arch)
-        if self.identity is None:
+        if self.identity is None or self.equal == "execution":
             return arch.text
         if self.identity.cut is not None:
             from autobuild.spaces.isomorphism import cell_key
@@ -418,6 +425,26 @@ class SearchSpace:
         for run, idle in zip(arch.runs, self._special_digits[0], strict=True):
             keep.append(tuple(d for i, d in enumerate(run) if i < fixed or d not in idle))
         return "|".join("-".join(stage.tokens[d] for d in run) for stage, run in zip(self.stages, keep, strict=True))
+
+    def executed(self) -> SearchSpace:
+        """The same space, whose networks are told apart by what is executed.
+
+        An operation of a cell that does not affect the output is executed all the same: it takes time, energy and
+        memory. Identity layers of sequences run nothing, so a space without zero operations is returned as it is.
+        """
+        return self.told_apart("execution")
+
+    def function(self) -> SearchSpace:
+        """The same space, whose networks are equal if they compute the same function; see :meth:`executed`."""
+        return self.told_apart("function")
+
+    def told_apart(self, equal: str) -> SearchSpace:
+        """The same space with this attribute ``equal``."""
+        if self.equal == equal or self.identity is None or self.identity.cut is None:
+            return self
+        made = self.replaced(self.units, note=self.note)
+        made.equal = equal
+        return made
 
     @cached_property
     def _special_digits(self) -> tuple[list[set[int]], list[set[int]]]:
@@ -578,6 +605,7 @@ class SearchSpace:
             note=note,
             pattern=self.pattern,
             options=self.options,
+            equal=self.equal,
         )
         made.source = self.source
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autobuild._typing import BoolArray, FloatArray
-from autobuild.errors import ConfigError, EvaluationError, TargetError
+from autobuild.errors import ConfigError, EvaluationError, LabelError, TargetError
 from autobuild.expressions import Limit, Names, TargetExpression
 from autobuild.expressions.names import not_measured
 from autobuild.expressions.parse import split_targets
+from autobuild.labels import executed_names
 from autobuild.spaces import Architecture
 
 if TYPE_CHECKING:
@@ -88,6 +90,23 @@ class Objective:
         texts += [(limit.expression, limit.text) for limit in self.limits]
         named = [self.names.find(name, text) for expression, text in texts for name in expression.names]
         return {bare: self.costs[bare] for kind, bare in named if kind == "cost"}
+
+    def executed(self, prior: LabelledSet | None) -> bool:
+        """Whether a target, or a limit on what is measured, is of what networks execute, not only of their function:
+        by its names, or by what twins among prior labels say.
+        """
+        limited = self.names.metrics(*(limit.expression for limit in self.limits))
+        if executed_names((*self.needs, *limited)) or self._costs_of(self.targets):
+            return True
+        if prior is None:
+            return False
+        with contextlib.suppress(LabelError, TargetError):  # too few labels, or none of a target
+            return any(prior.target(text, self.costs).equality.of == "execution" for text in self.explicit)
+        return False
+
+    def _costs_of(self, expressions: Sequence[TargetExpression]) -> list[str]:
+        found = [self.names.find(name, one.text) for one in expressions for name in one.names]
+        return [bare for kind, bare in found if kind == "cost"]
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def search(
 
     If a search is interrupted, the same call resumes it. Calls on several machines with one ``storage`` are workers of
     one search. No network is evaluated twice (by ``space.key``), no network of the prior labels is evaluated again, and
-    all workers together evaluate at most ``n_trials``.
+    all workers together evaluate at most ``n_trials``. Where a target or a measured limit is of the execution, as
+    latencies are, cells of the same function are different networks (:meth:`SearchSpace.executed`).
 
     Args:
         space: The space, full or narrowed.
@@ -146,6 +147,7 @@ def search(
     costs = SpaceCosts(space, hardware) if costs is None else costs
     names = Names(costs=costs, measured=None) if prior is None else prior.names(costs, measured=None)
     objective = Objective.read(target, where, costs, names, MetricPredictor(prior, seed))
+    space = space.told_apart("execution" if objective.executed(prior) else "function")
     settings = Settings(
         space=space,
         objective=objective,
