@@ -19,8 +19,8 @@ from autobuild.errors import AutobuildError, ConfigError, RunError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from autobuild.jobs.overrides import Command
-    from autobuild.jobs.sweeps import Outcome
+    from autobuild.jobs._overrides import Command
+    from autobuild.jobs._sweeps import Outcome
 
 _ENGINES = ("joblib", "submitit", "ray")  # modules of launchers whose errors mean a lost process
 
@@ -60,7 +60,7 @@ def _end_if_importing() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from autobuild.jobs.overrides import parse
+    from autobuild.jobs._overrides import parse
 
     command = parse(arguments)
     if "--version" in command.flags:
@@ -69,8 +69,8 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"autobuild {__version__}")
         return 0
     if "--help" in command.flags:
-        from autobuild.jobs import help as texts
-        from autobuild.jobs.options import read_job
+        from autobuild.jobs import _help as texts
+        from autobuild.jobs._options import read_job
 
         print(texts.overview() if command.job is None else texts.describe(read_job(command.job)))
         return 0
@@ -92,13 +92,13 @@ def _hydra(command: Command) -> int:
     from hydra.version import setbase
     from omegaconf.errors import OmegaConfBaseException
 
-    from autobuild.jobs.mistakes import check_plugins, explain
-    from autobuild.jobs.options import register
+    from autobuild.jobs._mistakes import check_plugins, explain
+    from autobuild.jobs._options import register
     from autobuild.resources import resource_dir
 
     check_plugins(command.words)
     if "--shell-completion" in command.flags:
-        from autobuild.jobs.completion import typed_so_far
+        from autobuild.jobs._completion import typed_so_far
 
         typed_so_far(command)
     # As hydra.main, but with given arguments and one-line errors.
@@ -144,7 +144,7 @@ def _act(app: Any, command: Command) -> int:
 
         app.hydra_help(config_name=None, args_parser=get_args_parser(), args=Namespace(overrides=[]))
     elif "--shell-completion" in flags:
-        from autobuild.jobs.completion import complete
+        from autobuild.jobs._completion import complete
 
         complete(app, command)
     elif "--info" in flags:
@@ -173,7 +173,7 @@ def _asks_for_sweep(app: Any, name: str, command: Command) -> bool:
 
 def _show(app: Any, name: str, command: Command) -> int:
     """Print the configuration instead of running; in a sweep, that of each job."""
-    from autobuild.jobs.sweeps import combinations, shown
+    from autobuild.jobs._sweeps import combinations, shown
 
     flags = command.flags
     jobs = combinations(app, name, command.overrides) if command.sweeps else [command.overrides]
@@ -189,7 +189,7 @@ def _show(app: Any, name: str, command: Command) -> int:
 
 def _sweep(app: Any, name: str, command: Command) -> int:
     """Run a job for each combination of values with the chosen launcher, and write a table of all."""
-    from autobuild.jobs.sweeps import open_sweep
+    from autobuild.jobs._sweeps import open_sweep
 
     sweep, words = open_sweep(app, name, command)
     outcomes: list[Outcome] | None = None
@@ -223,15 +223,15 @@ def _with_logging(words: list[str]) -> list[str]:
 def _task(composed: DictConfig) -> Any:
     """Run one job on one composed configuration; Hydra calls this, possibly in another process.
 
-    Returns the :class:`~autobuild.jobs.sweeps.Outcome`; to a sweeper that optimises, the job's first number.
+    Returns the :class:`~autobuild.jobs._sweeps.Outcome`; to a sweeper that optimises, the job's first number.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    from autobuild.jobs.arguments import arguments
-    from autobuild.jobs.mistakes import commas_without_sweep, readable
-    from autobuild.jobs.sweeps import Outcome, objective, typed_words
+    from autobuild.jobs._arguments import arguments
+    from autobuild.jobs._mistakes import commas_without_sweep, readable
+    from autobuild.jobs._sweeps import Outcome, objective, typed_words
 
     settings = HydraConfig.get()
     sweeps = settings.mode == RunMode.MULTIRUN
@@ -264,7 +264,7 @@ def _task(composed: DictConfig) -> Any:
 def _run_job(name: str, config: dict[str, Any]) -> int:
     from importlib import import_module
 
-    from autobuild.jobs.options import read_job
+    from autobuild.jobs._options import read_job
 
     read_job(name).require(config)
     return int(import_module(f"autobuild.jobs.{name}").run(config))

@@ -28,8 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autobuild.jobs.families import saved_model
-from autobuild.jobs.files import input_files
+from autobuild.jobs._families import saved_model
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExplainKeys, FitKeys, LabelKeys, RunKeys
 from autobuild.settings.names import BOUNDS
 from autobuild.settings.option import nested, option
@@ -81,7 +81,7 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, assemble the best networks."""
-    from autobuild.jobs import summaries
+    from autobuild.jobs import _summaries as summaries
     from autobuild.jobs.run import Run
 
     with Run.open("build", config, input_files(config)) as folder:
@@ -94,7 +94,8 @@ def run(config: Mapping[str, Any]) -> int:
 
 def compute(folder: Run, config: Mapping[str, Any]) -> None:
     """The steps, also those of the demo: fit, explain, build, pictures."""
-    from autobuild.jobs import pictures, pipeline
+    from autobuild.jobs import _pictures as pictures
+    from autobuild.jobs import _pipeline as pipeline
     from autobuild.jobs.run import use_threads
 
     use_threads(config["threads"])
@@ -113,7 +114,7 @@ def compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def show(folder: Run) -> None:
     """What was found."""
-    from autobuild.jobs import summaries
+    from autobuild.jobs import _summaries as summaries
 
     summaries.show_fit(folder)
     summaries.show_features(folder)

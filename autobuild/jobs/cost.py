@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
-from autobuild.jobs.console import grid, heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import grid, heading, say, table
+from autobuild.jobs._files import input_files
+from autobuild.jobs._networks import left_out, network_of, read_network, shape_of
 from autobuild.jobs.keys import RunKeys, ShapesKeys
-from autobuild.jobs.networks import left_out, network_of, read_network
-from autobuild.jobs.shapes import shape_of
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def network_costs(graph: OperationGraph, costs: list[Cost]) -> tuple[pd.DataFram
     import numpy as np
     import pandas as pd
 
-    from autobuild.cost.protocol import metric_units
+    from autobuild.cost.registry import metric_units
     from autobuild.errors import CostError
 
     row: dict[str, Any] = {"network": graph.name}
@@ -164,7 +163,7 @@ def _list(hardware: str) -> int:
 
 
 def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
-    from autobuild.jobs.archs import read_archs
+    from autobuild.jobs._archs import read_archs
 
     if config["arch"] is not None:
         return read_archs(config["arch"], space, "arch")[1]
@@ -180,7 +179,7 @@ def _check_inputs(
     Raises:
         SpaceError, GraphError: No cost has a number without a graph, and there is none.
     """
-    from autobuild.cost.protocol import ArchitectureCost
+    from autobuild.cost.registry import ArchitectureCost
     from autobuild.errors import CostError
     from autobuild.graphs.of_architecture import shape_of_input
     from autobuild.spaces.registry import declared_by, realiser
@@ -205,7 +204,7 @@ def costs_table(
     import numpy as np
     import pandas as pd
 
-    from autobuild.cost.protocol import metric_units
+    from autobuild.cost.registry import metric_units
     from autobuild.cost.space_costs import CostOf
     from autobuild.errors import CostError
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autobuild.jobs.files import input_files
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExecutorKeys, ExplainKeys, FitKeys, FreshSeedKeys, LabelKeys, RunKeys
 from autobuild.settings.option import nested, option
 
@@ -46,7 +46,9 @@ class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, ExplainKeys, FitKeys, LabelKeys
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit, explain, build, verify; then tell everything once more in order."""
-    from autobuild.jobs import build, pipeline, summaries
+    from autobuild.jobs import _pipeline as pipeline
+    from autobuild.jobs import _summaries as summaries
+    from autobuild.jobs import build
     from autobuild.jobs.run import Run
     from autobuild.jobs.verify import verify_step
 

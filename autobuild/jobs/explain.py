@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autobuild.jobs.families import saved_model
-from autobuild.jobs.files import input_files
+from autobuild.jobs._families import saved_model
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExplainKeys, FitKeys, LabelKeys, RunKeys
 from autobuild.settings.option import option
 
@@ -38,7 +38,9 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, show the best."""
-    from autobuild.jobs import pictures, pipeline, summaries
+    from autobuild.jobs import _pictures as pictures
+    from autobuild.jobs import _pipeline as pipeline
+    from autobuild.jobs import _summaries as summaries
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("explain", config, input_files(config)) as folder:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
-from autobuild.jobs.console import say
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import say
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import RunKeys
 from autobuild.settings.names import EXPORTS
 from autobuild.settings.option import option

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autobuild.jobs.console import grid, say
+from autobuild.jobs._console import grid, say
 from autobuild.settings.option import option
 
 _EVERY_SECONDS = 10.0

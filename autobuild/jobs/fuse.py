@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
-from autobuild.jobs.console import heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import heading, say, table
+from autobuild.jobs._files import input_files
+from autobuild.jobs._networks import left_out, network_of, read_network
 from autobuild.jobs.keys import RunKeys, ShapesKeys
-from autobuild.jobs.networks import left_out, network_of, read_network
 from autobuild.settings.names import PARTITIONERS, SCHEMES
 from autobuild.settings.option import option
 
@@ -112,7 +112,7 @@ def bytes_of(text: str) -> int:
 def _compute(folder: Run, config: Mapping[str, Any], graph: OperationGraph, buffer: int | None) -> None:
     from autobuild import plot
     from autobuild.cost.fusion.fusing import buffer_sweep, fuse
-    from autobuild.jobs.pictures import save_picture
+    from autobuild.jobs._pictures import save_picture
 
     keys = ("scheme", "recompute", "algorithm", "split", "seed", "budget")
     fused = fuse(

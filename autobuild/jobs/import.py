@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, LabelWarning
-from autobuild.jobs.console import heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import heading, say, table
+from autobuild.jobs._files import input_files
+from autobuild.jobs._pipeline import show_notes
 from autobuild.jobs.keys import RunKeys
-from autobuild.jobs.pipeline import show_notes
 from autobuild.settings.names import FORMATS
 from autobuild.settings.option import option
 

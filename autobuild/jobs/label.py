@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autobuild.jobs.console import heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import heading, say, table
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import DesignKeys, ExecutorKeys, RunKeys, SeedKeys
 from autobuild.settings.option import option
 
@@ -50,8 +50,8 @@ def run(config: Mapping[str, Any]) -> int:
     """Choose the architectures, train each with each seed, measure latencies, write the labels."""
     import autobuild as ab
     from autobuild.evaluate import seeds_of
-    from autobuild.jobs import evaluation
-    from autobuild.jobs.measuring import train
+    from autobuild.jobs import _evaluation as evaluation
+    from autobuild.jobs._measuring import train
     from autobuild.jobs.run import Run, use_threads
 
     space = ab.space(config["space"])
@@ -64,8 +64,8 @@ def run(config: Mapping[str, Any]) -> int:
             )  # with the space's own training, which also allows to measure latency
             latency = config["latency"] if config["latency"] is not None else space_trains
             evaluator = None if space_trains else evaluation.evaluator_of(config, space)
-            place = evaluation.place_of(config)
-            trained = train(folder, space, archs, seeds, place, latency=latency, evaluator=evaluator)
+            settings = evaluation.executor_settings(config)
+            trained = train(folder, space, archs, seeds, settings, latency=latency, evaluator=evaluator)
             frame = means(trained)
             folder.write_frame("labels.csv", frame)
             folder.record(n=len(frame), trainings=len(trained), spread=spread(frame))
@@ -79,7 +79,7 @@ def run(config: Mapping[str, Any]) -> int:
 def _chosen(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
     """The architectures of ``archs``, or newly drawn ones; distinct networks, the first ``n``."""
     if config["archs"] is not None:
-        from autobuild.jobs.archs import read_archs
+        from autobuild.jobs._archs import read_archs
 
         _, archs = read_archs(config["archs"], space)
         distinct: dict[str, Architecture] = {}

@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autobuild.jobs.console import heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import heading, say, table
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import RunKeys
+from autobuild.settings.names import INTERVAL_LEVEL
 from autobuild.settings.option import option
 
 
@@ -31,7 +32,7 @@ class Keys(RunKeys):
         "a CSV, Parquet or JSON Lines file with a column arch, a text file with one a line, or one architecture",
         required=True,
     )
-    level: float = option(0.9, "the share of true values that an interval should hold", ">0 <1")
+    level: float = option(INTERVAL_LEVEL, "the share of true values that an interval should hold", ">0 <1")
 
 
 def run(config: Mapping[str, Any]) -> int:
@@ -53,7 +54,7 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _predict(folder: Any, config: Mapping[str, Any]) -> None:
     import autobuild as ab
-    from autobuild.jobs.archs import read_archs
+    from autobuild.jobs._archs import read_archs
 
     model = ab.FittedModel.load(config["model"])
     given, archs = read_archs(config["archs"], model.space)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
-from autobuild.jobs.console import say
+from autobuild.jobs._console import say
 from autobuild.jobs.keys import RunKeys
 from autobuild.settings.option import option
 
@@ -51,7 +51,7 @@ def run(config: Mapping[str, Any]) -> int:
 
 
 def _read(source: Path) -> Search:
-    from autobuild.jobs.folders import read_json
+    from autobuild.jobs._folders import read_json
     from autobuild.jobs.search import EMBEDDED, address_in
     from autobuild.studies.result import load_search
 
@@ -70,7 +70,7 @@ def _read(source: Path) -> Search:
 
 
 def _write(folder: Run, search: Search) -> None:
-    from autobuild.jobs.search_pictures import draw_search
+    from autobuild.jobs._pictures import draw_search
     from autobuild.report import Section, html_page
 
     pictures = {name: (folder.dir / name, caption) for name, caption in draw_search(folder, search)}

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, EvaluationError
-from autobuild.jobs.console import heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import heading, say, table
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys, SeedKeys
 from autobuild.registry import ACQUISITIONS, FAMILIES
 from autobuild.settings.option import nested, option
@@ -79,7 +79,7 @@ class Keys(RunKeys, SeedKeys, ExecutorKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """The rounds, the best network so far over evaluations, and a last build."""
-    from autobuild.jobs import summaries
+    from autobuild.jobs import _summaries as summaries
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("rounds", config, input_files(config)) as folder:
@@ -94,7 +94,7 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     from autobuild.construct.rounds import Rounds
-    from autobuild.jobs import pipeline
+    from autobuild.jobs import _pipeline as pipeline
 
     labels = _labels(config)
     exact = pipeline.costs(config, labels.space)
@@ -115,7 +115,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
 
 def _labels(config: Mapping[str, Any]) -> LabelledSet:
     """The labels to begin with."""
-    from autobuild.jobs import pipeline
+    from autobuild.jobs import _pipeline as pipeline
 
     if config["table"] is None or config["labels"] is not None:
         return pipeline.read_labels(config)
@@ -208,8 +208,8 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs:
         EvaluationError: It is the space's own, and the space has none.
     """
     from autobuild.evaluate import seeds_of
-    from autobuild.jobs import evaluation
-    from autobuild.jobs.measuring import train_some
+    from autobuild.jobs import _evaluation as evaluation
+    from autobuild.jobs._measuring import train_some
 
     space_trains, space = config["evaluator"] == "train", labels.space
     try:
@@ -222,7 +222,7 @@ def _trained(folder: Run, config: Mapping[str, Any], labels: LabelledSet, needs:
     seeds = seeds_of(evaluation.seeds_of(config))
 
     def outcomes(archs: Sequence[Architecture]) -> list[Metrics | str]:
-        trained, reasons = train_some(folder, space, archs, seeds, evaluation.place_of(config), **how)
+        trained, reasons = train_some(folder, space, archs, seeds, evaluation.executor_settings(config), **how)
         means = {arch: rows.drop(columns=["arch", "seed"]).mean() for arch, rows in trained.groupby("arch", sort=False)}
         results: list[Metrics | str] = []
         for text in map(str, archs):
@@ -265,7 +265,7 @@ def _build(folder: Run, config: Mapping[str, Any], asking: Rounds) -> None:
 
 
 def _show(folder: Run) -> None:
-    from autobuild.jobs.summaries import number
+    from autobuild.jobs._summaries import number
 
     numbers = folder.metrics
     if folder.has(STATE):

@@ -33,9 +33,9 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild import __version__
 from autobuild.errors import RunError
-from autobuild.jobs.folders import OWN_FILES, Grows, claim_default, claim_out, read_json
-from autobuild.jobs.options import read_job
-from autobuild.jobs.provenance import digest, plain, text_digest, versions
+from autobuild.jobs._folders import OWN_FILES, Grows, claim_default, claim_out, read_json
+from autobuild.jobs._options import read_job
+from autobuild.jobs._provenance import digest, plain, text_digest, versions
 from autobuild.settings.groups import groups
 
 if TYPE_CHECKING:

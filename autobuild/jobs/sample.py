@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autobuild.jobs.console import grid, heading, say
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import grid, heading, say
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import DesignKeys, RunKeys
 from autobuild.settings.option import option
 

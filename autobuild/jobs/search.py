@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import AutobuildError, EvaluationError
-from autobuild.jobs.console import Phases, heading, say, table
-from autobuild.jobs.files import input_files
+from autobuild.jobs._console import Phases, heading, say, table
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExecutorKeys, RunKeys
 from autobuild.registry import FAMILIES
 from autobuild.settings.names import GRAINS, PRUNERS
@@ -151,7 +151,7 @@ class Keys(RunKeys, ExecutorKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
-    from autobuild.jobs import summaries
+    from autobuild.jobs import _summaries as summaries
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
@@ -169,12 +169,12 @@ def run(config: Mapping[str, Any]) -> int:
 def _compute(folder: Run, config: Mapping[str, Any]) -> None:
     import autobuild as ab
     from autobuild.evaluate import EvaluationWarning
-    from autobuild.jobs.evaluation import place_of
+    from autobuild.jobs._evaluation import executor_settings
 
     space = ab.space(config["space"])
     labels = _labels(config, space)
     where = address_of(folder, config["storage"])
-    place = place_of(config)
+    settings = executor_settings(config)
     folder.record(study=config["name"] or space.name, storage=_said(where))
     sampler = dict(config["sampler"])
     hardware = {} if config["hardware"] is None else {"hardware": config["hardware"]}
@@ -195,11 +195,11 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
             storage=where,
             name=config["name"],
             seed=config["seed"],
-            n_jobs=place.n_jobs,
-            executor=place.executor,
-            executor_options=place.options,
-            time_limit_s=place.time_limit_s,
-            retries=place.retries,
+            n_jobs=settings.n_jobs,
+            executor=settings.executor,
+            executor_options=settings.options,
+            time_limit_s=settings.time_limit_s,
+            retries=settings.retries,
             where=config["where"],
             pruner=config["pruner"],
             model=None if config["model"] == "none" else config["model"],
@@ -218,7 +218,7 @@ def _compute(folder: Run, config: Mapping[str, Any]) -> None:
                 raise
         _write(folder, result, narrowed=_narrows(config))
         if config["plots"]:
-            from autobuild.jobs.search_pictures import draw_search
+            from autobuild.jobs._pictures import draw_search
 
             draw_search(folder, result)
 
@@ -233,7 +233,7 @@ def _keep_reasons(folder: Run, address: str, name: str) -> None:
 
 
 def _labels(config: Mapping[str, Any], space: SearchSpace) -> LabelledSet | None:
-    from autobuild.jobs import pipeline
+    from autobuild.jobs import _pipeline as pipeline
 
     return None if config["labels"] is None else pipeline.read_labels({**config, "space": config["space"]})
 
@@ -258,7 +258,7 @@ def address_in(folder: Path, storage: str) -> str | None:
 
 def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:
     """How many networks the search of a run folder has evaluated, in words."""
-    from autobuild.jobs.folders import read_json
+    from autobuild.jobs._folders import read_json
     from autobuild.studies.result import load_search
 
     numbers = read_json(folder / "metrics.json") or {}

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.jobs.console import grid, heading, say
-from autobuild.jobs.pictures import draw_space
+from autobuild.jobs._console import grid, heading, say
+from autobuild.jobs._pictures import draw_space
 from autobuild.settings.option import option
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.folders import flat, lock, read_json, write_beside
-from autobuild.jobs.options import read_job
+from autobuild.jobs._folders import flat, lock, read_json, write_beside
+from autobuild.jobs._options import read_job
 from autobuild.jobs.run import EXECUTION_KEYS
 from autobuild.settings.option import option
 
@@ -163,7 +163,7 @@ class Table:
 
     def show(self) -> None:
         """Print the settings that differ and the main numbers, those that the job's help names for ``metrics.json``."""
-        from autobuild.jobs.console import cell, grid, say
+        from autobuild.jobs._console import cell, grid, say
 
         main = [name for name in self.numbers if name in {n for row in self.rows for n in main_numbers(row.job)}]
         done = all(row.status == "finished" for row in self.rows)

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import LabelError
-from autobuild.jobs import console
-from autobuild.jobs.files import input_files
+from autobuild.jobs import _console as console
+from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExecutorKeys, FreshSeedKeys, LabelKeys, RunKeys
 from autobuild.settings.option import option
 
@@ -48,7 +48,8 @@ class Keys(RunKeys, FreshSeedKeys, ExecutorKeys, LabelKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Read the built networks and the labels, evaluate, compare."""
-    from autobuild.jobs import pipeline, summaries
+    from autobuild.jobs import _pipeline as pipeline
+    from autobuild.jobs import _summaries as summaries
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("verify", config, input_files(config)) as folder:
@@ -95,7 +96,9 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
         if not todo:
             return
         from autobuild.construct.verification import verify
-        from autobuild.jobs import evaluation, pictures, pipeline
+        from autobuild.jobs import _evaluation as evaluation
+        from autobuild.jobs import _pictures as pictures
+        from autobuild.jobs import _pipeline as pipeline
 
         costs = pipeline.costs(config, labels.space)
         with console.noted():
@@ -121,7 +124,8 @@ def verify_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet, bui
 
 def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs: SpaceCosts) -> Measure:
     """A function that evaluates with ``evaluator=`` and keeps results in the run folder."""
-    from autobuild.jobs import evaluation, measuring
+    from autobuild.jobs import _evaluation as evaluation
+    from autobuild.jobs import _measuring as measuring
 
     names = labels.names(costs)
     needs = names.metrics(names.target(config["target"]))
@@ -130,7 +134,7 @@ def _measure(folder: Run, config: Mapping[str, Any], labels: LabelledSet, costs:
     how: dict[str, Any] = {"evaluator": evaluator, "latency": space_trains and "latency_ms" in needs}
 
     def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mapping[str, str]]:
-        return measuring.train_some(folder, labels.space, archs, seeds, evaluation.place_of(config), **how)
+        return measuring.train_some(folder, labels.space, archs, seeds, evaluation.executor_settings(config), **how)
 
     return measure
 

@@ -17,8 +17,8 @@ import yaml
 
 import autobuild as ab
 from autobuild.cli import main
-from autobuild.jobs.options import job_names, read_job
-from autobuild.jobs.overrides import CHOICES, FLAGS, SHORT, parse, split_commas
+from autobuild.jobs._options import job_names, read_job
+from autobuild.jobs._overrides import CHOICES, FLAGS, SHORT, parse, split_commas
 from autobuild.resources import resource_dir
 
 

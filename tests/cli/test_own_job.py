@@ -11,7 +11,8 @@ from hydra.core.config_store import ConfigStore
 
 from autobuild import jobs
 from autobuild.cli import main
-from autobuild.jobs import options, overrides
+from autobuild.jobs import _options as options
+from autobuild.jobs import _overrides as overrides
 
 HELLO = '''"""Greet somebody.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import autobuild as ab
-from autobuild.jobs.options import job_names, read_job
+from autobuild.jobs._options import job_names, read_job
 
 ARCH = "e3k3-e4k5|e6k7-e3k3-e3k3|e4k5-e4k5|e6k3-e6k3-e6k3-e6k3|e3k7-e6k7"
 

@@ -9,7 +9,7 @@ import pytest
 import autobuild as ab
 from autobuild.importance._marginal_means import design_weights
 from autobuild.importance.projection import LEVEL_SD, project
-from autobuild.jobs.console import table
+from autobuild.jobs._console import table
 from autobuild.spaces.sampling import sample
 
 DEEP = ab.sequence_space(

@@ -5,7 +5,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.errors import ConfigError
-from autobuild.jobs.archs import read_archs
+from autobuild.jobs._archs import read_archs
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.feather", "a.xlsx", "a.json", "a.jsonl", "a.txt"])

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 import autobuild as ab
-from autobuild.jobs.options import job_names, read_job
+from autobuild.jobs._options import job_names, read_job
 from autobuild.labels import sample_design
 
 # Job, prefix of its keys, function -> keys whose defaults differ, and why.

@@ -14,7 +14,7 @@ from autobuild.cli import main
 from autobuild.evaluate import protocol
 from autobuild.evaluate.digits import DigitTask
 from autobuild.evaluate.training import TrainingEvaluator
-from autobuild.jobs import measuring
+from autobuild.jobs import _measuring as measuring
 
 SMALL = "e2k3s0|e1k3s1|e1k1s0-e2k3s1"
 

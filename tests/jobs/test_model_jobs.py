@@ -189,7 +189,7 @@ def test_settings_in_conf_are_the_defaults_of_the_library() -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from autobuild.jobs.pipeline import fit_config
+    from autobuild.jobs._pipeline import fit_config
     from autobuild.rank.softrank import EPS
     from autobuild.resources import resource_dir
 

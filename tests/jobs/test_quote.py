@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from autobuild.jobs.overrides import quote
+from autobuild.jobs._overrides import quote
 
 _AWKWARD = st.text(alphabet=st.sampled_from("ab1.\\'\"${}()[]|~+,=<> :#%&*?!@/-\t\néπ"), max_size=14)
 

@@ -14,7 +14,7 @@ import pytest
 
 import autobuild
 from autobuild.errors import ConfigError, RunError
-from autobuild.jobs.provenance import digest, plain
+from autobuild.jobs._provenance import digest, plain
 from autobuild.jobs.run import Run
 
 CONFIG = {"out": None, "resume": True, "seed": 0, "fit": {"epochs": 3}}

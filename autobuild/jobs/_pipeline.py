@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning
-from autobuild.jobs.console import Phases, progress, say
-from autobuild.jobs.families import family, saved_model
-from autobuild.jobs.files import embedded_labels
+from autobuild.jobs._console import Phases, progress, say
+from autobuild.jobs._families import family, saved_model
+from autobuild.jobs._files import embedded_labels
 
 if TYPE_CHECKING:
     from autobuild.cost.space_costs import SpaceCosts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from autobuild.jobs.options import Job, job_names, read_job
+from autobuild.jobs._options import Job, job_names, read_job
 from autobuild.settings.groups import groups
 from autobuild.settings.option import TEXTS, Key
 

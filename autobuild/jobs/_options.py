@@ -16,8 +16,8 @@ from typing import Any
 
 from autobuild import jobs
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.console import say
-from autobuild.jobs.folders import flat
+from autobuild.jobs._console import say
+from autobuild.jobs._folders import flat
 from autobuild.settings.groups import Group, groups
 from autobuild.settings.option import Key, groups_of, keys_of
 
@@ -181,7 +181,7 @@ def _converted(kind: str, value: Any) -> Any:
     from omegaconf.errors import ValidationError
 
     if kind == "texts" and isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        from autobuild.jobs.overrides import split_commas
+        from autobuild.jobs._overrides import split_commas
 
         parts = split_commas(value[1:-1])
         return [part[1:-1] if part[:1] in ("'", '"') and part[-1:] == part[:1] else part for part in parts]

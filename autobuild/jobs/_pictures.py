@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from autobuild.jobs.run import Run
     from autobuild.labels import LabelledSet
     from autobuild.spaces import SearchSpace
+    from autobuild.studies.result import Search
 
 
 def draw_fit(folder: Run) -> None:
@@ -89,3 +90,25 @@ def save_picture(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
 
     with folder.writing(name) as path:
         plot.save(drawn, path)
+
+
+def draw_search(folder: Run, search: Search) -> list[tuple[str, str]]:
+    """Draw the figures of a search.
+
+    Returns:
+        File name and caption of each picture.
+    """
+    from autobuild import plot
+
+    curve = search.history
+    drawn = [("history.png", "The first target over the evaluations", plot.search_history(curve, search.targets[0]))]
+    if len(search.targets) in (2, 3):
+        front = plot.search_front(search.trials, search.front, search.targets)
+        drawn.append(("front.png", "The networks measured, and their front", front))
+        drawn.append(("hypervolume.png", "What the front covers so far", plot.search_hypervolume(curve)))
+    chain = plot.search_chain(search.chain)
+    drawn.append(("chain.png", "The spaces searched one after another", chain))
+    for name, _, axes in drawn:
+        with folder.writing(name) as path:
+            plot.save(axes, path)
+    return [(name, caption) for name, caption, _ in drawn]

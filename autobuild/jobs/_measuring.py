@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from autobuild.jobs.console import Phases, noted
+from autobuild.jobs._console import Phases, noted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from autobuild.evaluate import Evaluator, Place
+    from autobuild.evaluate import Evaluator, ExecutorSettings
     from autobuild.evaluate.labelling import Progress, Result
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
@@ -23,7 +23,7 @@ def train(
     space: SearchSpace,
     archs: Sequence[Architecture],
     seeds: Sequence[int],
-    place: Place,
+    settings: ExecutorSettings,
     *,
     latency: bool,
     evaluator: Evaluator | None = None,
@@ -35,7 +35,7 @@ def train(
         space: The space of the architectures.
         archs: What is trained.
         seeds: Seeds for each architecture.
-        place: Where the evaluations run.
+        settings: Where the evaluations run.
         latency: Whether to measure latencies afterwards, on this machine.
         evaluator: What trains them (None: the space's own).
 
@@ -46,7 +46,7 @@ def train(
     Raises:
         EvaluationError: The space has no evaluator, or some trainings failed; all others are kept.
     """
-    _train(folder, space, archs, seeds, place, latency, evaluator, lambda result: None)
+    _train(folder, space, archs, seeds, settings, latency, evaluator, lambda result: None)
     frame = _read(folder)
     wanted = [(str(arch), int(seed)) for arch in archs for seed in seeds]
     return frame.loc[list(dict.fromkeys(wanted))].reset_index()
@@ -57,7 +57,7 @@ def train_some(
     space: SearchSpace,
     archs: Sequence[Architecture],
     seeds: Sequence[int],
-    place: Place,
+    settings: ExecutorSettings,
     *,
     latency: bool,
     evaluator: Evaluator | None = None,
@@ -80,7 +80,7 @@ def train_some(
         reasons.setdefault(result.arch, result.reason)
 
     try:
-        _train(folder, space, archs, seeds, place, latency, evaluator, failed)
+        _train(folder, space, archs, seeds, settings, latency, evaluator, failed)
     except EvaluationError:
         if not reasons:
             raise
@@ -97,7 +97,7 @@ def _train(
     space: SearchSpace,
     archs: Sequence[Architecture],
     seeds: Sequence[int],
-    place: Place,
+    settings: ExecutorSettings,
     latency: bool,
     evaluator: Evaluator | None,
     on_failure: Callable[[Result], None],
@@ -118,7 +118,7 @@ def _train(
             failed = f" {progress.failed} failed" if progress.failed else ""
             phases.show(progress.phase, progress.done, progress.total, note + failed)
 
-        label_architectures(space, chosen, archs, path, seeds, latency=latency, on_progress=show, place=place)
+        label_architectures(space, chosen, archs, path, seeds, latency=latency, on_progress=show, settings=settings)
 
 
 def _own(space: SearchSpace) -> Evaluator:
@@ -128,7 +128,7 @@ def _own(space: SearchSpace) -> Evaluator:
         EvaluationError: It has none.
     """
     from autobuild.errors import EvaluationError
-    from autobuild.evaluate.protocol import evaluator_for
+    from autobuild.evaluate.evaluator import evaluator_for
 
     try:
         return evaluator_for(space)

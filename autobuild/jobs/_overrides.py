@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.options import job_names, read_job
+from autobuild.jobs._options import job_names, read_job
 from autobuild.settings.option import TEXTS, Key
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)

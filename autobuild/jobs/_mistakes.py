@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.options import Job, job_names, read_job
-from autobuild.jobs.overrides import Command, known_keys, split_commas
+from autobuild.jobs._options import Job, job_names, read_job
+from autobuild.jobs._overrides import Command, known_keys, split_commas
 from autobuild.settings.groups import groups
 
 # Override -> module of the Hydra plugin that it needs, and how to install it.

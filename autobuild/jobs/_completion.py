@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from autobuild.errors import AutobuildError, ConfigError
-from autobuild.jobs.options import job_names
-from autobuild.jobs.overrides import FLAGS, Command, parse
+from autobuild.jobs._options import job_names
+from autobuild.jobs._overrides import FLAGS, Command, parse
 
 _ACTIONS = ("install", "uninstall", "query")
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.jobs.options import Job, read_job
+from autobuild.jobs._options import Job, read_job
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,7 +23,7 @@ def arguments(composed: DictConfig) -> tuple[str, dict[str, Any]]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from autobuild.jobs.sweeps import folder_of_job, overrides_out
+    from autobuild.jobs._sweeps import folder_of_job, overrides_out
 
     settings = HydraConfig.get()
     job = read_job(str(settings.runtime.choices["job"]))

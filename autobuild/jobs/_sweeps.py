@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, RunError
-from autobuild.jobs.folders import lock, read_json, write_beside
-from autobuild.jobs.overrides import Command, in_quotes, quote
+from autobuild.jobs._folders import lock, read_json, write_beside
+from autobuild.jobs._overrides import Command, in_quotes, quote
 from autobuild.jobs.run import EXECUTION_KEYS, config_hash
 from autobuild.jobs.table import STATE, TABLE, Row, Table, main_numbers, read_rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autobuild.jobs.console import duration, heading, say, table
+from autobuild.jobs._console import duration, heading, say, table
 
 if TYPE_CHECKING:
     from autobuild.jobs.run import Run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autobuild.errors import ConfigError
 
 if TYPE_CHECKING:
-    from autobuild.evaluate import Evaluator, Place
+    from autobuild.evaluate import Evaluator, ExecutorSettings
     from autobuild.labels import LabelledSet
     from autobuild.spaces import SearchSpace
 
@@ -31,13 +31,13 @@ def seeds_of(config: Mapping[str, Any]) -> int | list[int]:
     return given
 
 
-def place_of(config: Mapping[str, Any]) -> Place:
+def executor_settings(config: Mapping[str, Any]) -> ExecutorSettings:
     """The group ``executor`` and the keys beside it (``conf/keys/executor.yaml``)."""
-    from autobuild.evaluate import Place
+    from autobuild.evaluate import ExecutorSettings
 
     options = dict(config["executor"])
     kind = options.pop("kind")
-    return Place(kind, config["n_jobs"], config["time_limit_s"], config["retries"], options)
+    return ExecutorSettings(kind, config["n_jobs"], config["time_limit_s"], config["retries"], options)
 
 
 def evaluator_of(
