@@ -4,8 +4,15 @@ from autobuild.cost.activation_peak_bytes_cost import ActivationPeak
 from autobuild.cost.count import count_macs, count_params
 from autobuild.cost.hardware import Hardware, hardware_names, read_hardware
 from autobuild.cost.layer_tables import CostTables, Counter, costs_of, known_costs
-from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, metric_units
-from autobuild.cost.registry import cost_names, make_cost, register_cost
+from autobuild.cost.registry import (
+    ArchitectureCost,
+    Cost,
+    TabledCost,
+    cost_names,
+    make_cost,
+    metric_units,
+    register_cost,
+)
 from autobuild.cost.roofline_cost import Roofline
 from autobuild.cost.unit_tables import additive_costs, unit_tables
 

@@ -62,14 +62,25 @@ def cost_tables(
     The tables are None if the space declares no layers; then whole networks are counted. Arguments and errors are those
     of :func:`costs_of`.
     """
-    shape = inputs_of(space, input_shape)
-    file = declared_by(space)
-    if not hasattr(file, "plan") and not hasattr(file, "tallies"):
+    rules = table_rules(space, input_shape)
+    if not rules:
         return None, dict(BASE)
+    shape = inputs_of(space, input_shape)
+    return CostTables(space, declared_by(space), network_arguments(space, num_classes, shape[0]), shape[1]), rules
+
+
+def table_rules(space: SearchSpace, input_shape: tuple[int, int, int] | None = None) -> dict[str, Mapping[str, int]]:
+    """Each cost that the tables of a space give, and the weights of the counts in it; empty if it declares no layers.
+
+    Raises:
+        SpaceError: As :func:`costs_of`.
+    """
+    shape, file = inputs_of(space, input_shape), declared_by(space)
+    if not hasattr(file, "plan") and not hasattr(file, "tallies"):
+        return {}
     if shape[1] != shape[2]:
         raise SpaceError(f"input_shape={shape}: accepted: inputs with equal height and width")
-    given = network_arguments(space, num_classes, shape[0])
-    return CostTables(space, file, given, shape[1]), {**BASE, **getattr(file, "COSTS", {})}
+    return {**BASE, **getattr(file, "COSTS", {})}
 
 
 def inputs_of(space: SearchSpace, input_shape: tuple[int, int, int] | None = None) -> tuple[int, int, int]:

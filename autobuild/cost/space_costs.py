@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,17 @@ import numpy as np
 
 from autobuild._typing import FloatArray, IntArray
 from autobuild.cost.hardware import DEFAULT, Hardware, read_hardware
-from autobuild.cost.latency import LookupLatency, MeasuredLatency
-from autobuild.cost.layer_tables import Counter, cost_tables
-from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
-from autobuild.cost.registry import all_costs
+from autobuild.cost.layer_tables import CostTables, Counter, cost_tables, table_rules
+from autobuild.cost.registry import (
+    TIMED,
+    ArchitectureCost,
+    Cost,
+    TabledCost,
+    checked,
+    make_cost,
+    metric_sources,
+    metric_units,
+)
 from autobuild.cost.unit_tables import additive_costs
 from autobuild.errors import ConfigError, CostError, GraphError, SpaceError, nearest
 from autobuild.graphs.of_architecture import graph_of_architecture
@@ -163,11 +170,12 @@ class CountOf:
         return None if table is None else Bounds(table, table)
 
 
-class SpaceCosts(dict[str, "MetricOf | CountOf"]):
+class SpaceCosts(Mapping[str, "MetricOf | CountOf"]):
     """Metric -> function of architectures, for all costs of a space.
 
     The counts of :func:`costs_of` come from tables if the space has them. All other costs are computed for
-    ``hardware``, most of them from operation graphs, once for each architecture.
+    ``hardware``, most of them from operation graphs, once for each architecture. A table or cost is made when it is
+    first asked for; the names are known before.
 
     Args:
         space: The space.
@@ -181,25 +189,52 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
     """
 
     def __init__(self, space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> None:
-        super().__init__()
         self.space, self.hardware, self.lacking = check_space(space), read_hardware(hardware), ""
+        self._counts: Mapping[str, Mapping[str, int]] = {}
+        self._known: dict[str, MetricOf | CountOf] = {}
+        self._shared: dict[str, CostOf] = {}
         try:
-            tables, rules = cost_tables(space)
+            self._counts = table_rules(space)
         except SpaceError as error:
             self.lacking = str(error)
-            return
-        if tables is not None:
-            self.update((name, CountOf(space, name, partial(tables.cost, rule))) for name, rule in rules.items())
-        shared: dict[int, CostOf] = {}
-        for metric, cost in all_costs(self.hardware).items():
-            if metric not in self:
-                self[metric] = MetricOf(shared.setdefault(id(cost), CostOf(cost, space)), metric)
+
+    @cached_property
+    def _tables(self) -> CostTables | None:
+        return cost_tables(self.space)[0]
+
+    @cached_property
+    def _sources(self) -> dict[str, str]:
+        return {} if self.lacking else metric_sources(self.hardware)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._counts, *self._sources]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._counts or name in self._sources
+
+    def __getitem__(self, name: str) -> MetricOf | CountOf:
+        if name not in self:
+            raise ConfigError(f"{self.space.name} has no cost {name!r}: {self.lacking or nearest(name, self)}")
+        if name not in self._known:
+            self._known[name] = self._made(name)
+        return self._known[name]
+
+    def _made(self, metric: str) -> MetricOf | CountOf:
+        if metric in self._counts and self._tables is not None:
+            return CountOf(self.space, metric, partial(self._tables.cost, self._counts[metric]))
+        source = self._sources[metric]
+        if source not in self._shared:
+            self._shared[source] = CostOf(make_cost(source, self.hardware), self.space)
+        return MetricOf(self._shared[source], metric)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.space, self.hardware)  # tables and costs are found again, not carried along
 
-    def __missing__(self, name: str) -> MetricOf | CountOf:
-        raise ConfigError(f"{self.space.name} has no cost {name!r}: {self.lacking or nearest(name, self)}")
+    def __repr__(self) -> str:
+        return f"<costs of {self.space.name} for {self.hardware.name}: {', '.join(self)}>"
 
     def table(self, archs: Sequence[Architecture | str], metrics: Sequence[str] | None = None) -> pd.DataFrame:
         """A frame with ``arch`` and a column for each metric.
@@ -214,15 +249,10 @@ class SpaceCosts(dict[str, "MetricOf | CountOf"]):
         """
         import pandas as pd
 
-        names = [name for name in self if not self._timed(name)] if metrics is None else list(metrics)
-        for name in names:
-            if name not in self:
-                raise ConfigError(f"{self.space.name} has no cost {name!r}: {nearest(name, self)}")
-        return pd.DataFrame({"arch": [str(arch) for arch in archs]} | {name: self[name](archs) for name in names})
-
-    def _timed(self, metric: str) -> bool:
-        cost = self[metric]
-        return isinstance(cost, MetricOf) and isinstance(cost.of.cost, MeasuredLatency | LookupLatency)
+        names = [name for name in self if self._sources.get(name) not in TIMED] if metrics is None else list(metrics)
+        functions = {name: self[name] for name in names}
+        columns = {name: function(archs) for name, function in functions.items()}
+        return pd.DataFrame({"arch": [str(arch) for arch in archs]} | columns)
 
 
 def costs(space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> SpaceCosts:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autobuild._typing import FloatArray
-from autobuild.cost.protocol import ArchitectureCost, Cost, TabledCost, checked, metric_units
+from autobuild.cost.registry import ArchitectureCost, Cost, TabledCost, checked, metric_units
 from autobuild.errors import CostError, SpaceError
 from autobuild.graphs import OperationGraph, graph_of
 from autobuild.spaces import Architecture, SearchSpace, load_space
