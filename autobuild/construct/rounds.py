@@ -25,7 +25,7 @@ from autobuild.models.fitting import OnProgress
 from autobuild.registry import ACQUISITIONS
 
 if TYPE_CHECKING:
-    from autobuild.evaluate import Evaluator, Place
+    from autobuild.evaluate import Evaluator, ExecutorSettings
     from autobuild.models import FittedModel
     from autobuild.spaces import SearchSpace
 
@@ -231,15 +231,15 @@ def rounds(
     for name, number in (("rounds", rounds), ("per_round", per_round)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ConfigError(f"{name}={number!r}: an integer of at least 1 is accepted")
-    from autobuild.evaluate import as_evaluator, place_for, seeds_of
+    from autobuild.evaluate import as_evaluator, choose_executor, seeds_of
 
     costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs
     options: dict[str, Any] = {"folds": folds, "encoder": encoder, "config": config}
     options |= {"on_progress": on_progress, "device": device}
     asking = Rounds(labels, target, model=model, acquisition=acquisition, seed=seed, costs=costs, **options)
     evaluates = as_evaluator(evaluator, labels.space, labels=labels, load_model=load_model)
-    place = place_for(n_jobs, executor, time_limit_s, retries, executor_options)
-    return _run(asking, _Evaluate(labels.space, evaluates, seeds_of(seeds), place), rounds, per_round)
+    settings = choose_executor(n_jobs, executor, time_limit_s, retries, executor_options)
+    return _run(asking, _Evaluate(labels.space, evaluates, seeds_of(seeds), settings), rounds, per_round)
 
 
 def _run(asking: Rounds, evaluate: _Evaluate, rounds: int, per_round: int) -> Iterator[Round]:
@@ -258,13 +258,13 @@ class _Evaluate:
     space: SearchSpace
     evaluator: Evaluator
     seeds: Sequence[int]
-    place: Place
+    settings: ExecutorSettings
 
     def __call__(self, texts: Sequence[str]) -> list[Metrics | str]:
         """For each text its outcome."""
         from autobuild.evaluate import evaluate_many
 
-        found = evaluate_many(self.space, self.evaluator, texts, self.seeds, place=self.place)
+        found = evaluate_many(self.space, self.evaluator, texts, self.seeds, settings=self.settings)
         outcomes: list[Metrics | str] = []
         for start in range(0, len(found), len(self.seeds)):
             own = found[start : start + len(self.seeds)]

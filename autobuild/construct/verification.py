@@ -15,7 +15,14 @@ from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError, EvaluationError
-from autobuild.evaluate import EvaluationWarning, Place, as_evaluator, evaluate_many, place_for, seeds_of
+from autobuild.evaluate import (
+    EvaluationWarning,
+    ExecutorSettings,
+    as_evaluator,
+    choose_executor,
+    evaluate_many,
+    seeds_of,
+)
 from autobuild.expressions import Names, TargetExpression
 from autobuild.expressions.names import not_measured
 
@@ -101,7 +108,7 @@ def verify(
         n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
         costs: Cost name -> function of architectures (default: all costs of the space).
         hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
-        measure: Evaluates instead of ``evaluator`` and the place: jobs keep what was measured in a file.
+        measure: Evaluates instead of ``evaluator`` and the executor: jobs keep what was measured in a file.
 
     Returns:
         A table of the networks (:attr:`Verified.frame`), every evaluation, and what failed.
@@ -132,7 +139,7 @@ def verify(
         evaluates = as_evaluator(
             evaluator, given, needs=names.metrics(expression), labels=labels, load_model=load_model
         )
-        measure = _here(given, evaluates, place_for(n_jobs, executor, time_limit_s, retries, executor_options))
+        measure = _here(given, evaluates, choose_executor(n_jobs, executor, time_limit_s, retries, executor_options))
     trained, failed = measure([*archs, *best], seeds_of(seeds, FIRST_SEED + 1_000 * seed))
     if trained.empty:
         raise EvaluationError(_failures(failed, all_of=True))
@@ -167,12 +174,12 @@ def _networks(built: Any, top: int | None) -> tuple[list[str], dict[str, float]]
     return list(dict.fromkeys(texts))[:top], predicted
 
 
-def _here(space: SearchSpace, evaluator: Any, place: Place) -> Measure:
+def _here(space: SearchSpace, evaluator: Any, settings: ExecutorSettings) -> Measure:
     """Evaluation by an evaluator, nothing written."""
     import pandas as pd
 
     def measure(archs: Sequence[Architecture], seeds: Sequence[int]) -> tuple[pd.DataFrame, dict[str, str]]:
-        found = evaluate_many(space, evaluator, archs, seeds, place=place)
+        found = evaluate_many(space, evaluator, archs, seeds, settings=settings)
         rows = [{"arch": one.arch, "seed": one.seed, **one.metrics} for one in found if one.metrics is not None]
         failed = {one.arch: one.reason for one in reversed(found) if one.metrics is None}
         return pd.DataFrame(rows, columns=None if rows else ["arch", "seed"]), failed

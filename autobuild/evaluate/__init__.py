@@ -3,11 +3,18 @@
 from autobuild.evaluate._resolve import as_evaluator
 from autobuild.evaluate._tabular_and_surrogate import TableEvaluator
 from autobuild.evaluate.digits import DigitTask, Pictures, digit_pictures
+from autobuild.evaluate.evaluator import (
+    EVALUATORS,
+    Evaluator,
+    NetworkEvaluator,
+    Report,
+    SteppedEvaluator,
+    evaluator_for,
+)
 from autobuild.evaluate.labelling import Progress, label_architectures
 from autobuild.evaluate.latency import LatencyMeter, measure_latency
 from autobuild.evaluate.metrics import EvaluationWarning
-from autobuild.evaluate.parallel import Place, Result, evaluate_many, place_for, seeds_of
-from autobuild.evaluate.protocol import EVALUATORS, Evaluator, NetworkEvaluator, Report, SteppedEvaluator, evaluator_for
+from autobuild.evaluate.parallel import ExecutorSettings, Result, choose_executor, evaluate_many, seeds_of
 from autobuild.evaluate.training import TrainingEvaluator
 
 __all__ = [
@@ -18,7 +25,7 @@ __all__ = [
     "LatencyMeter",
     "NetworkEvaluator",
     "Pictures",
-    "Place",
+    "ExecutorSettings",
     "Progress",
     "Report",
     "Result",
@@ -31,6 +38,6 @@ __all__ = [
     "evaluator_for",
     "label_architectures",
     "measure_latency",
-    "place_for",
+    "choose_executor",
     "seeds_of",
 ]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError
-from autobuild.evaluate.protocol import Evaluator, Report
+from autobuild.evaluate.evaluator import Evaluator, Report
 from autobuild.named import imported
 
 if TYPE_CHECKING:

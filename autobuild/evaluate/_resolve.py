@@ -11,9 +11,9 @@ from autobuild.evaluate._functions import from_callable, from_name
 from autobuild.evaluate._tabular_and_surrogate import SurrogateEvaluator, TableEvaluator, surrogate
 from autobuild.evaluate._wrappers import JoinedEvaluator, checked
 from autobuild.evaluate.command import CommandEvaluator
+from autobuild.evaluate.evaluator import Evaluator, evaluator_for
 from autobuild.evaluate.latency import latency_meter
 from autobuild.evaluate.metrics import nearest_metric
-from autobuild.evaluate.protocol import Evaluator, evaluator_for
 
 if TYPE_CHECKING:
     from autobuild.labels import LabelledSet
@@ -51,7 +51,7 @@ def as_evaluator(
             - ``"python:package.module:function"``, or a function ``arch -> metrics``, which may also have parameters
               ``seed`` and ``report``, a function that it calls as ``report(step, {"acc": ...})``;
             - ``"command:PROGRAM ARGUMENTS"``, see :mod:`autobuild.evaluate.command`;
-            - an :class:`~autobuild.evaluate.protocol.Evaluator`.
+            - an :class:`~autobuild.evaluate.evaluator.Evaluator`.
         space: The space, possibly narrowed.
         needs: Names of the metrics that the target needs, which must be finite numbers. If it is one name, an evaluator
             may return a bare number.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import EvaluationError
+from autobuild.evaluate.evaluator import Evaluator, Report, SteppedEvaluator
 from autobuild.evaluate.metrics import checked_metrics
-from autobuild.evaluate.protocol import Evaluator, Report, SteppedEvaluator
 
 if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from autobuild.errors import ConfigError, EvaluationError
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Report
+    from autobuild.evaluate.evaluator import Report
     from autobuild.spaces import Architecture, SearchSpace
 
 GRACE_S = 5.0

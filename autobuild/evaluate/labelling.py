@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from autobuild._moved import renamed_arguments
 from autobuild.errors import EvaluationError
 from autobuild.evaluate._label_file import LabelFile, locked
+from autobuild.evaluate.evaluator import Evaluator, NetworkEvaluator
 from autobuild.evaluate.latency import LatencyMeter
-from autobuild.evaluate.parallel import Place, Result, evaluate_many, run_tasks, seeds_of
-from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
+from autobuild.evaluate.parallel import ExecutorSettings, Result, evaluate_many, run_tasks, seeds_of
 
 if TYPE_CHECKING:
     from autobuild.spaces import Architecture, SearchSpace
@@ -43,7 +43,7 @@ class Progress:
     result: Result | None = None
 
 
-@renamed_arguments({"workers": "n_jobs"})
+@renamed_arguments({"workers": "n_jobs", "place": "settings"})
 def label_architectures(
     space: SearchSpace,
     evaluator: Evaluator,
@@ -54,7 +54,7 @@ def label_architectures(
     latency: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     *,
-    place: Place | None = None,
+    settings: ExecutorSettings | None = None,
 ) -> Path:
     """Evaluate every architecture with every seed, write the results to ``out_csv``, then measure latencies.
 
@@ -73,9 +73,9 @@ def label_architectures(
             ``.recipe.json`` beside it stores the origin of the labels, so that labels of different origins never mix.
         seeds: Number of seeds (0, 1, ...) for each architecture, or a list of them.
         n_jobs: Number of evaluations at the same time, each in a process of this machine with one thread.
-        latency: Whether to measure latencies, which needs a :class:`~autobuild.evaluate.protocol.NetworkEvaluator`.
+        latency: Whether to measure latencies, which needs a :class:`~autobuild.evaluate.evaluator.NetworkEvaluator`.
         on_progress: Called at the start of a phase and after each evaluation.
-        place: Settings of another executor than ``n_jobs`` processes. Latencies are always measured on this machine.
+        settings: Settings of another executor than ``n_jobs`` processes. Latencies are measured on this machine.
 
     Returns:
         The path of the file.
@@ -93,7 +93,7 @@ def label_architectures(
         )
     with locked(path):
         file = LabelFile.open(path, space.family, evaluator)
-        where = place or Place(n_jobs=n_jobs)
+        where = settings or ExecutorSettings(n_jobs=n_jobs)
         failures = _train(
             file, space, evaluator, texts, seeds_of(seeds), where, LATENCY if latency else None, on_progress
         )
@@ -132,7 +132,7 @@ def _train(
     evaluator: Evaluator,
     texts: list[str],
     seeds: Sequence[int],
-    place: Place,
+    settings: ExecutorSettings,
     blank: str | None,
     report: Callable[[Progress], None] | None,
 ) -> list[Result]:
@@ -150,7 +150,7 @@ def _train(
             failures.append(result)
         clock.tell(result)
 
-    run_tasks(space, evaluator, missing, place, finished)
+    run_tasks(space, evaluator, missing, settings, finished)
     return failures
 
 
@@ -181,11 +181,11 @@ def _measure(
         clock.tell(result)
 
     try:
-        run_tasks(space, LatencyMeter(evaluator), [(arch, 0) for arch in blank], Place(n_jobs=1), finished)
+        run_tasks(space, LatencyMeter(evaluator), [(arch, 0) for arch in blank], ExecutorSettings(n_jobs=1), finished)
     finally:
         if unsaved:
             file.rewrite()
     return failures
 
 
-__all__ = ["Place", "Progress", "Result", "evaluate_many", "label_architectures"]
+__all__ = ["ExecutorSettings", "Progress", "Result", "evaluate_many", "label_architectures"]

@@ -12,7 +12,7 @@ from autobuild.errors import CostError, EvaluationError, SpaceError
 if TYPE_CHECKING:
     from torch import nn
 
-    from autobuild.evaluate.protocol import Evaluator, NetworkEvaluator
+    from autobuild.evaluate.evaluator import Evaluator, NetworkEvaluator
     from autobuild.spaces import Architecture, SearchSpace
 
 BATCH, REPEATS, WARM_UP = 64, 40, 10
@@ -118,7 +118,7 @@ def latency_meter(space: SearchSpace) -> Evaluator:
     Raises:
         EvaluationError: The space builds no networks, or does not declare the size of their inputs.
     """
-    from autobuild.evaluate.protocol import EVALUATORS, NetworkEvaluator, evaluator_for
+    from autobuild.evaluate.evaluator import EVALUATORS, NetworkEvaluator, evaluator_for
     from autobuild.spaces.registry import declared_by, realiser
 
     if space.family in EVALUATORS and isinstance(evaluator := evaluator_for(space), NetworkEvaluator):

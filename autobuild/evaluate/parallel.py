@@ -14,7 +14,7 @@ from autobuild.evaluate.executors import Event, Executor, Failed, Finished, Repo
 from autobuild.evaluate.metrics import warn_ignored
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator
+    from autobuild.evaluate.evaluator import Evaluator
     from autobuild.spaces import Architecture, SearchSpace
 
 Task = tuple[str, int]
@@ -53,7 +53,7 @@ def seeds_of(seeds: int | Sequence[int], first: int = 0) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Place:
+class ExecutorSettings:
     """Settings of an executor.
 
     Args:
@@ -71,20 +71,20 @@ class Place:
     options: Mapping[str, Any] | None = None
 
 
-def place_for(
+def choose_executor(
     n_jobs: int,
     executor: str | None,
     time_limit_s: float | None,
     retries: int,
     options: Mapping[str, Any] | None,
-) -> Place:
+) -> ExecutorSettings:
     """Settings of an executor: by default this process if ``n_jobs`` is 1 and there is no time limit, else processes of
     this machine."""
     chosen = executor if executor is not None else "inline" if n_jobs == 1 and time_limit_s is None else "local"
-    return Place(chosen, n_jobs, time_limit_s, retries, options)
+    return ExecutorSettings(chosen, n_jobs, time_limit_s, retries, options)
 
 
-@renamed_arguments({"workers": "n_jobs"})
+@renamed_arguments({"workers": "n_jobs", "place": "settings"})
 def evaluate_many(
     space: SearchSpace,
     evaluator: Evaluator,
@@ -93,7 +93,7 @@ def evaluate_many(
     n_jobs: int = 1,
     on_result: Callable[[Result], None] | None = None,
     *,
-    place: Place | None = None,
+    settings: ExecutorSettings | None = None,
 ) -> list[Result]:
     """Evaluate every architecture with every seed.
 
@@ -104,7 +104,7 @@ def evaluate_many(
         seeds: Number of seeds (0, 1, ...) for each architecture, or a list of them.
         n_jobs: Number of evaluations at the same time, each in a process of this machine with one thread.
         on_result: Called in this process when an evaluation has ended.
-        place: Settings of another executor than ``n_jobs`` processes.
+        settings: Settings of another executor than ``n_jobs`` processes.
 
     Returns:
         One :class:`Result` for each (architecture, seed), in the order given, with all seeds of an architecture one
@@ -116,14 +116,14 @@ def evaluate_many(
     """
     texts = [str(space.parse(str(arch))) for arch in archs]
     tasks = [(text, seed) for text in texts for seed in seeds_of(seeds)]
-    return run_tasks(space, evaluator, tasks, place or Place(n_jobs=n_jobs), on_result)
+    return run_tasks(space, evaluator, tasks, settings or ExecutorSettings(n_jobs=n_jobs), on_result)
 
 
 def run_tasks(
     space: SearchSpace,
     evaluator: Evaluator,
     tasks: Iterable[Task],
-    place: Place,
+    settings: ExecutorSettings,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """As :func:`evaluate_many`, for a list of (canonical text, seed) pairs."""
@@ -131,15 +131,15 @@ def run_tasks(
     results: dict[Task, Result] = {}
     ignored: dict[str, None] = {}
     with make_executor(
-        place.executor,
+        settings.executor,
         space,
         evaluator,
-        n_jobs=place.n_jobs,
-        time_limit_s=place.time_limit_s,
+        n_jobs=settings.n_jobs,
+        time_limit_s=settings.time_limit_s,
         reports=False,
-        options=place.options,
+        options=settings.options,
     ) as executor:
-        for number, event in _ends(executor, order, place.retries):
+        for number, event in _ends(executor, order, settings.retries):
             if isinstance(event, Finished):
                 result = Result(*order[number], event.metrics)
                 ignored |= dict.fromkeys(text.partition(":")[0] for text in event.ignored)

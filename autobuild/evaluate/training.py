@@ -15,7 +15,7 @@ from autobuild.evaluate.digits import DigitTask, digit_pictures
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from autobuild.evaluate.protocol import Report
+    from autobuild.evaluate.evaluator import Report
     from autobuild.spaces import Architecture, SearchSpace
 
 CLASSES = 10  # digits

@@ -15,7 +15,7 @@ from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError, EvaluationError, nearest
-from autobuild.evaluate import as_evaluator, place_for
+from autobuild.evaluate import as_evaluator, choose_executor
 from autobuild.evaluate.executors import Executor, make_executor
 from autobuild.evaluate.metrics import IGNORED, EvaluationWarning
 from autobuild.expressions import Names
@@ -170,9 +170,9 @@ def search(
         checked = as_evaluator(evaluator, space, needs=objective.needs, labels=prior, load_model=load_model)
         objective.check_limits(getattr(checked, "metrics", None))
         if executor is None or isinstance(executor, str):
-            executor = place_for(n_jobs, executor, time_limit_s, retries, executor_options).executor
+            chosen = choose_executor(n_jobs, executor, time_limit_s, retries, executor_options)
             made = make_executor(
-                executor,
+                chosen.executor,
                 space,
                 checked,
                 n_jobs=n_jobs,

@@ -46,7 +46,7 @@ class ExecutorConformance:
             return lambda space, evaluator: MyExecutor(space, evaluator, workers=2)
     """
 
-    patience_s = 60.0
+    patience_s = 300.0
 
     @pytest.fixture
     def space(self) -> SearchSpace:

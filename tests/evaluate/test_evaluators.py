@@ -23,10 +23,10 @@ import autobuild as ab
 from autobuild.errors import ConfigError, EvaluationError, LabelError, Pruned
 from autobuild.evaluate import TrainingEvaluator, as_evaluator, label_architectures
 from autobuild.evaluate.digits import DigitTask
+from autobuild.evaluate.evaluator import EVALUATORS, SteppedEvaluator
 from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor
 from autobuild.evaluate.executors.perform import perform
 from autobuild.evaluate.metrics import UnusableMetrics, checked_metrics
-from autobuild.evaluate.protocol import EVALUATORS, SteppedEvaluator
 
 HERE = Path(__file__).parent
 

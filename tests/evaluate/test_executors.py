@@ -13,7 +13,7 @@ from quick_evaluators import truth
 
 import autobuild as ab
 from autobuild.errors import ConfigError, Pruned
-from autobuild.evaluate import Place, evaluate_many
+from autobuild.evaluate import ExecutorSettings, evaluate_many
 from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor
 from autobuild.testing import ExecutorConformance
 
@@ -193,7 +193,7 @@ def test_an_evaluator_may_give_up_by_itself(space, archs):
     with make_executor("inline", space, evaluate) as executor:
         executor.submit(0, archs[0], 0)
         assert drain(executor) == [Stopped(0)]
-    [result] = evaluate_many(space, evaluate, archs[:1], place=Place("inline"))
+    [result] = evaluate_many(space, evaluate, archs[:1], settings=ExecutorSettings("inline"))
     assert (result.metrics, result.reason) == (None, "the evaluator gave it up")
 
 
@@ -205,11 +205,15 @@ def test_evaluators_may_have_processes_of_their_own(space, archs, tmp_path):
 
 def test_dead_workers_are_tried_again_a_bounded_number_of_times(space, archs, tmp_path):
     seeds = [fault("killed_once"), fault("killed")]
-    results = evaluate_many(space, Faulty(str(tmp_path)), archs[:1], seeds, place=Place(n_jobs=1, retries=1))
+    results = evaluate_many(
+        space, Faulty(str(tmp_path)), archs[:1], seeds, settings=ExecutorSettings(n_jobs=1, retries=1)
+    )
     assert results[0].metrics == {"acc": truth(archs[0], fault("killed_once"))}
     assert (results[1].metrics, results[1].reason) == (None, "its process ended with exit code -9")
     (tmp_path / f"{fault('killed_once')}.once").unlink()
-    results = evaluate_many(space, Faulty(str(tmp_path)), archs[:1], seeds[:1], place=Place(n_jobs=1, retries=0))
+    results = evaluate_many(
+        space, Faulty(str(tmp_path)), archs[:1], seeds[:1], settings=ExecutorSettings(n_jobs=1, retries=0)
+    )
     assert results[0].reason == "its process ended with exit code -9"
 
 

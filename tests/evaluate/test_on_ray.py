@@ -12,7 +12,7 @@ from quick_evaluators import truth
 
 import autobuild as ab
 from autobuild.errors import ConfigError, RunError
-from autobuild.evaluate import Place, as_evaluator, evaluate_many
+from autobuild.evaluate import ExecutorSettings, as_evaluator, evaluate_many
 from autobuild.evaluate.executors import Failed, Finished, Reported, Stopped, make_executor
 from autobuild.testing import ExecutorConformance
 
@@ -147,9 +147,11 @@ def test_reports_go_on_when_the_process_that_takes_them_is_killed(cluster, space
 
 def test_functions_found_by_name_and_retries(cluster, space, archs, tmp_path):
     evaluator = as_evaluator("python:user_functions:depth", space, needs=["acc"])
-    results = evaluate_many(space, evaluator, archs[:3], place=Place("ray", 2))
+    results = evaluate_many(space, evaluator, archs[:3], settings=ExecutorSettings("ray", 2))
     assert [result.metrics["acc"] for result in results] == [len(arch.split("-")) for arch in archs[:3]]
-    [once] = evaluate_many(space, Faulty(str(tmp_path)), archs[:1], [fault("killed_once")], place=Place("ray", 1))
+    [once] = evaluate_many(
+        space, Faulty(str(tmp_path)), archs[:1], [fault("killed_once")], settings=ExecutorSettings("ray", 1)
+    )
     assert once.metrics == {"acc": truth(archs[0], fault("killed_once"))}
 
 

@@ -1,8 +1,8 @@
 """Executors: where evaluations run. Evaluations go in one by one, events come out; see :class:`Executor`."""
 
 from autobuild.evaluate.executors.events import Event, Failed, Finished, Reported, Stopped
+from autobuild.evaluate.executors.executor import Executor
 from autobuild.evaluate.executors.make import make_executor, register_executor
-from autobuild.evaluate.executors.protocol import Executor
 from autobuild.evaluate.executors.queued import QueuedExecutor
 from autobuild.registry import EXECUTORS
 

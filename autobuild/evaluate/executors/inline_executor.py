@@ -15,7 +15,7 @@ from autobuild.evaluate.metrics import checked_metrics
 from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator
+    from autobuild.evaluate.evaluator import Evaluator
     from autobuild.spaces import SearchSpace
 
 
@@ -34,7 +34,7 @@ class InlineExecutor(QueuedExecutor):
         self._running: _Running | None = None
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         if self._pending:
             events, self._pending = self._pending, []
             return events
@@ -57,14 +57,14 @@ class InlineExecutor(QueuedExecutor):
             self._running.stop = True
 
     def cancel(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         self._drop(task_id)
         if self._running is not None and self._running.task_id == task_id:
             self._running.abandon()
             self._running = None
 
     def close(self) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         self._waiting.clear()
         if self._running is not None:
             self.cancel(self._running.task_id)

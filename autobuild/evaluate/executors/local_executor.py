@@ -24,7 +24,7 @@ from autobuild.evaluate.metrics import checked_metrics
 from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator, Report
+    from autobuild.evaluate.evaluator import Evaluator, Report
     from autobuild.spaces import SearchSpace
 
 BEGUN = "begun"
@@ -68,7 +68,7 @@ class LocalExecutor(QueuedExecutor):
         atexit.register(self.close)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         end = time.monotonic() + timeout_s
         while True:
             self._feed()
@@ -110,7 +110,7 @@ class LocalExecutor(QueuedExecutor):
             worker.send(("prune", task_id))
 
     def cancel(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         self._drop(task_id)
         for worker in self._at(task_id):
             worker.kill()
@@ -120,7 +120,7 @@ class LocalExecutor(QueuedExecutor):
         return [worker for worker in self._workers if worker.task is not None and worker.task[0] == task_id]
 
     def close(self) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         atexit.unregister(self.close)
         self._waiting.clear()
         while self._workers:

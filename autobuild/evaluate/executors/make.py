@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autobuild.errors import ConfigError
-from autobuild.evaluate.executors.protocol import Executor
+from autobuild.evaluate.executors.executor import Executor
 from autobuild.evaluate.executors.unguarded import end_if_importing
 from autobuild.registry import EXECUTORS
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator
+    from autobuild.evaluate.evaluator import Evaluator
     from autobuild.spaces import SearchSpace
 
 Made = TypeVar("Made", bound=Callable[..., Executor])
@@ -20,20 +20,17 @@ Made = TypeVar("Made", bound=Callable[..., Executor])
 def register_executor(name: str) -> Callable[[Made], Made]:
     """Decorator that registers an executor, for ``executor=name`` wherever evaluations run.
 
-    It decorates a class with the protocol :class:`~autobuild.evaluate.executors.protocol.Executor`, such as a subclass
+    It decorates a class with the protocol :class:`~autobuild.evaluate.executors.executor.Executor`, such as a subclass
     of :class:`~autobuild.evaluate.executors.queued.QueuedExecutor`, or a function that returns one. It is called with
     ``space``, ``evaluator``, and those of ``workers`` (how many evaluations at the same time), ``time_limit_s`` (or
     None) and ``reports`` that its signature names; its other arguments are its options and have defaults. A package
     declares its executor as an entry point of the group ``autobuild.executors``.
 
     Args:
-        name: Its name: letters, digits and ``_``.
+        name: Its name, as for :meth:`autobuild.registry.Registry.register`, which says what errors there are.
 
     Returns:
-        A function that registers what it is given, and returns it unchanged.
-
-    Raises:
-        ConfigError: The name is taken, or has other characters.
+        The decorator.
     """
     return EXECUTORS.register(name)
 

@@ -7,12 +7,12 @@ import traceback
 from typing import TYPE_CHECKING
 
 from autobuild.errors import AutobuildError, EvaluationError, Pruned
+from autobuild.evaluate.evaluator import SteppedEvaluator
 from autobuild.evaluate.executors.events import Failed, Finished, Stopped
 from autobuild.evaluate.metrics import UnusableMetrics, checked_metrics
-from autobuild.evaluate.protocol import SteppedEvaluator
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator, Report
+    from autobuild.evaluate.evaluator import Evaluator, Report
     from autobuild.spaces import SearchSpace
 
 

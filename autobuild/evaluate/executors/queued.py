@@ -28,12 +28,12 @@ class QueuedExecutor(ABC):
         self._pending: list[Event] = []  # of tasks that were pruned before they began
 
     def submit(self, task_id: int, arch: str, seed: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         self._waiting.append((task_id, arch, seed))
         self._feed()
 
     def prune(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         if self._drop(task_id):
             self._pending.append(Stopped(task_id))
         else:
@@ -41,15 +41,15 @@ class QueuedExecutor(ABC):
 
     @abstractmethod
     def wait(self, timeout_s: float) -> list[Event]:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
 
     @abstractmethod
     def cancel(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
 
     @abstractmethod
     def close(self) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
 
     @abstractmethod
     def _feed(self) -> None:

@@ -25,7 +25,7 @@ from autobuild.registry import EXECUTORS
 from autobuild.settings.executors import Ray
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator
+    from autobuild.evaluate.evaluator import Evaluator
     from autobuild.spaces import SearchSpace
 
 CONNECT_S = 10.0
@@ -122,7 +122,7 @@ class RayExecutor(QueuedExecutor):
             self._running[task[0]] = _Running(ref)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         end = time.monotonic() + timeout_s
         while True:
             events, self._pending = self._pending, []
@@ -200,14 +200,14 @@ class RayExecutor(QueuedExecutor):
             self._box.prune.remote(task_id)
 
     def cancel(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         self._drop(task_id)
         if task_id in self._running:
             self._kill(task_id)
             self._feed()
 
     def close(self) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         import ray
 
         self._waiting.clear()

@@ -28,7 +28,7 @@ from autobuild.registry import EXECUTORS
 from autobuild.settings.executors import Slurm
 
 if TYPE_CHECKING:
-    from autobuild.evaluate.protocol import Evaluator
+    from autobuild.evaluate.evaluator import Evaluator
     from autobuild.spaces import SearchSpace
 
 SIGN_S = 10.0  # between two signs of life
@@ -136,7 +136,7 @@ class SlurmExecutor(QueuedExecutor):
             self._running[task_id] = _Job(task_id, job, Lines(lines))
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         end = time.monotonic() + timeout_s
         while True:
             events, self._pending = self._pending, []
@@ -195,14 +195,14 @@ class SlurmExecutor(QueuedExecutor):
             self._running[task_id].lines.stop.touch()
 
     def cancel(self, task_id: int) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`."""
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`."""
         self._drop(task_id)
         if task_id in self._running:
             self._kill(self._running[task_id])
             self._feed()
 
     def close(self) -> None:
-        """See :class:`~autobuild.evaluate.executors.protocol.Executor`.
+        """See :class:`~autobuild.evaluate.executors.executor.Executor`.
 
         Logs of jobs that did not end well stay in the folder; everything else in it is removed.
         """
