@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import os
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from filelock import FileLock
 
 COLUMNS = ("cell", "split", "method", "options", "metric", "value")
 
@@ -53,7 +53,6 @@ class Runs:
         for metric, value in metrics.items():
             rows.writerow([*run, metric, int(value) if isinstance(value, int) else f"{value:.10g}"])
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")), open(self.path, "ab") as file:
             header = ",".join(COLUMNS) + "\n" if os.fstat(file.fileno()).st_size == 0 else ""
             file.write((header + text.getvalue()).encode())

@@ -22,6 +22,7 @@ from autobuild.cost import Hardware
 from autobuild.errors import ConfigError, nearest
 from autobuild.importance import AdditiveScores, Scores
 from autobuild.models import FittedModel
+from autobuild.settings.names import INTERVAL_LEVEL
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
 
@@ -95,7 +96,7 @@ def build(
         limited = limits_on(scores, where, labels, hardware, time_limit_s)
     evaluator = evaluator_of(model, space, lambda part: _predictor(part, by))
     archs = build_refined(space, scores.unit_scores, evaluator, top, limited=limited, apart=apart)
-    predicted, lower, upper = model.intervals(archs, 0.9)
+    predicted, lower, upper = model.intervals(archs, INTERVAL_LEVEL)
     values = limited.values(archs) if limited else {}
     prices = limited.prices() if limited else None
     return Built(

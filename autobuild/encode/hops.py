@@ -103,12 +103,9 @@ def register_layer(name: str) -> Callable[[Layer], Layer]:
     entry point of the group ``autobuild.layers``.
 
     Args:
-        name: Its name: letters, digits and ``_``.
+        name: Its name, as for :meth:`autobuild.registry.Registry.register`, which says what errors there are.
 
     Returns:
-        A function that registers what it is given, and returns it unchanged.
-
-    Raises:
-        ConfigError: The name is taken, or has other characters.
+        The decorator.
     """
     return LAYERS.register(name)

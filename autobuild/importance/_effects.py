@@ -22,10 +22,11 @@ import pandas as pd
 
 from autobuild._typing import FloatArray, IntArray
 from autobuild.importance._marginal_means import StageMeans
-from autobuild.importance.projection import LEVEL_SD, Projection
+from autobuild.importance.projection import Projection
 from autobuild.importance.scores import table
 from autobuild.models import FittedModel
 from autobuild.models.describe import feature_members
+from autobuild.settings.names import INTERVAL_SDS
 from autobuild.spaces.stage import Digits
 
 Rows = list[tuple[Any, ...]]
@@ -153,7 +154,7 @@ class Effects:
         """Half-widths of 90 % intervals, NaN without draws. Shapes: ``(n, 1 + draws) -> (n,)``."""
         if effects.shape[1] < 2:
             return np.full(len(effects), np.nan)
-        out: FloatArray = LEVEL_SD * effects[:, 1:].std(axis=1)
+        out: FloatArray = INTERVAL_SDS * effects[:, 1:].std(axis=1)
         return out
 
     def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], IntArray]]:

@@ -15,6 +15,7 @@ from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
 from autobuild.models.threads import one_blas_thread
+from autobuild.settings.names import INTERVAL_SDS
 from autobuild.spaces import Architecture, SearchSpace
 
 BACKGROUND = 1200  # number of architectures to which the sum is fitted
@@ -22,7 +23,6 @@ CHECKED = 400  # number of other architectures on which the sum is compared with
 DRAWS = 48  # draws of the model, for intervals
 LENGTHSCALE = 2.5  # relative to the root mean square of the standardised columns of a unit
 RIDGES = np.logspace(-6, 0, 13)
-LEVEL_SD = 1.6449  # half-width of a 90 % interval in standard deviations
 CHUNK = 512  # candidates at once: their kernel fits the cache
 
 
@@ -197,7 +197,7 @@ def _unit_scores(table: FloatArray, depth: IntArray) -> UnitScores:
     score = table[:, 0]
     lower = upper = np.full(len(score), np.nan)
     if table.shape[1] > 1:
-        half = LEVEL_SD * table[:, 1:].std(axis=1)
+        half = INTERVAL_SDS * table[:, 1:].std(axis=1)
         lower, upper = score - half, score + half
     return UnitScores(score, depth - 1, np.zeros(len(score), dtype=bool), lower, upper)
 

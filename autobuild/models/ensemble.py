@@ -17,6 +17,7 @@ from autobuild.models.members import Inputs, Member
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.stacking import combine
 from autobuild.models.warp import Warp
+from autobuild.settings.names import INTERVAL_LEVEL, INTERVAL_SDS
 from autobuild.spaces import Architecture
 
 
@@ -74,7 +75,7 @@ class EnsembleModel(FittedModel):
             return None
         inputs = Inputs(self.space, self._parsed(archs), self.describer)
         about = self._process().process.deviations(inputs.description, count, np.random.default_rng(seed))
-        spread = self._quantile(0.9) / NormalDist().inv_cdf(0.95)
+        spread = self._quantile(INTERVAL_LEVEL) / INTERVAL_SDS
         return self.warp.label(self._latent(inputs) + about * (spread if math.isfinite(spread) else 1.0))
 
     def _in_chunks(

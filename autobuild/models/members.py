@@ -148,12 +148,9 @@ def register_family(name: str) -> Callable[[Family], Family]:
     ``autobuild.families``.
 
     Args:
-        name: Its name: letters, digits and ``_``.
+        name: Its name, as for :meth:`autobuild.registry.Registry.register`, which says what errors there are.
 
     Returns:
-        A function that registers what it is given, and returns it unchanged.
-
-    Raises:
-        ConfigError: The name is taken, or has other characters.
+        The decorator.
     """
     return FAMILIES.register(name)

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from autobuild.errors import ConfigError, SpaceError
+from autobuild.settings.names import INTERVAL_LEVEL
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ class FittedModel:
         """
         return None
 
-    def predict(self, archs: Sequence[Architecture | str] | Architecture | str, level: float = 0.9) -> pd.DataFrame:
+    def predict(
+        self, archs: Sequence[Architecture | str] | Architecture | str, level: float = INTERVAL_LEVEL
+    ) -> pd.DataFrame:
         """Predict the target with intervals, as a table.
 
         Args:

@@ -24,11 +24,15 @@ from autobuild.plot.style import (
     styled,
 )
 from autobuild.rank import mae, srcc
+from autobuild.settings.names import INTERVAL_LEVEL
 
 
 @styled
 def predicted_vs_measured(
-    heldout: FittedModel | pd.DataFrame, target: str | None = None, ax: Axes | None = None, level: float | None = 0.9
+    heldout: FittedModel | pd.DataFrame,
+    target: str | None = None,
+    ax: Axes | None = None,
+    level: float | None = INTERVAL_LEVEL,
 ) -> Axes:
     """Draw every held-out row: measured on x, predicted on y, and the line where they agree.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 BOUNDS = ("predicted", "lower", "upper")  # what ranks built networks
 DESIGNS = ("depth", "uniform", "cover")  # how architectures are drawn to be labelled
 DEVICES = ("cpu", "cuda")
@@ -12,4 +14,6 @@ LEVELS = ("layer", "unit", "candidate")  # of mutations
 PARTITIONERS = ("exact", "interval", "random", "local", "nsga2")  # how fusion groups are found
 PRUNERS = ("none", "asha", "hyperband", "median")
 REGRESSIONS = ("mse", "huber")  # losses of the regression head
+INTERVAL_LEVEL = 0.9  # share of true values inside intervals, where no other level is asked for
+INTERVAL_SDS = NormalDist().inv_cdf((1 + INTERVAL_LEVEL) / 2)  # half-width of such an interval, in standard deviations
 SCHEMES = ("mixed", "lbdf", "brr")  # how a fusion group is computed

@@ -22,13 +22,10 @@ def register_loss(name: str) -> Callable[[Loss], Loss]:
     arguments with defaults. A package declares its loss as an entry point of the group ``autobuild.losses``.
 
     Args:
-        name: Its name: letters, digits and ``_``.
+        name: Its name, as for :meth:`autobuild.registry.Registry.register`, which says what errors there are.
 
     Returns:
-        A function that registers what it is given, and returns it unchanged.
-
-    Raises:
-        ConfigError: The name is taken, or has other characters.
+        The decorator.
     """
     return LOSSES.register(name)
 

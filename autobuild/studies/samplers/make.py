@@ -26,13 +26,10 @@ def register_sampler(name: str) -> Callable[[Made], Made]:
     A package declares its sampler as an entry point of the group ``autobuild.samplers``.
 
     Args:
-        name: Its name: letters, digits and ``_``.
+        name: Its name, as for :meth:`autobuild.registry.Registry.register`, which says what errors there are.
 
     Returns:
-        A function that registers what it is given, and returns it unchanged.
-
-    Raises:
-        ConfigError: The name is taken, or has other characters.
+        The decorator.
     """
     return SAMPLERS.register(name)
 
