@@ -34,7 +34,7 @@ class Quick:
 
 if __name__ == "__main__":
     from autobuild.cli import main
-    from autobuild.evaluate import protocol
+    from autobuild.evaluate import evaluator as evaluators
 
-    protocol.EVALUATORS["tiny_mbconv"] = Quick
+    evaluators.EVALUATORS["tiny_mbconv"] = Quick
     sys.exit(main(sys.argv[1:]))

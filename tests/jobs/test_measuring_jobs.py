@@ -11,7 +11,7 @@ import pytest
 
 import autobuild as ab
 from autobuild.cli import main
-from autobuild.evaluate import protocol
+from autobuild.evaluate import evaluator as evaluators
 from autobuild.evaluate.digits import DigitTask
 from autobuild.evaluate.training import TrainingEvaluator
 from autobuild.jobs import _measuring as measuring
@@ -23,7 +23,7 @@ SMALL = "e2k3s0|e1k3s1|e1k1s0-e2k3s1"
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder; the evaluator trains on 96 pictures, once over; labels.csv has 30 rows."""
     task = DigitTask(n_train=96, n_test=100)
-    monkeypatch.setitem(protocol.EVALUATORS, "tiny_mbconv", lambda: TrainingEvaluator(task=task, epochs=1))
+    monkeypatch.setitem(evaluators.EVALUATORS, "tiny_mbconv", lambda: TrainingEvaluator(task=task, epochs=1))
     monkeypatch.chdir(tmp_path)
     space = ab.space("tiny_mbconv")
     archs = ab.sample_design(space, 30, "depth", 0)

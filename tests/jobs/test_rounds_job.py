@@ -19,7 +19,7 @@ from quick_rounds import TRACE, Quick, fails
 
 import autobuild as ab
 from autobuild.cli import main
-from autobuild.evaluate import protocol
+from autobuild.evaluate import evaluator as evaluators
 
 SPACE = """
 name: pair
@@ -115,7 +115,7 @@ def test_evaluations_are_neither_repeated_nor_lost_by_a_kill_and_failures_are_to
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(protocol.EVALUATORS, "tiny_mbconv", Quick)
+    monkeypatch.setitem(evaluators.EVALUATORS, "tiny_mbconv", Quick)
     space = ab.space("tiny_mbconv")
     archs = ab.sample_design(space, 24, "depth", 0)
     acc = [70 if fails(str(arch)) else Quick(0)(space, arch, 0)["acc"] for arch in archs]
