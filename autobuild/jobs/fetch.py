@@ -57,7 +57,11 @@ def run(config: Mapping[str, Any]) -> int:
         again=not config["resume"],
         progress=progress,
     )
-    how = f"downloaded from {config['url'] or entry.url}" if progress.began else "there already (resume=false: again)"
+    how = (
+        f"downloaded from {config['url'] or entry.url or entry.page}"
+        if progress.began
+        else "there already (resume=false: again)"
+    )
     say(f"{entry.about}\n{len(table.numbers):,} rows, {how}")
     say(f"SHA-256 {checksum(place)}\n\n{place}\n")
     say(f"Use it: autobuild build space={entry.space} labels='{place}' target={entry.target}")
@@ -70,7 +74,7 @@ def _list(folder: Path) -> None:
     rows = []
     for entry in PUBLISHED.values():
         there = bool(entry.filename) and (folder / entry.filename).is_file()
-        state = "there" if there else "to fetch" if entry.url else "by hand"
+        state = "there" if there else "to fetch" if entry.url or entry.hub else "by hand"
         rows.append([entry.name, entry.space, state, entry.about])
     grid(["name", "space", "state", "about"], rows)
     say(f"\nFiles lie in {folder}. Fetch one with: autobuild fetch name=NAME")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from autobuild.errors import SpaceError, nearest
@@ -57,11 +58,34 @@ class Residual(nn.Module):
 
 
 class Zero(nn.Module):
-    """Zeros in the shape of the input."""
+    """Zeros in the shape of the input; with a stride, of a smaller size and as many times the channels."""
+
+    def __init__(self, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: any -> the same."""
-        return x * 0
+        """Shapes: any -> the same; with a stride, ``(batch, channels, height, width)`` -> a smaller size."""
+        if self.stride == 1:
+            return x * 0
+        return torch.cat([x[:, :, :: self.stride, :: self.stride] * 0] * self.stride, dim=1)
+
+
+class FactorizedReduction(nn.Module):
+    """ReLU, two 1 x 1 convolutions of stride 2, of which the second is shifted by a position, and batch norm."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.act, self.norm = nn.ReLU(), nn.BatchNorm2d(outputs)
+        self.straight = nn.Conv2d(inputs, outputs // 2, 1, 2, bias=False)
+        self.shifted = nn.Conv2d(inputs, outputs - outputs // 2, 1, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: ``(batch, inputs, height, width)`` -> ``(batch, outputs, height / 2, width / 2)``, rounded up."""
+        x = self.act(x)
+        moved = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        reduced: Tensor = self.norm(torch.cat([self.straight(x), self.shifted(moved)], dim=1))
+        return reduced
 
 
 class Cell(nn.Module):

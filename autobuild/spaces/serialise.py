@@ -33,6 +33,7 @@ def to_dict(space: SearchSpace) -> dict[str, Any]:
             "values": dict(identity.values),
             "first_layer_counts": identity.first_layer_counts,
             **({} if identity.cut is None else {"cut": dict(identity.cut)}),
+            **({} if identity.stages is None else {"stages": list(identity.stages)}),
         },
         **({} if space.pattern is None else {"pattern": space.pattern}),
         **({"options": space.options} if space.options else {}),
@@ -95,7 +96,10 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
             family=data["family"],
             about=data["about"],
             separator=data["separator"],
-            identity=identity and Identity(identity["values"], identity["first_layer_counts"], identity.get("cut")),
+            identity=identity
+            and Identity(
+                identity["values"], identity["first_layer_counts"], identity.get("cut"), identity.get("stages")
+            ),
             note=data["note"],
             pattern=data.get("pattern"),
             options=data.get("options"),

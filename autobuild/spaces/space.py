@@ -65,11 +65,13 @@ class Identity:
         cut: For cell spaces (one layer per stage; a layer's inputs are summed): a layer with all these values outputs
             zero. If given, ``space.key`` is computed on the simplified graph of the cell; see
             :mod:`autobuild.spaces.isomorphism`.
+        stages: Names of the stages whose layers may be identities (default: all).
     """
 
     values: Mapping[str, Value]
     first_layer_counts: bool = False
     cut: Mapping[str, Value] | None = None
+    stages: Sequence[str] | None = None
 
 
 class SearchSpace:
@@ -264,8 +266,12 @@ class SearchSpace:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         fixed = (self.pattern or "").split("{}")
-        stops = "".join(sorted({character for part in fixed for character in part}))
-        return re.compile(f"([^{re.escape(stops)}]+)".join(re.escape(part) for part in fixed))
+        stops = {character for part in fixed for character in part}
+        if all(fixed[1:-1]) and not any(stops & set(token) for stage in self.stages for token in stage.tokens):
+            groups = [f"([^{re.escape(''.join(sorted(stops)))}]+)"] * len(self.stages)
+        else:  # layers have characters of the fixed parts, or follow each other: all are written equally long
+            groups = [f"(.{{{len(s.tokens[0])}}})" if s.depths == (1,) else "(.+)" for s in self.stages]
+        return re.compile("".join(map("".join, zip(map(re.escape, fixed), [*groups, ""], strict=True))))
 
     def _cut(self, text: str) -> list[str]:
         """Split a text without separators; every stage then has one depth and layer texts of one length."""
@@ -450,7 +456,10 @@ class SearchSpace:
     def _special_digits(self) -> tuple[list[set[int]], list[set[int]]]:
         """For every stage: the digits of identity layers, and the digits of layers that output zero."""
         values, cut = (self.identity.values, self.identity.cut) if self.identity else ({}, None)
-        idle = [self._digits_with(stage, values) for stage in self.stages]
+        named = self.identity.stages if self.identity else None
+        idle = [
+            self._digits_with(stage, values) if named is None or stage.name in named else set() for stage in self.stages
+        ]
         return idle, [self._digits_with(stage, cut) if cut else set() for stage in self.stages]
 
     @cached_property

@@ -7,6 +7,9 @@ format                  content
 ``accel_nasbench``      Accel-NASBench's folder, ``.tar.gz`` or ``.tar``: one JSON each (Ahmad et al., DAC 2024)
 ``nas_bench_201``       a table with cell strings in some column: ``cellstr``, ``arch``...
 ``autobuild_cache``     a cache pickle of the AutoBuild paper (Mills et al., CVPR 2024), read by a restricted unpickler
+``naslib``              NASLib's JSON of zero-cost scores, of NAS-Bench-201 and TransNAS-Bench-101
+``help``                HELP's folder ``data/nasbench201``: a tensor of latencies for each device
+``nas_bench_graph``     NAS-Bench-Graph's pickle of one data set, read by a restricted unpickler
 ``table``               any other table with a column of architectures
 ======================  ============================================================================================
 
@@ -25,8 +28,12 @@ from autobuild.errors import LabelError, nearest
 from autobuild.labels._raw_table import RawTable
 from autobuild.labels.importers._accel_nasbench import read_accel_nasbench
 from autobuild.labels.importers._autobuild_cache import read_autobuild_cache
+from autobuild.labels.importers._help_latency import is_help, read_help
 from autobuild.labels.importers._nas_bench_201 import as_cells, cells_column, read_nas_bench_201
+from autobuild.labels.importers._nas_bench_graph import read_nas_bench_graph
 from autobuild.labels.importers._nas_bench_macro import read_nas_bench_macro
+from autobuild.labels.importers._naslib import HEAD as _NASLIB_HEAD
+from autobuild.labels.importers._naslib import read_naslib
 from autobuild.labels.label_files import READERS, embedded_sets, is_file, is_table, locate, read_table
 
 __all__ = [
@@ -36,8 +43,11 @@ __all__ = [
     "read_accel_nasbench",
     "read_any",
     "read_autobuild_cache",
+    "read_help",
     "read_nas_bench_201",
+    "read_nas_bench_graph",
     "read_nas_bench_macro",
+    "read_naslib",
 ]
 
 FORMATS: dict[str, Callable[[Path], RawTable]] = {
@@ -45,6 +55,9 @@ FORMATS: dict[str, Callable[[Path], RawTable]] = {
     "accel_nasbench": read_accel_nasbench,
     "nas_bench_201": read_nas_bench_201,
     "autobuild_cache": read_autobuild_cache,
+    "naslib": read_naslib,
+    "help": read_help,
+    "nas_bench_graph": read_nas_bench_graph,
     "table": read_table,
 }
 
@@ -110,6 +123,8 @@ def detect(path: Path) -> str:
         LabelError: It cannot be read, or it is a folder without JSON files.
     """
     if path.is_dir():
+        if is_help(path):
+            return "help"
         if next(path.rglob("*.json"), None) is None:
             raise LabelError(
                 f"labels {str(path)!r}: this is a folder, and there is no JSON file in it; "
@@ -124,12 +139,16 @@ def detect(path: Path) -> str:
     if head.startswith(b"\x1f\x8b") or head[_TAR_MAGIC] == b"ustar":
         _refuse_unnamed(path, head)
         return "accel_nasbench"
+    if path.suffix.lower() == ".bench":
+        return "nas_bench_graph"
     # A binary pickle begins with its protocol number; the older text protocols can be recognised only by the file name.
     if re.match(rb"\x80[\x02-\x05]", head) or path.suffix.lower() in (".pkl", ".pickle"):
         return "autobuild_cache"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _MACRO_HEAD.match(text):
         return "nas_bench_macro"
+    if _NASLIB_HEAD.match(text):
+        return "naslib"
     return "table"
 
 

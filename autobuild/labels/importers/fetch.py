@@ -16,6 +16,7 @@ from autobuild.labels.importers import read_any
 from autobuild.labels.importers.addresses import PUBLISHED, Published
 
 TIMEOUT_SECONDS = 30
+HUB = "https://huggingface.co"
 ANY = "any"  # value of ``sha256`` that accepts every checksum
 
 
@@ -76,7 +77,7 @@ def fetch(
             is not the data set. The message names the address and says how to use a file downloaded by hand.
     """
     entry = published(name)
-    address = url or entry.url
+    address = url or entry.url or (_on_hub(entry) if entry.hub else None)
     if address is None:
         raise LabelError(
             f"name={name}: there is no address to download from ({entry.page}): {entry.by_hand}. "
@@ -91,6 +92,29 @@ def fetch(
     if again or not _holds(place, wanted):
         _download(entry, address, wanted, place, progress)
     return place, read_any(place)
+
+
+def _on_hub(entry: Published) -> str:
+    """Address of a file of a data set on the Hugging Face Hub, in whatever folder it lies.
+
+    Raises:
+        LabelError: The list of its files cannot be read, or has no such file.
+    """
+    import requests
+
+    listed = f"{HUB}/api/datasets/{entry.hub}"
+    try:
+        answer = requests.get(listed, timeout=TIMEOUT_SECONDS)
+        answer.raise_for_status()
+        files = [str(file["rfilename"]) for file in answer.json()["siblings"]]
+    except requests.exceptions.RequestException as error:
+        raise LabelError(f"{listed}: cannot be read ({_reason(error)}). {_by_hand(entry)}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabelError(f"{listed}: the answer is no list of files ({error}). {_by_hand(entry)}") from error
+    for file in files:
+        if file.rpartition("/")[2] == entry.filename:
+            return f"{HUB}/datasets/{entry.hub}/resolve/main/{file}"
+    raise LabelError(f"{listed}: no file {entry.filename!r}: {nearest(entry.filename, files)}. {_by_hand(entry)}")
 
 
 def checksum(path: Path) -> str:
