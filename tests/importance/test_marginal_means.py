@@ -8,8 +8,9 @@ import pytest
 
 import autobuild as ab
 from autobuild.importance._marginal_means import design_weights
-from autobuild.importance.projection import LEVEL_SD, project
+from autobuild.importance.projection import project
 from autobuild.jobs._console import table
+from autobuild.settings.names import INTERVAL_SDS
 from autobuild.spaces.sampling import sample
 
 DEEP = ab.sequence_space(
@@ -171,7 +172,7 @@ def test_intervals_hold_what_the_sample_of_networks_left_open():
         assert len(found.background) < 1200
         assert found.share == pytest.approx(5.44 / 7, abs=0.1)  # (1 + 2 + 4)^2 / 9 of (1 + 4 + 16) / 3
         depths = np.concatenate([means.depths for means in found.means])
-        held.append(np.abs(depths[:, 0]) < LEVEL_SD * depths[:, 1:].std(axis=1))
+        held.append(np.abs(depths[:, 0]) < INTERVAL_SDS * depths[:, 1:].std(axis=1))
     assert np.mean(held) > 0.7
 
 
