@@ -18,7 +18,7 @@ class FeatureEmbedding(nn.Module):
         width: Width of the embeddings and of the hidden layers.
 
     Shapes:
-        ``(N, F)`` int64 value indices -> ``(N, F)`` non-negative scalars, the hop-0 embedding.
+        ``([M,] N, F)`` int64 value indices -> ``([M,] N, F)`` non-negative scalars, the hop-0 embedding.
     """
 
     def __init__(self, vocabulary: Sequence[int], width: int = 16) -> None:
@@ -38,10 +38,15 @@ class FeatureEmbedding(nn.Module):
         self.starts: Tensor
 
     def scalars(self) -> Tensor:
-        """The scalars of all values of all features, one feature after another. Shape ``(sum(vocabulary),)``."""
-        hidden = torch.einsum("vi,vij->vj", self.embedding, self.hidden[self.owner]) + self.hidden_bias[self.owner]
-        return ((torch.relu(hidden) * self.out[self.owner]).sum(dim=1) + self.out_bias[self.owner]).abs()
+        """The scalars of all values of all features, one feature after another. Shape ``([M,] sum(vocabulary))``."""
+        of_value = self.hidden.index_select(-3, self.owner)
+        hidden = (self.embedding.unsqueeze(-2) @ of_value).squeeze(-2) + self.hidden_bias.index_select(-2, self.owner)
+        out = (torch.relu(hidden) * self.out.index_select(-2, self.owner)).sum(dim=-1)
+        return (out + self.out_bias.index_select(-1, self.owner)).abs()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scalars of the given value indices. Shapes: ``(N, F)`` -> ``(N, F)``."""
-        return nn.functional.embedding(x + self.starts, self.scalars()[:, None]).squeeze(-1)
+        """Scalars of the given value indices. Shapes: ``([M,] N, F)`` -> ``([M,] N, F)``."""
+        scalars, values = self.scalars(), x + self.starts
+        if x.ndim == 3:
+            values = values + (torch.arange(len(x), device=x.device) * scalars.shape[-1])[:, None, None]
+        return nn.functional.embedding(values, scalars.reshape(-1, 1)).squeeze(-1)

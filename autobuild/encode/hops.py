@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from autobuild.encode.features import FeatureEmbedding
-from autobuild.graphs import PackedGraphs
+from autobuild.encode.stackable import Linear, NodeNorm
+from autobuild.graphs import PackedGraphs, StackedGraphs
 from autobuild.registry import LAYERS
 from autobuild.settings.encoder import EncoderConfig
 
@@ -26,6 +27,8 @@ class Encoding:
         nodes: Node embeddings of every hop. Shapes ``(N, F)`` at hop 0, ``(N, D)`` from hop 1 on.
         graphs: Graph embeddings of every hop. Shapes ``(G, F)`` at hop 0, ``(G, D)`` from hop 1 on.
         norm: Norm of embeddings that is ranked and scored: ``l1`` or ``l2``.
+
+    With M networks side by side, all shapes have M in front of N and G.
     """
 
     nodes: tuple[Tensor, ...]
@@ -41,7 +44,7 @@ class Encoding:
         return torch.stack([self._norm(node) for node in self.nodes])
 
     def _norm(self, embedding: Tensor) -> Tensor:
-        return embedding.abs().sum(dim=1) if self.norm == "l1" else torch.linalg.vector_norm(embedding, dim=1)
+        return embedding.abs().sum(dim=-1) if self.norm == "l1" else torch.linalg.vector_norm(embedding, dim=-1)
 
 
 class HopEncoder(nn.Module):
@@ -52,7 +55,8 @@ class HopEncoder(nn.Module):
         config: Settings of the encoder.
 
     Shapes:
-        :class:`~autobuild.graphs.PackedGraphs` of G graphs -> :class:`Encoding`.
+        :class:`~autobuild.graphs.PackedGraphs` of G graphs -> :class:`Encoding`; with M networks side by side
+        :class:`~autobuild.graphs.StackedGraphs`.
     """
 
     def __init__(self, vocabulary: Sequence[int], config: EncoderConfig) -> None:
@@ -62,21 +66,22 @@ class HopEncoder(nn.Module):
         widths = [len(vocabulary)] + [config.width] * config.hops
         build = LAYERS[config.layer]
         self.layers = nn.ModuleList(build(a, b, config.heads) for a, b in itertools.pairwise(widths))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:])
-        self.widen = nn.Linear(widths[0], widths[1], bias=False)
+        self.norms = nn.ModuleList(NodeNorm(width) for width in widths[1:])
+        self.widen = Linear(widths[0], widths[1], bias=False)
 
-    def forward(self, graphs: PackedGraphs) -> Encoding:
+    def forward(self, graphs: PackedGraphs | StackedGraphs) -> Encoding:
         """Encode a batch of graphs; the shapes are those of the class."""
         h = self.features(graphs.x)
         nodes = [h]
         h = scale_gradient(h, self.config.feature_gradient)
+        node_share = graphs.node_share if isinstance(graphs, StackedGraphs) else None
         for hop, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            message = torch.relu(norm(layer(h, graphs)))
+            message = torch.relu(norm(layer(h, graphs), node_share))
             message = nn.functional.dropout(message, self.config.dropout, self.training)
             h = message + (self.widen(h) if hop == 0 else h)
             nodes.append(h)
-        read = tuple(read_out(node, graphs, self.config.readout) for node in nodes)
-        return Encoding(tuple(nodes), read, self.config.norm)
+        read = read_out(torch.cat(nodes, dim=-1), graphs, self.config.readout)
+        return Encoding(tuple(nodes), read.split([node.shape[-1] for node in nodes], dim=-1), self.config.norm)
 
 
 def scale_gradient(x: Tensor, share: float) -> Tensor:
@@ -84,14 +89,17 @@ def scale_gradient(x: Tensor, share: float) -> Tensor:
     return x if share == 1 else share * x + (1 - share) * x.detach()
 
 
-def read_out(nodes: Tensor, graphs: PackedGraphs, how: str) -> Tensor:
-    """Reduce node embeddings to graph embeddings; ``how`` is one of READOUTS. Shapes: ``(N, D)`` -> ``(G, D)``."""
-    owner = graphs.graph_of_node
-    empty = nodes.new_zeros(len(graphs), nodes.shape[1])
+def read_out(nodes: Tensor, graphs: PackedGraphs | StackedGraphs, how: str) -> Tensor:
+    """Reduce node embeddings to graph embeddings; ``how`` is in READOUTS. Shapes: ``([M,] N, D)`` -> ``([M,] G, D)``."""
+    owner, sizes, width = graphs.graph_of_node, graphs.sizes, nodes.shape[-1]
+    flat = nodes.reshape(-1, width)
+    empty = nodes.new_zeros(sizes.numel() + 1, width)  # the last one takes the nodes that pad a batch
     if how == "max":
-        return empty.scatter_reduce(0, owner[:, None].expand_as(nodes), nodes, "amax", include_self=False)
-    total = empty.index_add(0, owner, nodes)
-    return total if how == "sum" else total / graphs.sizes[:, None]
+        out = empty.scatter_reduce(0, owner[:, None].expand_as(flat), flat, "amax", include_self=False)
+    else:
+        out = empty.index_add(0, owner, flat)
+    out = out[:-1].view(*sizes.shape, width)
+    return out / sizes[..., None] if how == "mean" else out
 
 
 def register_layer(name: str) -> Callable[[Layer], Layer]:

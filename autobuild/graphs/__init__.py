@@ -11,24 +11,29 @@ if TYPE_CHECKING:
     from autobuild.graphs.operation_tensors import OPERATION_FEATURES, pack_operations
     from autobuild.graphs.pack import pack_architectures, pack_candidates
     from autobuild.graphs.packed import PackedGraphs
+    from autobuild.graphs.stacked import StackedGraphs, stacked_batches
 
 __all__ = [
     "OPERATION_FEATURES",
     "Operation",
     "OperationGraph",
     "PackedGraphs",
+    "StackedGraphs",
     "graph_of",
     "load_zoo",
     "pack_architectures",
     "pack_candidates",
     "pack_operations",
+    "stacked_batches",
 ]
 
 _FROM = {  # these import torch
     "OPERATION_FEATURES": "operation_tensors",
     "PackedGraphs": "packed",
+    "StackedGraphs": "stacked",
     "pack_architectures": "pack",
     "pack_candidates": "pack",
     "pack_operations": "operation_tensors",
+    "stacked_batches": "stacked",
 }
 __getattr__, __dir__ = attach(__name__, _FROM)

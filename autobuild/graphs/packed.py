@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,11 @@ class PackedGraphs:
         """Number of nodes of every graph. Shape ``(G,)``."""
         return self.ptr.diff()
 
-    @property
+    @cached_property
     def graph_of_node(self) -> Tensor:
         """Number of the graph of each node. Shape ``(N,)``."""
-        return torch.repeat_interleave(torch.arange(len(self), device=self.ptr.device), self.sizes)
+        numbers = torch.arange(len(self), device=self.ptr.device)
+        return torch.repeat_interleave(numbers, self.sizes, output_size=len(self.x))
 
     @cached_property
     def edges(self) -> Tensor:
@@ -72,6 +75,21 @@ class PackedGraphs:
             ptr,
             self.roots[graphs] - self.ptr[graphs] + ptr[:-1],
             None if self.context is None else self.context[graphs],
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[PackedGraphs]) -> PackedGraphs:
+        """The graphs of all parts, one part after another; all have a context, or none has."""
+        nodes = [0, *itertools.accumulate(len(part.x) for part in parts)]
+        slots = max(part.neighbours.shape[1] for part in parts)
+        near = [nn.functional.pad(part.neighbours, (0, slots - part.neighbours.shape[1]), value=-1) for part in parts]
+        contexts = [part.context for part in parts if part.context is not None]
+        return PackedGraphs(
+            torch.cat([part.x for part in parts]),
+            torch.cat([torch.where(own >= 0, own + start, own) for own, start in zip(near, nodes, strict=False)]),
+            torch.cat([parts[0].ptr[:1], *(part.ptr[1:] + start for part, start in zip(parts, nodes, strict=False))]),
+            torch.cat([part.roots + start for part, start in zip(parts, nodes, strict=False)]),
+            torch.cat(contexts) if contexts else None,
         )
 
     def to(self, device: torch.device | str) -> PackedGraphs:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from autobuild.encode import EncoderConfig, Encoding, HopEncoder, scale_gradient
-from autobuild.graphs import PackedGraphs
+from autobuild.encode.stackable import Linear
+from autobuild.graphs import PackedGraphs, StackedGraphs
 
 
 class Predictor(nn.Module):
@@ -21,23 +23,43 @@ class Predictor(nn.Module):
             head, and a linear function of them is added to its output.
 
     Shapes:
-        G packed graphs -> prediction ``(G,)`` of the standardised target, and the :class:`Encoding`.
+        G packed graphs -> prediction ``(G,)`` of the standardised target, and the :class:`Encoding`. Of M networks side
+        by side (:func:`stacked`), with a batch of B graphs for each: ``(M, B)``.
     """
 
     def __init__(self, vocabulary: Sequence[int], config: EncoderConfig, context: int = 0) -> None:
         super().__init__()
         self.encoder = HopEncoder(vocabulary, config)
         width = len(vocabulary) + config.hops * config.width + context
-        self.head = nn.Sequential(nn.Linear(width, 2 * config.width), nn.ReLU(), nn.Linear(2 * config.width, 1))
-        self.straight = nn.Linear(context, 1, bias=False) if context else None
+        self.head = nn.Sequential(Linear(width, 2 * config.width), nn.ReLU(), Linear(2 * config.width, 1))
+        self.straight = Linear(context, 1, bias=False) if context else None
 
-    def forward(self, graphs: PackedGraphs) -> tuple[Tensor, Encoding]:
+    @property
+    def stackable(self) -> bool:
+        """Whether several of these can be trained side by side: every message-passing layer is ``stackable``."""
+        return all(getattr(layer, "stackable", False) for layer in self.encoder.layers)
+
+    def forward(self, graphs: PackedGraphs | StackedGraphs) -> tuple[Tensor, Encoding]:
         """Predict and encode a batch of graphs; the shapes are those of the class."""
         encoding: Encoding = self.encoder(graphs)
         features = scale_gradient(encoding.graphs[0], self.encoder.config.feature_gradient)
         parts = [features, *encoding.graphs[1:]]
         if self.straight is None:
-            return self.head(torch.cat(parts, dim=1)).squeeze(1), encoding
+            return self.head(torch.cat(parts, dim=-1)).squeeze(-1), encoding
         assert graphs.context is not None
-        whole = self.head(torch.cat([*parts, graphs.context], dim=1)) + self.straight(graphs.context)
-        return whole.squeeze(1), encoding
+        whole = self.head(torch.cat([*parts, graphs.context], dim=-1)) + self.straight(graphs.context)
+        return whole.squeeze(-1), encoding
+
+
+def stacked(networks: Sequence[Predictor]) -> Predictor:
+    """One network whose parameters and running statistics are those of M equally built networks, stacked."""
+    out = copy.deepcopy(networks[0])
+    states = [network.state_dict() for network in networks]
+    for name in states[0]:
+        module, _, leaf = name.rpartition(".")
+        values, owner = torch.stack([state[name] for state in states]), out.get_submodule(module)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = nn.Parameter(values)
+        else:
+            owner._buffers[leaf] = values
+    return out

@@ -1,13 +1,15 @@
-"""The training loop of the predictor. Batches are slices of packed tensors; checkpoints allow resuming."""
+"""Training of the predictor: of one, or of several side by side; checkpoints allow resuming."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,18 @@ from torch import Tensor, nn
 
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, RunError
-from autobuild.graphs import PackedGraphs
+from autobuild.graphs import PackedGraphs, StackedGraphs, stacked_batches
 from autobuild.models.config import FitConfig
-from autobuild.models.network import Predictor
+from autobuild.models.network import Predictor, stacked
 from autobuild.models.threads import torch_threads
 from autobuild.rank import ranking_loss
+from autobuild.registry import LOSSES
 
 CHECKPOINT_SECONDS = 3.0
+SIDE_BY_SIDE_ROWS = 3000  # with more rows the batches are so large that networks side by side save no time
+STEPS_AT_A_TIME = 16  # batches that are prepared together
 OnEpoch = Callable[[int, int], None]
+History = list[dict[str, float]]
 
 
 def train(
@@ -37,7 +43,7 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
     device: str | torch.device = "cpu",
-) -> tuple[Predictor, list[dict[str, float]]]:
+) -> tuple[Predictor, History]:
     """Train a predictor.
 
     Args:
@@ -60,85 +66,263 @@ def train(
         ConfigError: The loss became infinite or NaN.
         RunError: The checkpoint cannot be written.
     """
-    rows = len(graphs)
-    batch, epochs = config.batch_size_for(rows), config.epochs_for(rows)
-    steps = max(1, rows // batch)
+    how: dict[str, Any] = {"checkpoint": checkpoint, "on_epoch": on_epoch, "device": device}
+    return train_side_by_side([(graphs, target)], vocabulary, encoder, config, seed, **how)[0]
+
+
+def train_side_by_side(
+    sets: Sequence[tuple[PackedGraphs, Tensor]],
+    vocabulary: Sequence[int],
+    encoder: EncoderConfig,
+    config: FitConfig,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    device: str | torch.device = "cpu",
+) -> list[tuple[Predictor, History]]:
+    """Train one predictor on each of several sets, such as the folds of a cross-validation, in one pass.
+
+    A step on a small batch takes as long as its operations take to start. Networks whose tensors are stacked share
+    them, which is up to three times as fast as one training after another, with the same result up to rounding. Sets
+    with batches of different sizes or many rows, and layers that cannot be stacked, are trained one after another.
+
+    Args:
+        sets: Packed graphs and standardised targets of every set, as for :func:`train`.
+        vocabulary, encoder, config, seed, checkpoint, on_epoch, device: See :func:`train`.
+
+    Returns:
+        For every set the predictor in evaluation mode on the CPU, and the losses of every epoch.
+
+    Raises:
+        ConfigError: A loss became infinite or NaN.
+        RunError: The checkpoint cannot be written.
+    """
+    context = 0 if sets[0][0].context is None else sets[0][0].context.shape[1]
     with torch_threads(config.threads), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        context = 0 if graphs.context is None else graphs.context.shape[1]
-        network = Predictor(vocabulary, encoder, context).to(device)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        total = max(6, steps * epochs + 1)  # with 5 steps the warm-up has length 0, by which torch would divide
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=total, pct_start=0.2)
-        state = _State(network, optimiser, schedule, checkpoint, _fingerprint(graphs, target, encoder, config, seed))
-        history = state.resume()
-        graphs, target = graphs.to(device), target.to(device)
+        networks = []
+        for _ in sets:
+            torch.manual_seed(seed)
+            networks.append(Predictor(vocabulary, encoder, context))
+        sizes = {config.batch_size_for(len(target)) for _, target in sets}
+        if len(sets) > 1 and (
+            len(sizes) > 1 or not networks[0].stackable or max(len(target) for _, target in sets) > SIDE_BY_SIDE_ROWS
+        ):
+            out = []
+            for number, one in enumerate(sets):
+                how: dict[str, Any] = {"device": device}
+                if checkpoint:
+                    how["checkpoint"] = checkpoint.with_stem(f"{checkpoint.stem}-{number}")
+                if on_epoch:
+                    how["on_epoch"] = lambda done, total, n=number: on_epoch(n * total + done, len(sets) * total)
+                out += train_side_by_side([one], vocabulary, encoder, config, seed, **how)
+            return out
+        state = _Training(networks, [len(target) for _, target in sets], config, device)
+        state.open(checkpoint, _fingerprint(sets, encoder, config, seed))
+        graphs = PackedGraphs.concatenate([graphs for graphs, _ in sets]).to(device)
+        target = torch.cat([target for _, target in sets]).to(device)
+        streams = [itertools.islice(_batches(plan, seed), state.done, None) for plan in state.plans]
+        longest = max(state.plans, key=lambda plan: plan.total)
         loss_of = _loss(config)
-        for epoch in range(len(history) + 1, epochs + 1):
-            order = torch.randperm(rows).to(device)
-            shuffled, wanted = graphs.take(order), target[order]
-            sums = [0.0, 0.0]
-            for start in range(0, steps * batch, batch):
-                predicted, encoding = network(shuffled.slice(start, start + batch))
-                regression, ranking = loss_of(predicted, encoding, wanted[start : start + batch])
-                optimiser.zero_grad(set_to_none=True)
-                torch.autograd.backward(regression + config.ranking_weight * ranking)
-                optimiser.step()
-                schedule.step()
-                sums[0] += float(regression.detach())
-                sums[1] += float(ranking.detach())
-            regression_mean, ranking_mean = (value / steps for value in sums)
-            loss = regression_mean + config.ranking_weight * ranking_mean
-            if not math.isfinite(loss) or (epoch == epochs and not _finite(network)):
-                state.clear()
-                raise ConfigError(
-                    f"the fit diverged in epoch {epoch} of {epochs}: its loss is {loss}; give a smaller fit.lr "
-                    f"(here {config.lr:g}) or a smaller weight of the ranking loss (here {config.ranking_weight:g})"
-                )
-            history.append({"epoch": epoch, "loss": loss, "regression": regression_mean, "ranking": ranking_mean})
-            if epoch < epochs:
-                state.save(history)
-            if on_epoch:
-                on_epoch(epoch, epochs)
+        while state.done < longest.total:
+            steps = min(STEPS_AT_A_TIME, longest.steps - state.done % longest.steps)
+            rows = torch.stack([torch.stack(list(itertools.islice(stream, steps))) for stream in streams], 1).to(device)
+            batches = state.batches(graphs, rows)
+            for batch, wanted in zip(batches, target[rows], strict=True):
+                predicted, encoding = state.network(batch)
+                norms = encoding.graph_norms().reshape(-1, *wanted.shape)
+                regression, ranking = loss_of(predicted.view_as(wanted), norms, wanted)
+                state.step(regression, ranking)
+            if state.done % longest.steps == 0:
+                state.check()
+                if state.done < longest.total:
+                    state.save()
+                if on_epoch:
+                    on_epoch(state.done // longest.steps, longest.epochs)
     state.clear()
-    return network.to("cpu").eval(), history
+    return [(network.to("cpu").eval(), history) for network, history in zip(networks, state.histories(), strict=True)]
 
 
-def _finite(network: nn.Module) -> bool:
-    return all(bool(values.isfinite().all()) for values in network.state_dict().values())
+@dataclass(frozen=True)
+class _Plan:
+    """Steps of the training of one network; its rows are ``first:first + rows`` of the concatenated sets."""
+
+    first: int
+    rows: int
+    batch: int
+    epochs: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; rows that do not fill a batch wait for another epoch."""
+        return max(1, self.rows // self.batch)
+
+    @property
+    def total(self) -> int:
+        return self.steps * self.epochs
 
 
-def _loss(config: FitConfig) -> Callable[..., tuple[Tensor, Tensor]]:
+def _batches(plan: _Plan, seed: int) -> Iterator[Tensor]:
+    """Rows of one step after another, without end. Shape ``(batch,)`` each."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(plan.rows, generator=generator)[: plan.steps * plan.batch]
+        yield from (order + plan.first).view(plan.steps, plan.batch)
+
+
+def _loss(config: FitConfig) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Losses of M networks; shapes ``(M, B), (hops + 1, M, B), (M, B)`` -> ``(M,), (M,)``."""
     regress = nn.functional.huber_loss if config.regression == "huber" else nn.functional.mse_loss
     ranked = config.ranking != "none" and config.ranking_weight > 0
     rank = ranking_loss(config.ranking, **config.ranking_options) if ranked else None
+    of_rows = getattr(LOSSES[config.ranking], "of_rows", None) if ranked else None
 
-    def loss(predicted: Tensor, encoding: Any, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        ranking = rank(encoding.graph_norms(), wanted) if rank else predicted.new_zeros(())
-        return regress(predicted, wanted), ranking
+    def loss(predicted: Tensor, norms: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        regression = regress(predicted, wanted, reduction="none").mean(-1)
+        if of_rows:
+            return regression, of_rows(norms, wanted, **config.ranking_options).mean(0)
+        if rank:
+            return regression, torch.stack([rank(norms[:, m], wanted[m]) for m in range(len(wanted))])
+        return regression, torch.zeros_like(regression)
 
     return loss
 
 
-class _State:
-    """The state of a training on disk: written to a second file and renamed; read with ``weights_only``."""
+class _Training:
+    """M networks that are trained side by side: their stacked tensors, optimisers, losses and checkpoint.
 
-    def __init__(
-        self,
-        network: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        path: Path | None,
-        fingerprint: str,
-    ) -> None:
-        self.parts: dict[str, Any] = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    A layer that cannot be stacked is trained alone (M = 1), with its own tensors.
+    """
+
+    def __init__(self, networks: list[Predictor], rows: list[int], config: FitConfig, device: str | torch.device):
+        self.networks, self.config, self.done = networks, config, 0
+        self.plans = [
+            _Plan(first, count, config.batch_size_for(count), config.epochs_for(count))
+            for first, count in zip([0, *itertools.accumulate(rows)], rows, strict=False)
+        ]
+        self.alone = not networks[0].stackable
+        self.network = (networks[0] if self.alone else stacked(networks)).to(device)
+        # One tensor of all parameters of a network, of which the parameters are views: one call updates them all.
+        self.parameters = list(self.network.parameters())
+        self.flat = torch.cat([values.detach().reshape(len(networks), -1) for values in self.parameters], dim=1)
+        self.gradients = torch.zeros_like(self.flat)
+        self.gradient_of, start = [], 0
+        for parameter in self.parameters:
+            stop, shape = start + parameter.numel() // len(networks), parameter.shape
+            parameter.data = self.flat[:, start:stop].view(shape)
+            self.gradient_of.append(self.gradients[:, start:stop].view(shape))
+            start = stop
+        self.optimisers, self.schedules = [], []
+        for values, gradient, plan in zip(self.flat, self.gradients, self.plans, strict=True):
+            vector = nn.Parameter(values)
+            vector.grad = gradient
+            optimiser = torch.optim.AdamW([vector], lr=config.lr, weight_decay=config.weight_decay, fused=True)
+            total = max(6, plan.total + 1)  # with 5 steps the warm-up has length 0, by which torch would divide
+            self.optimisers.append(optimiser)
+            self.schedules.append(
+                torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=total, pct_start=0.2)
+            )
+        self.losses = torch.zeros(max(plan.total for plan in self.plans), 2, len(networks), device=device)
+        self.path: Path | None = None
+
+    def batches(self, graphs: PackedGraphs, rows: Tensor) -> Sequence[StackedGraphs | PackedGraphs]:
+        """Batches of rows of shape ``(steps, M, B)``."""
+        return [graphs.take(step[0]) for step in rows] if self.alone else stacked_batches(graphs, rows)
+
+    def step(self, regression: Tensor, ranking: Tensor) -> None:
+        """Update the networks whose training goes on; losses have the shape ``(M,)``."""
+        loss = (regression + self.config.ranking_weight * ranking).sum()
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        for own, gradient in zip(self.gradient_of, gradients, strict=True):
+            own.copy_(gradient)
+        self.losses[self.done] = torch.stack([regression.detach(), ranking.detach()])
+        self.done += 1
+        for number, plan in enumerate(self.plans):
+            if self.done <= plan.total:
+                self.optimisers[number].step()
+                self.schedules[number].step()
+            if self.done == plan.total:
+                self._take(number)
+
+    def _take(self, number: int) -> None:
+        """Keep a network whose training has ended; its statistics would change while the others are trained."""
+        if not self.alone:
+            state = self.network.state_dict()
+            self.networks[number].load_state_dict({name: values[number] for name, values in state.items()})
+
+    def histories(self) -> list[History]:
+        """Losses of every network and epoch, up to the last whole epoch."""
+        out: list[History] = []
+        for number, plan in enumerate(self.plans):
+            epochs = min(self.done, plan.total) // plan.steps
+            means = self.losses[: epochs * plan.steps, :, number].view(epochs, plan.steps, 2).mean(1).double().tolist()
+            weight = self.config.ranking_weight
+            out.append(
+                [
+                    {"epoch": epoch, "loss": loss + weight * ranking, "regression": loss, "ranking": ranking}
+                    for epoch, (loss, ranking) in enumerate(means, start=1)
+                ]
+            )
+        return out
+
+    def check(self) -> None:
+        """Raise ConfigError if a loss or, at the end, a weight is not finite."""
+        config, ended = self.config, self.done == len(self.losses)
+        for network, plan, history in zip(self.networks, self.plans, self.histories(), strict=True):
+            if not history:
+                continue
+            last = history[-1]
+            if not math.isfinite(last["loss"]) or (ended and not _finite(network)):
+                self.clear()
+                raise ConfigError(
+                    f"the fit diverged in epoch {last['epoch']} of {plan.epochs}: its loss is {last['loss']}; give a "
+                    f"smaller fit.lr (here {config.lr:g}) or a smaller weight of the ranking loss (here "
+                    f"{config.ranking_weight:g})"
+                )
+
+    # The checkpoint is written to a second file and renamed; it is read with ``weights_only``.
+
+    def open(self, path: Path | None, fingerprint: str) -> None:
+        """Restore a checkpoint of the same training; any other file is ignored and overwritten later."""
         self.path, self.fingerprint, self.saved = path, fingerprint, time.monotonic()
+        if path is None or not path.is_file():
+            return
+        try:
+            data = torch.load(path, weights_only=True, map_location=self.flat.device)
+        except Exception:  # torch raises many types for a damaged file; start from scratch in all cases
+            return
+        if not isinstance(data, dict) or data.get("fingerprint") != fingerprint:
+            return
+        with torch.no_grad():
+            self.flat.copy_(data["flat"])
+        for name, values in self.network.named_buffers():
+            if name in data["buffers"]:
+                values.copy_(data["buffers"][name])
+        for parts, name in ((self.networks, "networks"), (self.optimisers, "optimisers"), (self.schedules, "schedules")):
+            for part, state in zip(parts, data[name], strict=not self.alone):
+                part.load_state_dict(state)
+        self.losses.copy_(data["losses"])
+        self.done = int(data["done"])
+        torch.set_rng_state(data["random"].cpu())
+        if self.flat.is_cuda:
+            torch.cuda.set_rng_state(data["device_random"].cpu(), self.flat.device)
 
-    def save(self, history: list[dict[str, float]]) -> None:
+    def save(self) -> None:
+        """Write the checkpoint, unless one was written a moment ago."""
         if self.path is None or time.monotonic() - self.saved < CHECKPOINT_SECONDS:
             return
-        data = {name: part.state_dict() for name, part in self.parts.items()}
-        data |= {"history": history, "random": torch.get_rng_state(), "fingerprint": self.fingerprint}
+        data = {
+            "flat": self.flat,
+            "buffers": dict(self.network.named_buffers()),
+            "networks": [] if self.alone else [network.state_dict() for network in self.networks],
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "losses": self.losses,
+            "done": self.done,
+            "random": torch.get_rng_state(),
+            "device_random": torch.cuda.get_rng_state(self.flat.device) if self.flat.is_cuda else None,
+            "fingerprint": self.fingerprint,
+        }
         beside = self.path.with_suffix(".part")
         try:  # torch.save raises RuntimeError if the disk is full
             torch.save(data, beside)
@@ -147,33 +331,25 @@ class _State:
             raise RunError(f"{self.path}: the checkpoint cannot be written: {error}") from error
         self.saved = time.monotonic()
 
-    def resume(self) -> list[dict[str, float]]:
-        """Restore a checkpoint of the same training; any other file is ignored and overwritten later."""
-        if self.path is None or not self.path.is_file():
-            return []
-        try:
-            data = torch.load(self.path, weights_only=True)
-        except Exception:  # torch raises many types for a damaged file; start from scratch in all cases
-            return []
-        if not isinstance(data, dict) or data.get("fingerprint") != self.fingerprint:
-            return []
-        for name, part in self.parts.items():
-            part.load_state_dict(data[name])
-        torch.set_rng_state(data["random"])
-        history: list[dict[str, float]] = data["history"]
-        return history
-
     def clear(self) -> None:
+        """Remove the checkpoint."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
-def _fingerprint(graphs: PackedGraphs, target: Tensor, encoder: EncoderConfig, config: FitConfig, seed: int) -> str:
+def _finite(network: nn.Module) -> bool:
+    return all(bool(values.isfinite().all()) for values in network.state_dict().values())
+
+
+def _fingerprint(
+    sets: Sequence[tuple[PackedGraphs, Tensor]], encoder: EncoderConfig, config: FitConfig, seed: int
+) -> str:
     """Hash of everything that determines a training: data, settings, seed, torch version."""
     digest = hashlib.sha256()
-    context = target[:0] if graphs.context is None else graphs.context
-    for tensor in (graphs.x, graphs.neighbours, graphs.ptr, target, context):
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    for graphs, target in sets:
+        context = target[:0] if graphs.context is None else graphs.context
+        for tensor in (graphs.x, graphs.neighbours, graphs.ptr, target, context):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
     settings = [encoder.to_dict(), config.to_dict(), seed, torch.__version__]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()

@@ -166,7 +166,17 @@ def test_bad_values_are_refused(name: str, options: dict[str, object], message: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("left", "right"), [((5,), (4,)), ((2, 5), (2, 5)), ((), (1,)), ((0,), (0,)), ((0, 3), (3,))])
+def test_each_of_several_networks_has_its_own_target(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, target = torch.randn(3, 4, 9, generator=generator), torch.randn(4, 9, generator=generator)
+    loss = ranking_loss(name)
+    each = torch.stack([loss(scores[:, m], target[m]) for m in range(4)])
+    torch.testing.assert_close(loss(scores, target), each.mean())
+    torch.testing.assert_close(LOSSES[name].of_rows(scores, target).mean(0), each)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("left", "right"), [((5,), (4,)), ((2, 5), (3, 5)), ((), (1,)), ((0,), (0,)), ((0, 3), (3,))])
 def test_shapes_that_do_not_fit_are_refused(name: str, left: tuple[int, ...], right: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="shape"):
         ranking_loss(name)(torch.zeros(left), torch.zeros(right))

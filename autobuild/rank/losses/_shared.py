@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -11,17 +15,35 @@ from autobuild.rank.checks import positive
 from autobuild.rank.metrics import FLOOR_QUANTILE, MAX_RELEVANCE, RELEVANCE_LIMIT
 from autobuild.rank.softrank import standardised
 
+Options = ParamSpec("Options")
+
+
+def averaged(of_rows: Callable[Options, Tensor]) -> Callable[Options, Tensor]:
+    """Make a ranking loss of a function that gives the losses of single rows of scores: their mean.
+
+    The function takes scores of shape (..., n) and a target of shape (n,), or (M, n) for scores of shape (..., M, n),
+    as of M networks that are trained side by side. It is kept as attribute ``of_rows`` of the loss.
+    """
+
+    @functools.wraps(of_rows)
+    def loss(*args: Options.args, **options: Options.kwargs) -> Tensor:
+        return of_rows(*args, **options).mean()
+
+    loss.of_rows = of_rows  # type: ignore[attr-defined]
+    return loss
+
 
 def matched(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (..., n) and target (n,) in at least single precision.
+    """Scores (..., n) and target (n,) or (M, n) in at least single precision.
 
     Raises:
         ConfigError: The shapes do not match.
     """
-    if scores.ndim == 0 or target.ndim != 1 or scores.shape[-1] != target.shape[0] or scores.numel() == 0:
+    fits = 1 <= target.ndim <= min(2, scores.ndim) and scores.shape[scores.ndim - target.ndim :] == target.shape
+    if not fits or scores.numel() == 0:
         raise ConfigError(
             f"ranking loss: given scores of shape {tuple(scores.shape)} and a target of shape {tuple(target.shape)}, "
-            "accepted: (..., n) and (n,), not empty"
+            "accepted: (..., n) and (n,), or (..., M, n) and (M, n), not empty"
         )
     # The target keeps its precision until ranks or gains are computed from it.
     return _at_least_single(scores), _at_least_single(target.detach().to(scores.device))
@@ -39,7 +61,7 @@ def pair_costs(scores: Tensor, sigma: float, standardise: bool) -> Tensor:
 
 
 def relevance(target: Tensor, max_relevance: float = MAX_RELEVANCE) -> Tensor:
-    """Graded relevance (n,): 0 up to the 20th percentile of the target, then linear up to ``max_relevance``.
+    """Graded relevance (..., n): 0 up to the 20th percentile of the target, then linear up to ``max_relevance``.
 
     If the largest value equals the 20th percentile (for example a constant target), all relevances are 0.
 
@@ -47,14 +69,14 @@ def relevance(target: Tensor, max_relevance: float = MAX_RELEVANCE) -> Tensor:
         ConfigError: ``max_relevance`` is not above 0 and at most 100.
     """
     positive("max_relevance", max_relevance, RELEVANCE_LIMIT)
-    floor, top = torch.quantile(target, FLOOR_QUANTILE), target.max()
+    floor, top = torch.quantile(target, FLOOR_QUANTILE, -1, True), target.amax(-1, True)
     spread = top - floor
     scaled = (target - floor) / torch.where(spread > 0, spread, torch.ones_like(spread))
     return scaled.clamp(0, 1) * max_relevance
 
 
 def average_ranks(values: Tensor) -> Tensor:
-    """Ascending ranks 1..n of ``values`` (n,); equal values have the mean of their ranks. Has no gradient."""
+    """Ascending ranks 1..n of ``values`` (..., n); equal values have the mean of their ranks. Has no gradient."""
     values = values.detach().contiguous()
     ordered = values.sort().values
     below = torch.searchsorted(ordered, values, right=False)

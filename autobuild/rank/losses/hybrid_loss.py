@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from autobuild.rank.checks import share
+from autobuild.rank.losses._shared import averaged
 from autobuild.rank.losses.lambdarank_loss import lambdarank_loss
 from autobuild.rank.losses.srcc_loss import srcc_loss
 from autobuild.rank.metrics import MAX_RELEVANCE
@@ -14,6 +15,7 @@ from autobuild.settings.ranking import Hybrid, PairwiseLogistic
 
 
 @LOSSES.register("hybrid")
+@averaged
 def hybrid_loss(
     scores: Tensor,
     target: Tensor,
@@ -43,6 +45,11 @@ def hybrid_loss(
         ConfigError: The shapes do not match, or an option is not usable.
     """
     share("weight", weight)
-    overall = srcc_loss(scores, target, eps=eps, against=against, method=method)
-    top = lambdarank_loss(scores, target, k=k, max_relevance=max_relevance, sigma=sigma, standardise=standardise)
-    return weight * overall + (1 - weight) * top
+    overall = srcc_loss.of_rows(  # type: ignore[attr-defined]
+        scores, target, eps=eps, against=against, method=method
+    )
+    top = lambdarank_loss.of_rows(  # type: ignore[attr-defined]
+        scores, target, k=k, max_relevance=max_relevance, sigma=sigma, standardise=standardise
+    )
+    mean: Tensor = weight * overall + (1 - weight) * top
+    return mean

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from autobuild.rank.checks import positive, whole
-from autobuild.rank.losses._shared import matched, pair_costs, relevance
+from autobuild.rank.losses._shared import averaged, matched, pair_costs, relevance
 from autobuild.rank.metrics import MAX_RELEVANCE
 from autobuild.registry import LOSSES
 from autobuild.settings.ranking import LambdaRank, PairwiseLogistic
 
 
 @LOSSES.register("lambdarank")
+@averaged
 def lambdarank_loss(
     scores: Tensor,
     target: Tensor,
@@ -57,9 +58,9 @@ def lambdarank_loss(
         by_rank[k:] = 0
         order = scores.argsort(dim=-1, descending=True, stable=True)
         discount = torch.empty_like(scores).scatter_(-1, order, by_rank.expand_as(scores).contiguous())
-        best = (gain.sort(descending=True).values * by_rank).sum()
+        best = (gain.sort(descending=True).values * by_rank).sum(-1)[..., None, None]
         best = torch.where(best > 0, best, torch.ones_like(best))
         swap = (gain.unsqueeze(-1) - gain.unsqueeze(-2)) / best
         change = swap.clamp(min=0) * (discount.unsqueeze(-1) - discount.unsqueeze(-2)).abs()
     cost = pair_costs(scores, sigma, standardise) * change
-    return (cost.sum(dim=(-2, -1)) / n).mean()
+    return cost.sum(dim=(-2, -1)) / n

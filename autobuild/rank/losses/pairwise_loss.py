@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from autobuild.rank.checks import positive
-from autobuild.rank.losses._shared import matched, pair_costs
+from autobuild.rank.losses._shared import averaged, matched, pair_costs
 from autobuild.registry import LOSSES
 from autobuild.settings.ranking import PairwiseLogistic
 
 
 @LOSSES.register("pairwise")
+@averaged
 def pairwise_logistic_loss(
     scores: Tensor, target: Tensor, *, sigma: float = PairwiseLogistic.sigma, standardise: bool = False
 ) -> Tensor:
@@ -35,4 +36,4 @@ def pairwise_logistic_loss(
     positive("sigma", sigma)
     above = (target.unsqueeze(-1) > target.unsqueeze(-2)).to(scores.dtype)
     cost = pair_costs(scores, sigma, standardise) * above
-    return (cost.sum(dim=(-2, -1)) / above.sum().clamp(min=1)).mean()
+    return cost.sum(dim=(-2, -1)) / above.sum(dim=(-2, -1)).clamp(min=1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.rank.losses._shared import average_ranks, matched
+from autobuild.rank.losses._shared import average_ranks, averaged, matched
 from autobuild.rank.softrank import EPS, centred_soft_rank, standardised
 from autobuild.registry import LOSSES
 from autobuild.settings.ranking import AGAINST, SoftSpearman
 
 
 @LOSSES.register("srcc")
+@averaged
 def srcc_loss(
     scores: Tensor,
     target: Tensor,
@@ -41,4 +42,4 @@ def srcc_loss(
         raise ConfigError(f"against: given {against!r}, {nearest(against, AGAINST)}")
     wanted = standardised(average_ranks(target) if against == "ranks" else target).to(scores.dtype)
     reached = standardised(centred_soft_rank(scores, eps, True, method))
-    return 1 - (reached * wanted).mean(dim=-1).mean()
+    return 1 - (reached * wanted).mean(dim=-1)
