@@ -49,7 +49,9 @@ def stacked_batches(graphs: PackedGraphs, rows: Tensor) -> list[StackedGraphs]:
     in_batch = by_batch.sum(1)
     nodes = int(in_batch.max())
     number = torch.arange(steps * networks, device=device) % networks
-    first = (by_batch.cumsum(1) - by_batch + number[:, None] * nodes).reshape(-1)  # first node of each graph in its step
+    first = (by_batch.cumsum(1) - by_batch + number[:, None] * nodes).reshape(
+        -1
+    )  # first node of each graph in its step
     total = int(in_batch.sum())
     graph = torch.repeat_interleave(torch.arange(len(chosen), device=device), sizes, output_size=total)
     within = torch.arange(total, device=device) - (sizes.cumsum(0) - sizes)[graph]

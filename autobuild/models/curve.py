@@ -22,7 +22,7 @@ from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import split_cost_terms
 from autobuild.models.describe import Describer
 from autobuild.models.gp_family import GPMember
-from autobuild.models.graph_fit import MIN_TRAIN_ROWS, GraphStep, evaluation
+from autobuild.models.graph_fit import MIN_TRAIN_ROWS, evaluation, fit_networks
 from autobuild.models.members import Inputs, Settings
 from autobuild.models.process import fit_process
 from autobuild.models.views import best_views
@@ -95,11 +95,10 @@ def _graph(
 ) -> Callable[[Rows], dict[str, float]]:
     graphs = pack_architectures(labels.space, labels.archs)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), seed)
-    step = GraphStep(labels.space, graphs, values, settings)
 
     def judge(rows: Rows) -> dict[str, float]:
-        network, mean, sd, _ = step.run("learning curve", rows)
-        scores = evaluation(step.heldout(network, mean, sd, labels, test))
+        fit = fit_networks(labels, values, [rows], settings, graphs=graphs)[0]
+        scores = evaluation(fit.heldout(graphs, labels, values, test))
         return {"test_srcc": scores["test_srcc"], "test_mae": scores["test_mae"]}
 
     return judge

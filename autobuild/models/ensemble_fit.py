@@ -95,7 +95,8 @@ def fit_ensemble(
         latent = warp.latent(values)
         best = _base(out, latent)
         weights = stack(out, latent, best)
-        members: dict[str, Member] = {kind: work.final(kind, processes) for kind in weights}
+        work.fitted |= processes
+        members = {kind: work.final(kind) for kind in weights}
     combined = combine(out, weights)
     sd = sds[best] if best in sds else np.full(len(values), float((combined - latent).std()) or 1.0)
     heldout = pd.DataFrame(
@@ -158,6 +159,7 @@ class _Work:
         self.warp = Warp(0.0, 1.0)
         self.seconds: dict[str, float] = {}
         self.dropped: dict[str, str] = {}
+        self.fitted: dict[str, Member] = {}
         _ = inputs.description  # computed once; folds take rows of it
 
     def process(self, kind: str) -> ProcessMember:
@@ -180,44 +182,66 @@ class _Work:
                 if kind in processes and len(self.values) >= CLOSED_FORM_ROWS:
                     out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
                     continue
-                predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
+                if _is_process(kind):
+                    out[kind], sds[kind] = self._process_folds(kind, folds, processes)
+                    continue
                 if kind in LATE and out and len(self.values) >= SCREEN_ROWS and self._idle(kind, out, folds[0]):
                     continue
-                late = kind == "graph" and bool(out) and len(self.values) >= LATE_ROWS
-                for number, (train, test) in enumerate(folds):
-                    member = self._fold(kind, train, processes, number, len(folds))
-                    if isinstance(member, ProcessMember):
-                        predicted[test], sd[test] = member.process.predict(self.inputs.take(test).description)
-                    else:
-                        predicted[test] = member.predict(self.inputs.take(test))
-                    if late and number == 0 and self._drops(kind, out, predicted[test], test, 0.0):
-                        break
-                if kind in self.dropped:
-                    continue
+                # the graph encoder needs a gain on the first fold, before the other folds are fitted
+                first = 1 if kind == "graph" and out and len(self.values) >= LATE_ROWS else 0
+                predicted = np.full(len(self.values), np.nan)
+                if first:
+                    self._fold_predictions(kind, folds[:1], predicted, final=False)
+                    if self._drops(kind, out, predicted[folds[0][1]], folds[0][1], 0.0):
+                        continue
+                # networks are trained side by side, so that one more takes little time
+                self._fold_predictions(kind, folds[first:], predicted, final=kind == "graph")
                 out[kind] = predicted
-                if _is_process(kind):
-                    sds[kind] = sd
         return out, sds
 
-    def final(self, kind: str, processes: Mapping[str, ProcessMember]) -> Member:
-        """Fit a member on all rows."""
-        if kind in processes:
-            return processes[kind]
-        phase = "fitting the graph encoder" if kind == "graph" else f"fitting the {kind}"
-        settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
-        with self._timed(kind):
-            return self._fit(kind, self.inputs, self.values, settings)
+    def _process_folds(
+        self, kind: str, folds: Folds, processes: Mapping[str, ProcessMember]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Held-out latent predictions and standard deviations of a process that is fitted on every fold."""
+        predicted, sd = np.full(len(self.values), np.nan), np.full(len(self.values), np.nan)
+        for number, (train, test) in enumerate(folds):
 
-    def _fold(self, kind: str, train: Rows, processes: Mapping[str, ProcessMember], number: int, folds: int) -> Member:
+            def say(done: int, total: int, number: int = number) -> None:
+                self._say(f"cross-validating {kind}", number * total + done, len(folds) * total)
+
+            say(0, 1)
+            how = {"start": processes[kind].process} if kind in processes else {}
+            settings = replace(self.settings, on_epoch=say, phase=f"{kind}-{number}")
+            member = self._fit(kind, self.inputs.take(train), self.values[train], settings, **how)
+            assert isinstance(member, ProcessMember)
+            predicted[test], sd[test] = member.process.predict(self.inputs.take(test).description)
+        return predicted, sd
+
+    def _fold_predictions(self, kind: str, folds: Folds, predicted: FloatArray, *, final: bool) -> None:
+        """Write held-out latent predictions of a member; with ``final`` it is also fitted on all rows, and kept."""
+        sets = [(self.inputs.take(train), self.values[train]) for train, _ in folds]
         phase = f"cross-validating {kind}"
+        settings = replace(
+            self.settings,
+            on_epoch=lambda done, total: self._say(phase, done, total),
+            phase=f"{kind}-{len(folds)}",
+        )
+        whole = [(self.inputs, self.values)] if final else []
+        members = FAMILIES[kind].fit_many([*sets, *whole], self.warp, settings)
+        if final:
+            self.fitted[kind] = members[-1]
+        for member, (_, test) in zip(members, folds, strict=False):
+            predicted[test] = member.predict(self.inputs.take(test))
 
-        def say(done: int, total: int) -> None:
-            self._say(phase, number * total + done, folds * total)
-
-        say(0, 1)
-        how = {"start": processes[kind].process} if kind in processes else {}
-        settings = replace(self.settings, on_epoch=say, phase=f"{kind}-{number}")
-        return self._fit(kind, self.inputs.take(train), self.values[train], settings, **how)
+    def final(self, kind: str) -> Member:
+        """The member fitted on all rows."""
+        if kind not in self.fitted:
+            settings = replace(
+                self.settings, on_epoch=lambda done, total: self._say(f"fitting the {kind}", done, total)
+            )
+            with self._timed(kind):
+                self.fitted[kind] = self._fit(kind, self.inputs, self.values, settings)
+        return self.fitted[kind]
 
     def _idle(self, kind: str, out: Mapping[str, FloatArray], fold: tuple[Rows, Rows]) -> bool:
         """Whether a short fit of a member saves too little of the error on the first fold; it is dropped then."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import CHUNK
 from autobuild.models.network import Predictor
 from autobuild.models.threads import torch_threads
-from autobuild.models.training import train
+from autobuild.models.training import train_side_by_side
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
 from autobuild.spaces import SearchSpace
@@ -45,25 +45,32 @@ class GraphMember(Member):
     @classmethod
     def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
         """See :meth:`Member.fit`."""
-        latent, scaling = warp.latent(values), inputs.scaling
-        mean, sd = float(latent.mean()), float(latent.std()) or 1.0
-        config = settings.config
-        if config.epochs is None:
-            batches, share = max(1, len(values) // config.batch_size_for(len(values))), settings.steps / 600
-            epochs = min(150 * share, max(20 * share, settings.steps / batches))
-            config = replace(config, epochs=max(1, round(epochs)))
-        network, _ = train(
-            _with_context(inputs, scaling),
-            torch.from_numpy((latent - mean) / sd).float(),
-            _vocabulary(inputs.space),
+        return cls.fit_many([(inputs, values)], warp, settings)[0]
+
+    @classmethod
+    def fit_many(cls, sets: Sequence[tuple[Inputs, FloatArray]], warp: Warp, settings: Settings) -> list[Self]:
+        """See :meth:`Member.fit_many`; the networks are trained side by side."""
+        config, latents = settings.config, [warp.latent(values) for _, values in sets]
+        scalings = [inputs.scaling for inputs, _ in sets]
+        standards = [(float(latent.mean()), float(latent.std()) or 1.0) for latent in latents]
+        trained = train_side_by_side(
+            [
+                (_with_context(inputs, scaling), torch.from_numpy((latent - mean) / sd).float())
+                for (inputs, _), scaling, latent, (mean, sd) in zip(sets, scalings, latents, standards, strict=True)
+            ],
+            _vocabulary(sets[0][0].space),
             settings.encoder,
             config,
             settings.seed,
+            steps=settings.steps,
             checkpoint=settings.checkpoint / f"_{settings.phase}.pt" if settings.checkpoint else None,
             on_epoch=settings.on_epoch,
             device=settings.device,
         )
-        return cls(network, mean, sd, scaling, config.threads)
+        return [
+            cls(network, mean, sd, scaling, config.threads)
+            for (network, _), (mean, sd), scaling in zip(trained, standards, scalings, strict=True)
+        ]
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""

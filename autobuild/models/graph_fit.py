@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,9 @@ from autobuild.labels import LabelledSet, TargetValues
 from autobuild.models.graph_model import GraphModel
 from autobuild.models.members import Settings
 from autobuild.models.network import Predictor
-from autobuild.models.training import train
+from autobuild.models.training import History, train_side_by_side
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, per_hop, srcc
 from autobuild.settings.names import DEVICES
-from autobuild.spaces import SearchSpace
 
 FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -54,7 +53,6 @@ def fit_graph(
         LabelError: Too few rows are left to fit.
         ConfigError: The fit diverges, or there are more folds than networks.
     """
-    started = time.perf_counter()
     labels, values, config = usable.labels, usable.values, settings.config
     rows = np.arange(len(values))
     parts = [(rows, rows[:0])]
@@ -64,33 +62,32 @@ def fit_graph(
     if fewest < MIN_TRAIN_ROWS:
         left_by = f"folds={folds}" if folds else f"holdout={config.holdout}"
         raise LabelError(f"{left_by} leaves {fewest} of {len(rows)} rows to fit; at least {MIN_TRAIN_ROWS} needed")
-    step = GraphStep(labels.space, pack_architectures(labels.space, labels.archs), values, settings, on_progress)
-    tables = []
-    for number, (train_rows, test_rows) in enumerate(parts, start=1):
-        network, mean, sd, history = step.run(f"fold {number} of {folds}" if folds else "fit", train_rows)
-        tables.append(step.heldout(network, mean, sd, labels, test_rows))
-    heldout = pd.concat(tables, ignore_index=True)
-    judged_seconds = time.perf_counter() - started
-    final_rows = rows if folds or config.refit else train_rows
-    if len(final_rows) > len(train_rows):
-        network, mean, sd, history = step.run("refit on all rows", rows)
+    graphs = pack_architectures(labels.space, labels.archs)
+    fitted_rows = [train_rows for train_rows, _ in parts]
+    if (folds or config.refit) and len(fitted_rows[-1]) < len(rows):
+        fitted_rows.append(rows)
+    fits = fit_networks(labels, values, fitted_rows, settings, on_progress=on_progress, graphs=graphs)
+    heldout = pd.concat(
+        [fit.heldout(graphs, labels, values, test_rows) for fit, (_, test_rows) in zip(fits, parts, strict=False)],
+        ignore_index=True,
+    )
+    final, final_rows = fits[-1], fitted_rows[-1]
     return GraphModel(
         space=labels.space,
         target=target,
-        network=network,
-        mean=mean,
-        sd=sd,
+        network=final.network,
+        mean=final.mean,
+        sd=final.sd,
         training=pd.DataFrame({"arch": [labels.archs[row].text for row in final_rows], "target": values[final_rows]}),
         heldout=heldout,
-        history=pd.DataFrame(history),
+        history=pd.DataFrame(final.history),
         report={
             **evaluation(heldout),
             "n_test": len(heldout),
             **({"folds": folds} if folds else {}),
-            "holdout_fit_seconds": judged_seconds,
             "n_train": len(final_rows),
-            "n_fitted_for_test": len(rows) if folds else len(train_rows),
-            "refit": len(final_rows) > len(train_rows),
+            "n_fitted_for_test": len(rows) if folds else len(fitted_rows[0]),
+            "refit": len(final_rows) > len(fitted_rows[0]),
         },
         encoder=settings.encoder,
         config=config,
@@ -109,52 +106,70 @@ def check_device(device: str) -> None:
         )
 
 
-class GraphStep:
-    """Fits and predictions on some of the rows; :meth:`run` fits once."""
+@dataclass(frozen=True)
+class NetworkFit:
+    """A fitted network, the mean and standard deviation of the target over its training rows, and its losses."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        graphs: PackedGraphs,
-        values: FloatArray,
-        settings: Settings,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        self.vocabulary = [len(feature.values) for feature in space.node_features]
-        self.graphs, self.values, self.settings, self.on_progress = graphs, values, settings, on_progress
+    network: Predictor
+    mean: float
+    sd: float
+    history: History
 
-    def run(self, phase: str, rows: Rows) -> tuple[Predictor, float, float, list[dict[str, float]]]:
-        """Fit on ``rows``; returns the predictor, mean and standard deviation of the target, and the history."""
-        values, settings = self.values[rows], self.settings
-        mean, sd = float(values.mean()), float(values.std()) or 1.0
-        file = settings.checkpoint / f"_{phase.split()[0]}.pt" if settings.checkpoint else None
-        report = self.on_progress
-        network, history = train(
-            self.graphs.take(torch.from_numpy(rows)),
-            torch.from_numpy((values - mean) / sd).float(),
-            self.vocabulary,
-            settings.encoder,
-            settings.config,
-            settings.seed,
-            checkpoint=file,
-            on_epoch=(lambda done, total: report(phase, done, total)) if report else None,
-            device=settings.device,
-        )
-        return network, mean, sd, history
-
-    def heldout(self, network: Predictor, mean: float, sd: float, labels: LabelledSet, rows: Rows) -> pd.DataFrame:
+    def heldout(self, graphs: PackedGraphs, labels: LabelledSet, values: FloatArray, rows: Rows) -> pd.DataFrame:
         """Predictions and norms of held-out rows. Columns ``arch, measured, predicted, hop0, ...``."""
-        graphs = self.graphs.take(torch.from_numpy(rows))
-        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": self.values[rows]})
-        hops = self.settings.encoder.hops + 1
+        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": values[rows]})
+        hops = self.network.encoder.config.hops + 1
         if not len(rows):
             return frame.assign(predicted=[], **{f"hop{hop}": [] for hop in range(hops)})
         with torch.inference_mode():
-            predicted, encoding = network(graphs)
+            predicted, encoding = self.network(graphs.take(torch.from_numpy(rows)))
         norms = encoding.graph_norms().double().numpy()
         return frame.assign(
-            predicted=predicted.double().numpy() * sd + mean, **{f"hop{hop}": norms[hop] for hop in range(hops)}
+            predicted=predicted.double().numpy() * self.sd + self.mean,
+            **{f"hop{hop}": norms[hop] for hop in range(hops)},
         )
+
+
+def fit_networks(
+    labels: LabelledSet,
+    values: FloatArray,
+    sets: Sequence[Rows],
+    settings: Settings,
+    *,
+    graphs: PackedGraphs,
+    on_progress: OnProgress | None = None,
+) -> list[NetworkFit]:
+    """Fit one network on each set of rows.
+
+    Args:
+        labels: The labelled set, ``n`` rows.
+        values: The target of every row. Shape ``(n,)``.
+        sets: Numbers of the rows of every fit.
+        settings: Settings of the encoder and its training.
+        graphs: The architectures of all rows.
+        on_progress: Called with ``(phase, epochs done, epochs in all)``.
+
+    Returns:
+        One fit for each set.
+    """
+    standards = [(float(values[rows].mean()), float(values[rows].std()) or 1.0) for rows in sets]
+    trained = train_side_by_side(
+        [
+            (graphs.take(torch.from_numpy(rows)), torch.from_numpy((values[rows] - mean) / sd).float())
+            for rows, (mean, sd) in zip(sets, standards, strict=True)
+        ],
+        [len(feature.values) for feature in labels.space.node_features],
+        settings.encoder,
+        settings.config,
+        settings.seed,
+        checkpoint=settings.checkpoint / "_fit.pt" if settings.checkpoint else None,
+        on_epoch=(lambda done, total: on_progress("fit", done, total)) if on_progress else None,
+        device=settings.device,
+    )
+    return [
+        NetworkFit(network, mean, sd, history)
+        for (network, history), (mean, sd) in zip(trained, standards, strict=True)
+    ]
 
 
 def evaluation(heldout: pd.DataFrame) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def train_side_by_side(
     config: FitConfig,
     seed: int,
     *,
+    steps: int | None = None,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
     device: str | torch.device = "cpu",
@@ -90,6 +91,8 @@ def train_side_by_side(
     Args:
         sets: Packed graphs and standardised targets of every set, as for :func:`train`.
         vocabulary, encoder, config, seed, checkpoint, on_epoch, device: See :func:`train`.
+        steps: Number of training steps from which the number of epochs follows, unless ``config`` gives that; None
+            leaves it to ``config``.
 
     Returns:
         For every set the predictor in evaluation mode on the CPU, and the losses of every epoch.
@@ -110,15 +113,15 @@ def train_side_by_side(
         ):
             out = []
             for number, one in enumerate(sets):
-                how: dict[str, Any] = {"device": device}
+                how: dict[str, Any] = {"device": device, "steps": steps}
                 if checkpoint:
                     how["checkpoint"] = checkpoint.with_stem(f"{checkpoint.stem}-{number}")
                 if on_epoch:
                     how["on_epoch"] = lambda done, total, n=number: on_epoch(n * total + done, len(sets) * total)
                 out += train_side_by_side([one], vocabulary, encoder, config, seed, **how)
             return out
-        state = _Training(networks, [len(target) for _, target in sets], config, device)
-        state.open(checkpoint, _fingerprint(sets, encoder, config, seed))
+        state = _Training(networks, _plans([len(target) for _, target in sets], config, steps), config, device)
+        state.open(checkpoint, _fingerprint(sets, encoder, config, [seed, steps]))
         graphs = PackedGraphs.concatenate([graphs for graphs, _ in sets]).to(device)
         target = torch.cat([target for _, target in sets]).to(device)
         streams = [itertools.islice(_batches(plan, seed), state.done, None) for plan in state.plans]
@@ -162,6 +165,17 @@ class _Plan:
         return self.steps * self.epochs
 
 
+def _plans(rows: Sequence[int], config: FitConfig, steps: int | None) -> list[_Plan]:
+    plans = []
+    for first, count in zip([0, *itertools.accumulate(rows)], rows, strict=False):
+        batch, epochs = config.batch_size_for(count), config.epochs_for(count)
+        if steps is not None and config.epochs is None:
+            share = steps / 600
+            epochs = max(1, round(min(150 * share, max(20 * share, steps / max(1, count // batch)))))
+        plans.append(_Plan(first, count, batch, epochs))
+    return plans
+
+
 def _batches(plan: _Plan, seed: int) -> Iterator[Tensor]:
     """Rows of one step after another, without end. Shape ``(batch,)`` each."""
     generator = torch.Generator().manual_seed(seed)
@@ -194,12 +208,8 @@ class _Training:
     A layer that cannot be stacked is trained alone (M = 1), with its own tensors.
     """
 
-    def __init__(self, networks: list[Predictor], rows: list[int], config: FitConfig, device: str | torch.device):
-        self.networks, self.config, self.done = networks, config, 0
-        self.plans = [
-            _Plan(first, count, config.batch_size_for(count), config.epochs_for(count))
-            for first, count in zip([0, *itertools.accumulate(rows)], rows, strict=False)
-        ]
+    def __init__(self, networks: list[Predictor], plans: list[_Plan], config: FitConfig, device: str | torch.device):
+        self.networks, self.plans, self.config, self.done = networks, plans, config, 0
         self.alone = not networks[0].stackable
         self.network = (networks[0] if self.alone else stacked(networks)).to(device)
         # One tensor of all parameters of a network, of which the parameters are views: one call updates them all.
@@ -298,7 +308,11 @@ class _Training:
         for name, values in self.network.named_buffers():
             if name in data["buffers"]:
                 values.copy_(data["buffers"][name])
-        for parts, name in ((self.networks, "networks"), (self.optimisers, "optimisers"), (self.schedules, "schedules")):
+        for parts, name in (
+            (self.networks, "networks"),
+            (self.optimisers, "optimisers"),
+            (self.schedules, "schedules"),
+        ):
             for part, state in zip(parts, data[name], strict=not self.alone):
                 part.load_state_dict(state)
         self.losses.copy_(data["losses"])
@@ -342,14 +356,14 @@ def _finite(network: nn.Module) -> bool:
 
 
 def _fingerprint(
-    sets: Sequence[tuple[PackedGraphs, Tensor]], encoder: EncoderConfig, config: FitConfig, seed: int
+    sets: Sequence[tuple[PackedGraphs, Tensor]], encoder: EncoderConfig, config: FitConfig, others: Sequence[int | None]
 ) -> str:
-    """Hash of everything that determines a training: data, settings, seed, torch version."""
+    """Hash of everything that determines a training: data, settings, seed, steps, torch version."""
     digest = hashlib.sha256()
     for graphs, target in sets:
         context = target[:0] if graphs.context is None else graphs.context
         for tensor in (graphs.x, graphs.neighbours, graphs.ptr, target, context):
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    settings = [encoder.to_dict(), config.to_dict(), seed, torch.__version__]
+    settings = [encoder.to_dict(), config.to_dict(), *others, torch.__version__]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()
