@@ -88,10 +88,10 @@ class _Attend(torch.autograd.Function):
         return weighted.sum(1).view(*linear.shape[:-1], heads * width)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         vectors, index, sent, active, share = ctx.saved_tensors
-        (networks, slots, nodes, heads), both = share.shape, sent.shape[-1]
+        (networks, _, nodes, heads), both = share.shape, sent.shape[-1]
         width = both // heads
         grads = grad.reshape(networks, 1, nodes, heads, width)
         weighted = share * (grads * sent.view(*share.shape, width)).sum(-1)

@@ -81,7 +81,7 @@ class HopEncoder(nn.Module):
             h = message + (self.widen(h) if hop == 0 else h)
             nodes.append(h)
         read = read_out(torch.cat(nodes, dim=-1), graphs, self.config.readout)
-        return Encoding(tuple(nodes), read.split([node.shape[-1] for node in nodes], dim=-1), self.config.norm)
+        return Encoding(tuple(nodes), torch.split(read, [node.shape[-1] for node in nodes], dim=-1), self.config.norm)
 
 
 def scale_gradient(x: Tensor, share: float) -> Tensor:
@@ -90,7 +90,7 @@ def scale_gradient(x: Tensor, share: float) -> Tensor:
 
 
 def read_out(nodes: Tensor, graphs: PackedGraphs | StackedGraphs, how: str) -> Tensor:
-    """Reduce node embeddings to graph embeddings; ``how`` is in READOUTS. Shapes: ``([M,] N, D)`` -> ``([M,] G, D)``."""
+    """Reduce node embeddings to graph embeddings; ``how`` is in READOUTS. ``([M,] N, D)`` -> ``([M,] G, D)``."""
     owner, sizes, width = graphs.graph_of_node, graphs.sizes, nodes.shape[-1]
     flat = nodes.reshape(-1, width)
     empty = nodes.new_zeros(sizes.numel() + 1, width)  # the last one takes the nodes that pad a batch

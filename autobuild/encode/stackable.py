@@ -68,7 +68,7 @@ class _Normalise(torch.autograd.Function):
         return torch.addcmul(bias[:, None], normal, weight[:, None]), mean, variance
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
         normal, share, scale = ctx.saved_tensors
         grad_weight, grad_bias = (grad * normal).sum(1), grad.sum(1)

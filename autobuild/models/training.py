@@ -113,11 +113,13 @@ def train_side_by_side(
         ):
             out = []
             for number, one in enumerate(sets):
-                how: dict[str, Any] = {"device": device, "steps": steps}
-                if checkpoint:
-                    how["checkpoint"] = checkpoint.with_stem(f"{checkpoint.stem}-{number}")
-                if on_epoch:
-                    how["on_epoch"] = lambda done, total, n=number: on_epoch(n * total + done, len(sets) * total)
+
+                def say(done: int, total: int, number: int = number) -> None:
+                    if on_epoch:
+                        on_epoch(number * total + done, len(sets) * total)
+
+                own = checkpoint and checkpoint.with_stem(f"{checkpoint.stem}-{number}")
+                how: dict[str, Any] = {"steps": steps, "checkpoint": own, "on_epoch": say, "device": device}
                 out += train_side_by_side([one], vocabulary, encoder, config, seed, **how)
             return out
         state = _Training(networks, _plans([len(target) for _, target in sets], config, steps), config, device)
@@ -308,12 +310,9 @@ class _Training:
         for name, values in self.network.named_buffers():
             if name in data["buffers"]:
                 values.copy_(data["buffers"][name])
-        for parts, name in (
-            (self.networks, "networks"),
-            (self.optimisers, "optimisers"),
-            (self.schedules, "schedules"),
-        ):
-            for part, state in zip(parts, data[name], strict=not self.alone):
+        parts: list[tuple[str, Sequence[Any]]] = [("optimisers", self.optimisers), ("schedules", self.schedules)]
+        for name, own in [*parts, ("networks", [] if self.alone else self.networks)]:
+            for part, state in zip(own, data[name], strict=True):
                 part.load_state_dict(state)
         self.losses.copy_(data["losses"])
         self.done = int(data["done"])
