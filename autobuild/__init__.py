@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from autobuild.importance import Scores, explain, register_scorer
     from autobuild.labels import LabelledSet, sample_design
     from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, register_family, save_model
+    from autobuild.quant import Quantised, quant_space, quantise
     from autobuild.rank import register_loss
     from autobuild.spaces import (
         Architecture,
@@ -60,6 +61,7 @@ _FROM = {
     "LabelWarning": "errors",
     "LabelledSet": "labels",
     "OperationGraph": "graphs",
+    "Quantised": "quant",
     "Scores": "importance",
     "SearchSpace": "spaces",
     "Unit": "spaces",
@@ -75,6 +77,8 @@ _FROM = {
     "load_zoo": "graphs",
     "narrow": "construct.from_scores",
     "pareto": "construct.from_scores",
+    "quant_space": "quant",
+    "quantise": "quant",
     "register_acquisition": "construct",
     "register_cost": "cost",
     "register_executor": "evaluate.executors",
@@ -106,6 +110,7 @@ __all__ = [
     "LabelWarning",
     "LabelledSet",
     "OperationGraph",
+    "Quantised",
     "Scores",
     "SearchSpace",
     "Unit",
@@ -121,6 +126,8 @@ __all__ = [
     "load_zoo",
     "narrow",
     "pareto",
+    "quant_space",
+    "quantise",
     "register_acquisition",
     "register_cost",
     "register_executor",

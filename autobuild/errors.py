@@ -34,6 +34,10 @@ class GraphError(AutobuildError, ValueError):
     """A network or file that cannot be read as an operation graph: unknown shapes, custom operators, damage."""
 
 
+class QuantisationError(AutobuildError, ValueError):
+    """A weight, configuration or file that cannot be quantised or read: bits outside 2-8, NaN, unknown names."""
+
+
 class CostError(AutobuildError, ValueError):
     """A cost that has no value for what was given; it is never zero instead.
 

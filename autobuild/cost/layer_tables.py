@@ -59,9 +59,14 @@ def cost_tables(
 ) -> tuple[CostTables | None, dict[str, Mapping[str, int]]]:
     """The tables of a space, and for each cost the weights of the counts in it.
 
-    The tables are None if the space declares no layers; then whole networks are counted. Arguments and errors are those
-    of :func:`costs_of`.
+    The tables are None if the space declares no layers; then whole networks are counted. A space that carries tables
+    (:mod:`autobuild.cost.choice_tables`) has their costs and no others. Arguments and errors are those of
+    :func:`costs_of`.
     """
+    if "tables" in space.options:
+        from autobuild.cost.choice_tables import ChoiceTables
+
+        return ChoiceTables(space), table_rules(space)
     rules = table_rules(space, input_shape)
     if not rules:
         return None, dict(BASE)
@@ -75,6 +80,8 @@ def table_rules(space: SearchSpace, input_shape: tuple[int, int, int] | None = N
     Raises:
         SpaceError: As :func:`costs_of`.
     """
+    if "tables" in space.options:
+        return {name: {name: 1} for name in space.options["tables"]}
     shape, file = inputs_of(space, input_shape), declared_by(space)
     if not hasattr(file, "plan") and not hasattr(file, "tallies"):
         return {}

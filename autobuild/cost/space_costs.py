@@ -204,7 +204,8 @@ class SpaceCosts(Mapping[str, "MetricOf | CountOf"]):
 
     @cached_property
     def _sources(self) -> dict[str, str]:
-        return {} if self.lacking else metric_sources(self.hardware)
+        bare = self.lacking or "tables" in self.space.options  # of which there are no networks to compute costs from
+        return {} if bare else metric_sources(self.hardware)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self._counts, *self._sources]))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild._typing import IntArray
+from autobuild.cost.choice_tables import ChoiceTables
 from autobuild.cost.layer_tables import INPUT, CostTables, cost_tables
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import SearchSpace, Unit
@@ -39,6 +40,8 @@ def unit_tables(
         raise SpaceError(f"space {space.name!r} has no cost {cost!r}: {nearest(cost, rules)}")
     if tables is None:
         raise SpaceError(f"{cost} of {space.name!r} is counted from whole networks: it has no tables over units")
+    if isinstance(tables, ChoiceTables):
+        return tables.additive(cost)
     weights = np.array([rules[cost].get(name, 0) for name in Tally._fields], dtype=np.int64)
     _check_sizes(space)
     owners = [number for number, unit in enumerate(space.units) for _ in unit.stages]

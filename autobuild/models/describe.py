@@ -76,7 +76,8 @@ class Describer:
         self.space, self.views = space, tuple(views)
         self.tables = known_costs(space) if costs else None
         chain = tuple((i, i + 1) for i in range(len(space.stages) - 1))
-        self.walks = space.joins != chain and "function" in self.views
+        varied = "tables" not in space.options  # those spaces have one graph for all architectures
+        self.walks = space.joins != chain and varied and "function" in self.views
         self._texts = [["_".join(map(str, layer)) for layer in stage.layers] for stage in space.stages]
         self._digits = [_digit_tables(stage) for stage in space.stages]
 

@@ -51,7 +51,7 @@ class Stage:
         name: Name of the stage, unique in its space.
         depths: Allowed numbers of layers, at least 1 each.
         features: The features of a layer.
-        template: Text of one layer, e.g. ``"e{expand}k{kernel}"``.
+        template: Text of one layer, e.g. ``"e{expand}k{kernel}"``. Features that have one value only may be left out.
         separator: Text between layers; may be empty if the texts of all layers have the same length.
         tied: Whether all layers of a run are equal, as in MnasNet's blocks. The text is then written once for the whole
             run, and ``template`` may name ``{depth}``, e.g. ``"e{expand}k{kernel}l{depth}"``.
@@ -102,7 +102,8 @@ class Stage:
     def _check_text(self) -> None:
         fields = _fields(self.name, self.template)
         names = sorted(feature.name for feature in self.features)
-        if sorted(field for field in fields if not (self.tied and field == "depth")) != names:
+        known = {feature.name for feature in self.features if len(feature.values) == 1} - set(fields)
+        if sorted(field for field in fields if not (self.tied and field == "depth")) != sorted(set(names) - known):
             raise SpaceError(
                 f"unit {self.name!r}: the layer text {self.template!r} must name each feature once; "
                 f"features are {names}, the text names {sorted(fields)}"

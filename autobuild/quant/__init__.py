@@ -1,0 +1,24 @@
+"""Quantised weights: uniform and k-means quantisers, models quantised in place, and their search spaces."""
+
+from autobuild.quant.apply import Quantised, load_quantised, quantise, weight_layers
+from autobuild.quant.cache import VariantCache
+from autobuild.quant.clustering import kmeans
+from autobuild.quant.space import arch_of, config_of, quant_space
+from autobuild.quant.weights import BITS, METHODS, Choice, QuantisedWeight, quantise_weight
+
+__all__ = [
+    "BITS",
+    "METHODS",
+    "Choice",
+    "Quantised",
+    "QuantisedWeight",
+    "VariantCache",
+    "arch_of",
+    "config_of",
+    "kmeans",
+    "load_quantised",
+    "quant_space",
+    "quantise",
+    "quantise_weight",
+    "weight_layers",
+]

@@ -1,0 +1,310 @@
+"""Quantise the weights of a model in place and reversibly, save them packed, and load them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from autobuild.errors import QuantisationError, nearest
+from autobuild.quant.activations import quantised_inputs
+from autobuild.quant.weights import Choice, QuantisedWeight, quantise_weight
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autobuild.quant.cache import VariantCache
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
+FORMAT = "autobuild.quantised/1"
+
+Given = Choice | str | tuple[str, int]
+
+
+def weight_layers(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """The layers whose weights can be quantised.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        Name -> layer, in the order of ``named_modules``, each weight once; and, for further layers that share a weight
+        with one of these, name -> name of the first.
+    """
+    layers: dict[str, nn.Module] = {}
+    shared: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        weight = module._parameters.get("weight")  # not one that a parametrisation computes
+        if not isinstance(module, LAYERS) or weight is None:
+            continue
+        if id(weight) in first:
+            shared[name] = first[id(weight)]
+        else:
+            first[id(weight)], layers[name] = name, module
+    return layers, shared
+
+
+class Quantised:
+    """A model whose weights are quantised, until :meth:`restore`. Made by :func:`quantise`; also a context manager.
+
+    >>> with ab.quantise(model, "uaq4") as quantised:
+    ...     outputs = model(inputs)
+    >>> quantised.avg_bits
+    4.0
+
+    Attributes:
+        model: The model, changed in place.
+        weights: Name of a layer -> its quantised weight.
+        shared: Name of a layer that shares its weight -> name of the layer under which it is in :attr:`weights`.
+        activations: Bits of the inputs of quantised layers; None if they are not quantised.
+    """
+
+    def __init__(self, model: nn.Module, weights: Mapping[str, QuantisedWeight], activations: int | None) -> None:
+        self.model, self.weights, self.activations = model, dict(weights), activations
+        layers, shared = weight_layers(model)
+        self.shared = {name: owner for name, owner in shared.items() if owner in self.weights}
+        self._before: dict[str, tuple[nn.Parameter, Tensor]] = {}
+        self._hooks = contextlib.ExitStack()
+        with torch.no_grad():
+            for name, quantised in self.weights.items():
+                parameter = layers[name]._parameters["weight"]
+                assert parameter is not None
+                self._before[name] = parameter, parameter.data
+                parameter.data = quantised.dequantised().to(parameter.device, parameter.dtype)
+        if activations is not None:
+            users = [layers[name] for name in self.weights]
+            users += [model.get_submodule(name) for name in self.shared]
+            self._hooks.enter_context(quantised_inputs(users, activations))
+
+    def restore(self) -> nn.Module:
+        """Put the original weights back; returns the model. A second call does nothing."""
+        for parameter, data in self._before.values():
+            parameter.data = data
+        self._before = {}
+        self._hooks.close()
+        return self.model
+
+    def __enter__(self) -> Quantised:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+    def __repr__(self) -> str:
+        return (
+            f"Quantised({type(self.model).__name__}: {len(self.weights)} weights, {self.avg_bits:.3f} bits, "
+            f"{self.stored_bits / 8e6:.3f} MB stored)"
+        )
+
+    @property
+    def avg_bits(self) -> float:
+        """Bits of the codes for each quantised weight."""
+        return sum(w.payload_bits for w in self.weights.values()) / self._count
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of codes, scales, zero points and codebooks."""
+        return sum(weight.stored_bits for weight in self.weights.values())
+
+    @property
+    def quant_error(self) -> float:
+        """Sum of squared differences of all quantised weights."""
+        return sum(weight.error for weight in self.weights.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors that :meth:`save` writes: quantised weights, and everything else as it is."""
+        return self.stored_bits // 8 + sum(tensor.nbytes for tensor in self._others().values())
+
+    @property
+    def _count(self) -> int:
+        return sum(torch.Size(weight.shape).numel() for weight in self.weights.values())
+
+    def _others(self) -> dict[str, Tensor]:
+        """Tensors of the model's state that are not quantised, each once."""
+        left_out = {f"{name}.weight" for name in (*self.weights, *self.shared)}
+        others: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
+            if name not in left_out and isinstance(tensor, Tensor) and id(tensor) not in seen:
+                seen.add(id(tensor))
+                others[name] = tensor.detach()
+        return others
+
+    def table(self) -> pd.DataFrame:
+        """One row a layer: ``layer, method, bits, weights, payload_bits, stored_bits, error``."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "layer": name,
+                "method": weight.choice.method,
+                "bits": weight.choice.bits,
+                "weights": torch.Size(weight.shape).numel(),
+                "payload_bits": weight.payload_bits,
+                "stored_bits": weight.stored_bits,
+                "error": weight.error,
+            }
+            for name, weight in self.weights.items()
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole model to a safetensors file; :func:`load_quantised` reads it.
+
+        The tensors of the file are :attr:`size_bytes` long; the file's header comes on top.
+        """
+        from safetensors.torch import save_file
+
+        tensors = {f"{n}.weight.{part}": t for n, w in self.weights.items() for part, t in w.tensors.items()}
+        tensors |= {name: tensor.cpu().contiguous() for name, tensor in self._others().items()}
+        about = {n: {"choice": str(w.choice), "shape": w.shape, "error": w.error} for n, w in self.weights.items()}
+        metadata = {"format": FORMAT, "weights": json.dumps(about), "activations": json.dumps(self.activations)}
+        beside = Path(path).with_name(f".{Path(path).name}.part")
+        save_file(tensors, beside, metadata)
+        beside.replace(path)
+
+
+def quantise(
+    model: nn.Module,
+    config: Given | Mapping[str, Given],
+    *,
+    activations: int | None = None,
+    exact: bool = False,
+    cache: VariantCache | None = None,
+) -> Quantised:
+    """Quantise weights of a model in place and reversibly.
+
+    A weight that several layers share is quantised once, under the name of the first of them.
+
+    Args:
+        model: Any module with linear, convolutional or embedding layers.
+        config: One choice for all layers that it fits, such as ``"uaq4"``, or name of a layer -> choice; layers that
+            are not named keep their weights. :func:`config_of` gives that of an architecture of a quantisation space.
+        activations: Bits (6 or 8) to which the inputs of quantised layers are rounded, online, with a range of its own
+            for every token; None keeps them as they are.
+        exact: Whether codebooks are those of least squared error (slower).
+        cache: Where quantised weights are kept on disk and looked up.
+
+    Returns:
+        The quantised model; :meth:`Quantised.restore`, or the end of its ``with`` block, gives the weights back.
+
+    Raises:
+        QuantisationError: A layer is unknown or has no weights, bits are outside 2-8, a weight is not finite, or a
+            choice stores as much beside the codes as it encodes.
+    """
+    layers, shared = weight_layers(model)
+    if not layers:
+        raise QuantisationError(f"{type(model).__name__} has no linear, convolutional or embedding layer")
+    weights = {}
+    for name, choice in _choices(config, layers, shared).items():
+        weight = layers[name]._parameters["weight"]
+        assert weight is not None
+        if cache is None:
+            weights[name] = quantise_weight(weight, choice, exact=exact, name=name)
+        else:
+            weights[name] = cache.get(weight, choice, exact=exact, name=name)
+    return Quantised(model, weights, activations)
+
+
+def _choices(
+    config: Given | Mapping[str, Given], layers: Mapping[str, nn.Module], shared: Mapping[str, str]
+) -> dict[str, Choice]:
+    if not isinstance(config, Mapping):
+        choice = Choice.of(config)
+        fitting = [name for name, layer in layers.items() if choice.fits(layer.weight.shape)]  # type: ignore[arg-type]
+        if not fitting:
+            raise QuantisationError(f"{choice} fits no layer: it stores as many numbers as it encodes; give fewer bits")
+        return dict.fromkeys(fitting, choice)
+    out: dict[str, Choice] = {}
+    for name, given in config.items():
+        owner = shared.get(name, name)
+        if owner not in layers:
+            raise QuantisationError(f"the model has no weight layer {name!r}: {nearest(name, layers)}")
+        choice = Choice.of(given)
+        if out.setdefault(owner, choice) != choice:
+            raise QuantisationError(f"{name} shares its weight with {owner}: {choice} and {out[owner]} were given")
+    if not out:
+        raise QuantisationError("the configuration names no layer; accepted: at least one")
+    return out
+
+
+def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
+    """Read a file that :meth:`Quantised.save` wrote into a model of the same architecture.
+
+    Args:
+        model: The model; all its weights and buffers are overwritten.
+        path: The file.
+
+    Returns:
+        The quantised model. Its :meth:`~Quantised.restore` gives back the weights that the model had before.
+
+    Raises:
+        QuantisationError: The file is not one of these, or its names or shapes are not those of the model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise QuantisationError(f"{path}: cannot be read: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise QuantisationError(f"{path}: format {metadata.get('format')!r}; accepted: {FORMAT!r}")
+    layers, shared = weight_layers(model)
+    weights: dict[str, QuantisedWeight] = {}
+    for name, about in json.loads(metadata["weights"]).items():
+        if name not in layers:
+            raise QuantisationError(f"{path}: the model has no weight layer {name!r}: {nearest(name, layers)}")
+        if tuple(layers[name].weight.shape) != tuple(about["shape"]):  # type: ignore[arg-type]
+            raise QuantisationError(f"{path}: {name} has the shape {about['shape']}, in the model "
+                                    f"{tuple(layers[name].weight.shape)}")  # type: ignore[arg-type] # fmt: skip
+        prefix = f"{name}.weight."
+        parts = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+        weights[name] = QuantisedWeight(Choice.of(about["choice"]), tuple(about["shape"]), parts, about["error"])
+    _fill(model, tensors, weights, shared, path)
+    return Quantised(model, weights, json.loads(metadata["activations"]))
+
+
+def _fill(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, QuantisedWeight],
+    shared: Mapping[str, str],
+    path: str | Path,
+) -> None:
+    """Load what is not quantised."""
+    covered = {f"{name}.weight" for name in (*weights, *shared)}
+    try:
+        missing, unexpected = model.load_state_dict(dict(tensors), strict=False)
+    except RuntimeError as error:
+        raise QuantisationError(f"{path}: {error}") from None
+    known = {id(tensor) for name, tensor in model.state_dict(keep_vars=True).items() if name in tensors}
+    lacking = [
+        name
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if name in missing and name not in covered and id(tensor) not in known
+    ]
+    if unexpected or lacking:
+        raise QuantisationError(
+            f"{path}: the file lacks {lacking[0]!r} of the model"
+            if lacking
+            else f"{path}: the model has no {unexpected[0]!r}: {nearest(unexpected[0], model.state_dict())}"
+        )
+
+
+def layer_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Name and weight of every layer that can be quantised, each weight once."""
+    for name, layer in weight_layers(model)[0].items():
+        weight = layer._parameters["weight"]
+        assert weight is not None
+        yield name, weight
