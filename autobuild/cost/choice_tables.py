@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from autobuild._typing import FloatArray
+from autobuild._typing import FloatArray, IntArray
 from autobuild.cost.layer_tables import CostTables
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
-from autobuild.spaces.stage import Digits
 
 TYPICAL = 1000.0  # mean of a metric in descriptions, which take logarithms of 1 + x
 
@@ -51,11 +50,10 @@ class ChoiceTables(CostTables):
         rows = [[column[run[0]] for column, run in zip(table["values"], arch.runs, strict=True)] for arch in parsed]
         return np.array([math.fsum([table["constant"], *row]) / table["divisor"] for row in rows])
 
-    def by_part(self, runs: Sequence[tuple[Digits, ...]]) -> dict[str, FloatArray]:  # type: ignore[override]
+    def by_part(self, digits: Sequence[IntArray]) -> dict[str, FloatArray]:  # type: ignore[override]
         """Stage -> all metrics of its choice, scaled so that networks have about 1,000. Shapes ``(n, metrics)``."""
         return {
-            stage.name: self._described[number][[run[number][0] for run in runs]]
-            for number, stage in enumerate(self.space.stages)
+            stage.name: self._described[number][digits[number][:, 0]] for number, stage in enumerate(self.space.stages)
         }
 
     @cached_property

@@ -60,7 +60,20 @@ class NetworkEvaluator(Evaluator, Protocol):
         ...
 
 
-EVALUATORS: dict[str, Callable[[], Evaluator]] = {"tiny_mbconv": TrainingEvaluator}
+def _digits(model: str) -> Callable[[], Evaluator]:
+    def made() -> Evaluator:
+        from autobuild.evaluate.digits_diffusion import DigitsDiffusionEvaluator
+
+        return DigitsDiffusionEvaluator(model)
+
+    return made
+
+
+EVALUATORS: dict[str, Callable[[], Evaluator]] = {
+    "tiny_mbconv": TrainingEvaluator,
+    "digits_dit": _digits("digits_dit"),
+    "digits_unet": _digits("digits_unet"),
+}
 
 
 def evaluator_for(space: SearchSpace) -> Evaluator:

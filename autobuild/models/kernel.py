@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +100,9 @@ class Scaling:
         if self._last is None or self._last[0]() is not description:
             self._last = weakref.ref(description), self._scaled(description)
         return self._last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_last": None}  # a weak reference does not pickle
 
     def _scaled(self, description: Description) -> Scaled:
         counts = self._counts(description.walks) if description.walks else np.zeros((len(description), 0))

@@ -24,6 +24,7 @@ from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
 CLASSES = "num_classes"  # the option of every space that builds networks
+SCHEMES = {"quant": "autobuild.quant.examples"}  # what stands before the colon -> module whose functions give spaces
 
 Declared = TypeVar("Declared")
 _WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # spaces built with options; looked up once per graph
@@ -75,7 +76,8 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
     Args:
         space: One of: a name (see :func:`space_names`), with options if the space has parameters, as in
             ``"ofa_mbv3(width=1.2)"``; ``"package.module:Class"``, your own space in Python, which is imported and
-            registered (:func:`register_space`); the path of a YAML declaration; the path of a stored space (JSON, as
+            registered (:func:`register_space`); ``"quant:NAME"``, mixed-precision quantisation of a model that ships
+            (``digits_dit``, ``digits_unet``); the path of a YAML declaration; the path of a stored space (JSON, as
             ``narrow`` writes it); a search space, which is returned unchanged.
         **options: Parameters of a named space, e.g. ``width=1.2``. Every space that builds networks has
             ``num_classes``.
@@ -113,6 +115,8 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
 def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
     """The space of ``package.module:object``, which is a declaration, a space, or a function that returns one."""
     called = f"space={name}"
+    scheme, _, rest = name.partition(":")
+    name = f"{SCHEMES[scheme]}:{rest}" if scheme in SCHEMES else name
     try:
         found = imported(name, os.getcwd(), called, "space=package.module:Class")
     except ConfigError as error:

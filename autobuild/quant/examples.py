@@ -1,0 +1,49 @@
+"""Quantisation spaces by name, for the command line: ``space=quant:digits_dit``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autobuild.quant.digits.networks import CLASSES, SIDE, load_digits_network
+from autobuild.quant.digits.train import denoising_loss, real_digits
+from autobuild.quant.space import quant_space
+from autobuild.spaces import SearchSpace
+
+BATCHES = 8  # of calibration
+PROBED = 64  # pictures of the one-layer probe
+
+
+def digits_losses(model: nn.Module) -> Iterator[Tensor]:
+    """Denoising losses of batches of real digits, the same in every call."""
+    pictures, classes = real_digits()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _ in range(BATCHES):
+            rows = torch.randint(len(pictures), (64,))
+            yield denoising_loss(model, pictures[rows], classes[rows])
+
+
+def digits_dit(
+    methods: Sequence[str] = ("uaq", "kmc", "kma"), bits: Sequence[int] = (3, 4), grain: str = "layer"
+) -> SearchSpace:
+    """Mixed precision of the small diffusion transformer that ships."""
+    return _digits("digits_dit", methods, bits, grain)
+
+
+def digits_unet(
+    methods: Sequence[str] = ("uaq", "kmc", "kma"), bits: Sequence[int] = (3, 4), grain: str = "layer"
+) -> SearchSpace:
+    """Mixed precision of the small U-Net that ships."""
+    return _digits("digits_unet", methods, bits, grain)
+
+
+def _digits(name: str, methods: Sequence[str], bits: Sequence[int], grain: str) -> SearchSpace:
+    options: dict[str, Any] = {"methods": methods, "bits": bits, "grain": grain}
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn((PROBED, 1, SIDE, SIDE), generator=generator)
+    probe = noisy, torch.rand((PROBED,), generator=generator), torch.arange(PROBED) % CLASSES
+    return quant_space(load_digits_network(name), probe, losses=digits_losses, probe=True, name=name, **options)
