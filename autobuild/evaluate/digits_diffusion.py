@@ -76,7 +76,7 @@ class DigitsDiffusionEvaluator:
     metrics = ("fid", "acc")
 
     def __call__(self, space: SearchSpace, arch: Architecture | str, seed: int) -> dict[str, float]:
-        """See :class:`~autobuild.evaluate.protocol.Evaluator`."""
+        """See :class:`~autobuild.evaluate.evaluator.Evaluator`."""
         weights = {name: _variant(self.model, name, choice) for name, choice in config_of(space, arch).items()}
         with Quantised(_network(self.model), weights, None) as quantised:
             return self.of_model(quantised.model, seed)

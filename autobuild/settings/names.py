@@ -8,7 +8,17 @@ BOUNDS = ("predicted", "lower", "upper")  # what ranks built networks
 DESIGNS = ("depth", "uniform", "cover")  # how architectures are drawn to be labelled
 DEVICES = ("cpu", "cuda")
 EXPORTS = ("json", "onnx", "pt")
-FORMATS = ("nas_bench_macro", "accel_nasbench", "nas_bench_201", "autobuild_cache", "table")  # of label files
+FORMATS = (
+    "nas_bench_macro",
+    "accel_nasbench",
+    "nas_bench_201",
+    "autobuild_cache",
+    "naslib",
+    "help",
+    "nas_bench_graph",
+    "quant_cache",
+    "table",
+)  # of label files
 GRAINS = ("layer", "unit")  # parameters of a study
 LEVELS = ("layer", "unit", "candidate")  # of mutations
 PARTITIONERS = ("exact", "interval", "random", "local", "nsga2")  # how fusion groups are found

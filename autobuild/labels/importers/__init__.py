@@ -10,6 +10,7 @@ format                  content
 ``naslib``              NASLib's JSON of zero-cost scores, of NAS-Bench-201 and TransNAS-Bench-101
 ``help``                HELP's folder ``data/nasbench201``: a tensor of latencies for each device
 ``nas_bench_graph``     NAS-Bench-Graph's pickle of one data set, read by a restricted unpickler
+``quant_cache``         a cache pickle of Qua2SeDiMo (Mills et al., AAAI 2025), read by a restricted unpickler
 ``table``               any other table with a column of architectures
 ======================  ============================================================================================
 
@@ -34,6 +35,7 @@ from autobuild.labels.importers._nas_bench_graph import read_nas_bench_graph
 from autobuild.labels.importers._nas_bench_macro import read_nas_bench_macro
 from autobuild.labels.importers._naslib import HEAD as _NASLIB_HEAD
 from autobuild.labels.importers._naslib import read_naslib
+from autobuild.labels.importers._quant_cache import read_quant_cache
 from autobuild.labels.label_files import READERS, embedded_sets, is_file, is_table, locate, read_table
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "read_nas_bench_graph",
     "read_nas_bench_macro",
     "read_naslib",
+    "read_quant_cache",
 ]
 
 FORMATS: dict[str, Callable[[Path], RawTable]] = {
@@ -58,6 +61,7 @@ FORMATS: dict[str, Callable[[Path], RawTable]] = {
     "naslib": read_naslib,
     "help": read_help,
     "nas_bench_graph": read_nas_bench_graph,
+    "quant_cache": read_quant_cache,
     "table": read_table,
 }
 

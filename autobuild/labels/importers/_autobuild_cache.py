@@ -20,6 +20,7 @@ import numpy as np
 
 from autobuild.errors import LabelError
 from autobuild.labels._raw_table import RawTable
+from autobuild.labels.importers._quant_cache import is_quant_cache, table_of
 from autobuild.labels.importers._restricted_unpickler import read_pickle
 
 ENTRIES = "rows are the entries, counted from 1"
@@ -42,11 +43,14 @@ def read_autobuild_cache(path: Path) -> RawTable:
     Raises:
         LabelError: The pickle refers to a class (the message names it), cannot be read, or has another structure.
     """
+    data = read_pickle(path)
+    if is_quant_cache(data):
+        return table_of(data, str(path))
     archs: list[str] = []
     resolutions: list[float | None] = []
     rows: list[dict[str, Any]] = []
     bad: dict[int, str] = {}
-    for number, (given, metrics) in enumerate(_entries(read_pickle(path), path)):
+    for number, (given, metrics) in enumerate(_entries(data, path)):
         try:
             resolution, arch = _architecture(given)
             rows.append(_metrics(metrics))

@@ -1,0 +1,112 @@
+"""Quantise a model's weights with one configuration, and write them packed.
+
+The configuration is one choice for all layers (uaq4), an architecture of the model's quantisation space, or what
+`autobuild build` built. Methods: uaq and uaqt (uniform, by channel or tensor), kmc and kma (k-means); 2-8 bits.
+
+Examples:
+    autobuild quantise model=digits_dit config=kmc3
+    autobuild quantise model=digits_dit space=quant:digits_dit built=runs/build/20260131-120000 out=small
+    autobuild quantise model=my_package.models:load config=uaq4
+
+Writes:
+    quantised.safetensors  the whole model: packed codes, scales, zero points, codebooks; other tensors as they are
+    layers.csv  a row a layer: method, bits, weights, payload_bits, stored_bits, error
+    metrics.json  avg_bits, stored_bits, size_bytes, quant_error, file_bytes, versions, ...
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autobuild.errors import ConfigError, nearest
+from autobuild.jobs._console import heading, say, table
+from autobuild.jobs._files import input_files
+from autobuild.jobs.keys import RunKeys
+from autobuild.settings.option import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Keys(RunKeys):
+    """Its keys."""
+
+    model: str | None = option(
+        None,
+        "digits_dit or digits_unet, which ship, or package.module:function, which returns a torch module",
+        kind="name",
+        required=True,
+    )
+    config: str | None = option(None, "one choice for all layers, such as uaq4, or an architecture of space")
+    space: str | None = option(
+        None, "the quantisation space of an architecture (null: quant:MODEL of a model that ships)", kind="name"
+    )
+    built: str | None = option(
+        None, "instead of config: a run of build, or its built.csv, of which the first", kind="path"
+    )
+    activations: int | None = option(None, "bits of online quantisation of activations, 6 or 8 (null: none)", ">=6 <=8")
+    exact: bool = option(False, "codebooks of least squared error, which take longer")
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """Quantise, write, show."""
+    from autobuild.jobs.run import Run, use_threads
+    from autobuild.quant import quantise
+
+    if (config["config"] is None) == (config["built"] is None):
+        raise ConfigError("quantise takes config= or built=, one of them")
+    model = _model(config["model"])
+    with Run.open("quantise", config, input_files(config)) as folder:
+        if not folder.finished:
+            use_threads(config["threads"])
+            quantised = quantise(model, _choices(config), activations=config["activations"], exact=config["exact"])
+            with folder.writing("quantised.safetensors") as path:
+                quantised.save(path)
+                file_bytes = path.stat().st_size
+            folder.write_frame("layers.csv", quantised.table())
+            names = ("avg_bits", "stored_bits", "size_bytes", "quant_error")
+            folder.record(**{name: getattr(quantised, name) for name in names}, file_bytes=file_bytes)
+        numbers = folder.metrics
+        heading(f"{config['model']}: {numbers['avg_bits']:.3f} bits a weight")
+        table(folder.read_frame("layers.csv"), rows=40)
+        say(f"\n  {numbers['size_bytes']:,} bytes of tensors, {numbers['file_bytes']:,} in the file; sum of squared "
+            f"errors {numbers['quant_error']:.4g}")  # fmt: skip
+        say(f"\n{folder.dir / 'quantised.safetensors'}")
+    return 0
+
+
+def _model(name: str) -> nn.Module:
+    from torch import nn
+
+    from autobuild.named import imported
+    from autobuild.quant.digits.networks import NETWORKS, load_digits_network
+
+    if ":" not in name:
+        if name not in NETWORKS:
+            raise ConfigError(f"model={name}: {nearest(name, [*NETWORKS, 'package.module:function'])}")
+        return load_digits_network(name)
+    found = imported(name, os.getcwd(), f"model={name}", "model=package.module:function")
+    model = found if isinstance(found, nn.Module) else found()
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model={name} returns a {type(model).__name__}; accepted: a torch.nn.Module")
+    return model
+
+
+def _choices(config: Mapping[str, Any]) -> Any:
+    """What :func:`autobuild.quant.quantise` takes."""
+    from autobuild.jobs.verify import read_built
+    from autobuild.quant import Choice, config_of
+    from autobuild.spaces import load_space
+
+    text = config["config"] if config["built"] is None else str(read_built(Path(config["built"]))["arch"].iloc[0])
+    if "|" not in text and config["space"] is None:
+        return Choice.of(text)
+    name = config["space"] or ("" if ":" in config["model"] else f"quant:{config['model']}")
+    if not name:
+        raise ConfigError("an architecture is read with space=, the quantisation space of the model")
+    return config_of(load_space(name), text)
