@@ -32,7 +32,10 @@ def folder(tmp_path, monkeypatch, own_plugins):
             del sys.modules[name]
 
 
-RUN = ["build.md", "cost.md", "experiments.md", "fusion.md", "latency.md", "own_space.md", "plugins.md", "transfer.md"]
+RUN = [
+    *("build.md", "cost.md", "experiments.md", "fusion.md", "latency.md", "own_space.md", "plugins.md"),
+    *("quantisation.md", "transfer.md"),
+]
 STARTS_CLUSTERS = pytest.param("cluster.md", marks=pytest.mark.slow)
 ALL = ["../README.md", *DOCUMENTS]
 
