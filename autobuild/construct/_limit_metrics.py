@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores, project
 from autobuild.labels import LabelledSet
 from autobuild.labels.labelled_set import check_labels
-from autobuild.models import CostedModel, fit, unwarned
+from autobuild.models import CostedModel, fit_again, unwarned
 from autobuild.spaces import Architecture
 from autobuild.spaces.additive import Additive
 from autobuild.spaces.fitted import fitted_sum
@@ -83,7 +84,7 @@ def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
     bounds, slow = cost.bounds(), not cost.cheap
     if bounds is not None and bounds.exact:
         return Metric(evaluate, bounds.lower, slow=slow)
-    known = [arch for arch in scores.model.training_archs if arch in scores.space][:CALIBRATED]
+    known = list(itertools.islice((arch for arch in scores.model.training_archs if arch in scores.space), CALIBRATED))
     known = known or scores.space.sample(CALIBRATED, seed=0, design="depth")
     indices, values = np.array([scores.space.indices(arch) for arch in known]), evaluate(known)
     if not np.isfinite(values).any():
@@ -102,7 +103,7 @@ def _predicted(scores: AdditiveScores, labels: LabelledSet | None, name: str) ->
     key = (name, labels.content_hash, seed, *spaces)
     if key not in _FITTED:
         with unwarned():
-            model = fit(labels, f"label.{name}", model="gp", seed=seed)
+            model = fit_again(labels, f"label.{name}", "gp", seed)
         projection = project(model, scores.space)
         table = Additive(projection.base, tuple(unit.score for unit in projection.units))
         _FITTED[key] = Metric(model.predict_mean, table, margin=projection.remainder_sd)

@@ -168,10 +168,8 @@ class Effects:
 
 def _seen(means: StageMeans, runs: Sequence[Digits]) -> tuple[IntArray, IntArray]:
     """Numbers of training labels with each depth, and with each choice in each layer."""
-    of_depth = np.zeros(len(means.stage.depths), dtype=np.int64)
-    of_layer = np.zeros(means.shares.shape, dtype=np.int64)
-    for run in runs:
-        of_depth[means.stage.depths.index(len(run))] += 1
-        for layer, digit in enumerate(run[: len(of_layer)]):
-            of_layer[layer, digit] += 1
-    return of_depth, of_layer
+    digits = means.stage.padded(runs)
+    depth = np.searchsorted(means.stage.depths, (digits >= 0).sum(axis=1))
+    layers, choices = means.shares.shape
+    counts = [np.bincount(digits[:, layer] + 1, minlength=choices + 1)[1:] for layer in range(layers)]
+    return np.bincount(depth, minlength=len(means.stage.depths)), np.array(counts)

@@ -9,6 +9,7 @@ from autobuild.importance.projection import project
 from autobuild.importance.scorers import Scorer, find_scorer
 from autobuild.importance.scores import Scores
 from autobuild.models import FittedModel, GraphModel
+from autobuild.models.memory import memory_errors
 from autobuild.spaces import SearchSpace
 
 DEFAULT = "additive"
@@ -39,10 +40,13 @@ def explain(model: FittedModel, space: SearchSpace | None = None, scorer: str | 
     chosen = chosen.told_apart(model.space.equal)
     scorer = DEFAULT if scorer == "auto" else scorer
     name = scorer if isinstance(scorer, str) else getattr(scorer, "__name__", type(scorer).__name__)
-    if name == DEFAULT:
-        projection = project(model, chosen)
-        return AdditiveScores(model, chosen, name, projection.units, projection)
-    units = find_scorer(scorer)(model, chosen)
-    if isinstance(model, GraphModel):
-        return NormScores(model, chosen, name, units)
-    return AdditiveScores(model, chosen, name, units, project(model, chosen))
+    most = max(chosen.units, key=lambda unit: unit.size)
+    advice = f"unit {most.name!r} has {most.size:,} candidates; a narrowed space has fewer"
+    with memory_errors("the explanation", advice):
+        if name == DEFAULT:
+            projection = project(model, chosen)
+            return AdditiveScores(model, chosen, name, projection.units, projection)
+        units = find_scorer(scorer)(model, chosen)
+        if isinstance(model, GraphModel):
+            return NormScores(model, chosen, name, units)
+        return AdditiveScores(model, chosen, name, units, project(model, chosen))

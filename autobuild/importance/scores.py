@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -245,20 +246,21 @@ def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[IntArray
     for unit in space.units:
         stages = slice(start, start + len(unit.stages))
         start = stages.stop
-        runs = [arch.runs[stages] for arch in model.training_archs]
+        runs = Counter(arch.runs[stages] for arch in model.training_archs)
+        labels = np.array(list(runs.values()), dtype=np.int64)
         whole = np.zeros(unit.size, dtype=np.int64)
-        for run in runs:
+        for run, count in runs.items():
             with contextlib.suppress(SpaceError):  # the label is outside the narrowed space
-                whole[unit.index_of_runs(run)] += 1
-        rarest = np.full(unit.size, len(runs), dtype=np.int64)
+                whole[unit.index_of_runs(run)] += count
+        rarest = np.full(unit.size, labels.sum(), dtype=np.int64)
         for number, (stage, digits) in enumerate(zip(unit.stages, unit.runs(np.arange(unit.size)), strict=True)):
-            fewest = np.full(len(stage.layers) + 1, len(runs), dtype=np.int64)  # last: no layer (digit -1)
+            fewest = np.full(len(stage.layers) + 1, labels.sum(), dtype=np.int64)  # last: no layer (digit -1)
+            labelled = stage.padded([run[number] for run in runs])
             for column, feature in enumerate(stage.features):
-                values = np.array([feature.values.index(layer[column]) for layer in stage.layers], dtype=np.int64)
-                shown = np.zeros(len(feature.values), dtype=np.int64)
-                for run in runs:
-                    shown[np.unique(values[list(run[number])])] += 1
-                fewest[:-1] = np.minimum(fewest[:-1], shown[values])
+                values = np.array([feature.values.index(layer[column]) for layer in stage.layers] + [-1])
+                shows = [(values[labelled] == value).any(axis=1) for value in range(len(feature.values))]
+                shown = np.array([labels[own].sum() for own in shows])
+                fewest[:-1] = np.minimum(fewest[:-1], shown[values[:-1]])
             rarest = np.minimum(rarest, fewest[digits].min(axis=1))
         counted.append((whole, rarest))
     return counted

@@ -5,7 +5,7 @@ from autobuild.models.cost_terms import CostedModel
 from autobuild.models.curve import learning_curve
 from autobuild.models.describe import Describer, Description
 from autobuild.models.ensemble import EnsembleModel
-from autobuild.models.fitting import fit, unwarned
+from autobuild.models.fitting import fit, fit_again, unwarned
 from autobuild.models.graph_fit import evaluation, fit_graph
 from autobuild.models.graph_model import GraphModel, conformal_half_width
 from autobuild.models.members import Inputs, Member, register_family
@@ -30,6 +30,7 @@ __all__ = [
     "conformal_half_width",
     "evaluation",
     "fit",
+    "fit_again",
     "fit_graph",
     "learning_curve",
     "load_model",

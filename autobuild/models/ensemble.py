@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from autobuild._typing import IntArray
 from autobuild.models.describe import Describer
 from autobuild.models.gp_family import ProcessMember
 from autobuild.models.members import Inputs, Member
@@ -34,6 +35,7 @@ class EnsembleModel(FittedModel):
         base: Name of the process that gives the uncertainty; None if no member is a process.
         warp: Map from labels to latent values.
         views: From which architectures are described, see :class:`~autobuild.models.describe.Describer`.
+        rows: Member -> rows of ``training`` that it learned from, if those are not all.
         heldout: Columns ``arch, measured, predicted, fold, error``. ``error`` is the latent error in standard
             deviations of the prediction.
     """
@@ -43,6 +45,7 @@ class EnsembleModel(FittedModel):
     base: str | None
     warp: Warp
     views: tuple[str, ...] = ("function",)
+    rows: dict[str, IntArray] = field(default_factory=dict)
 
     @cached_property
     def describer(self) -> Describer:

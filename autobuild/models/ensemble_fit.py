@@ -17,6 +17,7 @@ from autobuild.labels import LabelledSet
 from autobuild.models.describe import Describer
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.gp_family import ProcessMember
+from autobuild.models.many_rows import ManyRows, exact_rows, judged_parts, said
 from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import FloatArray
 from autobuild.models.stacking import combine, stack
@@ -35,7 +36,6 @@ LATE_ROWS = 200  # from this number of rows on, the graph encoder needs a weight
 SCREEN_ROWS = 1000  # from here on, a short fit of a late member needs a gain; it has at most so many rows
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
 SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
-CLOSED_FORM_ROWS = 700  # from here on, folds of a process follow from its fit on all rows
 FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
 
 
@@ -51,6 +51,9 @@ def fit_ensemble(
     on_progress: OnProgress | None = None,
 ) -> EnsembleModel:
     """Fit ``family`` on labelled architectures whose target is ``values``; see :func:`autobuild.fit`.
+
+    With more rows than a process can be exact on here, members learn from parts of the rows and are judged on others
+    (:mod:`autobuild.models.many_rows`). Otherwise:
 
     Every number in the report is computed on rows that were held out from the members which predicted them. Two things
     are learned from all rows before that: the bend of the labels (one number), and the parameters of the kernels. From
@@ -77,13 +80,20 @@ def fit_ensemble(
     with torch_threads(settings.config.threads), one_blas_thread():
         views = best_views(labels.space, labels.archs, values, of, settings.seed)
     inputs = Inputs(labels.space, labels.archs, Describer(labels.space, views=views))
-    work = _Work(inputs, values, settings, on_progress)
+    exact = exact_rows()
     kinds = _kinds(family, inputs)
     distinct = len(set(labels.keys))
     if distinct < 2:
         raise LabelError(f"all {len(values)} usable rows are one network, written in different ways: label others")
-    count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
-    parts = labels.folds(count, settings.seed)
+    work: _Work | ManyRows
+    if len(values) > exact:
+        count, parts = folds or 0, judged_parts(labels, folds, settings.seed)
+        work = ManyRows(inputs, values, settings, parts, exact, on_progress)
+    else:
+        count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
+        parts = labels.folds(count, settings.seed)
+        work = _Work(inputs, values, settings, on_progress)
+    judged = np.sort(np.concatenate([test for _, test in parts]))
     with torch_threads(settings.config.threads), one_blas_thread():
         processes = {kind: work.process(kind) for kind in kinds if _is_process(kind)}
         warp = next(iter(processes.values())).process.warp if processes else Warp.of(values)
@@ -91,39 +101,47 @@ def fit_ensemble(
         if not processes:  # the bend of the labels is learned by a process even if no member is one
             work.warp = warp = work.process("linear").process.warp
         processes = {kind: replace(member, process=member.process.warped(warp)) for kind, member in processes.items()}
-        out, sds = work.cross_validate(kinds, parts, processes)
-        latent = warp.latent(values)
+        out, sds = (
+            {kind: own[judged] for kind, own in part.items()} for part in work.cross_validate(kinds, parts, processes)
+        )
+        latent = warp.latent(values[judged])
         best = _base(out, latent)
         weights = stack(out, latent, best)
         work.fitted |= processes
         members = {kind: work.final(kind) for kind in weights}
     combined = combine(out, weights)
-    sd = sds[best] if best in sds else np.full(len(values), float((combined - latent).std()) or 1.0)
+    sd = sds[best] if best in sds else np.full(len(judged), float((combined - latent).std()) or 1.0)
     heldout = pd.DataFrame(
         {
-            "arch": [arch.text for arch in labels.archs],
-            "measured": values,
+            "arch": [inputs.archs[row].text for row in judged],
+            "measured": values[judged],
             "predicted": warp.label(combined),
-            "fold": _fold_numbers(parts, len(values)),
+            "fold": _fold_numbers(parts, len(values))[judged],
             "error": (latent - combined) / (sd if best in sds else 1.0),
-        }
+        },
+        index=judged,
     )
+    how = "cross-validated" if count else "held-out"
+    parts_taken = work.approximations(out, latent, judged) if isinstance(work, ManyRows) else []
     report = {
         **evaluation(heldout),
-        "n_test": len(values),
+        "n_test": len(judged),
         "folds": count,
         "members": _member_rows(out, weights, latent, best, work.seconds, work.dropped),
-        "picked": _picked(out, weights, latent, best, work.dropped),
+        "picked": _picked(out, weights, latent, best, work.dropped, how) + said(parts_taken),
+        "approximations": parts_taken,
         "bend": warp.bend,
         "views": list(views),
-        "n_train": len(values),
+        "n_train": len(values) if count else len(parts[0][0]),
+        "n_fitted_for_test": len(values) if count else len(parts[0][0]),
+        "refit": bool(count),
         "fit_seconds": time.perf_counter() - started,
     }
-    return EnsembleModel(
+    model = EnsembleModel(
         space=labels.space,
         target=target,
         family=family,
-        training=pd.DataFrame({"arch": heldout["arch"], "target": values}),
+        training=pd.DataFrame({"arch": [arch.text for arch in inputs.archs], "target": values}),
         heldout=heldout,
         report=report,
         seed=settings.seed,
@@ -132,7 +150,10 @@ def fit_ensemble(
         base=best if _is_process(best) else None,
         warp=warp,
         views=views,
+        rows={kind: work.rows[kind] for kind in members if kind in work.rows} if isinstance(work, ManyRows) else {},
     )
+    model.__dict__["training_archs"] = inputs.archs  # already read from their texts
+    return model
 
 
 def _kinds(family: str, inputs: Inputs) -> list[str]:
@@ -179,7 +200,7 @@ class _Work:
         sds: dict[str, FloatArray] = {}
         for kind in sorted(kinds, key=lambda kind: LATE.index(kind) if kind in LATE else -1):
             with self._timed(kind):
-                if kind in processes and len(self.values) >= CLOSED_FORM_ROWS:
+                if kind in processes and len(self.values) >= self.settings.closed_form_rows:
                     out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
                     continue
                 if _is_process(kind):
@@ -323,11 +344,12 @@ def _picked(
     latent: FloatArray,
     base: str,
     dropped: Mapping[str, str],
+    how: str,
 ) -> str:
     """One sentence on the members with a weight, their result, and the members without one."""
     shares = " + ".join(f"{weight:.2f} {kind}" for kind, weight in sorted(weights.items(), key=lambda item: -item[1]))
     whole = srcc(combine(out, weights), latent)
-    text = f"{shares}: cross-validated SRCC {whole:.4f}"
+    text = f"{shares}: {how} SRCC {whole:.4f}"
     if len(weights) > 1:
         text += f" ({base} alone {srcc(out[base], latent):.4f})"
     left = [kind for kind in out if kind not in weights]

@@ -26,6 +26,7 @@ from autobuild.models.cost_terms import CostedModel, split_cost_terms
 from autobuild.models.ensemble_fit import fit_ensemble
 from autobuild.models.graph_fit import check_device, fit_graph
 from autobuild.models.members import Settings
+from autobuild.models.memory import memory_errors
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.registry import FAMILIES
 
@@ -98,6 +99,7 @@ def fit(
         TargetError: The target cannot be read, or names something unknown.
         LabelError: Fewer than 20 rows are usable, or too few are left after the holdout.
         ConfigError: The family, seed, device or number of folds is not usable, or the fit diverges.
+        RunError: There is too little memory.
 
     Warns:
         FitWarning: The model ranks held-out rows no better than chance could, or most labels have the same value. The
@@ -107,19 +109,43 @@ def fit(
     check_labels(labels)
     check_device(device)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
+    return _fit(labels, target, model, settings, folds, costs, hardware, on_progress, equal)
+
+
+def fit_again(labels: LabelledSet, target: str, model: str, seed: int, equal: str = "auto") -> FittedModel:
+    """Fit as :func:`fit`, for a search that fits again and again: a process is not fitted in every fold.
+
+    Its held-out predictions follow from the fit on all rows. With few labels they look a little better than they are,
+    which only scales the intervals.
+    """
+    settings = Settings(EncoderConfig(), FitConfig(), check_seed(seed), closed_form_rows=0)
+    return _fit(labels, target, model, settings, None, None, DEFAULT, None, equal)
+
+
+def _fit(
+    labels: LabelledSet,
+    target: str,
+    model: str,
+    settings: Settings,
+    folds: int | None,
+    costs: Mapping[str, Any] | None,
+    hardware: str | Path | Hardware,
+    on_progress: OnProgress | None,
+    equal: str,
+) -> FittedModel:
     if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     usable = labels.target(target, costs, equal)
     target = usable.expression.text  # with backticks around the name of a column, if it needs them
-    warn(usable.warnings)
+    warn(usable.warnings, stacklevel=5)
     fitted: FittedModel
-    if model == "graph":
-        fitted = fit_graph(usable, target, settings, folds=folds, on_progress=on_progress)
-    else:
-        fitted = _fit_learned(labels, usable, target, costs, equal, model, settings, folds, on_progress)
-        fitted.report |= {"n_fitted_for_test": len(usable.values), "refit": True}
+    with memory_errors(f"the fit on {len(usable.values):,} rows", 'labels.head(n), or model="trees", needs less'):
+        if model == "graph":
+            fitted = fit_graph(usable, target, settings, folds=folds, on_progress=on_progress)
+        else:
+            fitted = _fit_learned(labels, usable, target, costs, equal, model, settings, folds, on_progress)
     fitted.labels = labels
     fitted.report |= {
         "target": target,
@@ -134,7 +160,7 @@ def fit(
         "label_hash": labels.content_hash,
     }
     if fitted.report["warnings"]:
-        warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=3)
+        warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=4)
     return fitted
 
 
@@ -189,6 +215,6 @@ def _fit_learned(
     )  # fmt: skip
     if exact is None:
         return model
-    labels = usable.labels
-    model.training["exact"] = model.heldout["exact"] = exact.values(labels.archs)
+    model.training["exact"] = exact.values(usable.labels.archs)
+    model.heldout["exact"] = model.training["exact"]  # of the rows that were judged
     return CostedModel.of(model, exact, target)

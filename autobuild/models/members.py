@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from autobuild.graphs import PackedGraphs, pack_architectures
 from autobuild.models.config import FitConfig
 from autobuild.models.describe import Describer, Description
 from autobuild.models.kernel import Scaling
+from autobuild.models.model import CHUNK
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
 from autobuild.spaces import Architecture, SearchSpace
@@ -52,6 +53,11 @@ class Inputs:
     def graphs(self) -> PackedGraphs:
         """The architectures as packed graphs, without context."""
         return pack_architectures(self.space, self.archs)
+
+    def chunks(self) -> Iterator[Inputs]:
+        """Inputs of :data:`~autobuild.models.model.CHUNK` rows at a time, whose descriptions are not kept."""
+        for start in range(0, len(self), CHUNK):
+            yield Inputs(self.space, self.archs[start : start + CHUNK], self.describer)
 
     def take(self, rows: IntArray) -> Inputs:
         """Inputs of some of the rows; descriptions and graphs that exist are reused."""
@@ -150,6 +156,8 @@ class Settings:
         checkpoint: Folder for its checkpoints; None for no checkpoints.
         phase: Name of the checkpoint.
         steps: Training steps of the graph member, unless ``config`` gives the number of epochs.
+        closed_form_rows: From this many rows on, folds of a process follow from its fit on all rows. With fewer, its
+            parameters know enough of the held-out rows to make it look better than it is.
         on_epoch: Called with ``(epochs done, epochs in all)`` of its training, or steps of a process's learning.
     """
 
@@ -160,6 +168,7 @@ class Settings:
     checkpoint: Path | None = None
     phase: str = "all"
     steps: int = 600  # more did not improve the ensemble
+    closed_form_rows: int = 700
     on_epoch: Callable[[int, int], None] | None = None
 
 

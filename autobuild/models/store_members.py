@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from autobuild.errors import ConfigError, ModelError
@@ -37,6 +38,7 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
     for name, member in model.members.items():
         stored, header["members"][name] = member.to_disk()
         tensors |= {f"{name}/{key}": value for key, value in stored.items()}
+    tensors |= {f"rows/{name}": torch.from_numpy(rows.copy()) for name, rows in model.rows.items()}
     return tensors, header
 
 
@@ -59,11 +61,13 @@ def members_from_disk(
         raise ValueError(f"views {views}: accepted are {VIEWS}")
     inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space, views=views))
     members: dict[str, Member] = {}
+    rows = {key.removeprefix("rows/"): value.numpy() for key, value in tensors.items() if key.startswith("rows/")}
     for name, stored in header["members"].items():
         prefix = f"{name}/"
         held = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         try:
-            members[name] = FAMILIES[name].from_disk(held, stored, inputs, values, warp)
+            own, known = (inputs.take(rows[name]), values[rows[name]]) if name in rows else (inputs, values)
+            members[name] = FAMILIES[name].from_disk(held, stored, own, known, warp)
         except ConfigError as error:
             raise ModelError(f"the member {name!r}: {error}") from None
         except (KeyError, RuntimeError) as error:
@@ -73,4 +77,5 @@ def members_from_disk(
         raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
     if header["base"] is not None and not isinstance(members.get(header["base"]), ProcessMember):
         raise ValueError(f"base {header['base']!r} is not a process among the members {sorted(members)}")
-    return {"members": members, "weights": weights, "base": header["base"], "warp": warp, "views": views}
+    kept = {"warp": warp, "views": views, "rows": rows}
+    return {"members": members, "weights": weights, "base": header["base"], **kept}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 SETTINGS = {"n_estimators": 400, "learning_rate": 0.05, "max_depth": 3, "subsample": 0.7, "max_features": 0.3}
+BINNED = {"max_iter": 300, "learning_rate": 0.1, "max_leaf_nodes": 31, "max_features": 0.3, "early_stopping": False}
 BLOCK = 4096
 
 
@@ -78,12 +80,26 @@ class Trees:
         return out
 
 
-def fit_trees(columns: FloatArray, latent: FloatArray, seed: int) -> Trees:
-    """Fit boosted shallow trees (Friedman, 2001) with scikit-learn. Shapes: ``(n, columns)``, ``(n,)``."""
+def fit_trees(
+    columns: FloatArray, latent: FloatArray, seed: int, on_tree: Callable[[int, int], None] | None = None
+) -> Trees:
+    """Fit boosted shallow trees (Friedman, 2001) with scikit-learn.
+
+    Args:
+        columns: Shape ``(n, columns)``.
+        latent: Latent values. Shape ``(n,)``.
+        seed: Seed of the rows and columns that each tree sees.
+        on_tree: Called after every tree with ``(trees done, trees in all)``.
+    """
     from sklearn.ensemble import GradientBoostingRegressor
 
     settings = {**SETTINGS, "random_state": seed % 2**32}
-    fitted = GradientBoostingRegressor(**settings).fit(columns, latent)
+
+    def monitor(done: int, *_: object) -> None:
+        if on_tree:
+            on_tree(done + 1, int(SETTINGS["n_estimators"]))
+
+    fitted = GradientBoostingRegressor(**settings).fit(columns, latent, monitor=monitor)
     trees = [tree.tree_ for tree in fitted.estimators_[:, 0]]
     most = max(tree.node_count for tree in trees)
     own = np.arange(most)
@@ -105,6 +121,32 @@ def fit_trees(columns: FloatArray, latent: FloatArray, seed: int) -> Trees:
         value=np.where(leaf, table("value") * SETTINGS["learning_rate"], 0.0),
         base=float(latent.mean()),
         depth=max(int(tree.max_depth) for tree in trees),
+    )
+
+
+def fit_binned_trees(columns: NDArray[np.float32], latent: FloatArray, seed: int) -> Trees:
+    """Fit boosted trees of 31 leaves over binned columns, for many rows: scikit-learn's histogram gradient boosting.
+
+    Shapes: ``(n, columns)``, ``(n,)``.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    fitted = HistGradientBoostingRegressor(**BINNED, random_state=seed % 2**32).fit(columns, latent)
+    nodes = [stage[0].nodes for stage in fitted._predictors]
+    most = max(map(len, nodes))
+    table = np.zeros((len(nodes), most), dtype=nodes[0].dtype)
+    table["is_leaf"] = True
+    for row, own in enumerate(nodes):
+        table[row, : len(own)] = own
+    leaf, own = table["is_leaf"].astype(bool), np.arange(most)
+    return Trees(
+        feature=np.where(leaf, -1, table["feature_idx"].astype(np.int64)),
+        threshold=table["num_threshold"].copy(),
+        left=np.where(leaf, own, table["left"].astype(np.int64)),
+        right=np.where(leaf, own, table["right"].astype(np.int64)),
+        value=np.where(leaf, table["value"], 0.0),
+        base=float(np.ravel(fitted._baseline_prediction)[0]),
+        depth=int(table["depth"].max()),
     )
 
 

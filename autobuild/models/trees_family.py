@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from autobuild._typing import FloatArray
 from autobuild.models.kernel import Scaling
 from autobuild.models.members import Inputs, Member, Settings
-from autobuild.models.trees import Trees, fit_trees, tree_columns
+from autobuild.models.trees import Trees, fit_binned_trees, fit_trees, tree_columns
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
 
+BINNED_ROWS = 5_000  # with more rows, trees are larger, and their columns are divided into bins
+SCALED_ROWS = 20_000
 ARRAYS = ("feature", "threshold", "left", "right", "value")
 
 
@@ -30,8 +33,12 @@ class TreesMember(Member):
     @classmethod
     def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
         """See :meth:`Member.fit`."""
-        columns = tree_columns(inputs.scaling, inputs.description)
-        return cls(fit_trees(columns, warp.latent(values), settings.seed), inputs.scaling)
+        scaling, latent = _scaling(inputs), warp.latent(values)
+        if len(inputs) <= BINNED_ROWS:
+            columns = tree_columns(scaling, inputs.description)
+            return cls(fit_trees(columns, latent, settings.seed, settings.on_epoch), scaling)
+        parts = [tree_columns(scaling, part.description).astype(np.float32) for part in inputs.chunks()]
+        return cls(fit_binned_trees(np.concatenate(parts), latent, settings.seed), scaling)
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
@@ -49,4 +56,11 @@ class TreesMember(Member):
         """See :meth:`Member.from_disk`."""
         arrays = {key: tensors[key].numpy() for key in ARRAYS}
         trees = Trees(**arrays, base=float(header["base"]), depth=int(header["depth"]))
-        return cls(trees, inputs.scaling)
+        return cls(trees, _scaling(inputs))
+
+
+def _scaling(inputs: Inputs) -> Scaling:
+    """Standardises descriptions, by some rows if there are very many; it only decides which columns are used."""
+    if len(inputs) <= SCALED_ROWS:
+        return inputs.scaling
+    return inputs.take(np.linspace(0, len(inputs) - 1, SCALED_ROWS).astype(np.int64)).scaling

@@ -13,7 +13,7 @@ from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.expressions.parse import written
 from autobuild.labels import LabelledSet
-from autobuild.models import FittedModel, fit, unwarned
+from autobuild.models import FittedModel, fit, fit_again, unwarned
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies._objective import Objective
 from autobuild.studies._settings import MIN_LABELS, Settings
@@ -190,10 +190,10 @@ class LimitModels:
         rows = np.flatnonzero(np.isfinite(excess))
         if len(rows) > MAX_ROWS:  # those nearest to the bound tell most about it
             rows = np.sort(rows[np.argsort(np.abs(excess[rows]), kind="stable")[:MAX_ROWS]])
-        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "excess": excess[rows]})
+        frame = pd.DataFrame({"arch": labels.frame["arch"].to_numpy()[rows], "excess": excess[rows]})
         try:
             rows_with_excess = LabelledSet.from_frame(frame, self.space, source="limit")
-            return fit(rows_with_excess, "excess", model="gp", seed=self.seed, folds=2)  # folds only scale intervals
+            return fit_again(rows_with_excess, "excess", "gp", self.seed)
         except (LabelError, TargetError):
             return None
 

@@ -16,7 +16,7 @@ from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError, LabelError, TargetError
 from autobuild.importance import project
 from autobuild.labels import LabelledSet
-from autobuild.models import FittedModel, fit, unwarned
+from autobuild.models import FittedModel, fit_again, unwarned
 from autobuild.registry import FAMILIES, SAMPLERS
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
@@ -161,7 +161,7 @@ class GuidedSampler(ArchitectureSampler):
             return None
         try:
             labels = LabelledSet.from_frame(usable[["arch", column]], self._known_space, source="finished trials")
-            return fit(labels, column, model=self.family, seed=self.seed)
+            return fit_again(labels, column, self.family, self.seed)
         except (LabelError, TargetError):
             return None
 
