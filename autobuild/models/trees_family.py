@@ -25,20 +25,27 @@ ARRAYS = ("feature", "threshold", "left", "right", "value")
 @FAMILIES.register("trees")
 @dataclass
 class TreesMember(Member):
-    """Boosted trees over scaled descriptions."""
+    """Boosted trees over scaled descriptions.
+
+    Attributes:
+        trees: The trees.
+        scaling: Standardises descriptions.
+        scaled_rows: By how many rows, at most.
+    """
 
     trees: Trees
     scaling: Scaling
+    scaled_rows: int
 
     @classmethod
     def fit(cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings) -> Self:
         """See :meth:`Member.fit`."""
-        scaling, latent = _scaling(inputs), warp.latent(values)
+        scaling, latent = _scaling(inputs, SCALED_ROWS), warp.latent(values)
         if len(inputs) <= BINNED_ROWS:
             columns = tree_columns(scaling, inputs.description)
-            return cls(fit_trees(columns, latent, settings.seed, settings.on_epoch), scaling)
+            return cls(fit_trees(columns, latent, settings.seed, settings.on_epoch), scaling, SCALED_ROWS)
         parts = [tree_columns(scaling, part.description).astype(np.float32) for part in inputs.chunks()]
-        return cls(fit_binned_trees(np.concatenate(parts), latent, settings.seed), scaling)
+        return cls(fit_binned_trees(np.concatenate(parts), latent, settings.seed), scaling, SCALED_ROWS)
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
@@ -47,7 +54,7 @@ class TreesMember(Member):
     def to_disk(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See :meth:`Member.to_disk`."""
         tensors = {key: torch.from_numpy(getattr(self.trees, key)) for key in ARRAYS}
-        return tensors, {"base": self.trees.base, "depth": self.trees.depth}
+        return tensors, {"base": self.trees.base, "depth": self.trees.depth, "scaled_rows": self.scaled_rows}
 
     @classmethod
     def from_disk(
@@ -56,11 +63,12 @@ class TreesMember(Member):
         """See :meth:`Member.from_disk`."""
         arrays = {key: tensors[key].numpy() for key in ARRAYS}
         trees = Trees(**arrays, base=float(header["base"]), depth=int(header["depth"]))
-        return cls(trees, _scaling(inputs))
+        scaled_rows = int(header.get("scaled_rows", SCALED_ROWS))  # not written by earlier versions
+        return cls(trees, _scaling(inputs, scaled_rows), scaled_rows)
 
 
-def _scaling(inputs: Inputs) -> Scaling:
+def _scaling(inputs: Inputs, most: int) -> Scaling:
     """Standardises descriptions, by some rows if there are very many; it only decides which columns are used."""
-    if len(inputs) <= SCALED_ROWS:
+    if len(inputs) <= most:
         return inputs.scaling
-    return inputs.take(np.linspace(0, len(inputs) - 1, SCALED_ROWS).astype(np.int64)).scaling
+    return inputs.take(np.linspace(0, len(inputs) - 1, most).astype(np.int64)).scaling

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import autobuild as ab
 from autobuild.errors import RunError
@@ -89,7 +90,9 @@ def test_little_memory_leaves_a_process_fewer_rows(monkeypatch):
 def test_errors_of_the_memory_are_said_plainly():
     words = r"the fit needs more memory than there is \(.* GB are free now\): take less"
     with pytest.raises(RunError, match=words), memory_errors("the fit", "take less"):
-        np.zeros(2**60)
+        np.ones(2**50)
+    with pytest.raises(RunError, match=words), memory_errors("the fit", "take less"):
+        torch.ones(2**50)
     with pytest.raises(RuntimeError, match="another") as caught, memory_errors("the fit", ""):
         raise RuntimeError("another")
     assert not isinstance(caught.value, RunError)
