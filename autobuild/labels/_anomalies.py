@@ -73,9 +73,10 @@ def find_anomalies(measured: Measured, key: Key) -> list[Anomaly]:
     """
     selected = {name: _apply_rules(name, values) for name, values in measured.metrics.items()}
     anomalies: list[Anomaly] = []
+    ends = _Ends(measured.metrics)
     for name, rules in selected.items():
-        anomalies += [_report(name, measured, rule) for rule in rules
-                      if not _degenerate(rule.positions, name, measured, selected)]  # fmt: skip
+        kept = (rule for rule in rules if not ends.degenerate(rule.positions, name, selected))
+        anomalies += [_report(name, measured, rule) for rule in kept]
         anomalies += _all_equal(name, measured)
     anomalies += _unequal_twins(measured, selected)
     copies = _copies(measured, key)
@@ -271,25 +272,43 @@ def _far_from_both_signs(values: FloatArray) -> _Selected | None:
     )
 
 
-def _degenerate(positions: IntArray, name: str, measured: Measured, selected: dict[str, list[_Selected]]) -> bool:
-    """Whether the rows also stand out in another metric: all have its lowest or highest value, and no other row has it.
+class _Ends:
+    """The metrics by the rows that have their lowest, or their highest, value."""
 
-    Networks without a path from input to output are like this: chance accuracy, and a zero-cost proxy of -1e8.
-    """
-    for other, values in measured.metrics.items():
-        here = values[positions]
-        if other == name or not np.isfinite(here).all() or len(np.unique(here)) > 1:
-            continue
-        if any(np.isin(positions, rule.positions).any() for rule in selected[other]):
-            continue
-        rest = np.delete(values, positions)
-        rest = rest[np.isfinite(rest)]
-        if len(np.unique(rest)) < 10 or rest.min() <= here[0] <= rest.max():
-            continue
-        beyond = rest.min() - here[0] if here[0] < rest.min() else here[0] - rest.max()
-        if len(positions) > 1 or beyond > 0.5 * _spread(rest):
-            return True
-    return False
+    def __init__(self, metrics: dict[str, FloatArray]) -> None:
+        self.metrics = metrics
+        self.of_rows: defaultdict[bytes, list[str]] = defaultdict(list)
+        self._known: dict[tuple[str, bytes], bool] = {}
+        for name, values in metrics.items():
+            finite = values[np.isfinite(values)]
+            for end in (finite.min(), finite.max()) if len(finite) else ():
+                self.of_rows[np.flatnonzero(values == end).tobytes()].append(name)
+
+    def degenerate(self, positions: IntArray, name: str, selected: dict[str, list[_Selected]]) -> bool:
+        """Whether rows also stand out in another metric: all have its lowest or highest value, and no other row has it.
+
+        Networks without a path from input to output are like this: chance accuracy, and a zero-cost proxy of -1e8.
+        """
+        positions = np.sort(positions)
+        rows = positions.tobytes()
+        for other in self.of_rows.get(rows, ()):
+            if other == name or any(np.isin(positions, rule.positions).any() for rule in selected[other]):
+                continue
+            if (other, rows) not in self._known:
+                self._known[other, rows] = _stand_out(positions, self.metrics[other])
+            if self._known[other, rows]:
+                return True
+        return False
+
+
+def _stand_out(positions: IntArray, values: FloatArray) -> bool:
+    """Whether rows of equal values are well below or above the others."""
+    rest, value = np.delete(values, positions), values[positions[0]]
+    rest = rest[np.isfinite(rest)]
+    if len(np.unique(rest)) < 10 or rest.min() <= value <= rest.max():
+        return False
+    beyond = rest.min() - value if value < rest.min() else value - rest.max()
+    return len(positions) > 1 or bool(beyond > 0.5 * _spread(rest))
 
 
 def _all_equal(name: str, measured: Measured) -> list[Anomaly]:
