@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
+from autobuild.spaces.additive import best_places
 
 Assembly = tuple[float, tuple[int, ...]]
+
+FIRST = 1 << 12  # candidates of a unit that are put in order at first
 
 
 def k_best(scores: Sequence[NDArray[np.floating]], k: int | None = None) -> Iterator[Assembly]:
@@ -51,46 +54,62 @@ def k_best(scores: Sequence[NDArray[np.floating]], k: int | None = None) -> Iter
 
 
 def _enumerate(values: list[FloatArray]) -> Iterator[Assembly]:
-    orders = [np.argsort(-unit, kind="stable").tolist() for unit in values]
-    floats = [unit.tolist() for unit in values]
-    whole = _as_integers(values)
-    # The loss from one place of a unit's order to the next: exact, and never negative.
-    steps = []
-    for unit, order in zip(whole, orders, strict=True):
-        placed = [unit[index] for index in order]
-        steps.append([before - after for before, after in itertools.pairwise(placed)])
+    exponents = [np.frexp(unit) for unit in values]
+    lowest = min(int(exponent[mantissa != 0].min(initial=1024)) for mantissa, exponent in exponents)
+    orders = [_Order(unit, lowest) for unit in values]
     units = range(len(values))
     # Heap entries: (exact sum below the best one, candidate indices, places, first unit that may still be lowered).
     # An assembly's parent has a larger sum, or an equal one and smaller indices; so it always leaves the heap first,
     # and the order of the heap is the order of the whole product.
-    heap = [(0, tuple(order[0] for order in orders), (0,) * len(values), 0)]
+    heap = [(0, tuple(order.indices[0] for order in orders), (0,) * len(values), 0)]
     while heap:
         below, indices, places, first = heapq.heappop(heap)
-        yield math.fsum([floats[u][indices[u]] for u in units]), indices
+        yield math.fsum([float(values[u][indices[u]]) for u in units]), indices
         for u in range(first, len(values)):
             place = places[u]
-            if place < len(steps[u]):
+            if orders[u].reaches(place + 1):
                 heapq.heappush(
                     heap,
                     (
-                        below + steps[u][place],
-                        (*indices[:u], orders[u][place + 1], *indices[u + 1 :]),
+                        below + orders[u].step(place),
+                        (*indices[:u], orders[u].indices[place + 1], *indices[u + 1 :]),
                         (*places[:u], place + 1, *places[u + 1 :]),
                         u,
                     ),
                 )
 
 
-def _as_integers(values: list[FloatArray]) -> list[list[int]]:
-    """All scores as whole multiples of one power of two: sums of them are exact."""
-    parts = [np.frexp(unit) for unit in values]
-    lowest = min(int(exponent[mantissa != 0].min(initial=1024)) for mantissa, exponent in parts)
-    whole = []
-    for mantissa, exponent in parts:
+class _Order:
+    """The candidates of a unit in descending order of their scores, as many as were needed so far.
+
+    Args:
+        scores: Shape ``(candidates,)``.
+        lowest: Smallest exponent of all scores: they are whole multiples of one power of two, whose sums are exact.
+    """
+
+    def __init__(self, scores: FloatArray, lowest: int) -> None:
+        self.scores, self.lowest = scores, lowest
+        self.indices: list[int] = []
+        self._whole: list[int] = []
+        self._extend(FIRST)
+
+    def reaches(self, place: int) -> bool:
+        """Whether there is a candidate at this place of the order."""
+        if place >= len(self.indices) < len(self.scores):
+            self._extend(4 * len(self.indices))
+        return place < len(self.indices)
+
+    def step(self, place: int) -> int:
+        """The exact loss from a place to the next; never negative."""
+        return self._whole[place] - self._whole[place + 1]
+
+    def _extend(self, count: int) -> None:
+        order = best_places(self.scores, count)
+        mantissa, exponent = np.frexp(self.scores[order])
         digits = np.ldexp(mantissa, 53).astype(np.int64).tolist()
-        shifts = np.maximum(exponent.astype(np.int64) - lowest, 0).tolist()
-        whole.append([digit << shift for digit, shift in zip(digits, shifts, strict=True)])
-    return whole
+        shifts = np.maximum(exponent.astype(np.int64) - self.lowest, 0).tolist()
+        self.indices = order.tolist()
+        self._whole = [digit << shift for digit, shift in zip(digits, shifts, strict=True)]
 
 
 def _checked(number: int, unit: NDArray[np.floating]) -> FloatArray:

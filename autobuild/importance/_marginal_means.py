@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autobuild._typing import FloatArray
+from autobuild._typing import FloatArray, IntArray
 from autobuild.spaces import Unit
 from autobuild.spaces.stage import Stage
 
@@ -19,6 +19,19 @@ def design_weights(unit: Unit) -> FloatArray:
     depths = np.stack([(run >= 0).sum(axis=1) for run in unit.runs(np.arange(unit.size))], axis=1)
     _, group, counts = np.unique(depths, axis=0, return_inverse=True, return_counts=True)
     out: FloatArray = 1 / (len(counts) * counts[group.ravel()])
+    return out
+
+
+def drawn_by_design(unit: Unit, count: int, seed: int) -> IntArray:
+    """Candidates drawn with the probabilities of :func:`design_weights`, without a table of all. Shape ``(count,)``."""
+    rng = np.random.default_rng(seed)
+    if unit.kept is not None:
+        return rng.choice(unit.size, count, p=design_weights(unit))
+    out = np.zeros(count, dtype=np.int64)
+    for stage in unit.stages:
+        starts = np.array([stage.first_of(depth) for depth in stage.depths] + [stage.size])
+        block = rng.integers(len(stage.depths), size=count)
+        out = out * stage.size + rng.integers(starts[block], starts[block + 1])
     return out
 
 
@@ -58,19 +71,23 @@ class StageMeans:
         return StageMeans(self.stage, self.depths + other.depths, other.shares, self.layers + other.layers)
 
 
-def stage_means(unit: Unit, weights: FloatArray, table: FloatArray) -> list[StageMeans]:
+def stage_means(
+    unit: Unit, weights: FloatArray, table: FloatArray, indices: IntArray | None = None
+) -> list[StageMeans]:
     """Compute mean scores for every stage of a unit.
 
     Args:
         unit: The unit.
-        weights: Probability of each candidate. Shape ``(unit.size,)``.
-        table: Scores of the candidates. Shape ``(unit.size, columns)``.
+        weights: Probability of each of n candidates. Shape ``(n,)``.
+        table: Scores of the candidates. Shape ``(n, columns)``.
+        indices: The candidates; None if all. Shape ``(n,)``.
 
     Returns:
         One entry per stage, in order.
     """
     out, weighted = [], table * weights[:, None]
-    for stage, digits in zip(unit.stages, unit.runs(np.arange(unit.size)), strict=True):
+    indices = np.arange(unit.size) if indices is None else indices
+    for stage, digits in zip(unit.stages, unit.runs(indices), strict=True):
         depth = np.searchsorted(stage.depths, (digits >= 0).sum(axis=1))
         layers = 1 if stage.tied else stage.depths[-1]
         shares = np.zeros((layers, len(stage.layers)))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from autobuild._typing import FloatArray, IntArray
-from autobuild.importance._marginal_means import StageMeans, design_weights, stage_means
+from autobuild.importance._marginal_means import StageMeans, design_weights, drawn_by_design, stage_means
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.describe import Describer
-from autobuild.models.threads import one_blas_thread
+from autobuild.models.threads import one_blas_thread, torch_threads
 from autobuild.settings.names import INTERVAL_SDS
-from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces import Architecture, SearchSpace, Unit
 
 BACKGROUND = 1200  # number of architectures to which the sum is fitted
 CHECKED = 400  # number of other architectures on which the sum is compared with the prediction
@@ -24,6 +25,8 @@ DRAWS = 48  # draws of the model, for intervals
 LENGTHSCALE = 2.5  # relative to the root mean square of the standardised columns of a unit
 RIDGES = np.logspace(-6, 0, 13)
 CHUNK = 512  # candidates at once: their kernel fits the cache
+MOST_KEPT = 1_000_000  # candidates of a unit for which all draws are kept; with more, means are estimated
+DRAWN = 1 << 16  # candidates from which they are estimated then
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def project(
     space = space or model.space
     if isinstance(model, CostedModel):
         return _with_costs(project(model.learned, space, seed, background=background, draws=draws), model)
-    with one_blas_thread():
+    with one_blas_thread(), torch_threads(1):
         return _project(model, space, seed, background, draws)
 
 
@@ -108,17 +111,21 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
     units, means, base = [], [], float(middle[0])
     fitted = np.zeros(len(checked) or known)
     for place, unit in enumerate(space.units):
-        table = np.concatenate([
-            _kernel(columns.of_candidates(place, np.arange(first, min(first + CHUNK, unit.size))), rows[place])
-            @ weights
-            for first in range(0, unit.size, CHUNK)
-        ])  # fmt: skip
-        design = design_weights(unit)
+
+        def table_of(indices: IntArray, place: int = place) -> FloatArray:
+            return _kernel(columns.of_candidates(place, indices), rows[place]) @ weights
+
+        some = np.arange(unit.size) if unit.size <= MOST_KEPT else drawn_by_design(unit, DRAWN, seed)
+        design = design_weights(unit) if unit.size <= MOST_KEPT else np.full(DRAWN, 1 / DRAWN)
+        table = np.concatenate([table_of(some[first : first + CHUNK]) for first in range(0, len(some), CHUNK)])
         centre = design @ table
         base += float(centre[0])
         table -= centre
-        units.append(_unit_scores(table, unit.depth_of(np.arange(unit.size))))
-        means += stage_means(unit, design, table)
+        means += stage_means(unit, design, table, some)
+        if unit.size <= MOST_KEPT:
+            units.append(_unit_scores(table, unit.depth_of(some)))
+        else:
+            units.append(_scores_in_chunks(unit, table_of, centre))
         kernel = _kernel(columns.of_archs(checked, place), rows[place]) if checked else kernels[place]
         fitted += kernel @ weights[:, 0] - centre[0]
     left = predicted[known:] if checked else predicted  # if the whole space was used for the fit, there are no others
@@ -193,6 +200,16 @@ def _moved(unit: UnitScores, by: FloatArray) -> UnitScores:
     return replace(unit, score=unit.score + by, lower=lower, upper=upper)
 
 
+def _scores_in_chunks(unit: Unit, table_of: Callable[[IntArray], FloatArray], centre: FloatArray) -> UnitScores:
+    """Scores of the candidates of a unit that has too many for a table with a column for every draw."""
+    parts = []
+    for first in range(0, unit.size, CHUNK):
+        indices = np.arange(first, min(first + CHUNK, unit.size))
+        parts.append(_unit_scores(table_of(indices) - centre, unit.depth_of(indices)))
+    names = ("score", "hops", "unseen_depth", "lower", "upper")
+    return UnitScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
 def _unit_scores(table: FloatArray, depth: IntArray) -> UnitScores:
     score = table[:, 0]
     lower = upper = np.full(len(score), np.nan)
@@ -234,12 +251,15 @@ class _Columns:
 
 
 def _kernel(a: FloatArray, b: FloatArray) -> FloatArray:
-    out: FloatArray = a @ b.T  # all in place: new arrays of this size cost more than their numbers
-    out -= 0.5 * (a * a).sum(axis=1)[:, None]
-    out -= 0.5 * (b * b).sum(axis=1)
-    np.minimum(out, 0, out=out)
-    out /= LENGTHSCALE**2
-    return np.exp(out, out=out)
+    # torch's exponential function is several times faster; passes over the result cost more than their numbers
+    left, right = (torch.from_numpy(columns / LENGTHSCALE) for columns in (a, b))
+    near, far = ((columns * columns).sum(dim=1, keepdim=True) * -0.5 for columns in (left, right))
+    left, right = (
+        torch.cat([left, near, torch.ones_like(near)], dim=1),
+        torch.cat([right, torch.ones_like(far), far], 1),
+    )
+    kernel: FloatArray = (left @ right.T).exp_().numpy()
+    return kernel
 
 
 def _solve(kernel: FloatArray, wanted: FloatArray, share: FloatArray, noise: FloatArray | None) -> FloatArray:

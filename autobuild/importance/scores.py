@@ -19,6 +19,7 @@ from autobuild.errors import SpaceError
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import FittedModel
 from autobuild.spaces import Architecture, SearchSpace
+from autobuild.spaces.additive import best_places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,11 +209,22 @@ class Scores:
         training labels that hold the candidate, ``n_seen_rarest`` those that hold its rarest feature value in that
         unit. ``unseen_depth`` is true if the score was calibrated with labels of other depths.
         """
+        return self.best_candidates(self.n_candidates)
+
+    def best_candidates(self, top: int) -> pd.DataFrame:
+        """The best candidates of every unit: the first of each in :attr:`candidates`, for units that have millions.
+
+        Args:
+            top: Number of candidates of each unit, at most.
+
+        Returns:
+            The columns of :attr:`candidates`.
+        """
+        orders = [best_places(scored.score, top)[:top] for scored in self.units]
         frames = []
-        for unit, scored, (exact, rarest) in zip(
-            self.space.units, self.units, _count_labels(self.model, self.space), strict=True
+        for unit, scored, order, (exact, rarest) in zip(
+            self.space.units, self.units, orders, _count_labels(self.model, self.space, orders), strict=True
         ):
-            order = np.argsort(-scored.score, kind="stable")
             frames.append(
                 pd.DataFrame(
                     {
@@ -221,8 +233,8 @@ class Scores:
                         "hops": scored.hops[order],
                         "score": scored.score[order],
                         **_bounds(scored, order),
-                        "n_seen": exact[order],
-                        "n_seen_rarest": rarest[order],
+                        "n_seen": exact,
+                        "n_seen_rarest": rarest,
                         "unseen_depth": scored.unseen_depth[order],
                     }
                 )
@@ -236,24 +248,31 @@ def _bounds(scored: UnitScores, order: np.ndarray[Any, np.dtype[np.int64]]) -> d
     return {"lower": scored.lower[order], "upper": scored.upper[order]}
 
 
-def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[IntArray, IntArray]]:
-    """Count the training labels that hold each candidate, and those that hold its rarest feature value in the unit.
+def _count_labels(
+    model: FittedModel, space: SearchSpace, candidates: Sequence[IntArray]
+) -> list[tuple[IntArray, IntArray]]:
+    """Count the training labels that hold candidates, and those that hold their rarest feature value in the unit.
+
+    Args:
+        model: The model.
+        space: The space.
+        candidates: For each unit the candidates, shape ``(n,)``.
 
     Returns:
-        For each unit a pair of arrays, each of shape ``(unit.size,)``.
+        For each unit a pair of arrays, each of shape ``(n,)``.
     """
     counted, start = [], 0
-    for unit in space.units:
+    for unit, listed in zip(space.units, candidates, strict=True):
         stages = slice(start, start + len(unit.stages))
         start = stages.stop
         runs = Counter(arch.runs[stages] for arch in model.training_archs)
         labels = np.array(list(runs.values()), dtype=np.int64)
-        whole = np.zeros(unit.size, dtype=np.int64)
+        whole: dict[int, int] = {}
         for run, count in runs.items():
             with contextlib.suppress(SpaceError):  # the label is outside the narrowed space
-                whole[unit.index_of_runs(run)] += count
-        rarest = np.full(unit.size, labels.sum(), dtype=np.int64)
-        for number, (stage, digits) in enumerate(zip(unit.stages, unit.runs(np.arange(unit.size)), strict=True)):
+                whole[unit.index_of_runs(run)] = count
+        rarest = np.full(len(listed), labels.sum(), dtype=np.int64)
+        for number, (stage, digits) in enumerate(zip(unit.stages, unit.runs(listed), strict=True)):
             fewest = np.full(len(stage.layers) + 1, labels.sum(), dtype=np.int64)  # last: no layer (digit -1)
             labelled = stage.padded([run[number] for run in runs])
             for column, feature in enumerate(stage.features):
@@ -262,7 +281,7 @@ def _count_labels(model: FittedModel, space: SearchSpace) -> list[tuple[IntArray
                 shown = np.array([labels[own].sum() for own in shows])
                 fewest[:-1] = np.minimum(fewest[:-1], shown[values[:-1]])
             rarest = np.minimum(rarest, fewest[digits].min(axis=1))
-        counted.append((whole, rarest))
+        counted.append((np.array([whole.get(index, 0) for index in listed.tolist()], dtype=np.int64), rarest))
     return counted
 
 

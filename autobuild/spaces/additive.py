@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autobuild._typing import FloatArray
+from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import ConfigError
 
 
@@ -185,3 +185,12 @@ def same_sizes(named: Mapping[str, Additive]) -> None:
                 f"tables of {name!r} are for units of {item.sizes} candidates, those of {first[0]!r} "
                 f"for {first[1].sizes}; accepted: the same units"
             )
+
+
+def best_places(scores: FloatArray, count: int) -> IntArray:
+    """Places of at least ``count`` of the largest scores, in descending order; equal ones in the order of places."""
+    if count >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = -np.partition(-scores, count - 1)[count - 1]
+    chosen = np.flatnonzero(scores >= least)
+    return chosen[np.argsort(-scores[chosen], kind="stable")]

@@ -174,6 +174,10 @@ class Stage:
         shared, free = self._layer_of.shape
         return list(itertools.accumulate((shared * free**depth for depth in self.depths), initial=0))
 
+    def first_of(self, depth: int) -> int:
+        """Number of the first run of this depth."""
+        return self._starts[self.depths.index(depth)]
+
     @cached_property
     def _layer_of(self) -> IntArray:
         """Digit of a layer, by its shared features (row) and its own features (column). Shape ``(shared, own)``."""

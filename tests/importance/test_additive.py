@@ -161,3 +161,24 @@ def test_a_narrowed_space_judges_only_the_choices_it_has(model, scores):
     assert own.features["effect"].notna().all()
     assert own.operations["score"].notna().all()
     assert len(own.operations) <= sum(map(len, small.layers(small.sample(1, seed=0)[0])))
+
+
+def test_candidates_of_a_huge_unit_are_scored_in_chunks(model, scores, monkeypatch):
+    """Only the zero of the scores is estimated then, and the means over choices."""
+    monkeypatch.setattr("autobuild.importance.projection.MOST_KEPT", 1)
+    chunked = project(model)
+    for one, other, means in zip(scores.units, chunked.units, chunked.means, strict=True):
+        shift = one.score[0] - other.score[0]
+        assert abs(shift) < 0.02 * one.score.std()
+        np.testing.assert_allclose(other.score + shift, one.score, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(other.upper - other.lower, one.upper - one.lower, rtol=0.05, atol=1e-9)
+        np.testing.assert_array_equal(other.hops, one.hops)
+        assert means.shares.shape[1] == len(means.stage.layers)
+    archs = model.space.sample(50, seed=3)
+    np.testing.assert_allclose(chunked.sums(archs), scores.projection.sums(archs), rtol=1e-9)
+
+
+def test_the_best_candidates_are_the_first_of_all(scores):
+    best = scores.best_candidates(2)
+    first = scores.candidates.groupby("unit", sort=False).head(2).reset_index(drop=True)
+    assert best.equals(first)
