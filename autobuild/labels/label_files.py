@@ -26,6 +26,7 @@ from autobuild.labels._raw_table import MAX_BYTES, MAX_CELLS, RawTable, frame_ta
 from autobuild.spaces import space_names
 
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
+_QUANTISED = ("digits_dit", "digits_unet")  # models whose quantisation spaces are quant:NAME
 _UNPACKING = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 Opener = Callable[[io.BytesIO], Any]
 _PACKED: dict[str, Opener] = {
@@ -37,7 +38,7 @@ _PACKED: dict[str, Opener] = {
 
 def embedded_sets() -> dict[str, Path]:
     """Name of a space -> file of its labels. Other tables in the folder hold single trainings and are not included."""
-    files = {name: EMBEDDED / f"{name}.csv" for name in space_names()}
+    files = {name: EMBEDDED / f"{name}.csv" for name in (*space_names(), *_QUANTISED)}
     return {name: file for name, file in files.items() if file.is_file()}
 
 

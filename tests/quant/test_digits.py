@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.linalg
 
@@ -13,6 +14,7 @@ from autobuild.cli import main
 from autobuild.evaluate.digits_diffusion import DigitsDiffusionEvaluator, frechet_distance
 from autobuild.evaluate.evaluator import evaluator_for
 from autobuild.labels.importers import read_any
+from autobuild.labels.label_files import EMBEDDED
 from autobuild.quant import load_quantised
 from autobuild.quant.digits.networks import WEIGHTS, load_digits_network
 
@@ -42,6 +44,26 @@ def test_fewer_bits_draw_worse_digits(space):
     assert evaluate(space, "|".join(["uaq4"] * len(space.units)), 0) == four
     assert evaluator_for(space) == DigitsDiffusionEvaluator("digits_dit")
     assert all(file.stat().st_size <= 4e6 for file in WEIGHTS.iterdir())
+
+
+@pytest.mark.parametrize("name", ["digits_dit", "digits_unet"])
+def test_embedded_labels_are_distinct_and_ranks_repeat_over_noises(name):
+    frame = pd.read_csv(EMBEDDED / f"{name}.csv")
+    assert len(frame) == frame["arch"].nunique() >= 300
+    seeds = pd.read_csv(EMBEDDED / f"{name}_seeds.csv").pivot(index="arch", columns="seed", values="fid")
+    assert len(seeds.dropna()) == 30
+    assert seeds.corr("spearman").min(axis=None) > 0.85
+    label = frame.set_index("arch")["fid"].reindex(seeds.index)
+    assert label.tolist() == seeds[0].tolist()
+
+
+def test_an_embedded_label_can_be_measured_again(space):
+    row = pd.read_csv(EMBEDDED / "digits_dit.csv").iloc[0]
+    model = load_digits_network("digits_dit")
+    config = dict(zip([stage.name for stage in space.stages], row["arch"].split("|"), strict=True))
+    with ab.quantise(model, config):
+        again = DigitsDiffusionEvaluator("digits_dit").of_model(model, 0)
+    assert again["fid"] == pytest.approx(row["fid"], rel=0.02)
 
 
 def test_quantise_job(tmp_path, monkeypatch, capsys):
