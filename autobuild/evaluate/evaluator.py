@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from autobuild.errors import EvaluationError
-from autobuild.evaluate.training import TrainingEvaluator
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +59,12 @@ class NetworkEvaluator(Evaluator, Protocol):
         ...
 
 
+def _training() -> Evaluator:
+    from autobuild.evaluate.training import TrainingEvaluator  # torch, which tables and programs do not need
+
+    return TrainingEvaluator()
+
+
 def _digits(model: str) -> Callable[[], Evaluator]:
     def made() -> Evaluator:
         from autobuild.evaluate.digits_diffusion import DigitsDiffusionEvaluator
@@ -70,7 +75,7 @@ def _digits(model: str) -> Callable[[], Evaluator]:
 
 
 EVALUATORS: dict[str, Callable[[], Evaluator]] = {
-    "tiny_mbconv": TrainingEvaluator,
+    "tiny_mbconv": _training,
     "digits_dit": _digits("digits_dit"),
     "digits_unet": _digits("digits_unet"),
 }
