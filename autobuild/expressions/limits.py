@@ -14,8 +14,15 @@ from numpy.typing import ArrayLike
 
 from autobuild._typing import BoolArray, FloatArray
 from autobuild.errors import ConfigError, TargetError, nearest
-from autobuild.expressions.parse import MAX_LENGTH, TargetExpression, hide_quoted, split_name
-from autobuild.expressions.terms import linear_form, number_of, renamed
+from autobuild.expressions.parse import (
+    MAX_LENGTH,
+    TargetExpression,
+    hide_quoted,
+    linear_form,
+    number_of,
+    renamed,
+    split_name,
+)
 from autobuild.spaces.additive import Additive, weighted_sum
 
 _ACCEPTED = "accepted: limits such as 'latency <= 8 and 2e6 <= params < 6e6', with < <= > >= joined by 'and'"

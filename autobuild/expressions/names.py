@@ -9,8 +9,7 @@ from typing import NoReturn
 
 from autobuild.errors import EvaluationError, TargetError, nearest
 from autobuild.expressions.limits import Limit, parse_where
-from autobuild.expressions.parse import TargetExpression, split_name, written
-from autobuild.expressions.terms import renamed
+from autobuild.expressions.parse import TargetExpression, renamed, split_name, written
 
 Repeats = Callable[[str, str], bool]
 

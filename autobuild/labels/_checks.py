@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import LabelError, SpaceError
-from autobuild.labels._number_columns import is_missing, number_column, text_number
-from autobuild.labels._raw_table import ARCH_ALIASES, RawTable, no_architectures
+from autobuild.labels._raw_table import ARCH_ALIASES, RawTable, is_missing, no_architectures, number_column, text_number
 from autobuild.spaces import Architecture, SearchSpace, load_space, space_names
 
 SHOWN = 20

@@ -10,7 +10,7 @@ import numpy as np
 
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.expressions import Names, TargetExpression
-from autobuild.expressions.terms import linear_form, split_terms
+from autobuild.expressions.parse import linear_form, split_terms
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.ensemble_fit import evaluation
 from autobuild.models.model import FittedModel, FloatArray

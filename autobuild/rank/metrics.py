@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
-from autobuild.rank.checks import positive, whole
+from autobuild.settings.option import positive, whole
 
 # The relevance is 0 up to this quantile of the target, and MAX_RELEVANCE (a gain of 31) at its maximum.
 FLOOR_QUANTILE = 0.2

@@ -13,7 +13,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.rank.checks import positive
+from autobuild.settings.option import positive
 from autobuild.settings.ranking import SoftSpearman
 
 METHODS = ("auto", "pav", "minmax")

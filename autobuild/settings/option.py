@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import numbers
 import operator
 import re
 from collections.abc import Iterable, Iterator
@@ -188,3 +190,22 @@ def check_settings(settings: Any, prefix: str) -> None:
 def written(value: object) -> str:
     """A value as one types it on the command line."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def positive(name: str, value: object, limit: float = math.inf) -> None:
+    """Raise ConfigError unless ``value`` is a finite number above 0 and at most ``limit``."""
+    if not (isinstance(value, numbers.Real) and 0 < float(value) <= limit and float(value) < math.inf):
+        bound = "" if limit == math.inf else f" and up to {limit:g}"
+        raise ConfigError(f"{name}: given {value!r}, accepted: a finite number above 0{bound}")
+
+
+def whole(name: str, value: object, least: int = 1) -> None:
+    """Raise ConfigError unless ``value`` is an integer of at least ``least``."""
+    if not (isinstance(value, numbers.Integral) and int(value) >= least):
+        raise ConfigError(f"{name}: given {value!r}, accepted: a whole number from {least}")
+
+
+def share(name: str, value: object) -> None:
+    """Raise ConfigError unless ``value`` is a number from 0 to 1."""
+    if not (isinstance(value, numbers.Real) and 0 <= float(value) <= 1):
+        raise ConfigError(f"{name}: given {value!r}, accepted: a number from 0 to 1")

@@ -10,8 +10,7 @@ import autobuild as ab
 from autobuild.cli import main
 from autobuild.errors import AutobuildError, EvaluationError, TargetError
 from autobuild.expressions import Names, TargetExpression, parse_where
-from autobuild.expressions.parse import split_targets
-from autobuild.expressions.terms import renamed
+from autobuild.expressions.parse import renamed, split_targets
 
 SPACE = "tiny_mbconv"  # whose costs params and macs come from tables
 LABEL, COST = "label", "cost"

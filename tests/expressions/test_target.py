@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from autobuild.errors import TargetError
 from autobuild.expressions import Names, TargetExpression
-from autobuild.expressions.parse import written
-from autobuild.expressions.terms import linear_form, split_terms
+from autobuild.expressions.parse import linear_form, split_terms, written
 
 NAMES = ("acc", "lat", "params")
 

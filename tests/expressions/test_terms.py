@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobuild.expressions.parse import TargetExpression
-from autobuild.expressions.terms import linear_form, split_terms
+from autobuild.expressions.parse import TargetExpression, linear_form, split_terms
 
 COSTS = ("macs", "dram_bytes", "cost.params")
 LEAVES = st.sampled_from(["acc", "label.ms", "macs", "dram_bytes", "cost.params", "2", "0.5"])

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from autobuild.errors import ConfigError
-from autobuild.rank.checks import positive
 from autobuild.rank.metrics import FLOOR_QUANTILE, MAX_RELEVANCE, RELEVANCE_LIMIT
 from autobuild.rank.softrank import standardised
+from autobuild.settings.option import positive
 
 Options = ParamSpec("Options")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autobuild.rank.checks import share
 from autobuild.rank.losses._shared import averaged
 from autobuild.rank.losses.lambdarank_loss import lambdarank_loss
 from autobuild.rank.losses.srcc_loss import srcc_loss
 from autobuild.rank.metrics import MAX_RELEVANCE
 from autobuild.rank.softrank import EPS
 from autobuild.registry import LOSSES
+from autobuild.settings.option import share
 from autobuild.settings.ranking import Hybrid, PairwiseLogistic
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autobuild.rank.checks import positive, whole
 from autobuild.rank.losses._shared import averaged, matched, pair_costs, relevance
 from autobuild.rank.metrics import MAX_RELEVANCE
 from autobuild.registry import LOSSES
+from autobuild.settings.option import positive, whole
 from autobuild.settings.ranking import LambdaRank, PairwiseLogistic
 
 

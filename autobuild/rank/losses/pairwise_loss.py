@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autobuild.rank.checks import positive
 from autobuild.rank.losses._shared import averaged, matched, pair_costs
 from autobuild.registry import LOSSES
+from autobuild.settings.option import positive
 from autobuild.settings.ranking import PairwiseLogistic
 
 
