@@ -32,7 +32,7 @@ def seeds_of(config: Mapping[str, Any]) -> int | list[int]:
 
 
 def executor_settings(config: Mapping[str, Any]) -> ExecutorSettings:
-    """The group ``executor`` and the keys beside it (``conf/keys/executor.yaml``)."""
+    """Of the group ``executor`` and the keys beside it."""
     from autobuild.evaluate import ExecutorSettings
 
     options = dict(config["executor"])

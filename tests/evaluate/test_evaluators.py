@@ -58,7 +58,7 @@ def gone(pid):
         return True
 
 
-def wait_for(condition, seconds=30.0):
+def wait_for(condition, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

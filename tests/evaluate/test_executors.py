@@ -28,7 +28,7 @@ def archs(space):
     return [str(arch) for arch in space.sample(8, seed=1)]
 
 
-def drain(executor, seconds=60.0):
+def drain(executor, seconds=300.0):
     """All events until nothing is left."""
     events, end = [], time.monotonic() + seconds
     while new := executor.wait(max(0.0, end - time.monotonic())):

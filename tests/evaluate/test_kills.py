@@ -35,7 +35,7 @@ def whole_lines(out):
     return out.read_bytes().split(b"\n")[:-1] if out.exists() else []
 
 
-def wait_for(condition, seconds=30.0):
+def wait_for(condition, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

@@ -64,7 +64,7 @@ def next_event(executor, seconds=300.0):
     return events[0]
 
 
-def wait_for(condition, seconds=30.0):
+def wait_for(condition, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
