@@ -60,7 +60,7 @@ class Rounds:
     """Asks which networks to evaluate, and is told what came out: :meth:`ask`, :meth:`tell`, again.
 
     Args:
-        labels: The labels to begin with; at least 20 with a target.
+        labels: The labels to begin with; at least 5 with a target.
         target: Expression over their metrics, maximised.
         model: Family of models, as in :func:`autobuild.fit`.
         acquisition: As ``by`` of :func:`autobuild.construct.acquire`.
@@ -205,7 +205,7 @@ def rounds(
     network is found.
 
     Args:
-        labels: The labels to begin with; at least 20 with a target.
+        labels: The labels to begin with; at least 5 with a target.
         target: Expression over their metrics, maximised.
         evaluator: What measures a network, in the units of the labels: a function ``arch -> metrics``, or whatever
             :func:`autobuild.evaluate.as_evaluator` takes.

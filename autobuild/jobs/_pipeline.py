@@ -170,10 +170,32 @@ def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedM
             device=config["fit"]["device"],
             costs=costs(config, labels.space),
             equal=config["equal"],
+            sources=[_source(one, labels) for one in _listed(config["sources"])],
+            features=_listed(config["features"]),
         )
     if not any(checkpoint.iterdir()):
         checkpoint.rmdir()
     return model
+
+
+def _listed(given: Any) -> list[str]:
+    return [given] if isinstance(given, str) else [str(one) for one in given or ()]
+
+
+def _source(text: str, labels: LabelledSet) -> Any:
+    """A source of the command line: a table, FILE:expression, or an expression over other columns of the labels."""
+    from autobuild.labels import LabelledSet
+
+    file, colon, expression = text.rpartition(":")
+    for name, target in ((text, None), (file, expression)):
+        if name and Path(name).expanduser().exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LabelWarning)
+                table = LabelledSet.read(name, labels.space)
+            return table if target is None else (table, target)
+    if colon:
+        raise ConfigError(f"sources={text}: there is no file {file}")
+    return text
 
 
 def fit_config(config: Mapping[str, Any]) -> FitConfig:
@@ -235,7 +257,7 @@ def _fresh_tests(
 
     Raises:
         ConfigError: ``test=rest``, and no row is left after the first n.
-        LabelError: Fewer than 20 rows are usable.
+        LabelError: Fewer than 5 rows are usable.
     """
     tests = _test_labels(config, space, labels)
     fresh = tests.subset([row for row, key in enumerate(tests.keys) if key not in seen])

@@ -66,6 +66,18 @@ class FitKeys:
         "latency: what does not affect the output runs, too); auto: labels and names tell",
         choices=("auto", "function", "execution"),
     )
+    sources: str | list[str] | None = option(
+        None,
+        "what is known from elsewhere, one or a list: an expression over other columns of the labels, another table "
+        "with a column of the target, or FILE:expression; those that do not help are dropped",
+        kind="texts",
+    )
+    features: str | list[str] | None = option(
+        None,
+        "numbers known without training, one or a list: columns of the labels, or package.module:function, which takes "
+        "a list of architectures",
+        kind="texts",
+    )
     test: str | None = option(
         None,
         "labels scored after fitting that never influence it: a file, or `rest` for the rows after the first n",

@@ -29,7 +29,7 @@ from autobuild.spaces import Architecture, SearchSpace, check_space
 
 Cost = Callable[[list[Architecture]], npt.ArrayLike]
 
-MIN_USABLE = 20
+MIN_USABLE = 5
 REPEATED = 32  # rows that are compared with a cost before all are
 TINY, HUGE = 1e-100, 1e100  # range of standard deviations whose squares and inverses float64 can represent
 
@@ -428,7 +428,7 @@ class LabelledSet:
             ConfigError: ``equal`` is unknown.
             TargetError: The expression is not accepted, names something unknown or ambiguous, or is the same for all
                 rows.
-            LabelError: Fewer than 20 rows have a finite target.
+            LabelError: Fewer than 5 rows have a finite target.
         """
         costs = {} if costs is None else costs
         if equal not in KINDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.labelled_set import check_labels
 from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import split_cost_terms
-from autobuild.models.describe import Describer
 from autobuild.models.gp_family import GPMember
 from autobuild.models.graph_fit import MIN_TRAIN_ROWS, evaluation, fit_networks
 from autobuild.models.members import Inputs, Settings
 from autobuild.models.process import fit_process
-from autobuild.models.views import best_views
+from autobuild.models.views import describer_for
 from autobuild.rank import mae, srcc
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
@@ -107,13 +107,15 @@ def _graph(
 def _process(usable: TargetValues, computed: FloatArray, test: Rows, seed: int) -> Callable[[Rows], dict[str, float]]:
     labels, values = usable.labels, usable.values
     rest = np.setdiff1d(np.arange(len(values)), test)
-    archs, learned = [labels.archs[row] for row in rest], (values - computed)[rest]
-    views = best_views(labels.space, archs, learned, usable.equality.of, seed)
-    inputs = Inputs(labels.space, labels.archs, Describer(labels.space, views=views))
+    learned = (values - computed)[rest]
+    part = replace(usable, labels=labels.subset(rest), values=learned)
+    describer, _ = describer_for(part, (), seed)
+    inputs = Inputs(labels.space, labels.archs, describer)
     description, parts = inputs.description, GPMember.parts_of(inputs)
 
     def judge(rows: Rows) -> dict[str, float]:
-        process = fit_process(description.take(rows), (values - computed)[rows], parts, seed=seed)
+        learned = (values - computed)[rows]
+        process = fit_process(description.take(rows), learned, parts, seed=seed, residual=describer.residual)
         predicted = process.warp.label(process.predict_mean(description.take(test))) + computed[test]
         return {"test_srcc": srcc(predicted, values[test]), "test_mae": mae(predicted, values[test])}
 

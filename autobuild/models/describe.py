@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,13 @@ from autobuild.spaces.stage import Digits, Stage, distinct
 
 FloatArray = NDArray[np.float64]
 Runs = tuple[Digits, ...]
+Known = Callable[[Sequence[Architecture]], FloatArray]
 Place = tuple[str, int, str, object]  # unit, layer (0: the whole run), feature, value
 
 # As a function of the input; as a compiler leaves it, which removes what does not lead to the output; as it is written.
 VIEWS = ("function", "pruned", "written")
+# Logarithm of the share of the labels' deviation that costs, or sources, are expected to leave over.
+COSTS, SOURCES = -1.2, -2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Description:
             statistics of its paths, unless the stages form a chain. Shape ``(n, W)``.
         walks: For each architecture, walk of up to three hops -> how often it occurs in the graph. Empty if the stages
             form a chain, or without the view of the function.
+        known: Numbers that are known without training (:mod:`autobuild.models.known`). Shape ``(n, K)``.
 
     With several views, their stages and columns follow one another.
     """
@@ -49,6 +54,7 @@ class Description:
     amounts: list[FloatArray]
     whole: FloatArray
     walks: list[Counter[str]]
+    known: FloatArray
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -60,6 +66,7 @@ class Description:
             [part[rows] for part in self.amounts],
             self.whole[rows],
             [self.walks[row] for row in rows] if self.walks else [],
+            self.known[rows],
         )
 
 
@@ -70,16 +77,33 @@ class Describer:
         space: The search space. A narrowed space gives the same descriptions as its full space.
         costs: Whether descriptions include costs, if the space has cost tables.
         views: What is described, of :data:`VIEWS`.
+        known: Functions from n architectures to numbers of shape ``(n,)``, which join the description.
+        trend: Whether logarithms of the network's costs are among the known numbers, if the space has cost tables.
     """
 
-    def __init__(self, space: SearchSpace, *, costs: bool = True, views: Sequence[str] = ("function",)) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        costs: bool = True,
+        views: Sequence[str] = ("function",),
+        known: Sequence[Known] = (),
+        trend: bool = False,
+    ) -> None:
         self.space, self.views = space, tuple(views)
+        self.known: tuple[Any, ...] = tuple(known)
         self.tables = known_costs(space) if costs else None
+        self.trend = trend and self.tables is not None
         chain = tuple((i, i + 1) for i in range(len(space.stages) - 1))
         varied = "tables" not in space.options  # those spaces have one graph for all architectures
         self.walks = space.joins != chain and varied and "function" in self.views
         self._texts = [["_".join(map(str, layer)) for layer in stage.layers] for stage in space.stages]
         self._digits = [_digit_tables(stage) for stage in space.stages]
+
+    @property
+    def residual(self) -> float:
+        """Logarithm of the share of the labels' deviation that is expected beside the known numbers."""
+        return min([COSTS if self.trend else 0.0, *(getattr(column, "residual", 0.0) for column in self.known)])
 
     def __call__(self, archs: Sequence[Architecture]) -> Description:
         """Describe ``archs``, which must be of this space's family."""
@@ -89,6 +113,7 @@ class Describer:
             [amounts for part in parts for amounts in part.amounts],
             np.column_stack([part.whole for part in parts]),
             next((part.walks for part in parts if part.walks), []),
+            np.column_stack([parts[-1].known, *(column(archs) for column in self.known)]),
         )
 
     def _seen(self, archs: Sequence[Architecture], view: str) -> Description:
@@ -111,7 +136,8 @@ class Describer:
             choices.append(self._choices(number, own, depth)[same])
             amounts.append(np.column_stack([self._amounts(number, own, depth)[same], *_logarithms(costs, stage.name)]))
         total = np.sum(list(costs.values()), axis=0) if costs else np.zeros((len(archs), 0))
-        whole = np.column_stack([np.log1p(total), layers, *sums.values()])
+        logarithms = np.log1p(total)
+        whole = np.column_stack([logarithms, layers, *sums.values()])
         walks: list[Counter[str]] = []
         if view != "function":
             whole = np.column_stack([whole, self._layer_counts(runs)])
@@ -119,7 +145,7 @@ class Describer:
             flows = [flow(self.space, run) for run in runs]
             walks = [walks_of(graph) for graph in flows]
             whole = np.column_stack([whole, path_numbers(self.space, flows)])
-        return Description(choices, amounts, whole, walks)
+        return Description(choices, amounts, whole, walks, logarithms if self.trend else np.zeros((len(archs), 0)))
 
     def _layer_counts(self, runs: Sequence[Runs]) -> FloatArray:
         """How often every kind of layer occurs in cells with one layer per stage. Shape ``(n, kinds)``."""

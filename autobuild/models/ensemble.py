@@ -10,10 +10,12 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
 from autobuild._typing import IntArray
 from autobuild.models.describe import Describer
 from autobuild.models.gp_family import ProcessMember
+from autobuild.models.known import Column
 from autobuild.models.members import Inputs, Member
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.stacking import combine
@@ -35,6 +37,8 @@ class EnsembleModel(FittedModel):
         base: Name of the process that gives the uncertainty; None if no member is a process.
         warp: Map from labels to latent values.
         views: From which architectures are described, see :class:`~autobuild.models.describe.Describer`.
+        known: Known numbers of architectures: features, and predictions of sources.
+        trend: Whether costs are among the known numbers.
         rows: Member -> rows of ``training`` that it learned from, if those are not all.
         heldout: Columns ``arch, measured, predicted, fold, error``. ``error`` is the latent error in standard
             deviations of the prediction.
@@ -45,12 +49,14 @@ class EnsembleModel(FittedModel):
     base: str | None
     warp: Warp
     views: tuple[str, ...] = ("function",)
+    known: tuple[Column, ...] = ()
+    trend: bool = False
     rows: dict[str, IntArray] = field(default_factory=dict)
 
     @cached_property
     def describer(self) -> Describer:
         """The describer of the model's space."""
-        return Describer(self.space, views=self.views)
+        return Describer(self.space, views=self.views, known=self.known, trend=self.trend)
 
     def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`: the median of the target's distribution."""
@@ -112,7 +118,9 @@ class EnsembleModel(FittedModel):
         """
         errors = np.sort(np.abs(self.heldout["error"].to_numpy(dtype=float)))
         normal = NormalDist()
-        least = normal.inv_cdf(0.5 + level / 2) if self.base is not None else 0.0
+        least = 0.0
+        if self.base is not None:  # few labels say little about the deviation, too: Student's t
+            least = float(t.ppf(0.5 + level / 2, max(1, len(errors) - 2)))
         rank = math.ceil((len(errors) + 1) * level)
         if rank <= len(errors):
             return max(least, float(errors[rank - 1]))

@@ -22,7 +22,6 @@ from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import FloatArray
 from autobuild.models.stacking import combine, stack
 from autobuild.models.threads import one_blas_thread, torch_threads
-from autobuild.models.views import best_views
 from autobuild.models.warp import Warp
 from autobuild.rank import kendall_tau, mae, ndcg_at_k, srcc
 from autobuild.registry import FAMILIES
@@ -36,6 +35,7 @@ LATE_ROWS = 200  # from this number of rows on, the graph encoder needs a weight
 SCREEN_ROWS = 1000  # from here on, a short fit of a late member needs a gain; it has at most so many rows
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
 SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
+FEW_ROWS = 20  # with fewer, members are processes, and each row is a fold
 FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
 
 
@@ -47,7 +47,7 @@ def fit_ensemble(
     settings: Settings,
     *,
     folds: int | None = None,
-    of: str = "function",
+    describer: Describer | None = None,
     on_progress: OnProgress | None = None,
 ) -> EnsembleModel:
     """Fit ``family`` on labelled architectures whose target is ``values``; see :func:`autobuild.fit`.
@@ -67,7 +67,7 @@ def fit_ensemble(
         family: ``"auto"`` or the name of one member.
         settings: Settings of the members.
         folds: Number of cross-validation folds; None chooses it by the number of rows.
-        of: What equal networks share, see :func:`autobuild.models.views.best_views`.
+        describer: Describes the architectures (default: by their function).
         on_progress: Called with ``(phase, pieces done, pieces in all)``.
 
     Returns:
@@ -77,11 +77,11 @@ def fit_ensemble(
         LabelError: All rows are the same network.
     """
     started = time.perf_counter()
-    with torch_threads(settings.config.threads), one_blas_thread():
-        views = best_views(labels.space, labels.archs, values, of, settings.seed)
-    inputs = Inputs(labels.space, labels.archs, Describer(labels.space, views=views))
+    describer = describer or Describer(labels.space)
+    inputs = Inputs(labels.space, labels.archs, describer)
     exact = exact_rows()
     kinds = _kinds(family, inputs)
+    few = len(values) < FEW_ROWS
     distinct = len(set(labels.keys))
     if distinct < 2:
         raise LabelError(f"all {len(values)} usable rows are one network, written in different ways: label others")
@@ -90,7 +90,7 @@ def fit_ensemble(
         count, parts = folds or 0, judged_parts(labels, folds, settings.seed)
         work = ManyRows(inputs, values, settings, parts, exact, on_progress)
     else:
-        count = folds or min(3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
+        count = folds or min(len(values) if few else 3 if len(values) >= FEWER_FOLDS_ROWS else 5, distinct)
         parts = labels.folds(count, settings.seed)
         work = _Work(inputs, values, settings, on_progress)
     judged = np.sort(np.concatenate([test for _, test in parts]))
@@ -131,7 +131,7 @@ def fit_ensemble(
         "picked": _picked(out, weights, latent, best, work.dropped, how) + said(parts_taken),
         "approximations": parts_taken,
         "bend": warp.bend,
-        "views": list(views),
+        "views": list(describer.views),
         "n_train": len(values) if count else len(parts[0][0]),
         "n_fitted_for_test": len(values) if count else len(parts[0][0]),
         "refit": bool(count),
@@ -149,7 +149,9 @@ def fit_ensemble(
         weights=weights,
         base=best if _is_process(best) else None,
         warp=warp,
-        views=views,
+        views=describer.views,
+        known=describer.known,
+        trend=describer.trend,
         rows={kind: work.rows[kind] for kind in members if kind in work.rows} if isinstance(work, ManyRows) else {},
     )
     model.__dict__["training_archs"] = inputs.archs  # already read from their texts
@@ -159,7 +161,8 @@ def fit_ensemble(
 def _kinds(family: str, inputs: Inputs) -> list[str]:
     if family != "auto":
         return [family]
-    return [kind for kind in MEMBERS if kind != "walks" or inputs.describer.walks]
+    members = [kind for kind in MEMBERS if kind != "walks" or inputs.describer.walks]
+    return members if len(inputs) >= FEW_ROWS else [kind for kind in members if _is_process(kind)]
 
 
 def _is_process(kind: str) -> bool:

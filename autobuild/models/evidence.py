@@ -32,13 +32,22 @@ class Evidence:
         parts: Parts of the kernel.
         standard: Their standardised labels. Shape ``(n,)``.
         latent: Latent values with a fixed bend; None if the bend is learned. Shape ``(n,)``.
+        residual: Added to the prior mean of the logarithm of every amplitude but those of the part ``known``.
     """
 
     def __init__(
-        self, scaled: Scaled, parts: Sequence[str], standard: FloatArray, latent: FloatArray | None = None
+        self,
+        scaled: Scaled,
+        parts: Sequence[str],
+        standard: FloatArray,
+        latent: FloatArray | None = None,
+        residual: float = 0.0,
     ) -> None:
         self.parts, self.standard, self.fixed = tuple(parts), standard, latent
         priors = {name: PRIORS[name] for part in parts for name in PART_OF[part]} | {"noise": NOISE_PRIOR}
+        for name in priors:
+            if name.startswith("a_") and name not in PART_OF["known"]:
+                priors[name] = (priors[name][0] + residual, priors[name][1])
         sizes = {name: len(scaled.choices) if name in PER_UNIT else 1 for name in priors}
         if latent is None:
             priors["bend"], sizes["bend"] = BEND_PRIOR, 1

@@ -6,12 +6,13 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from autobuild._moved import renamed_arguments
 from autobuild.cost import Hardware
@@ -19,20 +20,25 @@ from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
 from autobuild.errors import ConfigError, FitWarning, LabelWarning
+from autobuild.expressions import TargetExpression
 from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.labelled_set import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
 from autobuild.models.cost_terms import CostedModel, split_cost_terms
 from autobuild.models.ensemble_fit import fit_ensemble
 from autobuild.models.graph_fit import check_device, fit_graph
+from autobuild.models.known import Column, SourceColumn, feature_columns, source_values
 from autobuild.models.members import Settings
 from autobuild.models.memory import memory_errors
 from autobuild.models.model import FittedModel, FloatArray
+from autobuild.models.threads import one_blas_thread, torch_threads
+from autobuild.models.views import describer_for
 from autobuild.registry import FAMILIES
 
 OnProgress = Callable[[str, int, int], None]
 
 FEW_VALUES = 6  # labels with fewer distinct values than this give a warning
+SOURCE_ROWS = 400  # from which a model of a source is fitted at most
 LEAST_SRCC = 0.1  # a held-out SRCC below this, or below the 95 % quantile of random rankings, gives a warning
 
 
@@ -61,6 +67,8 @@ def fit(
     on_progress: OnProgress | None = None,
     device: str = "cpu",
     equal: str = "auto",
+    sources: Sequence[Any] | None = None,
+    features: Sequence[Any] | None = None,
 ) -> FittedModel:
     """Fit a predictor of ``target`` on labelled architectures.
 
@@ -91,14 +99,21 @@ def fit(
         equal: What equal networks share: ``"function"`` (they have the same target, as an accuracy), ``"execution"``
             (they need not, as a latency), or ``"auto"``, see :meth:`LabelledSet.target`. ``report["equal"]`` says what
             was chosen and why, ``report["views"]`` how networks are described.
+        sources: What is known from elsewhere about other devices, tasks, epochs or spaces: labelled sets with a column
+            of the target, pairs (labelled set, expression), expressions over other columns of ``labels``, or fitted
+            models. Their predictions are known numbers about which the process varies. ``report["sources"]`` says how
+            much likelier each makes the labels; those that do not are dropped. Not for ``"graph"``.
+        features: Numbers that are known without training, such as zero-cost proxies: columns of ``labels``, functions
+            from a list of architectures to their numbers, or names ``package.module:function``. What predicts
+            architectures without a value in a column needs a function. Not for ``"graph"``.
 
     Returns:
         The fitted model, with its held-out predictions and a report.
 
     Raises:
         TargetError: The target cannot be read, or names something unknown.
-        LabelError: Fewer than 20 rows are usable, or too few are left after the holdout.
-        ConfigError: The family, seed, device or number of folds is not usable, or the fit diverges.
+        LabelError: Fewer than 5 rows are usable, or too few are left after the holdout.
+        ConfigError: The family, seed, device, number of folds, a source or a feature is unusable, or the fit diverges.
         RunError: There is too little memory.
 
     Warns:
@@ -109,7 +124,8 @@ def fit(
     check_labels(labels)
     check_device(device)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
-    return _fit(labels, target, model, settings, folds, costs, hardware, on_progress, equal)
+    known = _listed(sources, "sources"), _listed(features, "features")
+    return _fit(labels, target, model, settings, folds, costs, hardware, on_progress, equal, *known)
 
 
 def fit_again(labels: LabelledSet, target: str, model: str, seed: int, equal: str = "auto") -> FittedModel:
@@ -132,6 +148,8 @@ def _fit(
     hardware: str | Path | Hardware,
     on_progress: OnProgress | None,
     equal: str,
+    sources: Sequence[Any] = (),
+    features: Sequence[Any] = (),
 ) -> FittedModel:
     if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
@@ -141,11 +159,14 @@ def _fit(
     target = usable.expression.text  # with backticks around the name of a column, if it needs them
     warn(usable.warnings, stacklevel=5)
     fitted: FittedModel
+    if model == "graph" and (sources or features):
+        raise ConfigError("sources and features are not for model=graph: auto, gp, trees or another family takes them")
     with memory_errors(f"the fit on {len(usable.values):,} rows", 'labels.head(n), or model="trees", needs less'):
         if model == "graph":
             fitted = fit_graph(usable, target, settings, folds=folds, on_progress=on_progress)
         else:
-            fitted = _fit_learned(labels, usable, target, costs, equal, model, settings, folds, on_progress)
+            known = [*feature_columns(labels, features), *_source_columns(labels, usable.expression, sources, settings)]
+            fitted = _fit_learned(labels, usable, target, costs, equal, known, model, settings, folds, on_progress)
     fitted.labels = labels
     fitted.report |= {
         "target": target,
@@ -155,7 +176,10 @@ def _fit(
         "equal": asdict(usable.equality),
         "notes": [*labels.notes, *([usable.note] if usable.note else [])],
         "label_warnings": list(usable.warnings),
-        "warnings": doubts(usable.values, fitted.report["test_srcc"], fitted.report["n_test"]),
+        "warnings": [
+            *doubts(usable.values, fitted.report["test_srcc"], fitted.report["n_test"]),
+            *_labels_in_disguise(labels, features, usable),
+        ],
         "fit_seconds": time.perf_counter() - started,
         "label_hash": labels.content_hash,
     }
@@ -201,6 +225,7 @@ def _fit_learned(
     target: str,
     costs: Mapping[str, Any],
     equal: str,
+    known: Sequence[Column],
     family: str,
     settings: Settings,
     folds: int | None,
@@ -209,12 +234,50 @@ def _fit_learned(
     """Fit a model of the target, in which terms with costs only are computed instead of learned."""
     learned, exact = split_cost_terms(usable.expression, usable.labels.names(costs), costs)
     part = usable if exact is None else labels.subset(usable.rows).target(learned, costs, equal)
+    with torch_threads(settings.config.threads), one_blas_thread():
+        describer, kept = describer_for(part, known, settings.seed)
     model = fit_ensemble(
         part.labels, part.values, part.expression.text, family, settings,
-        folds=folds, of=part.equality.of, on_progress=on_progress,
+        folds=folds, describer=describer, on_progress=on_progress,
     )  # fmt: skip
+    model.report["sources"] = kept
     if exact is None:
         return model
     model.training["exact"] = exact.values(usable.labels.archs)
     model.heldout["exact"] = model.training["exact"]  # of the rows that were judged
     return CostedModel.of(model, exact, target)
+
+
+def _listed(given: Sequence[Any] | None, what: str) -> list[Any]:
+    """What is given as a list. Raises ConfigError if it is something else."""
+    if given is None or isinstance(given, list | tuple):
+        return list(given or ())
+    raise ConfigError(f"{what}={given!r}: a list is accepted")
+
+
+def _source_columns(
+    labels: LabelledSet, target: TargetExpression, sources: Sequence[Any], settings: Settings
+) -> list[Column]:
+    """Models of the sources, each fitted on at most :data:`SOURCE_ROWS` rows, as columns."""
+    found: list[Column] = []
+    for place, source in enumerate(sources):
+        name, given, text = source_values(labels, source, target)
+        if isinstance(given, LabelledSet):
+            order = np.random.default_rng([settings.seed, place]).permutation(len(given))
+            part = given.subset(np.sort(order[:SOURCE_ROWS])).target(text)
+            with torch_threads(settings.config.threads), one_blas_thread():
+                describer, _ = describer_for(part, (), settings.seed)
+            given = fit_ensemble(part.labels, part.values, text, "gp", settings, folds=2, describer=describer)
+        found.append(SourceColumn(name, given))
+    return found
+
+
+def _labels_in_disguise(labels: LabelledSet, features: Sequence[Any], usable: TargetValues) -> list[str]:
+    """Features that order the rows exactly as the target does, which hardly is known without training."""
+    ranks = rankdata(usable.values)
+    found = []
+    for name in (one for one in features if isinstance(one, str) and one in labels.metrics):
+        own = rankdata(labels.frame[name].to_numpy()[usable.rows])
+        if np.array_equal(own, ranks) or np.array_equal(own, len(own) + 1 - ranks):
+            found.append(f"the feature {name!r} orders the labels exactly as the target does: is it a label itself?")
+    return found

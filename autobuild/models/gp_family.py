@@ -42,13 +42,14 @@ class ProcessMember(Member):
         """
         steps, parts = 12 if start is not None and len(values) >= WARM_ROWS else 60, cls.parts_of(inputs)
         how: dict[str, Any] = {"iterations": steps, "seed": settings.seed, "on_step": settings.on_epoch}
-        how |= {"start": start, "scaling": inputs.scaling}
+        how |= {"start": start, "scaling": inputs.scaling, "residual": inputs.describer.residual}
         return cls(fit_process(inputs.description, values, parts, **how))
 
     @classmethod
     def parts_of(cls, inputs: Inputs) -> tuple[str, ...]:
-        """Parts of the kernel; without ``walks`` if the stages of the space form a chain."""
-        return cls.parts if inputs.describer.walks else tuple(part for part in cls.parts if part != "walks")
+        """Parts of the kernel, without those of which the description has no columns."""
+        has = {"walks": inputs.describer.walks, "known": bool(inputs.describer.known) or inputs.describer.trend}
+        return tuple(part for part in cls.parts if has.get(part, True))
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
@@ -77,4 +78,4 @@ class ProcessMember(Member):
 class GPMember(ProcessMember):
     """A process whose kernel has all parts."""
 
-    parts = ("linear", "units", "joint", "whole", "walks")
+    parts = ("linear", "units", "joint", "whole", "walks", "known")

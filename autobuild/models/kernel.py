@@ -19,7 +19,8 @@ from autobuild.models.describe import Description
 
 Parameters = dict[str, Tensor]
 
-PARTS = ("linear", "units", "joint", "whole", "walks")
+PARTS = ("linear", "units", "joint", "whole", "walks", "known")
+TOGETHER = ("whole", "walks", "known")  # parts with one kernel over all of their columns
 
 # Log-normal priors of amplitudes (`a_`) and lengthscales (`l_`): mean and standard deviation of the logarithm. The unit
 # of lengthscales is the root mean square standard deviation of their columns, that of amplitudes the standard deviation
@@ -38,6 +39,9 @@ PRIORS: dict[str, tuple[float, float]] = {
     "a_walks_linear": (-0.5, 1.0),
     "a_walks": (-0.5, 1.0),
     "l_walks": (0.7, 0.7),
+    "a_known_linear": (0.0, 1.0),
+    "a_known": (-1.0, 1.0),
+    "l_known": (0.7, 0.7),
 }
 PART_OF = {
     "linear": ("a_linear",),
@@ -45,13 +49,13 @@ PART_OF = {
     "joint": ("a_joint", "l_joint_choices", "l_joint_amounts"),
     "whole": ("a_whole_linear", "a_whole", "l_whole"),
     "walks": ("a_walks_linear", "a_walks", "l_walks"),
+    "known": ("a_known_linear", "a_known", "l_known"),
 }
-LINEAR = {"linear": "a_linear", "whole": "a_whole_linear", "walks": "a_walks_linear"}
+LINEAR = {"linear": "a_linear", **{part: f"a_{part}_linear" for part in TOGETHER}}
 CURVED = {
     "units": PART_OF["units"],
     "joint": PART_OF["joint"],
-    "whole": ("a_whole", "l_whole"),
-    "walks": ("a_walks", "l_walks"),
+    **{part: (f"a_{part}", f"l_{part}") for part in TOGETHER},
 }
 PER_UNIT = ("a_units", "l_units_choices", "l_units_amounts", "l_joint_choices", "l_joint_amounts")
 TILE = 192  # rows and columns of a tile
@@ -65,6 +69,7 @@ class Scaled:
     amounts: list[Tensor]
     whole: Tensor
     walks: Tensor
+    known: Tensor
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -76,6 +81,7 @@ class Scaled:
             [part[rows] for part in self.amounts],
             self.whole[rows],
             self.walks[rows],
+            self.known[rows],
         )
 
 
@@ -89,7 +95,7 @@ class Scaling:
     def __init__(self, description: Description) -> None:
         self._choices = [_moments(part) for part in description.choices]
         self._amounts = [_moments(part) for part in description.amounts]
-        self._whole = _moments(description.whole)
+        self._whole, self._known = _moments(description.whole), _moments(description.known)
         seen = Counter(walk for own in description.walks for walk in own)
         self._vocabulary = {walk: column for column, walk in enumerate(sorted(w for w, n in seen.items() if n > 1))}
         self._walks = _moments(self._counts(description.walks))
@@ -112,6 +118,7 @@ class Scaling:
             [_scale(part, *own) for part, own in zip(description.amounts, self._amounts, strict=True)],
             _scale(description.whole, *self._whole),
             walks,
+            _scale(description.known, *self._known),
         )
 
     def _counts(self, walks: Sequence[Counter[str]]) -> FloatArray:
@@ -150,7 +157,7 @@ class Sides:
 
     def __init__(self, scaled: Scaled, parts: Sequence[str]) -> None:
         units = [*scaled.choices, *scaled.amounts] if {"units", "joint"} & set(parts) else []
-        whole = [getattr(scaled, part) for part in ("whole", "walks") if part in parts]
+        whole = [getattr(scaled, part) for part in TOGETHER if part in parts]
         choices = [torch.cat(scaled.choices, dim=1)] if "linear" in parts else []
         self.count, self.units = len(scaled), len(units) // 2
         self.linear = [values / max(1, values.shape[1]) ** 0.5 for values in [*choices, *whole]]
@@ -168,10 +175,9 @@ class Products:
     Attributes:
         units: Squared distances between the choices of each unit, then between the amounts of each unit. Shape
             ``(2 units, n * m)``, or no rows if no part of the kernel needs them.
-        whole: Squared distances of the columns that describe the whole network, and of walk counts, if the parts need
-            them. Shapes ``(n * m,)``.
-        linear: Inner products of all choices, of the whole network and of walk counts, if the parts need them. Shapes
+        whole: Squared distances of the columns of each part in :data:`TOGETHER` that the kernel has. Shapes
             ``(n * m,)``.
+        linear: Inner products of all choices, and of the same columns, if the parts need them. Shapes ``(n * m,)``.
         shape: n and m.
     """
 
@@ -199,11 +205,11 @@ class Kernel:
 
     .. math::
         k = 1 + a_l^2 \langle c, c' \rangle + \sum_u a_u^2 k_u + a_j^2 \prod_u k_u'
-            + a_w^2 k_{whole} + a_p^2 k_{walks}
+            + a_w^2 k_{whole} + a_p^2 k_{walks} + a_k^2 k_{known}
 
     The terms that add up over units are thereby separated from effects of the whole network (additive Gaussian
-    processes, Duvenaud et al., NIPS 2011). The parts ``whole`` and ``walks`` have a linear term beside the
-    squared-exponential one.
+    processes, Duvenaud et al., NIPS 2011). The parts ``whole``, ``walks`` and ``known`` have a linear term beside
+    the squared-exponential one.
 
     Args:
         parameters: Logarithms of amplitudes and lengthscales, by the names of :data:`PRIORS`; shape ``(units,)`` for

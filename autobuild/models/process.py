@@ -124,6 +124,7 @@ def fit_process(
     iterations: int = 60,
     bend: bool = True,
     seed: int = 0,
+    residual: float = 0.0,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Process:
     """Fit a Gaussian process: maximise the marginal likelihood of the labels times the priors of the parameters.
@@ -138,6 +139,8 @@ def fit_process(
         bend: Whether the bend of the labels is learned; otherwise they are only standardised.
         seed: Seed of the subsample from which the kernel is learned if there are too many rows. Predictions use all
             rows in any case.
+        residual: Added to the prior mean of the logarithm of every amplitude but those of the part ``known``: what is
+            left to explain beside known columns is smaller.
         on_step: Called after every step of the learning with ``(steps done, steps at most)``.
 
     Returns:
@@ -162,7 +165,7 @@ def fit_process(
         standard, latent = Warp(warp.mean, warp.sd).latent(values[rows]), warp.latent(values[rows])
         own = scaled.rows(torch.from_numpy(rows)) if size < count else scaled
         problem = (LinearEvidence if linear else Evidence)(
-            own, parts, standard, None if bend and start is None else latent
+            own, parts, standard, None if bend and start is None else latent, residual
         )
         if not len(vector):
             vector = problem.vector(start.parameters if start else {})

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import CostedModel, CostTerms
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.graph_model import GraphModel
+from autobuild.models.known import Column, SourceColumn, TableColumn, function_column
 from autobuild.models.model import FittedModel
 from autobuild.models.network import Predictor
 from autobuild.models.store_members import members_from_disk, members_to_disk
@@ -69,6 +71,7 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
         weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     elif isinstance(model, EnsembleModel):
         weights, header["ensemble"] = members_to_disk(model)
+        header["known"] = [_known_to_disk(column, path, place) for place, column in enumerate(model.known)]
     else:
         raise ModelError(f"{type(model).__name__}: only models fitted by autobuild.fit can be written")
     files = {"weights.safetensors": save(weights)}
@@ -169,7 +172,31 @@ def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) 
 
 
 def _ensemble_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
-    return members_from_disk(common["space"], common["training"], _tensors(weights), header["ensemble"])
+    known = tuple(_known_from_disk(one, weights.parent) for one in header.get("known", ()))
+    return members_from_disk(common["space"], common["training"], _tensors(weights), header["ensemble"], known)
+
+
+def _known_to_disk(column: Column, folder: Path, place: int) -> dict[str, Any]:
+    """A known column as JSON-ready data; a source is a model in a folder of its own."""
+    if isinstance(column, SourceColumn):
+        save_model(column.model, folder / f"source{place}")
+        return {"source": column.name, "folder": f"source{place}"}
+    if isinstance(column, TableColumn):
+        return {"column": column.name, "rows": dict(column.rows)}
+    if "<" in column.name:
+        raise ModelError(
+            f"features: {column.name} cannot be found again by its name, so the model cannot be written: define it "
+            "in a module, and give package.module:function"
+        )
+    return {"function": column.name}
+
+
+def _known_from_disk(stored: Mapping[str, Any], folder: Path) -> Column:
+    if "source" in stored:
+        return SourceColumn(str(stored["source"]), load_model(folder / str(stored["folder"])))
+    if "column" in stored:
+        return TableColumn(str(stored["column"]), {str(key): float(value) for key, value in stored["rows"].items()})
+    return function_column(str(stored["function"]))
 
 
 def _present(path: Path, files: list[str]) -> None:

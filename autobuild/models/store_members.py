@@ -18,6 +18,7 @@ from autobuild.errors import ConfigError, ModelError
 from autobuild.models.describe import VIEWS, Describer
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.gp_family import ProcessMember
+from autobuild.models.known import Column
 from autobuild.models.members import Inputs, Member
 from autobuild.models.views import FUNCTION
 from autobuild.models.warp import Warp
@@ -32,6 +33,7 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
         "weights": model.weights,
         "base": model.base,
         "views": list(model.views),
+        "trend": model.trend,
         "warp": {field.name: getattr(model.warp, field.name) for field in fields(Warp)},
         "members": {},
     }
@@ -43,9 +45,13 @@ def members_to_disk(model: EnsembleModel) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def members_from_disk(
-    space: SearchSpace, training: pd.DataFrame, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
+    space: SearchSpace,
+    training: pd.DataFrame,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    known: tuple[Column, ...] = (),
 ) -> dict[str, Any]:
-    """``members``, ``weights``, ``base``, ``warp`` and ``views`` of an :class:`EnsembleModel`.
+    """What :func:`members_to_disk` wrote of an :class:`EnsembleModel`, and ``known``.
 
     Raises:
         ModelError: Tensors are missing or do not fit, or a family is not registered here.
@@ -59,15 +65,16 @@ def members_from_disk(
     views = tuple(str(view) for view in header.get("views", FUNCTION))  # not written by earlier versions
     if not views or set(views) - set(VIEWS):
         raise ValueError(f"views {views}: accepted are {VIEWS}")
-    inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space, views=views))
+    described: dict[str, Any] = {"views": views, "known": known, "trend": bool(header.get("trend", False))}
+    inputs = Inputs(space, [space.parse(text) for text in training["arch"]], Describer(space, **described))
     members: dict[str, Member] = {}
     rows = {key.removeprefix("rows/"): value.numpy() for key, value in tensors.items() if key.startswith("rows/")}
     for name, stored in header["members"].items():
         prefix = f"{name}/"
         held = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         try:
-            own, known = (inputs.take(rows[name]), values[rows[name]]) if name in rows else (inputs, values)
-            members[name] = FAMILIES[name].from_disk(held, stored, own, known, warp)
+            own, learned = (inputs.take(rows[name]), values[rows[name]]) if name in rows else (inputs, values)
+            members[name] = FAMILIES[name].from_disk(held, stored, own, learned, warp)
         except ConfigError as error:
             raise ModelError(f"the member {name!r}: {error}") from None
         except (KeyError, RuntimeError) as error:
@@ -77,5 +84,5 @@ def members_from_disk(
         raise ValueError(f"weights {weights} for members {sorted(members)}: they sum to one")
     if header["base"] is not None and not isinstance(members.get(header["base"]), ProcessMember):
         raise ValueError(f"base {header['base']!r} is not a process among the members {sorted(members)}")
-    kept = {"warp": warp, "views": views, "rows": rows}
+    kept = {"warp": warp, "rows": rows, **described}
     return {"members": members, "weights": weights, "base": header["base"], **kept}

@@ -153,6 +153,6 @@ def fit_binned_trees(columns: NDArray[np.float32], latent: FloatArray, seed: int
 def tree_columns(scaling: Scaling, description: Description) -> FloatArray:
     """Concatenate all columns of a standardised description. Shape ``(n, columns)``."""
     scaled: Scaled = scaling(description)
-    parts = [*scaled.choices, *scaled.amounts, scaled.whole, scaled.walks]
+    parts = [*scaled.choices, *scaled.amounts, scaled.whole, scaled.walks, scaled.known]
     out: FloatArray = np.concatenate([part.numpy() for part in parts], axis=1)
     return out

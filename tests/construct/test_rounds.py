@@ -228,8 +228,8 @@ def test_mistakes_are_named(planted):
         acquire(Mock(planted), zeros(planted), 3, by="balance")
     with pytest.raises(ConfigError, match="unit 'b'"):
         acquire(Mock(planted), {"a": np.zeros(planted.units[0].size)}, 3)
-    with pytest.raises(LabelError, match="at least 20"):
-        ab.rounds(labels.head(19), "acc", dict)
+    with pytest.raises(LabelError, match="at least 5"):
+        ab.rounds(labels.head(4), "acc", dict)
     with pytest.raises(TargetError, match="'acc' is not among them"):
         next(ab.rounds(labels, "acc", lambda arch: {"top1": 1.0}, model="gp"))
 

@@ -166,8 +166,8 @@ def test_mistakes_are_named(toy: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "give n=" in capsys.readouterr().err
     assert main(["rounds", "space=toy.yaml", "labels=labels.csv", "table=nowhere.csv", "model=gp"]) == 2
     assert "nowhere.csv" in capsys.readouterr().err
-    assert main(["rounds", "space=toy.yaml", "table=labels.csv", "n=12", "model=gp"]) == 2
-    assert "at least 20" in capsys.readouterr().err
+    assert main(["rounds", "space=toy.yaml", "table=labels.csv", "n=4", "model=gp"]) == 2
+    assert "at least 5" in capsys.readouterr().err
     assert main(["rounds", "acquisition=best"]) == 2
     assert "balanced" in capsys.readouterr().err
     assert main(["rounds", "space=toy.yaml", "table=labels.csv", "n=20", "rounds=1", "per_round=3", "model=gp"]) == 2

@@ -114,10 +114,10 @@ def test_a_small_spread_is_not_constant(labels: LabelledSet) -> None:
     assert np.ptp(labels.target("1e6 + 1e-6*acc").values) > 0
 
 
-def test_fewer_than_twenty_usable_rows_are_refused(labels: LabelledSet) -> None:
-    with pytest.raises(LabelError, match=r"19 usable rows for target 'acc', at least 20 are needed"):
-        labels.head(19).target("acc")
-    assert len(labels.head(20).target("acc").values) == 20
+def test_fewer_than_five_usable_rows_are_refused(labels: LabelledSet) -> None:
+    with pytest.raises(LabelError, match=r"4 usable rows for target 'acc', at least 5 are needed"):
+        labels.head(4).target("acc")
+    assert len(labels.head(5).target("acc").values) == 5
     with pytest.raises(LabelError, match=r"0 usable rows.*40 of 40 rows dropped"):
         labels.target("log(-acc)")
 
