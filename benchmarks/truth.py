@@ -135,7 +135,8 @@ def accuracy_rows(n: int, seeds: int) -> list[Row]:
                 other = model if same else fitted(name, given, metric, seed, equal="function")
                 against.append(srcc(other.predict_mean(archs), values[rest]))
             gain = np.subtract(own, against)
-            rows.append({"table": name, "metric": metric, "labels": n, "SRCC": np.mean(own), "by function": np.mean(against),
+            rows.append({"table": name, "metric": metric, "labels": n, "SRCC": np.mean(own),
+                         "by function": np.mean(against),
                          "gain": gain.mean(), "worst gain": gain.min()})  # fmt: skip
             print(rows[-1], flush=True)
     return rows
