@@ -104,6 +104,7 @@ def test_a_feature_that_is_the_label_warns(labels):
     [
         ({"sources": [3]}, r"sources=3: accepted are a labelled set"),
         ({"features": [3]}, r"features=3: accepted are columns"),
+        ({"features": "noise"}, r"features='noise': a list is accepted"),
         ({"features": ["nothing"]}, r"features='nothing': accepted are columns of the labels \(acc, other"),
         ({"features": [lambda archs: np.ones(1)]}, r"it gave an array of shape \(1,\)"),
         ({"sources": ["other"], "model": "graph"}, "not for model=graph"),
