@@ -120,7 +120,6 @@ def fit(
         FitWarning: The model ranks held-out rows no better than chance could, or most labels have the same value. The
             texts are also in ``report["warnings"]``.
     """
-    sources, features = _listed(sources, "sources"), _listed(features, "features")
     FAMILIES.check(model)
     check_labels(labels)
     check_device(device)
