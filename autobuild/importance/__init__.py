@@ -4,6 +4,7 @@ from autobuild.importance._calibration import depth_moments, norm_moments
 from autobuild.importance._explain import explain
 from autobuild.importance._faithfulness import deletion, stability
 from autobuild.importance.additive_scores import AdditiveScores
+from autobuild.importance.bit_sensitivity import bit_sensitivity
 from autobuild.importance.hopnorm_scorer import hopnorm
 from autobuild.importance.norm_scores import NormScores
 from autobuild.importance.projection import Projection, project
@@ -19,6 +20,7 @@ __all__ = [
     "Scorer",
     "Scores",
     "UnitScores",
+    "bit_sensitivity",
     "deletion",
     "depth_moments",
     "explain",

@@ -11,6 +11,7 @@ from torch.nn import functional
 import autobuild as ab
 from autobuild.cost.choice_tables import ChoiceTables
 from autobuild.errors import ConfigError, QuantisationError
+from autobuild.importance import bit_sensitivity
 from autobuild.quant import arch_of, config_of, weight_layers
 from autobuild.quant.digits.networks import DigitsTransformer, DigitsUNet, example_input
 
@@ -135,6 +136,10 @@ def test_labels_to_built_configuration(space):
     built = model.explain().build(top=3, where="avg_bits <= 3.2")
     bits = [costs["avg_bits"]([row])[0] for row in built.frame["arch"]]
     assert max(bits) <= 3.2
+    table = bit_sensitivity(model.explain())
+    assert sorted(table["layer"]) == sorted(unit.name for unit in space.units)
+    assert (table["gain"] > 0).mean() > 0.5  # 4 bits are better than 2
+    assert table["gain_per_bit"].is_monotonic_decreasing
     within = frame["loss"][costs["avg_bits"](archs) <= 3.2]
     assert np.log(costs["output_error"]([built.frame["arch"][0]])[0]) <= within.min()
 
