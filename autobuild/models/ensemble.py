@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -126,8 +125,3 @@ class EnsembleModel(FittedModel):
             return max(least, float(errors[rank - 1]))
         reached = len(errors) / (len(errors) + 1)
         return max(least, float(errors[-1]) * normal.inv_cdf(0.5 + level / 2) / normal.inv_cdf(0.5 + reached / 2))
-
-    def member_table(self) -> list[dict[str, Any]]:
-        """Held-out results of each member, alone and within the ensemble: the rows of ``report["members"]``."""
-        rows: list[dict[str, Any]] = self.report["members"]
-        return rows

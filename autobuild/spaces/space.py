@@ -526,7 +526,7 @@ class SearchSpace:
         Raises:
             SpaceError: It belongs to another family, or the text cannot be read.
         """
-        from autobuild.spaces.moves import neighbours
+        from autobuild.spaces.sampling import neighbours
 
         return neighbours(self, self._own(arch))
 
@@ -539,7 +539,7 @@ class SearchSpace:
             arch: An architecture of this space's family, or its text.
             seed: Seed or generator.
             level: ``"layer"``: a random neighbour. ``"unit"``: two or more random steps inside one unit.
-                ``"candidate"``: another candidate in one unit. See :func:`autobuild.spaces.moves.mutate`.
+                ``"candidate"``: another candidate in one unit. See :func:`autobuild.spaces.sampling.mutate`.
 
         Returns:
             An architecture that differs from ``arch``, unless the space has no other.
@@ -547,7 +547,7 @@ class SearchSpace:
         Raises:
             SpaceError: The level is unknown, or the architecture does not belong to this space.
         """
-        from autobuild.spaces.moves import mutate
+        from autobuild.spaces.sampling import mutate
 
         return mutate(self, self._own(arch), seed, level)
 

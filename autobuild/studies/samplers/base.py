@@ -38,7 +38,8 @@ class ArchitectureSampler(BaseSampler):  # type: ignore[misc]
         space: The space.
         grain: Grain of the parameters, ``"layer"`` or ``"unit"``.
         seed: Seed of everything random.
-        mutation: Where it acts: ``"layer"``, ``"unit"`` or ``"candidate"``; see :func:`autobuild.spaces.moves.mutate`.
+        mutation: Where it acts: ``"layer"``, ``"unit"`` or ``"candidate"``; see
+            :func:`autobuild.spaces.sampling.mutate`.
 
     Raises:
         SpaceError: An unknown grain or level, or a unit too large for the grain.
