@@ -76,7 +76,7 @@ class Rounds:
     Raises:
         ConfigError: For an unknown acquisition.
         TargetError: For an unusable target.
-        LabelError: For fewer than 20 usable labels.
+        LabelError: For fewer than 5 usable labels.
     """
 
     def __init__(

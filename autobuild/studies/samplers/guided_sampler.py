@@ -161,7 +161,7 @@ class GuidedSampler(ArchitectureSampler):
             return None
         try:
             labels = LabelledSet.from_frame(usable[["arch", column]], self._known_space, source="finished trials")
-            return fit_again(labels, column, self.family, self.seed)
+            return fit_again(labels, column, self.family, self.seed, self.space.equal)
         except (LabelError, TargetError):
             return None
 
