@@ -1,12 +1,13 @@
 """How many seconds of work the default takes: fit, explain and build, predictions; beside a stored baseline.
 
-python -m benchmarks.speed [--quick] [--baseline] [--only TEXT]
+python -m benchmarks.speed [--quick] [--baseline] [--large] [--only TEXT]
 
 AUTOBUILD_DATA names the folder of the published labels.
 
 Every fit runs in a process of its own, with one thread, and is judged on rows that it was not given. Seconds are those
 of the CPU (user and system), which a busy machine changes little. ``--baseline`` stores what the code at hand needs as
-``speed_baseline.csv``; without it, the table has the ratio to what is stored there.
+``speed_baseline.csv``; without it, the table has the ratio to what is stored there. ``--large`` measures large sizes
+instead: labels of a planted law, many predictions, candidates and columns.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ import pandas as pd
 
 import autobuild as ab
 from autobuild.rank import srcc
+from benchmarks.planted import planted_labels, write_planted
 from benchmarks.report import RESULTS, fresh_process, machine, published, write
 
 CASES = {  # name -> space, file (None: ships with the package), target, rows given, splits
@@ -41,6 +45,83 @@ MEASURED = {
     "explain": "explain + build(top=10)",
     "predict": f"predict_mean, {PREDICTIONS:,} architectures",
 }
+
+
+OFA = "ofa_mbv3(width=1.2)"
+LARGE = {  # work -> its aim
+    "read 15,625 cells, and their keys": "<= 1 CPU s",
+    "read a table of 30,000 columns": "linear in the columns",
+    "predict_mean, 1,000,000 architectures, model of 300 rows": "<= 30 CPU s, <= 2 GB",
+    "10,000 labels: read, fitted, explained, built": "<= 60 s on two cores, <= 8 GB",
+    "100,000 labels: read, fitted, explained, built": "<= 300 s on two cores, <= 8 GB",
+    "1,000,000 labels: read, fitted, explained, built": "<= 1,800 s on two cores, <= 8 GB",
+    "10,000,000 candidates of a unit scored, the best kept": "<= 180 s, <= 2 GB",
+    "built under a limit on a labelled latency, from 2,700 rows": "<= 20 CPU s",
+}
+
+
+def large(name: str) -> dict[str, Any]:
+    """Seconds and peak memory of one work of :data:`LARGE`."""
+    out: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        _timed("work", out, _prepared(name, Path(folder), out))
+    out["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return out
+
+
+def _prepared(name: str, folder: Path, out: dict[str, Any]) -> Callable[[], Any]:
+    """What is measured, with its data made before."""
+    data = published()
+    if "cells" in name:
+        assert data is not None
+        return lambda: ab.LabelledSet.read(data / "nas_bench_201_cifar10.csv.gz", ab.space("nas_bench_201")).keys
+    if "columns" in name:
+        frame = planted_labels(ab.space(OFA), 30)[["arch", "acc"]]
+        others = np.random.default_rng(0).random((len(frame), 30_000))
+        frame = pd.concat([frame, pd.DataFrame(others).add_prefix("c")], axis=1)
+        return lambda: ab.LabelledSet.from_frame(frame, ab.space(OFA)).warnings
+    if "predict" in name:
+        model = ab.fit(ab.LabelledSet.from_frame(planted_labels(ab.space(OFA), 300), ab.space(OFA)), "acc")
+        texts = planted_labels(model.space, 1_000_000, seed=1)["arch"]
+        return lambda: model.predict_mean(iter(texts))
+    if "candidates" in name:
+        space = ab.sequence_space(
+            "deep",
+            {"stem": [1, 2], "body": [7]},
+            {"kernel": [3, 5], "width": [1, 2, 3, 4, 5]},
+            text="k{kernel}w{width}",
+        )
+        deep = ab.fit(ab.LabelledSet.from_frame(planted_labels(space, 300), space), "acc", model="gp")
+        return lambda: deep.explain().best_candidates(10)
+    if "limit" in name:
+        assert data is not None
+        labels = ab.LabelledSet.read(data / "ofa_mbv3_labels.csv", ab.space(OFA))
+        given = labels.subset(np.random.default_rng([0, 2700]).permutation(len(labels))[:2700])
+        middle = float(given.frame["latency_gpu"].median())
+        return lambda: ab.fit(given, "acc").explain().build(top=10, where=f"latency_gpu <= {middle}")
+    rows = int(name.split()[0].replace(",", ""))
+    write_planted(ab.space(OFA), rows, folder / "labels.csv")
+    return lambda: _whole(folder / "labels.csv", out)
+
+
+def _whole(file: Path, out: dict[str, Any]) -> None:
+    model = ab.fit(ab.LabelledSet.read(file, ab.space(OFA)), "acc")
+    model.explain().build(top=10)
+    unseen = planted_labels(model.space, 2_000, seed=99)
+    out["srcc"] = srcc(model.predict_mean(unseen["arch"]), unseen["truth"].to_numpy())
+    out["note"] = model.report["picked"]
+
+
+def measured_large(names: list[str]) -> pd.DataFrame:
+    """One row for every work."""
+    rows = []
+    for name in names:
+        done = json.loads(fresh_process("benchmarks.speed", name))
+        print(f"{name}: {done}", flush=True)
+        row = {"work": name, "CPU s": done["work_cpu_s"], "wall s": done["work_wall_s"]}
+        row |= {"peak GB": done["peak_bytes"] / 1e9, "to reach": LARGE[name]}
+        rows.append({**row, "SRCC, unseen": done.get("srcc"), "picked": done.get("note", "")})
+    return pd.DataFrame(rows)
 
 
 def work(name: str, split: int) -> dict[str, float]:
@@ -112,12 +193,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the fits of 300 rows; results are not written")
     parser.add_argument("--baseline", action="store_true", help="store what this code needs as the baseline")
-    parser.add_argument("--only", default="", help="the cases whose name contains this text; results are not written")
+    parser.add_argument("--large", action="store_true", help="large sizes: minutes each on a quiet machine")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="the cases whose name contains this text; results are not written, but those of --large",
+    )
     parser.add_argument("--part", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part:
-        name, split = given.part.split(";")
-        print(json.dumps(work(name, int(split))))
+        name, _, split = given.part.partition(";")
+        print(json.dumps(work(name, int(split)) if split else large(name)))
+        return
+    if given.large:
+        kept = RESULTS / "speed_large.csv"
+        new = measured_large([name for name in LARGE if given.only in name])
+        old = pd.read_csv(kept) if kept.exists() else new[:0]
+        rows = pd.concat([new, old[~old["work"].isin(new["work"])]])
+        order = rows["work"].map(list(LARGE).index).argsort()
+        write("speed_large", rows.iloc[order], quick=False, note=machine() + " Each work has a process of its own.")
         return
     names = [name for name, case in CASES.items() if given.only in name and (not given.quick or case[3] <= 300)]
     new = measured(names)
