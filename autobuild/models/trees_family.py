@@ -44,14 +44,14 @@ class TreesMember(Member):
         if len(inputs) <= BINNED_ROWS:
             columns = tree_columns(scaling, inputs.description)
             return cls(fit_trees(columns, latent, settings.seed, settings.on_epoch), scaling, SCALED_ROWS)
-        columns, done = np.empty((0, 0), dtype=np.float32), 0
+        binned, done = np.empty((0, 0), dtype=np.float32), 0
         for part in inputs.chunks():
             block = tree_columns(scaling, part.description)
             if not done:
-                columns = np.empty((len(inputs), block.shape[1]), dtype=np.float32)
-            columns[done : done + len(part)] = block
+                binned = np.empty((len(inputs), block.shape[1]), dtype=np.float32)
+            binned[done : done + len(part)] = block
             done += len(part)
-        return cls(fit_binned_trees(columns, latent, settings.seed), scaling, SCALED_ROWS)
+        return cls(fit_binned_trees(binned, latent, settings.seed), scaling, SCALED_ROWS)
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
