@@ -68,7 +68,7 @@ def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):
 
 @pytest.mark.parametrize("family", ["gp", "graph"])
 def test_nouns_are_shown_in_a_line(small_labels, family):
-    model = ab.fit(small_labels, "acc - 0.1*latency", model=family, seed=0)
+    model = ab.fit(small_labels, "acc - 0.1*latency", model=family, seed=0, config=ab.FitConfig(epochs=10))
     scores = model.explain()
     built = scores.build(top=3)
     for noun in (model, scores, built):
