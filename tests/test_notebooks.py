@@ -15,6 +15,7 @@ def test_there_is_a_quickstart_and_what_follows_it():
     assert [path.stem for path in NOTEBOOKS] == ["01_quickstart", "02_search_and_hardware"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(path, tmp_path):
     notebook = refresh.run(path, tmp_path)
