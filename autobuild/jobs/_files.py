@@ -61,7 +61,7 @@ def embedded_labels(space: str) -> Path | None:
     """The labelled set that ships with the space, if there is one."""
     from autobuild.labels.label_files import embedded_sets
 
-    return embedded_sets().get(space)
+    return embedded_sets().get(space.removeprefix("quant:"))
 
 
 def _exists(path: Path) -> bool:

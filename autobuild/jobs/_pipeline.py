@@ -40,7 +40,7 @@ def label_source(config: Mapping[str, Any], space: SearchSpace) -> str:
             f"labels=null: the space {space.name} has no embedded labels (these have: {', '.join(embedded_sets())}); "
             "give labels=FILE, a table with a column arch and your metrics"
         )
-    return str(config["space"])
+    return str(config["space"]).removeprefix("quant:")
 
 
 def read_labels(config: Mapping[str, Any], *, quiet: bool = False) -> LabelledSet:

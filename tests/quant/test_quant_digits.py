@@ -11,8 +11,10 @@ import scipy.linalg
 
 import autobuild as ab
 from autobuild.cli import main
+from autobuild.errors import ConfigError
 from autobuild.evaluate.digits_diffusion import DigitsDiffusionEvaluator, frechet_distance
 from autobuild.evaluate.evaluator import evaluator_for
+from autobuild.jobs._pipeline import label_source
 from autobuild.labels.importers import read_any
 from autobuild.labels.label_files import EMBEDDED
 from autobuild.quant import load_quantised
@@ -55,6 +57,12 @@ def test_embedded_labels_are_distinct_and_ranks_repeat_over_noises(name):
     assert seeds.corr("spearman").min(axis=None) > 0.85
     label = frame.set_index("arch")["fid"].reindex(seeds.index)
     assert label.tolist() == seeds[0].tolist()
+
+
+def test_jobs_find_the_embedded_labels(space):
+    assert label_source({"labels": None, "space": "quant:digits_dit"}, space) == "digits_dit"
+    with pytest.raises(ConfigError, match="no embedded labels"):  # labels are of the standard methods and bits
+        label_source({"labels": None, "space": "quant:digits_dit(bits=[2, 4])"}, space)
 
 
 def test_an_embedded_label_can_be_measured_again(space):
