@@ -118,8 +118,8 @@ class EnsembleModel(FittedModel):
         errors = np.sort(np.abs(self.heldout["error"].to_numpy(dtype=float)))
         normal = NormalDist()
         least = 0.0
-        if self.base is not None:  # few labels say little about the deviation, too: Student's t
-            least = float(t.ppf(0.5 + level / 2, max(1, len(errors) - 2)))
+        if self.base is not None:  # Student's t: of few labels, two thirds are spent on learning the kernel
+            least = float(t.ppf(0.5 + level / 2, max(1, len(errors) // 3)))
         rank = math.ceil((len(errors) + 1) * level)
         if rank <= len(errors):
             return max(least, float(errors[rank - 1]))
