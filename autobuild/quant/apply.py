@@ -161,6 +161,9 @@ class Quantised:
         """Write the whole model to a safetensors file; :func:`load_quantised` reads it.
 
         The tensors of the file are :attr:`size_bytes` long; the file's header comes on top.
+
+        Args:
+            path: The file; one that is there is replaced.
         """
         from safetensors.torch import save_file
 

@@ -212,7 +212,7 @@ FILES: dict[str, tuple[str, str | bytes, Read | str]] = {
     ),
     "of no space": (
         "a.csv",
-        lines(["64-41414-1_02_333"], [1], header="arch,acc"),
+        lines(["A7-B12-C1"], [1], header="arch,acc"),
         "no space that ships has architectures",
     ),
     "only comments": ("a.csv", "# a\n# b\n", "every line is blank or begins with '#'"),
