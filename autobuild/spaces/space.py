@@ -445,7 +445,11 @@ class SearchSpace:
         return self.told_apart("function")
 
     def told_apart(self, equal: str) -> SearchSpace:
-        """The same space with this attribute ``equal``."""
+        """The same space with this attribute ``equal``.
+
+        Args:
+            equal: As the attribute of this name.
+        """
         if self.equal == equal or self.identity is None or self.identity.cut is None:
             return self
         made = self.replaced(self.units, note=self.note)
