@@ -78,7 +78,9 @@ def fit_graph(
         network=final.network,
         mean=final.mean,
         sd=final.sd,
-        training=pd.DataFrame({"arch": [labels.archs[row].text for row in final_rows], "target": values[final_rows]}),
+        training=pd.DataFrame(
+            {"arch": [arch.text for arch in labels.subset(final_rows).archs], "target": values[final_rows]}
+        ),
         heldout=heldout,
         history=pd.DataFrame(final.history),
         report={
@@ -117,7 +119,8 @@ class NetworkFit:
 
     def heldout(self, graphs: PackedGraphs, labels: LabelledSet, values: FloatArray, rows: Rows) -> pd.DataFrame:
         """Predictions and norms of held-out rows. Columns ``arch, measured, predicted, hop0, ...``."""
-        frame = pd.DataFrame({"arch": [labels.archs[row].text for row in rows], "measured": values[rows]})
+        archs = labels.archs  # a copy of the list
+        frame = pd.DataFrame({"arch": [archs[row].text for row in rows], "measured": values[rows]})
         hops = self.network.encoder.config.hops + 1
         if not len(rows):
             return frame.assign(predicted=[], **{f"hop{hop}": [] for hop in range(hops)})
