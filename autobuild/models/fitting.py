@@ -94,7 +94,7 @@ def fit(
             :class:`~autobuild.cost.Hardware`.
         checkpoint: Folder for checkpoints of the graph encoder. If the fit is interrupted, the same call continues
             from there.
-        on_progress: Called with ``(phase, pieces done, pieces in all)``.
+        on_progress: Called with ``(phase, percent done, 100)``.
         device: Device on which the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
         equal: What equal networks share: ``"function"`` (they have the same target, as an accuracy), ``"execution"``
             (they need not, as a latency), or ``"auto"``, see :meth:`LabelledSet.target`. ``report["equal"]`` says what
@@ -125,7 +125,13 @@ def fit(
     check_device(device)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
     known = _listed(sources, "sources"), _listed(features, "features")
-    return _fit(labels, target, model, settings, folds, costs, hardware, on_progress, equal, *known)
+    percent = _in_percent(on_progress) if on_progress else None
+    return _fit(labels, target, model, settings, folds, costs, hardware, percent, equal, *known)
+
+
+def _in_percent(on_progress: OnProgress) -> OnProgress:
+    """Report in percent: the pieces of a phase, such as steps within folds, are counted anew in each of them."""
+    return lambda phase, done, total: on_progress(phase, 100 * done // max(1, total), 100)
 
 
 def fit_again(labels: LabelledSet, target: str, model: str, seed: int, equal: str = "auto") -> FittedModel:
