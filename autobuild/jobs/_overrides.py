@@ -132,7 +132,8 @@ def _take_flag(command: Command, word: str, rest: list[str]) -> None:
     flag = SHORT.get(typed, typed)
     if flag not in FLAGS:
         key = typed.lstrip("-")
-        if key in known_keys() or key in known_groups():
+        begins_a_flag = any(flag.startswith(f"{typed}-") for flag in FLAGS)
+        if (key in known_keys() or key in known_groups()) and not begins_a_flag:
             shown = f"{key}={value or (rest[0] if rest else 'VALUE')}"
             raise ConfigError(f"unknown option {typed!r}: keys are written without dashes, with '=': {shown}")
         raise ConfigError(f"unknown option {word!r} {nearest(typed, [*FLAGS, *SHORT], limit=30)}")

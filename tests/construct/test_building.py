@@ -91,7 +91,7 @@ def test_limits_hold_and_the_best_under_them_is_found(limited):
 def test_another_limit_is_solved_without_refitting(limited, monkeypatch):
     scores = ab.fit(limited, "acc", model="gp").explain()
     first = scores.build(top=1, where="ms <= 14.5")
-    monkeypatch.setattr("autobuild.construct._limit_metrics.fit", None)  # whatever fits now fails
+    monkeypatch.setattr("autobuild.construct._limit_metrics.fit_again", None)  # whatever fits now fails
     looser = scores.build(top=1, where="ms <= 17")
     assert looser.predicted[0] > first.predicted[0]
 

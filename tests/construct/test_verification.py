@@ -9,7 +9,7 @@ import pytest
 from autobuild.construct.building import Built
 from autobuild.construct.verification import verify
 from autobuild.errors import ConfigError, EvaluationError
-from autobuild.evaluate import EvaluationWarning, evaluate_many, seeds_of
+from autobuild.evaluate import EvaluationWarning, ExecutorSettings, evaluate_many, seeds_of
 
 
 def measured(space, arch, seed):
@@ -97,10 +97,8 @@ def test_seeds_are_a_number_of_them_or_a_list(small_space):
     for wrong in (0, -1, True, "2", [], [-1], [0.5], None):
         with pytest.raises(ConfigError, match="accepted: how many, such as 2, or a list of them"):
             seeds_of(wrong)
-    place = {"n_jobs": 1}
-    from autobuild.evaluate import Place
-
-    found = evaluate_many(small_space, measured, small_space.sample(1, 0), 2, place=Place("inline", **place))
+    settings = ExecutorSettings("inline", n_jobs=1)
+    found = evaluate_many(small_space, measured, small_space.sample(1, 0), 2, settings=settings)
     assert [one.seed for one in found] == [0, 1]
     with pytest.warns(DeprecationWarning, match="workers= is now called n_jobs="):
         assert len(evaluate_many(small_space, measured, small_space.sample(1, 0), workers=1)) == 1

@@ -52,7 +52,7 @@ def plain(parameters, a, b, parts):
                     for c, m, (lc, lm) in zip(choices, amounts, lengths, strict=True)
                 ]
                 total += (p["a_units"] ** 2 * each).sum() if part == "units" else p["a_joint"] ** 2 * np.prod(each)
-        for part in ("whole", "walks"):
+        for part in ("whole", "walks", "known"):
             if part in parts:
                 x, y = getattr(a, part)[i].numpy(), getattr(b, part)[j].numpy()
                 total += p[f"a_{part}"] ** 2 * np.exp(-apart(x, y) / p[f"l_{part}"] ** 2 / 2)
