@@ -132,7 +132,7 @@ def test_intervals_cover_by_construction(small_model):
 def test_bad_fits_are_refused(small_labels):
     with pytest.raises(LabelError, match="at least 16 needed"):
         ab.fit(small_labels.head(10), model="graph")
-    with pytest.raises(LabelError, match="4 usable rows.*5"):
+    with pytest.raises(LabelError, match=r"4 usable rows.*5"):
         ab.fit(small_labels.head(4))
     for holdout in (2.5, -1, 1.0, True, "a"):
         with pytest.raises(ConfigError, match=r"fit\.holdout=.*a number of rows"):
