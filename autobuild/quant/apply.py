@@ -72,16 +72,16 @@ class Quantised:
         self.shared = {name: owner for name, owner in shared.items() if owner in self.weights}
         self._before: dict[str, tuple[nn.Parameter, Tensor]] = {}
         self._hooks = contextlib.ExitStack()
+        if activations is not None:  # first, because wrong bits are refused before a weight is changed
+            users = [layers[name] for name in self.weights]
+            users += [model.get_submodule(name) for name in self.shared]
+            self._hooks.enter_context(quantised_inputs(users, activations))
         with torch.no_grad():
             for name, quantised in self.weights.items():
                 parameter = layers[name]._parameters["weight"]
                 assert parameter is not None
                 self._before[name] = parameter, parameter.data
                 parameter.data = quantised.dequantised().to(parameter.device, parameter.dtype)
-        if activations is not None:
-            users = [layers[name] for name in self.weights]
-            users += [model.get_submodule(name) for name in self.shared]
-            self._hooks.enter_context(quantised_inputs(users, activations))
 
     def restore(self) -> nn.Module:
         """Put the original weights back; returns the model. A second call does nothing."""
@@ -244,14 +244,14 @@ def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
     """Read a file that :meth:`Quantised.save` wrote into a model of the same architecture.
 
     Args:
-        model: The model; all its weights and buffers are overwritten.
+        model: The model; all its weights and buffers are overwritten, unless an error is raised.
         path: The file.
 
     Returns:
-        The quantised model. Its :meth:`~Quantised.restore` gives back the weights that the model had before.
+        The quantised model. Its :meth:`~Quantised.restore` gives back the weights that quantised layers had before.
 
     Raises:
-        QuantisationError: The file is not one of these, or its names or shapes are not those of the model.
+        QuantisationError: The file is damaged or not one of these, or its names or shapes are not those of the model.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -263,46 +263,46 @@ def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
         raise QuantisationError(f"{path}: cannot be read: {error}") from error
     if metadata.get("format") != FORMAT:
         raise QuantisationError(f"{path}: format {metadata.get('format')!r}; accepted: {FORMAT!r}")
+    try:
+        choices = {
+            str(name): (Choice.of(about["choice"]), tuple(map(int, about["shape"])), float(about["error"]))
+            for name, about in json.loads(metadata["weights"]).items()
+        }
+        activations = json.loads(metadata["activations"])
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise QuantisationError(f"{path}: its header is damaged: {type(error).__name__} {error}") from error
     layers, shared = weight_layers(model)
     weights: dict[str, QuantisedWeight] = {}
-    for name, about in json.loads(metadata["weights"]).items():
+    for name, (choice, shape, squared) in choices.items():
         if name not in layers:
             raise QuantisationError(f"{path}: the model has no weight layer {name!r}: {nearest(name, layers)}")
-        if tuple(layers[name].weight.shape) != tuple(about["shape"]):  # type: ignore[arg-type]
-            raise QuantisationError(f"{path}: {name} has the shape {about['shape']}, in the model "
-                                    f"{tuple(layers[name].weight.shape)}")  # type: ignore[arg-type] # fmt: skip
+        in_model = tuple(layers[name].weight.shape)  # type: ignore[arg-type]
+        if in_model != shape:
+            raise QuantisationError(f"{path}: {name} has the shape {list(shape)}, in the model {in_model}")
         prefix = f"{name}.weight."
         parts = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-        weights[name] = QuantisedWeight(Choice.of(about["choice"]), tuple(about["shape"]), parts, about["error"])
-    _fill(model, tensors, weights, shared, path)
-    return Quantised(model, weights, json.loads(metadata["activations"]))
+        weights[name] = QuantisedWeight(choice, shape, parts, squared)
+        weights[name].check(f"{path}: {name}")
+    _check_others(model, tensors, {f"{name}.weight" for name in (*weights, *shared)}, path)
+    quantised = Quantised(model, weights, activations)
+    model.load_state_dict(tensors, strict=False)
+    return quantised
 
 
-def _fill(
-    model: nn.Module,
-    tensors: Mapping[str, Tensor],
-    weights: Mapping[str, QuantisedWeight],
-    shared: Mapping[str, str],
-    path: str | Path,
-) -> None:
-    """Load what is not quantised."""
-    covered = {f"{name}.weight" for name in (*weights, *shared)}
-    try:
-        missing, unexpected = model.load_state_dict(dict(tensors), strict=False)
-    except RuntimeError as error:
-        raise QuantisationError(f"{path}: {error}") from None
-    known = {id(tensor) for name, tensor in model.state_dict(keep_vars=True).items() if name in tensors}
-    lacking = [
-        name
-        for name, tensor in model.state_dict(keep_vars=True).items()
-        if name in missing and name not in covered and id(tensor) not in known
-    ]
-    if unexpected or lacking:
-        raise QuantisationError(
-            f"{path}: the file lacks {lacking[0]!r} of the model"
-            if lacking
-            else f"{path}: the model has no {unexpected[0]!r}: {nearest(unexpected[0], model.state_dict())}"
-        )
+def _check_others(model: nn.Module, tensors: Mapping[str, Tensor], covered: set[str], path: str | Path) -> None:
+    """Raise QuantisationError unless the tensors that are not quantised are the other ones of the model."""
+    state = model.state_dict(keep_vars=True)
+    for name, tensor in tensors.items():
+        if name not in state:
+            raise QuantisationError(f"{path}: the model has no {name!r}: {nearest(name, state)}")
+        if state[name].shape != tensor.shape:
+            raise QuantisationError(
+                f"{path}: {name} has the shape {list(tensor.shape)}, in the model {tuple(state[name].shape)}"
+            )
+    known = {id(state[name]) for name in tensors}
+    for name, tensor in state.items():
+        if name not in covered and id(tensor) not in known:
+            raise QuantisationError(f"{path}: the file lacks {name!r} of the model")
 
 
 def layer_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

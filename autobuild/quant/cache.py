@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,15 +43,17 @@ class VariantCache:
         if not path.is_file():
             made = quantise_weight(weight, chosen, exact=exact, name=name)
             beside = path.with_name(f".{os.getpid()}-{path.name}")
-            save_file(dict(made.tensors), beside, {"shape": json.dumps(made.shape), "error": repr(made.error)})
+            save_file(dict(made.tensors), beside, {"error": repr(made.error)})
             beside.replace(path)
             return made
         try:
             with safe_open(path, "pt") as file:
                 about = file.metadata()
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return QuantisedWeight(chosen, tuple(json.loads(about["shape"])), tensors, float(about["error"]))
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            found = QuantisedWeight(chosen, tuple(weight.shape), tensors, float(about["error"]))
+            found.check(name)
+            return found
+        except (OSError, SafetensorError, QuantisationError, KeyError, TypeError, ValueError) as error:
             raise QuantisationError(f"{path}: damaged ({error}); remove it, and it is made again") from error
 
     def fill(self, model: nn.Module, choices: Iterable[Given], *, exact: bool = False) -> int:

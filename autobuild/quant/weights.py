@@ -97,6 +97,23 @@ class QuantisedWeight:
     tensors: Mapping[str, Tensor]
     error: float
 
+    def check(self, name: str) -> None:
+        """Raise QuantisationError unless the tensors, read from a file, have the shapes and types of the choice."""
+        rows, codes = self.shape[0] if self.choice.per_channel else 1, self.choice.bits * math.prod(self.shape)
+        floats, small = (torch.float16, torch.float32), (torch.uint8,)
+        wanted: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {"codes": ((-(-codes // 8),), small)}
+        if self.choice.method in ("kmc", "kma"):
+            wanted["codebook"] = ((rows, self.choice.entries), floats)
+        else:
+            wanted |= {"scale": ((rows, 1), floats), "zero": ((rows, 1), small)}
+        given = {part: (tuple(tensor.shape), tensor.dtype) for part, tensor in self.tensors.items()}
+        fits = set(given) == set(wanted) and all(
+            given[part][0] == shape and given[part][1] in types for part, (shape, types) in wanted.items()
+        )
+        if not fits:
+            shapes = {part: shape for part, (shape, _) in wanted.items()}
+            raise QuantisationError(f"{name}: tensors {given}; accepted for {self.choice}: shapes {shapes}")
+
     @property
     def payload_bits(self) -> int:
         """Bits of the codes alone."""

@@ -5,6 +5,8 @@ import struct
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 import autobuild as ab
@@ -90,6 +92,7 @@ def test_activations_are_rounded_token_by_token(model):
     assert torch.equal(model(TOKENS), plain)  # the hooks are gone
     with pytest.raises(QuantisationError, match="activations=5"):
         ab.quantise(model, "uaq4", activations=5)
+    assert torch.equal(model(TOKENS), plain)  # nothing is changed by what is refused
 
 
 def test_cache_computes_a_variant_once(model, tmp_path, monkeypatch):
@@ -132,3 +135,38 @@ def test_files_that_do_not_match(model, tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(QuantisationError, match="cannot be read"):
         load_quantised(model, path)
+
+
+@pytest.mark.parametrize("damage", [
+    {"weights": "{"}, {"weights": "[]"}, {"weights": '{"fc": {}}'}, {"weights": None}, {"activations": "99"},
+    {"weights": '{"fc": {"choice": "uaq4", "shape": [24, 24], "error": "x"}}'},
+    {"weights": '{"fc": {"choice": "uaq4", "shape": 24, "error": 0}}'},
+    "embed.weight.codes", "embed.weight.scale", "embed.weight.zero", "conv.bias",
+])  # fmt: skip
+def test_a_damaged_file_is_refused_and_changes_nothing(model, tmp_path, damage):
+    path = tmp_path / "model.safetensors"
+    with ab.quantise(model, "uaq4") as quantised:
+        quantised.save(path)
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if isinstance(damage, str):
+        tensors[damage] = tensors[damage].flatten()[:1].clone()
+    else:
+        metadata = {key: text for key, text in {**metadata, **damage}.items() if text is not None}
+    save_file(tensors, path, metadata)
+    other = Tiny()
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(QuantisationError):
+        load_quantised(other, path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
+
+
+def test_a_damaged_variant_is_named(model, tmp_path):
+    cache = VariantCache(tmp_path)
+    ab.quantise(model, {"conv": "uaq4"}, cache=cache).restore()
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({**tensors, "scale": tensors["scale"][:1].clone()}, path, metadata)
+    with pytest.raises(QuantisationError, match=r"damaged .*remove it"):
+        ab.quantise(model, {"conv": "uaq4"}, cache=cache)
