@@ -193,8 +193,8 @@ def _source(text: str, labels: LabelledSet) -> Any:
                 warnings.simplefilter("ignore", LabelWarning)
                 table = LabelledSet.read(name, labels.space)
             return table if target is None else (table, target)
-    if colon:
-        raise ConfigError(f"sources={text}: there is no file {file}")
+    if colon or text.endswith((".csv", ".csv.gz", ".json", ".parquet")):
+        raise ConfigError(f"sources={text}: there is no file {file or text}")
     return text
 
 

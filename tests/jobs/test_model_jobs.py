@@ -152,6 +152,7 @@ def test_a_saved_model_is_reused(toy: Path) -> None:
     (["fit", "space=toy.yaml", "labels=labels.csv", "target=__import__('os')"], "__import__"),
     (["fit", "space=toy.yaml", "labels=labels.csv", "target=acc - acc"], "the same for all"),
     (["fit", "space=toy.yaml", "labels=labels.csv", "n=4"], "4 usable rows"),
+    (["fit", "space=toy.yaml", "labels=labels.csv", "sources=other.csv"], "there is no file other.csv"),
     (["fit", "space=toy.yaml", "labels=lables.csv"], "did you mean 'labels.csv'"),
     (["fit", "space=toy.yaml", "labels=labels.csv", "n=91"], "91"),
     (["fit", "space=toy.yaml", "labels=labels.csv", "test=rest"], "give n="),
