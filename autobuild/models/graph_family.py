@@ -53,9 +53,10 @@ class GraphMember(Member):
         config, latents = settings.config, [warp.latent(values) for _, values in sets]
         scalings = [inputs.scaling for inputs, _ in sets]
         standards = [(float(latent.mean()), float(latent.std()) or 1.0) for latent in latents]
+        width = max(_width(inputs, scaling) for (inputs, _), scaling in zip(sets, scalings, strict=True))
         trained = train_side_by_side(
             [
-                (_with_context(inputs, scaling), torch.from_numpy((latent - mean) / sd).float())
+                (_with_context(inputs, scaling, width), torch.from_numpy((latent - mean) / sd).float())
                 for (inputs, _), scaling, latent, (mean, sd) in zip(sets, scalings, latents, standards, strict=True)
             ],
             _vocabulary(sets[0][0].space),
@@ -74,7 +75,7 @@ class GraphMember(Member):
 
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
-        graphs = _with_context(inputs, self.scaling)
+        graphs = _with_context(inputs, self.scaling, self.network.context)
         parts = []
         for start in range(0, len(inputs), CHUNK):
             with torch_threads(self.threads), torch.inference_mode():
@@ -93,15 +94,25 @@ class GraphMember(Member):
     ) -> Self:
         """See :meth:`Member.from_disk`."""
         scaling = inputs.scaling
-        context = scaling(inputs.description.take(np.arange(1))).whole.shape[1]
+        straight = tensors.get("straight.weight")
+        context = 0 if straight is None else straight.shape[1]
         network = Predictor(_vocabulary(inputs.space), EncoderConfig(**header["encoder"]), context)
         network.load_state_dict(dict(tensors))
         return cls(network.eval(), float(header["mean"]), float(header["sd"]), scaling, header["threads"])
 
 
-def _with_context(inputs: Inputs, scaling: Scaling) -> PackedGraphs:
-    """Packed graphs with the standardised description of the whole network as context."""
-    return replace(inputs.graphs, context=scaling(inputs.description).whole.float())
+def _width(inputs: Inputs, scaling: Scaling) -> int:
+    """Number of columns of the context: those that are not constant in the rows that the scaling knows."""
+    return scaling(inputs.description.take(np.arange(1))).whole.shape[1]
+
+
+def _with_context(inputs: Inputs, scaling: Scaling, width: int) -> PackedGraphs:
+    """Packed graphs with the standardised description of the whole network as context.
+
+    Zeros fill it up to the width, because other columns may be constant in each fold of networks trained side by side.
+    """
+    whole = scaling(inputs.description).whole.float()
+    return replace(inputs.graphs, context=torch.nn.functional.pad(whole, (0, width - whole.shape[1])))
 
 
 def _vocabulary(space: SearchSpace) -> list[int]:

@@ -29,7 +29,7 @@ class Predictor(nn.Module):
 
     def __init__(self, vocabulary: Sequence[int], config: EncoderConfig, context: int = 0) -> None:
         super().__init__()
-        self.encoder = HopEncoder(vocabulary, config)
+        self.encoder, self.context = HopEncoder(vocabulary, config), context
         width = len(vocabulary) + config.hops * config.width + context
         self.head = nn.Sequential(Linear(width, 2 * config.width), nn.ReLU(), Linear(2 * config.width, 1))
         self.straight = Linear(context, 1, bias=False) if context else None

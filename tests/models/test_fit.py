@@ -19,8 +19,12 @@ import autobuild as ab
 from autobuild.errors import ConfigError, FitWarning, LabelError, ModelError, SpaceError, TargetError
 from autobuild.graphs import pack_architectures, stacked_batches
 from autobuild.models import FitConfig, train
+from autobuild.models.describe import Describer
+from autobuild.models.members import Inputs, Settings
 from autobuild.models.network import Predictor, stacked
 from autobuild.models.training import train_side_by_side
+from autobuild.models.warp import Warp
+from autobuild.registry import FAMILIES
 
 
 def test_learns_a_known_truth(small_model):
@@ -380,3 +384,22 @@ def test_what_speaks_against_a_model_is_said(small_labels, recwarn, tmp_path, ki
     assert "<b>warning:</b>" in model._repr_html_()
     assert model.explain().warnings[: len(model.report["warnings"])] == model.report["warnings"]
     assert ab.FittedModel.load(model.save(tmp_path / "model")).report["warnings"] == model.report["warnings"]
+
+
+def test_folds_whose_constant_columns_differ_train_side_by_side():
+    """Only one fold has a cell without a way through, so that more columns describe its networks as a whole."""
+    space = ab.space("nas_bench_201")
+    drawn = space.sample(200, seed=0)
+    whole = Describer(space)(drawn).whole
+    rare = int(((whole != 0).sum(axis=0) == 2).argmax())
+    common = [arch for arch, own in zip(drawn, whole, strict=True) if own[rare] == 0][:24]
+    folds = [common[:12], [*common[12:], drawn[int((whole[:, rare] != 0).argmax())]]]
+    values = [np.arange(float(len(fold))) for fold in folds]
+    settings = Settings(ab.EncoderConfig(hops=1), FitConfig(epochs=2), seed=0)
+    sets = [(Inputs(space, fold, Describer(space)), own) for fold, own in zip(folds, values, strict=True)]
+    warp = Warp.of(values[0])
+    members = FAMILIES["graph"].fit_many(sets, warp, settings)
+    for member, (inputs, own) in zip(members, sets, strict=True):
+        tensors, header = member.to_disk()
+        again = FAMILIES["graph"].from_disk(tensors, header, inputs, own, warp)
+        np.testing.assert_array_equal(again.predict(sets[0][0]), member.predict(sets[0][0]))
