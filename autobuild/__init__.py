@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autobuild.errors import AutobuildError, FitWarning, LabelWarning
     from autobuild.evaluate.executors import register_executor
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
-    from autobuild.importance import Scores, explain, register_scorer
+    from autobuild.importance import Comparison, Scores, compare, explain, register_scorer
     from autobuild.labels import LabelledSet, sample_design
     from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, register_family, save_model
     from autobuild.quant import Quantised, quant_space, quantise
@@ -54,6 +54,7 @@ _FROM = {
     "AutobuildError": "errors",
     "Built": "construct.building",
     "Candidate": "spaces",
+    "Comparison": "importance",
     "EncoderConfig": "encode",
     "FitConfig": "models",
     "FitWarning": "errors",
@@ -67,6 +68,7 @@ _FROM = {
     "Unit": "spaces",
     "Verified": "construct.verification",
     "build": "construct.from_scores",
+    "compare": "importance",
     "costs": "cost.space_costs",
     "explain": "importance",
     "fit": "models",
@@ -103,6 +105,7 @@ __all__ = [
     "AutobuildError",
     "Built",
     "Candidate",
+    "Comparison",
     "EncoderConfig",
     "FitConfig",
     "FitWarning",
@@ -116,6 +119,7 @@ __all__ = [
     "Unit",
     "Verified",
     "build",
+    "compare",
     "costs",
     "explain",
     "fit",

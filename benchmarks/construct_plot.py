@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from autobuild.plot.style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, own_axes, save, styled
+from autobuild.plot._style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, own_axes, save, styled
 from benchmarks.cells import BUDGETS, BUILT
 from benchmarks.searches import SEARCHES
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from autobuild.plot.style import BLUE, GREY, INK, SAVED_DPI, own_axes
+from autobuild.plot._style import BLUE, GREY, INK, SAVED_DPI, own_axes
 from benchmarks.documents import DOCS
 from benchmarks.draw_spaces import reduce
 from benchmarks.report import RESULTS

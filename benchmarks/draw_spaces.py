@@ -16,7 +16,7 @@ from PIL import Image
 
 import autobuild as ab
 from autobuild import plot
-from autobuild.plot.style import SAVED_DPI, root
+from autobuild.plot._style import SAVED_DPI, root
 from benchmarks.documents import DOCS, write_files
 
 COLOURS = 128

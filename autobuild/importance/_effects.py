@@ -85,13 +85,23 @@ class Effects:
     @property
     def features(self) -> pd.DataFrame:
         """See :attr:`autobuild.importance.AdditiveScores.features`."""
+        frame = self._averaged("feature", "value")
+        frame.insert(2, "score", frame["effect"])
+        return frame
+
+    @property
+    def of_units(self) -> pd.DataFrame:
+        """See :attr:`autobuild.importance.AdditiveScores.unit_features`."""
+        return self._averaged("unit", "feature", "value")
+
+    def _averaged(self, *keys: str) -> pd.DataFrame:
+        """Effects of places, averaged over those that have the same keys."""
         rows: Rows = []
-        for (feature, value), indices in self._groups(slice(2, 4)):
+        for key, indices in self._groups(*keys):
             mean = self._effects[indices].mean(axis=0)
             effect, half = float(mean[0]), float(self._half(mean[None])[0])
-            seen = sum(self._rows[row][4] for row in indices)
-            rows.append((feature, value, effect, effect, effect - half, effect + half, seen))
-        return table(rows, ["feature", "value", "score", "effect", "lower", "upper", "n_seen"], ["value"])
+            rows.append((*key, effect, effect - half, effect + half, sum(self._rows[row][4] for row in indices)))
+        return table(rows, [*keys, "effect", "lower", "upper", "n_seen"], ["value"])
 
     @property
     def operations(self) -> pd.DataFrame:
@@ -128,7 +138,7 @@ class Effects:
     def choices(self) -> pd.DataFrame:
         """See :attr:`autobuild.importance.AdditiveScores.choices`."""
         rows: Rows = []
-        for (unit, layer, feature), indices in self._groups(slice(0, 3)):
+        for (unit, layer, feature), indices in self._groups("unit", "layer", "feature"):
             if len(indices) < 2:
                 continue
             order = indices[np.argsort(-self._effects[indices, 0], kind="stable")]
@@ -157,12 +167,13 @@ class Effects:
         out: FloatArray = INTERVAL_SDS * effects[:, 1:].std(axis=1)
         return out
 
-    def _groups(self, keys: slice) -> list[tuple[tuple[Any, ...], IntArray]]:
+    def _groups(self, *keys: str) -> list[tuple[tuple[Any, ...], IntArray]]:
         """Group the rows whose effect is known by equal keys, in the order in which the keys first occur."""
+        places = [("unit", "layer", "feature", "value").index(key) for key in keys]
         groups: dict[tuple[Any, ...], list[int]] = {}
         for row, entry in enumerate(self._rows):
             if np.isfinite(self._effects[row, 0]):
-                groups.setdefault(entry[keys], []).append(row)
+                groups.setdefault(tuple(entry[place] for place in places), []).append(row)
         return [(key, np.array(rows, dtype=np.int64)) for key, rows in groups.items()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from autobuild.importance._effects import Effects
@@ -63,6 +64,31 @@ class AdditiveScores(Scores):
         return self._effects.features
 
     @cached_property
+    def unit_features(self) -> pd.DataFrame:
+        """Effects of :attr:`places`, averaged over the layers of each unit.
+
+        Columns ``unit, feature, value, effect, lower, upper, n_seen``.
+        """
+        return self._effects.of_units
+
+    @cached_property
+    def effect_map(self) -> pd.DataFrame:
+        """Effects of :attr:`places` as a map: a row for each ``unit, layer``, a column for each ``feature, value``.
+
+        NaN where a place has no such choice. :func:`autobuild.plot.effect_map` draws it, with what the labels tell.
+        """
+        frame = self.places
+        order = list(dict.fromkeys(zip(frame["feature"], frame["value"], strict=True)))
+        rows = list(dict.fromkeys(zip(frame["unit"], frame["layer"], strict=True)))
+        cells = {tuple(row[:4]): row[4] for row in frame.itertuples(index=False)}
+        table = [[cells.get((*row, *column), float("nan")) for column in order] for row in rows]
+        return pd.DataFrame(
+            table,
+            index=pd.MultiIndex.from_tuples(rows, names=["unit", "layer"]),
+            columns=pd.MultiIndex.from_tuples(order, names=["feature", "value"]),
+        )
+
+    @cached_property
     def operations(self) -> pd.DataFrame:
         """Every operation at every place where the labels show it.
 
@@ -110,6 +136,31 @@ class AdditiveScores(Scores):
                 "so use the predicted column of built networks, not their scores"
             )
         return texts
+
+    def why(self, arch: Architecture | str) -> pd.DataFrame:
+        """Why a network is predicted as it is: from the average network to its prediction, unit by unit.
+
+        Args:
+            arch: An architecture of the space, or its text.
+
+        Returns:
+            Rows ``average``, one for each unit, ``rest`` (what the sum of scores leaves out) and ``predicted``. Columns
+            ``unit, candidate, score, lower, upper``: what the unit adds to the sum so far with its 90 % interval, and
+            for the first and the last row the value itself, in units of the target.
+
+        Raises:
+            SpaceError: The text is not an architecture of the space.
+        """
+        parsed = self.space.parse(arch) if isinstance(arch, str) else arch
+        nan = float("nan")
+        rows: list[tuple[str, str, float, float, float]] = [("average", "", self.base, nan, nan)]
+        for unit, scored, index in zip(self.space.units, self.units, self.space.indices(parsed), strict=True):
+            low, high = (nan if own is None else float(own[index]) for own in (scored.lower, scored.upper))
+            rows.append((unit.name, str(unit.texts(np.array([index]))[0]), float(scored.score[index]), low, high))
+        predicted = float(self.model.predict_mean([parsed])[0])
+        rows.append(("rest", "", predicted - sum(row[2] for row in rows), nan, nan))
+        rows.append(("predicted", parsed.text, predicted, nan, nan))
+        return pd.DataFrame(rows, columns=["unit", "candidate", "score", "lower", "upper"])
 
     def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
         """Effect of every layer of one architecture, compared with the average layer at its place.

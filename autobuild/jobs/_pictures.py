@@ -31,9 +31,13 @@ def draw_fit(folder: Run) -> None:
 
 
 def draw_scores(folder: Run, scores: Scores) -> None:
-    """The scores of feature values, and the best candidates of every unit."""
+    """Where each choice matters, what interacts, the scores of feature values, the best candidates of every unit."""
     from autobuild import plot
+    from autobuild.importance import AdditiveScores
 
+    if isinstance(scores, AdditiveScores):
+        save_picture(folder, "where.png", plot.effect_map(scores))
+    save_picture(folder, "interactions.png", plot.interactions(scores))
     save_picture(folder, "features.png", plot.feature_scores(scores))
     save_picture(folder, "candidates.png", plot.top_candidates(scores))
 
@@ -41,9 +45,12 @@ def draw_scores(folder: Run, scores: Scores) -> None:
 def draw_best(folder: Run, scores: Scores) -> None:
     """The best built network, its nodes coloured by score at every hop; the built networks beside the labels."""
     from autobuild import plot
+    from autobuild.importance import AdditiveScores
 
     built = folder.read_frame("built.csv")
     save_picture(folder, "best.png", plot.architecture(scores, built["arch"][0]))
+    if isinstance(scores, AdditiveScores):
+        save_picture(folder, "why.png", plot.waterfall(scores, built["arch"][0]))
     metrics = folder.metrics
     reference: Any = {"where": metrics.get("build_where"), "best_labelled": metrics.get("best_labelled")}
     save_picture(folder, "built.png", plot.built(built, scores, **reference))
@@ -92,23 +99,23 @@ def save_picture(folder: Run, name: str, drawn: Axes | Iterable[Axes]) -> None:
         plot.save(drawn, path)
 
 
-def draw_search(folder: Run, search: Search) -> list[tuple[str, str]]:
-    """Draw the figures of a search.
+def draw_search(folder: Run, search: Search) -> None:
+    """Save the figures of a search."""
+    for name, _, axes in search_figures(search):
+        save_picture(folder, name, axes)
 
-    Returns:
-        File name and caption of each picture.
-    """
+
+def search_figures(search: Search) -> list[tuple[str, str, Axes]]:
+    """File name, caption and axes of each figure of a search."""
     from autobuild import plot
 
-    curve = search.history
-    drawn = [("history.png", "The first target over the evaluations", plot.search_history(curve, search.targets[0]))]
+    curve, drawn = search.history, []
     if len(search.targets) in (2, 3):
         front = plot.search_front(search.trials, search.front, search.targets)
         drawn.append(("front.png", "The networks measured, and their front", front))
         drawn.append(("hypervolume.png", "What the front covers so far", plot.search_hypervolume(curve)))
+    history = plot.search_history(curve, search.targets[0])
     chain = plot.search_chain(search.chain)
+    drawn.append(("history.png", "The first target over the evaluations", history))
     drawn.append(("chain.png", "The spaces searched one after another", chain))
-    for name, _, axes in drawn:
-        with folder.writing(name) as path:
-            plot.save(axes, path)
-    return [(name, caption) for name, caption, _ in drawn]
+    return drawn

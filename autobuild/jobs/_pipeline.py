@@ -13,6 +13,8 @@ from autobuild.jobs._families import family, saved_model
 from autobuild.jobs._files import embedded_labels
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from autobuild.cost.space_costs import SpaceCosts
     from autobuild.importance import Scores
     from autobuild.jobs.run import Run
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from autobuild.models import FitConfig, FittedModel
     from autobuild.spaces import SearchSpace
 
+_COSTED = 20  # built networks whose costs are written
 _WARNINGS = 8  # how many suspicious values are listed
 # Fields of a model's report that are not metrics of this run, or are recorded under other names.
 _NOT_RECORDED = ("target", "seed", "notes", "label_hash", "members", "model")
@@ -145,6 +148,14 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
             model = _fit(folder, config, labels)
             model.save(folder.path("model"))
             _record_fit(folder, model)
+            folder.write_frame("data_card.csv", labels.describe())
+            folder.record(
+                n_labels=len(labels),
+                label_source=Path(labels.source).name,
+                label_notes=labels.notes,
+                label_warnings=labels.warnings[:_WARNINGS],
+                space_size=f"{labels.space.size:.4g}" if labels.space.size > 1e9 else f"{labels.space.size:,}",
+            )
     return ab.FittedModel.load(folder.dir / "model")
 
 
@@ -308,6 +319,8 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
                 )
             for name, frame in frames.items():
                 folder.write_frame(f"{name}.csv", frame)
+            folder.record(interactions=scores.interactions.sentences)
+            folder.write_frame("interactions.csv", scores.interactions.choices)
     return scores
 
 
@@ -373,6 +386,9 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
         folder.record(build_seconds=time.perf_counter() - start, n_built=len(built))
         folder.record(build_where=built.where, best_labelled=built.best_labelled and built.best_labelled[1])
         folder.write_frame("built.csv", built.frame)
+        predicted = built.frame["predicted"].iloc[0] if len(built) else None
+        folder.record(built_predicted=predicted)
+        _write_costs(folder, config, scores.space, built.frame["arch"].head(_COSTED))
         if built.prices is not None:
             folder.write_frame("prices.csv", built.prices)
         if how.get("narrow") is not None:
@@ -381,6 +397,24 @@ def build_step(folder: Run, config: Mapping[str, Any], scores: Scores, labels: L
             folder.record(narrowed=small.note, narrowed_size=str(small.size))
         if how.get("pareto") is not None:
             _pareto(folder, config, scores, labels)
+
+
+def _write_costs(folder: Run, config: Mapping[str, Any], space: SearchSpace, archs: pd.Series[str]) -> None:
+    """The costs of networks that take no graph search to compute, if the space has any."""
+    import pandas as pd
+
+    from autobuild.errors import AutobuildError
+
+    exact, listed = costs(config, space), archs.to_list()
+    table: dict[str, Any] = {"arch": listed}
+    for name in exact:
+        try:
+            if getattr(exact[name], "cheap", True):
+                table[name] = exact[name](listed)
+        except AutobuildError:  # networks of this space, or on this hardware, have no such cost
+            continue
+    if len(table) > 1:
+        folder.write_frame("built_costs.csv", pd.DataFrame(table))
 
 
 def _pareto(folder: Run, config: Mapping[str, Any], scores: Scores, labels: LabelledSet | None) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autobuild.jobs._console import duration, heading, say, table
+from autobuild.jobs._console import duration, grid, heading, say, table
 
 if TYPE_CHECKING:
     from autobuild.jobs.run import Run
 
 _PER_UNIT = 3
+_MAP_COLUMNS = 14  # of the map of effects, which a terminal shows beside one another
+_SENTENCES = 5
 
 
 def show_fit(folder: Run) -> None:
@@ -47,6 +49,36 @@ def show_fit(folder: Run) -> None:
         say(f"  {numbers['dropped']:,} rows were dropped: their target is missing or not finite")
     for warning in numbers.get("warnings", ()):
         say(f"  warning: {warning}")
+
+
+def show_where(folder: Run) -> None:
+    """The map of effects, in which a star marks what the labels cannot tell from 0; then what interacts."""
+    if folder.has("places.csv"):
+        frame = folder.read_frame("places.csv")
+        frame = frame[frame["effect"].notna()]
+        columns = list(dict.fromkeys(zip(frame["feature"], frame["value"].astype(str), strict=True)))
+        heading(
+            "Where each choice matters (units of the target, against the mean; *: the labels cannot tell it from 0)"
+        )
+        if len(columns) <= _MAP_COLUMNS:
+            cells: dict[tuple[str, int], dict[tuple[str, str], str]] = {}
+            for place in frame.to_dict("records"):
+                star = "*" if place["lower"] <= 0 <= place["upper"] else ""
+                own = cells.setdefault((str(place["unit"]), int(place["layer"])), {})
+                own[str(place["feature"]), str(place["value"])] = f"{place['effect']:+.2g}{star}"
+            rows = [[f"{unit} {layer or ''}".rstrip(), *(shown.get(column, "") for column in columns)]
+                    for (unit, layer), shown in cells.items()]  # fmt: skip
+            grid(["unit, layer", *(" ".join(column) for column in columns)], rows)
+        else:
+            told = frame[(frame["lower"] > 0) | (frame["upper"] < 0)]
+            table(told.loc[told["effect"].abs().sort_values(ascending=False, kind="stable").index], rows=20)
+    sentences = folder.metrics.get("interactions")
+    if sentences is not None:
+        heading(f"What interacts: {len(sentences) or 'no'} pairs of choices, as far as these labels tell")
+        for sentence in sentences[:_SENTENCES]:
+            say(f"  {sentence}")
+        if len(sentences) > _SENTENCES:
+            say(f"  ... {len(sentences) - _SENTENCES} more (interactions.csv)")
 
 
 def show_features(folder: Run) -> None:

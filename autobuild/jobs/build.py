@@ -8,18 +8,20 @@ Examples:
     autobuild build build.narrow=5 && autobuild sample space=runs/build/20250131-120000/narrowed.json
 
 Writes:
+    report.html  one page about all of it
     built.csv  rank, arch, score, predicted, lower, upper (90 %), and limited metrics
     prices.csv  with where: what loosening each limit would buy
     pareto.csv, pareto.png  with build.pareto: the predicted front
     candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first
     features.csv, operations.csv, layers.csv  what feature values, operations, layers add, in units of the target
     places.csv, choices.csv  every choice at every place; whether the labels can tell the best value from the second
+    interactions.csv  pairs of choices whose effects do not add up
     narrowed.json  with build.narrow: the space of the best candidates only; space= takes it
     members.csv  what each member of the model does alone, its weight, and the model without it
     heldout.csv  arch, measured, predicted, ...: cross-validated (model=graph: the held-out rows)
     model/  the fitted model (unless model= was given)
     metrics.json  test_srcc, hop_srcc, rest_srcc (with test=), fit_seconds, explain_seconds, build_seconds, n_train, ...
-    *.png  predicted against measured, hops, losses, features, candidates, built beside labelled; best.png: the best network coloured by score
+    *.png  where each choice matters, what interacts, why the best network, predicted against measured, features, candidates, ...
 """  # noqa: E501
 
 from __future__ import annotations
@@ -82,11 +84,13 @@ class Keys(RunKeys, ExplainKeys, FitKeys, LabelKeys):
 def run(config: Mapping[str, Any]) -> int:
     """Fit (or load) a model, score everything, assemble the best networks."""
     from autobuild.jobs import _summaries as summaries
+    from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run
 
     with Run.open("build", config, input_files(config)) as folder:
         if not folder.finished:
             compute(folder, config)
+            write_page(folder)
         show(folder)
         summaries.show_place(folder)
     return 0
@@ -117,6 +121,7 @@ def show(folder: Run) -> None:
     from autobuild.jobs import _summaries as summaries
 
     summaries.show_fit(folder)
+    summaries.show_where(folder)
     summaries.show_features(folder)
     summaries.show_candidates(folder)
     summaries.show_built(folder)

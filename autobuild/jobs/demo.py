@@ -8,6 +8,7 @@ Examples:
     autobuild demo n=100 build.top=3
 
 Writes:
+    report.html  one page about all of it
     built.csv  rank, arch, score, predicted
     verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), deviation, seeds
     trained.csv  every single training; finished ones are not repeated after a kill
@@ -49,6 +50,7 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.jobs import _pipeline as pipeline
     from autobuild.jobs import _summaries as summaries
     from autobuild.jobs import build
+    from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run
     from autobuild.jobs.verify import verify_step
 
@@ -58,6 +60,7 @@ def run(config: Mapping[str, Any]) -> int:
             labels = pipeline.read_labels(config, quiet=True)
             config = {**config, "target": folder.metrics["target"]}  # a saved model has its own target
             verify_step(folder, config, labels, folder.read_frame("built.csv"), config["build"]["top"])
+            write_page(folder)
         build.show(folder)
         summaries.show_verified(folder)
         summaries.show_place(folder)

@@ -8,12 +8,15 @@ Examples:
     autobuild explain model=runs/fit/20250131-120000/model
 
 Writes:
+    report.html  one page about all of it
     features.csv  feature, value, score, effect (units of the target), lower, upper (90 %), n_seen
     operations.csv, layers.csv  the score of every operation and layer of every unit
     places.csv, choices.csv  every choice at every place; whether the labels can tell the best value from the second
+    interactions.csv  pairs of choices whose effects do not add up, with 90 % intervals
     candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first
     model/  the fitted model (unless model= was given)
     metrics.json  test_srcc, hop_srcc, explain_seconds, n_candidates, versions, ...
+    where.png, interactions.png  effects by unit and layer; what interacts
     features.png, candidates.png  the scores of the feature values; the best candidates of every unit
 """
 
@@ -41,6 +44,7 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.jobs import _pictures as pictures
     from autobuild.jobs import _pipeline as pipeline
     from autobuild.jobs import _summaries as summaries
+    from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run, use_threads
 
     with Run.open("explain", config, input_files(config)) as folder:
@@ -53,7 +57,9 @@ def run(config: Mapping[str, Any]) -> int:
             if config["plots"]:
                 pictures.draw_fit(folder)
                 pictures.draw_scores(folder, scores)
+            write_page(folder)
         summaries.show_fit(folder)
+        summaries.show_where(folder)
         summaries.show_features(folder)
         summaries.show_candidates(folder)
         summaries.show_place(folder)

@@ -9,6 +9,7 @@ Examples:
     autobuild quantise model=my_package.models:load config=uaq4
 
 Writes:
+    report.html  one page about all of it
     quantised.safetensors  the whole model: packed codes, scales, zero points, codebooks; other tensors as they are
     layers.csv  a row a layer: method, bits, weights, payload_bits, stored_bits, error
     metrics.json  avg_bits, stored_bits, size_bytes, quant_error, file_bytes, versions, ...
@@ -55,6 +56,7 @@ class Keys(RunKeys):
 
 def run(config: Mapping[str, Any]) -> int:
     """Quantise, write, show."""
+    from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run, use_threads
     from autobuild.quant import quantise
 
@@ -71,6 +73,7 @@ def run(config: Mapping[str, Any]) -> int:
             folder.write_frame("layers.csv", quantised.table())
             names = ("avg_bits", "stored_bits", "size_bytes", "quant_error")
             folder.record(**{name: getattr(quantised, name) for name in names}, file_bytes=file_bytes)
+            write_page(folder)
         numbers = folder.metrics
         heading(f"{config['model']}: {numbers['avg_bits']:.3f} bits a weight")
         table(folder.read_frame("layers.csv"), rows=40)

@@ -11,6 +11,7 @@ Examples:
     autobuild search space=my.yaml evaluator='command:./measure.sh' where='params < 6e6' storage=postgresql+psycopg://me@db/nas name=first
 
 Writes:
+    report.html  one page about all of it
     trials.csv  every network: study, number, arch, state, source (label: known before), targets, metrics, predicted, broken (limits), seconds, reason (why it failed)
     best.csv  those that keep all limits, best first
     front.csv  those that no other one reaches in all targets
@@ -152,6 +153,7 @@ class Keys(RunKeys, ExecutorKeys):
 def run(config: Mapping[str, Any]) -> int:
     """Search, write what was found, draw it."""
     from autobuild.jobs import _summaries as summaries
+    from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run, use_threads
     from autobuild.studies.storage import shown
 
@@ -161,6 +163,7 @@ def run(config: Mapping[str, Any]) -> int:
         if not folder.finished:
             use_threads(config["threads"])
             _compute(folder, config)
+            write_page(folder)
         _show(folder)
         summaries.show_place(folder)
     return 0

@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from autobuild._typing import BoolArray, FloatArray
 from autobuild.errors import ConfigError
 from autobuild.plot._inputs import scores_of
-from autobuild.plot.style import COLOURS, GREY, INK, ON_COLOUR, fold, message, own_axes, root, shorten, styled
+from autobuild.plot._style import COLOURS, GREY, INK, ON_COLOUR, fold, message, own_axes, root, shorten, styled
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from autobuild.construct.rounds import Round, best_so_far
 from autobuild.errors import ConfigError
-from autobuild.plot.style import BLUE, GREY, ORANGE, check_columns, given_as, message, own_axes, same, shorten, styled
+from autobuild.plot._style import BLUE, GREY, ORANGE, check_columns, given_as, message, own_axes, same, shorten, styled
 
 
 def _of_rounds(rounds: Sequence[Any]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREEN,
     GREY,

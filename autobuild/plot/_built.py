@@ -18,7 +18,7 @@ from autobuild.importance import Scores
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel
 from autobuild.plot._inputs import target_table
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREY,
     INK,

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.plot._inputs import scores_of
-from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, check_columns, message, own_axes, shorten, styled
+from autobuild.plot._style import BLUE, GREY, INK, VERMILLION, check_columns, message, own_axes, shorten, styled
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores

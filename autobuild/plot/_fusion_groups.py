@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     GREY,
     INK,
     ON_COLOUR,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from autobuild.plot._fusion_groups import SHADES
-from autobuild.plot.style import BLUE, GREY, INK, VERMILLION, below, given_as, message, own_axes, same, styled
+from autobuild.plot._style import BLUE, GREY, INK, VERMILLION, below, given_as, message, own_axes, same, styled
 from autobuild.spaces.sizes import byte_unit
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from autobuild.errors import ConfigError
 from autobuild.models import FittedModel
-from autobuild.plot.style import BLUE, GREY, INK, ORANGE, check_columns, given_as, message, own_axes, same, styled
+from autobuild.plot._style import BLUE, GREY, INK, ORANGE, check_columns, given_as, message, own_axes, same, styled
 
 
 def _history(model: Any) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
 from autobuild.models import FittedModel
-from autobuild.plot.style import BLUE, GREY, INK, ORANGE, given_as, message, own_axes, same, styled
+from autobuild.plot._style import BLUE, GREY, INK, ORANGE, given_as, message, own_axes, same, styled
 
 
 @styled

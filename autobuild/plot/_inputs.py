@@ -11,7 +11,7 @@ from autobuild.cost.space_costs import SpaceCosts
 from autobuild.errors import ConfigError
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel
-from autobuild.plot.style import shorten
+from autobuild.plot._style import shorten
 
 
 def scores_of(given: Any, figure: str, *, frames: bool = True) -> Any:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from autobuild.plot.style import BLUE, GREY, ORANGE, below, check_columns, given_as, message, own_axes, same, styled
+from autobuild.plot._style import BLUE, GREY, ORANGE, below, check_columns, given_as, message, own_axes, same, styled
 
 TITLE = "Would more labels help?"
 FEWEST_TEST_ROWS = 30  # with fewer, chance changes the rank correlation more than further labels do

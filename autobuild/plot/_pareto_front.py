@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from autobuild.errors import ConfigError
 from autobuild.labels import LabelledSet
 from autobuild.plot._inputs import target_table
-from autobuild.plot.style import BLUE, GREY, check_columns, counted, given_as, message, own_axes, same, shorten, styled
+from autobuild.plot._style import BLUE, GREY, check_columns, counted, given_as, message, own_axes, same, shorten, styled
 
 
 @styled

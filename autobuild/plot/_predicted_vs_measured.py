@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
 from autobuild.models import FittedModel, conformal_half_width
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREY,
     INK,

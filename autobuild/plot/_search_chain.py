@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-from autobuild.plot.style import BLUE, GREY, INK, check_columns, given_as, own_axes, same, shorten, styled
+from autobuild.plot._style import BLUE, GREY, INK, check_columns, given_as, own_axes, same, shorten, styled
 from autobuild.spaces.sizes import readable_count
 from autobuild.studies.result import Search
 

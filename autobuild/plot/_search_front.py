@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREY,
     ORANGE,

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREEN,
     GREY,

@@ -11,7 +11,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from autobuild.plot._space_card import CHIP, HEAD, LINE, PAD, SMALL, SQUARE, Card
 from autobuild.plot._space_layout import RADIUS, plan
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREEN,
     GREY,

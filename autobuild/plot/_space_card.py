@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from autobuild.plot.style import shorten
+from autobuild.plot._style import shorten
 from autobuild.spaces import SearchSpace, Unit, Value, readable_count
 
 # Inches: heights of a line and of a value in it, margins of the card and between values, from square to square.

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from autobuild.errors import ConfigError
 from autobuild.plot._inputs import scores_of
-from autobuild.plot.style import (
+from autobuild.plot._style import (
     BLUE,
     GREY,
     INK,

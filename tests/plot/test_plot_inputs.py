@@ -18,7 +18,7 @@ from matplotlib.text import Text
 import autobuild as ab
 from autobuild import plot
 from autobuild.errors import ConfigError
-from autobuild.plot.style import root
+from autobuild.plot._style import root
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_saved_text_can_be_edited(model, tmp_path):
 
 
 def test_one_is_not_plural():
-    from autobuild.plot.style import counted
+    from autobuild.plot._style import counted
 
     assert (counted(1, "group"), counted(2, "group"), counted(1234, "network")) == (
         "1 group",

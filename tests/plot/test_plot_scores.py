@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch
 import autobuild as ab
 from autobuild import plot
 from autobuild.errors import ConfigError, SpaceError
-from autobuild.plot.style import fold, number, shorten
+from autobuild.plot._style import fold, number, shorten
 from autobuild.spaces import Feature, SearchSpace, Stage, Unit
 
 

@@ -47,12 +47,58 @@ LOOK: Any = {
     "ps.fonttype": 42,
     "svg.fonttype": "none",
 }
+# What the looks of :class:`style` change. Paper: one column of a journal, of which most are about 85 mm wide.
+_LOOKS: dict[str, Any] = {
+    "screen": {},
+    "paper": {
+        "font.size": 8.0,
+        "axes.titlesize": 8.0,
+        "axes.labelsize": 8.0,
+        "legend.fontsize": 7.5,
+        "lines.linewidth": 1.2,
+    },
+    "dark": {"figure.facecolor": "#202020", "axes.facecolor": "#202020", "savefig.facecolor": "#202020"},
+}
+PAPER_WIDTH = 85 / 25.4  # inches
 # Replacement of each colour on a dark background; artists with the gid ON_COLOUR keep their colours.
 _ON_DARK = {INK: "#E8E8E8", GREY: "#A8A8A8", PALE: "#5A5A5A", "#ffffff": "#202020"}
 ON_COLOUR = "on colour"
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class style:
+    """Choose the look of all figures that are drawn from now on, or within a ``with`` block.
+
+    >>> with ab.plot.style("paper"):
+    ...     drawn = ab.plot.feature_scores(scores)
+    >>> ab.plot.style("screen")
+    style('screen')
+
+    Args:
+        name: ``"screen"`` (the default), ``"paper"`` (new figures are 85 mm wide, one column of a journal, with 8 point
+            text), or ``"dark"`` (light on dark). Text in PDF and SVG files can be edited in every look.
+
+    Raises:
+        ConfigError: There is no such look.
+    """
+
+    now = "screen"
+
+    def __init__(self, name: str) -> None:
+        if name not in _LOOKS:
+            raise ConfigError(f"plot.style({name!r}): {nearest(str(name), _LOOKS)}")
+        self.name, self._before, style.now = name, style.now, name
+
+    def __enter__(self) -> style:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        style.now = self._before
+
+    def __repr__(self) -> str:
+        return f"style({self.name!r})"
 
 
 class Picture(Figure):
@@ -89,7 +135,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(LOOK):
+        with mpl.rc_context(LOOK | _LOOKS[style.now]):
             drawn = draw(*args, **kwargs)
             for ax in (drawn,) if isinstance(drawn, Axes) else tuple(drawn):  # type: ignore[arg-type]
                 _lighten(ax)
@@ -101,7 +147,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def _lighten(ax: Axes) -> None:
     """Replace dark colours in a dark figure, in the axes and in panels and colour bars beside them."""
     figure = root(ax)
-    if not _dark(figure.get_facecolor()):
+    if not is_dark(figure.get_facecolor()):
         return
     for panel in figure.axes:
         if panel is not ax and not isinstance(panel, Panel) and panel.get_label() != "<colorbar>":
@@ -122,13 +168,16 @@ def _lighten(ax: Axes) -> None:
                         put(lit[0] if isinstance(given, str) or np.ndim(given) == 1 else lit)
 
 
-def _dark(colour: Any) -> bool:
+def is_dark(colour: Any) -> bool:
+    """Whether a colour is dark; a transparent one is not."""
     red, green, blue, alpha = to_rgba(colour)
     return alpha > 0 and 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A new empty figure, unknown to pyplot. Sizes are in inches."""
+    """A new empty figure, unknown to pyplot. Sizes are in inches; on paper it is narrower, and hardly lower."""
+    if style.now == "paper" and width > PAPER_WIDTH:
+        width, height = PAPER_WIDTH, height * max(0.75, (PAPER_WIDTH / width) ** 0.5)
     figure = Picture(figsize=(width, height), dpi=SHOWN_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
