@@ -202,12 +202,14 @@ def _moved(unit: UnitScores, by: FloatArray) -> UnitScores:
 
 def _scores_in_chunks(unit: Unit, table_of: Callable[[IntArray], FloatArray], centre: FloatArray) -> UnitScores:
     """Scores of the candidates of a unit that has too many for a table with a column for every draw."""
-    parts = []
+    score, lower, upper = (np.empty(unit.size) for _ in range(3))
+    out = UnitScores(score, np.empty(unit.size, dtype=np.int64), np.empty(unit.size, dtype=bool), lower, upper)
     for first in range(0, unit.size, CHUNK):
         indices = np.arange(first, min(first + CHUNK, unit.size))
-        parts.append(_unit_scores(table_of(indices) - centre, unit.depth_of(indices)))
-    names = ("score", "hops", "unseen_depth", "lower", "upper")
-    return UnitScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        part = vars(_unit_scores(table_of(indices) - centre, unit.depth_of(indices)))
+        for name, values in vars(out).items():
+            values[indices] = part[name]
+    return out
 
 
 def _unit_scores(table: FloatArray, depth: IntArray) -> UnitScores:
