@@ -108,16 +108,25 @@ def test_intervals_cover_and_widen_where_labels_are_far():
     assert 0.84 < np.mean(shares) < 0.96
 
 
-def test_trees_are_scikit_learns():
+def test_trees_are_scikit_learns(monkeypatch):
+    """Without draws of rows and columns, and with a cut between any two values."""
     from sklearn.ensemble import GradientBoostingRegressor
 
-    from autobuild.models.trees import SETTINGS
+    from autobuild.models.trees import SHALLOW
 
+    for name, value in {"trees": 60, "rows": 1.0, "columns": 1.0, "cuts": 80}.items():
+        monkeypatch.setitem(SHALLOW, name, value)
     rng = np.random.default_rng(0)
     columns, wanted = rng.normal(size=(80, 9)), rng.normal(size=80)
-    new = rng.normal(size=(200, 9))
-    theirs = GradientBoostingRegressor(**SETTINGS, random_state=3).fit(columns, wanted)
-    np.testing.assert_allclose(fit_trees(columns, wanted, 3).predict(new), theirs.predict(new), atol=1e-12)
+    theirs = GradientBoostingRegressor(n_estimators=60, learning_rate=0.05, max_depth=3).fit(columns, wanted)
+    np.testing.assert_allclose(fit_trees(columns, wanted, 3).predict(columns), theirs.predict(columns), atol=1e-5)
+
+
+def test_trees_over_constant_columns_predict_the_mean():
+    wanted = np.array([1.0, 2.0, 6.0, 7.0])
+    for width in (0, 2):
+        fitted = fit_trees(np.ones((4, width)), wanted, 0)
+        np.testing.assert_allclose(fitted.predict(np.ones((2, width))), 4.0, atol=1.5)
 
 
 def test_stacking_finds_planted_weights_and_ignores_noise():
