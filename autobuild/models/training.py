@@ -27,6 +27,7 @@ from autobuild.registry import LOSSES
 
 CHECKPOINT_SECONDS = 3.0
 SIDE_BY_SIDE_ROWS = 3000  # with more rows the batches are so large that networks side by side save no time
+SQUARES_DECAY = 0.999  # of the mean of squared gradients
 STEPS_AT_A_TIME = 16  # batches that are prepared together
 OnEpoch = Callable[[int, int], None]
 History = list[dict[str, float]]
@@ -224,17 +225,11 @@ class _Training:
             parameter.data = self.flat[:, start:stop].view(shape)
             self.gradient_of.append(self.gradients[:, start:stop].view(shape))
             start = stop
-        self.optimisers, self.schedules = [], []
-        for values, gradient, plan in zip(self.flat, self.gradients, self.plans, strict=True):
-            vector = nn.Parameter(values)
-            vector.grad = gradient
-            optimiser = torch.optim.AdamW([vector], lr=config.lr, weight_decay=config.weight_decay, fused=True)
-            total = max(6, plan.total + 1)  # with 5 steps the warm-up has length 0, by which torch would divide
-            self.optimisers.append(optimiser)
-            self.schedules.append(
-                torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=total, pct_start=0.2)
-            )
-        self.losses = torch.zeros(max(plan.total for plan in self.plans), 2, len(networks), device=device)
+        # Means of the gradients and of their squares, and for each step and network the rate and the first decay.
+        self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        longest = max(plan.total for plan in plans)
+        self.schedule = torch.stack([_one_cycle(plan.total, longest, config.lr) for plan in plans], 1).to(device)
+        self.losses = torch.zeros(longest, 2, len(networks), device=device)
         self.path: Path | None = None
 
     def batches(self, graphs: PackedGraphs, rows: Tensor) -> Sequence[StackedGraphs | PackedGraphs]:
@@ -242,22 +237,28 @@ class _Training:
         return [graphs.take(step[0]) for step in rows] if self.alone else stacked_batches(graphs, rows)
 
     def step(self, regression: Tensor, ranking: Tensor) -> None:
-        """Update the networks whose training goes on; losses have the shape ``(M,)``."""
+        """Update the networks by AdamW (Loshchilov & Hutter, 2019); losses have the shape ``(M,)``.
+
+        All parameters are updated by a few operations. (The optimisers of torch import its compiler, which takes 2 s.)
+        """
         loss = (regression + self.config.ranking_weight * ranking).sum()
         gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
         for own, gradient in zip(self.gradient_of, gradients, strict=True):
             own.copy_(gradient)
         self.losses[self.done] = torch.stack([regression.detach(), ranking.detach()])
+        rate, decay = self.schedule[self.done].unbind(-1)
         self.done += 1
+        self.means.lerp_(self.gradients, 1 - decay)
+        self.squares.lerp_(self.gradients.square_(), 1 - SQUARES_DECAY)
+        size = (self.squares / (1 - SQUARES_DECAY**self.done)).sqrt_().add_(1e-8)
+        self.flat.mul_(1 - rate * self.config.weight_decay)
+        self.flat.sub_(self.means * (rate / (1 - decay**self.done)) / size)
         for number, plan in enumerate(self.plans):
-            if self.done <= plan.total:
-                self.optimisers[number].step()
-                self.schedules[number].step()
             if self.done == plan.total:
                 self._take(number)
 
     def _take(self, number: int) -> None:
-        """Keep a network whose training has ended; its statistics would change while the others are trained."""
+        """Keep a network whose training has ended; it would change while the others are trained."""
         if not self.alone:
             state = self.network.state_dict()
             self.networks[number].load_state_dict({name: values[number] for name, values in state.items()})
@@ -303,17 +304,17 @@ class _Training:
             data = torch.load(path, weights_only=True, map_location=self.flat.device)
         except Exception:  # torch raises many types for a damaged file; start from scratch in all cases
             return
-        if not isinstance(data, dict) or data.get("fingerprint") != fingerprint:
+        if not isinstance(data, dict) or data.get("fingerprint") != fingerprint or "means" not in data:
             return
         with torch.no_grad():
             self.flat.copy_(data["flat"])
         for name, values in self.network.named_buffers():
             if name in data["buffers"]:
                 values.copy_(data["buffers"][name])
-        parts: list[tuple[str, Sequence[Any]]] = [("optimisers", self.optimisers), ("schedules", self.schedules)]
-        for name, own in [*parts, ("networks", [] if self.alone else self.networks)]:
-            for part, state in zip(own, data[name], strict=True):
-                part.load_state_dict(state)
+        for network, state in zip([] if self.alone else self.networks, data["networks"], strict=True):
+            network.load_state_dict(state)
+        self.means.copy_(data["means"])
+        self.squares.copy_(data["squares"])
         self.losses.copy_(data["losses"])
         self.done = int(data["done"])
         torch.set_rng_state(data["random"].cpu())
@@ -328,8 +329,8 @@ class _Training:
             "flat": self.flat,
             "buffers": dict(self.network.named_buffers()),
             "networks": [] if self.alone else [network.state_dict() for network in self.networks],
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "means": self.means,
+            "squares": self.squares,
             "losses": self.losses,
             "done": self.done,
             "random": torch.get_rng_state(),
@@ -348,6 +349,21 @@ class _Training:
         """Remove the checkpoint."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _one_cycle(steps: int, length: int, peak: float) -> Tensor:
+    """Learning rate and first decay of every step (the one-cycle policy, Smith & Topin, 2018), the last one repeated.
+
+    The rate rises from ``peak / 25`` to ``peak`` in a fifth of the steps and then falls towards 0, in halves of a
+    cosine; the decay falls from 0.95 to 0.85 meanwhile, and rises again. Shape ``(length, 1, 2)``.
+    """
+    total = max(6, steps + 1)
+    top, last = 0.2 * total - 1, total - 1
+    step = torch.arange(length, dtype=torch.float64).clamp(max=total - 1)
+    rising = 0.5 - 0.5 * torch.cos(math.pi * (step / top).clamp(max=1))
+    falling = 0.5 - 0.5 * torch.cos(math.pi * ((step - top) / (last - top)).clamp(min=0))
+    rate = peak * (0.04 + 0.96 * rising - (1 - 4e-6) * falling)
+    return torch.stack([rate, 0.95 - 0.1 * rising + 0.1 * falling], 1)[:, None].float()
 
 
 def _finite(network: nn.Module) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,11 @@ from autobuild.models import FitConfig, train
 from autobuild.models.describe import Describer
 from autobuild.models.members import Inputs, Settings
 from autobuild.models.network import Predictor, stacked
-from autobuild.models.training import train_side_by_side
+from autobuild.models.training import _plans, _Training, train_side_by_side
 from autobuild.models.warp import Warp
 from autobuild.registry import FAMILIES
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_learns_a_known_truth(small_model):
@@ -154,35 +157,34 @@ def test_bad_fits_are_refused(small_labels):
 
 
 TRAIN = """
-import sys, torch, autobuild as ab
+import sys
 from pathlib import Path
-from autobuild.models import FitConfig, train
+from tests.models.test_fit import trained
 import autobuild.models.training
 sys.modules["autobuild.models.training"].CHECKPOINT_SECONDS = 0.0
-from autobuild.graphs import pack_architectures
-torch.set_num_threads(1)
-space = ab.space("ofa_mbv3")
-graphs = pack_architectures(space, space.sample(200, seed=0))
-target = torch.linspace(-1, 1, 200)
-def on_epoch(done, total):
-    print(done, flush=True)
-network, history = train(graphs, target, [3, 3, 5, 4], ab.EncoderConfig(dropout=0.1), FitConfig(epochs=40), 3,
-                         checkpoint=Path(sys.argv[1]), on_epoch=on_epoch)
-torch.save(network.state_dict(), sys.argv[2])
+history = trained(Path(sys.argv[1]), Path(sys.argv[2]), lambda done, total: print(done, flush=True))
 print("history", len(history))
 """
+
+
+def trained(checkpoint, out, on_epoch=None):
+    """Train for 40 epochs and write the weights."""
+    space = ab.space("ofa_mbv3")
+    graphs, target = pack_architectures(space, space.sample(200, seed=0)), torch.linspace(-1, 1, 200)
+    encoder, config = ab.EncoderConfig(dropout=0.1), FitConfig(epochs=40)
+    network, history = train(graphs, target, [3, 3, 5, 4], encoder, config, 3, checkpoint=checkpoint, on_epoch=on_epoch)
+    torch.save(network.state_dict(), out)
+    return history
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(tmp_path):
     """SIGKILL in mid-training; the second start resumes and ends with the undisturbed weights, bit for bit."""
 
     def start(checkpoint, out):
-        return subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(checkpoint), str(out)], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", TRAIN, str(checkpoint), str(out)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
-    undisturbed = start(tmp_path / "a.pt", tmp_path / "a")
-    assert "history 40" in undisturbed.communicate(timeout=240)[0]
+    assert len(trained(tmp_path / "a.pt", tmp_path / "a")) == 40
     killed = start(tmp_path / "b.pt", tmp_path / "b")
     for line in killed.stdout:
         if int(line) >= 12:
@@ -268,6 +270,24 @@ def test_networks_side_by_side_train_as_long_as_each_alone():
         with torch.inference_mode():
             gap = (network(graphs)[0] - alone(graphs)[0]).square().mean().sqrt()
         assert gap < 0.05  # rounding grows along the training; 0.3 between networks of different rows
+
+
+def test_steps_are_those_of_torchs_optimiser():
+    config, count = FitConfig(), 40
+    network = Predictor([3, 3], ab.EncoderConfig(hops=1), 0)
+    theirs = [torch.nn.Parameter(own.detach().clone()) for own in network.parameters()]
+    state = _Training([network], _plans([64], FitConfig(epochs=20), None), config, "cpu")
+    optimiser = torch.optim.AdamW(theirs, lr=config.lr, weight_decay=config.weight_decay)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=count + 1, pct_start=0.2)
+    for _ in range(count):
+        own = torch.stack([(values - 0.1).square().sum() for values in state.parameters]).sum()
+        state.step(own[None], torch.zeros(1))
+        optimiser.zero_grad()
+        torch.stack([(values - 0.1).square().sum() for values in theirs]).sum().backward()
+        optimiser.step()
+        cycle.step()
+    for values, wanted in zip(state.parameters, theirs, strict=True):
+        torch.testing.assert_close(values.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_folds_judge_the_graph_encoder_on_all_rows(small_labels):
