@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,9 +31,8 @@ OnProgress = Callable[[str, int, int], None]
 Folds = Sequence[tuple[Rows, Rows]]
 
 MEMBERS = ("gp", "walks", "linear", "trees", "graph")  # of ``auto``
-LATE = ("trees", "graph")  # slow members: with many rows they are dropped if a short fit does not help
-LATE_ROWS = 200  # from this number of rows on, the graph encoder needs a weight on the first fold
-SCREEN_ROWS = 1000  # from here on, a short fit of a late member needs a gain; it has at most so many rows
+LATE = {"trees": 1000, "graph": 200}  # slow members: from so many rows on they are dropped if a short fit does not help
+SCREEN_ROWS = 1000  # of a short fit, at most
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
 SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
 FEW_ROWS = 20  # with fewer, members are processes, and each row is a fold
@@ -201,7 +201,7 @@ class _Work:
         """Held-out latent predictions of every kind not dropped, and standard deviations of the processes."""
         out: dict[str, FloatArray] = {}
         sds: dict[str, FloatArray] = {}
-        for kind in sorted(kinds, key=lambda kind: LATE.index(kind) if kind in LATE else -1):
+        for kind in sorted(kinds, key=lambda kind: list(LATE).index(kind) if kind in LATE else -1):
             with self._timed(kind):
                 if kind in processes and len(self.values) >= self.settings.closed_form_rows:
                     out[kind], sds[kind] = processes[kind].process.held_out([test for _, test in folds])
@@ -209,17 +209,11 @@ class _Work:
                 if _is_process(kind):
                     out[kind], sds[kind] = self._process_folds(kind, folds, processes)
                     continue
-                if kind in LATE and out and len(self.values) >= SCREEN_ROWS and self._idle(kind, out, folds[0]):
+                if out and len(self.values) >= LATE.get(kind, math.inf) and self._idle(kind, out, folds[0]):
                     continue
-                # the graph encoder needs a gain on the first fold, before the other folds are fitted
-                first = 1 if kind == "graph" and out and len(self.values) >= LATE_ROWS else 0
                 predicted = np.full(len(self.values), np.nan)
-                if first:
-                    self._fold_predictions(kind, folds[:1], predicted, final=False)
-                    if self._drops(kind, out, predicted[folds[0][1]], folds[0][1], 0.0):
-                        continue
                 # networks are trained side by side, so that one more takes little time
-                self._fold_predictions(kind, folds[first:], predicted, final=kind == "graph")
+                self._fold_predictions(kind, folds, predicted, final=kind == "graph")
                 out[kind] = predicted
         return out, sds
 
@@ -273,11 +267,8 @@ class _Work:
         how: dict[str, Any] = {"phase": "try", "steps": SCREEN_STEPS}
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(f"trying {kind}", done, total), **how)
         member = self._fit(kind, self.inputs.take(rows), self.values[rows], settings)
-        return self._drops(kind, out, member.predict(self.inputs.take(fold[1])), fold[1], SCREEN_GAIN)
-
-    def _drops(self, kind: str, out: Mapping[str, FloatArray], predicted: FloatArray, rows: Rows, gain: float) -> bool:
-        """Drop a member whose predictions of held-out rows save no more than this share of the error."""
-        latent = self.warp.latent(self.values[rows])
+        rows, gain = fold[1], SCREEN_GAIN if len(self.values) >= SCREEN_ROWS else 0.0
+        predicted, latent = member.predict(self.inputs.take(rows)), self.warp.latent(self.values[rows])
         known = {name: values[rows] for name, values in out.items()}
         errors = []
         for both in (known, {**known, kind: predicted}):
