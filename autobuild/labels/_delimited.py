@@ -93,7 +93,7 @@ def _cells(path: Path, text: str, separator: str, lead: int) -> tuple[list[list[
         for row in reader:
             if row and row[0].lstrip().startswith("#") and _is_comment(row, rows):
                 comments.append(line)
-            elif any(cell.strip() for cell in row):  # skip blank lines
+            elif "".join(row).strip():  # skip blank lines
                 rows.append(row)
                 numbers.append(line)
                 cells += len(row)

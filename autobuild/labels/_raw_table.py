@@ -233,7 +233,7 @@ def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> Numb
 
 def _plain_numbers(cells: list[Any]) -> FloatArray | None:
     """Cells that are all texts of numbers, as :func:`text_number` reads them, or None."""
-    if not all(isinstance(cell, str) and "_" not in cell for cell in cells):
+    if {*map(type, cells)} != {str} or "_" in "".join(cells):
         return None
     try:
         return np.array(list(map(float, cells)))

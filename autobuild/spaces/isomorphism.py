@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autobuild.spaces.space import SearchSpace
 
 CELL_INPUT = -1
+CUT, IDLE, REAL = range(3)  # what an operation does with its input: nothing passes, all passes, or neither
 MAX_RELABELLINGS = 50_000
 
 Sum = tuple[tuple[int, int], ...]  # (operation or CELL_INPUT, how often), sorted
@@ -41,20 +42,28 @@ def cell_key(space: SearchSpace, runs: Sequence[Digits]) -> str:
 
 def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[int, Sum], dict[int, str], Sum]:
     """The operations that affect the output: the inputs of each, the text of each, and the cell's output as a sum."""
-    feeders, sinks = _wiring(tuple(space.joins), len(space.stages))
     idle, cut = space._special_digits
-    texts = space._cell_texts
+    kinds = tuple(
+        CUT if run[0] in cut[number] else IDLE if run[0] in idle[number] else REAL for number, run in enumerate(runs)
+    )
+    inputs, output = _simplified(space.joins, kinds)
+    return inputs, {operation: space._cell_texts[operation][runs[operation][0]] for operation in inputs}, output
+
+
+@lru_cache(maxsize=100_000)  # cells that differ only in what their real operations are share this
+def _simplified(joins: tuple[tuple[int, int], ...], kinds: tuple[int, ...]) -> tuple[dict[int, Sum], Sum]:
+    """The inputs of each operation that affects the output, and the output."""
+    feeders, sinks = _wiring(joins, len(kinds))
     out: list[Sum] = []
     inputs: dict[int, Sum] = {}
-    labels: dict[int, str] = {}
-    for number, run in enumerate(runs):
+    for number, kind in enumerate(kinds):
         fed = _add(out[source] for source in feeders[number]) if feeders[number] else ((CELL_INPUT, 1),)
-        if not fed or run[0] in cut[number]:
+        if not fed or kind == CUT:
             out.append(())
-        elif run[0] in idle[number]:
+        elif kind == IDLE:
             out.append(fed)
         else:
-            inputs[number], labels[number] = fed, texts[number][run[0]]
+            inputs[number] = fed
             out.append(((number, 1),))
     output = _add(out[sink] for sink in sinks)
     live: set[int] = set()
@@ -64,10 +73,9 @@ def simplified_cell(space: SearchSpace, runs: Sequence[Digits]) -> tuple[dict[in
         if operation not in live:
             live.add(operation)
             waiting += [source for source, _ in inputs[operation] if source != CELL_INPUT]
-    return {o: inputs[o] for o in sorted(live)}, {o: labels[o] for o in live}, output
+    return {operation: inputs[operation] for operation in sorted(live)}, output
 
 
-@lru_cache
 def _wiring(joins: tuple[tuple[int, int], ...], stages: int) -> tuple[list[list[int]], list[int]]:
     """For each stage those that feed it, and the stages that feed none."""
     feeders: list[list[int]] = [[] for _ in range(stages)]
