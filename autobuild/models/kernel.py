@@ -335,6 +335,7 @@ def _linear_columns(scaled: Scaled, amplitude: str) -> Tensor:
     return torch.cat(scaled.choices, dim=1) if amplitude == "a_linear" else getattr(scaled, amplitude.split("_")[1])
 
 
-def tiles(count: int, size: int = TILE) -> list[slice]:
-    """Consecutive rows of one side of a tile."""
+def tiles(count: int, size: int | None = None) -> list[slice]:
+    """Consecutive rows of one side of a tile, by default :data:`TILE`."""
+    size = size or TILE
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -72,9 +72,15 @@ def drawn_parameters(space, parts, seed=0):
     }
 
 
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Few rows are several tiles."""
+    monkeypatch.setattr("autobuild.models.kernel.TILE", 32)
+
+
 @pytest.fixture(scope="module")
 def fitted():
-    archs, values = planted(150, 0, noise=0.1)
+    archs, values = planted(70, 0, noise=0.1)  # few, as the textbook's loops are slow
     description = Describer(SPACE)(archs)
     return fit_process(description, values, ("linear", "units", "joint", "whole"), iterations=25), archs, values
 
@@ -113,10 +119,10 @@ def test_draws_have_the_spread_of_predictions(fitted):
 
 
 @pytest.mark.parametrize("parts", [("linear",), ("units",), ("joint",), ("whole",), ("walks",), PARTS])
-def test_tiles_give_the_covariance_of_the_formula(parts):
+def test_tiles_give_the_covariance_of_the_formula(parts, small_tiles):
     space = ab.space("nas_bench_201")
     describer = Describer(space)
-    description = describer(space.sample(150, seed=1))  # more than one tile
+    description = describer(space.sample(70, seed=1))
     scaling = Scaling(description)
     scaled, others = scaling(description), scaling(describer(space.sample(7, seed=2)))
     parameters = drawn_parameters(space, parts)
@@ -132,10 +138,10 @@ def test_tiles_give_the_covariance_of_the_formula(parts):
 
 @pytest.mark.parametrize("bend", [True, False])
 @pytest.mark.parametrize("parts", [("linear",), PARTS])
-def test_the_evidence_is_that_of_the_textbook_and_its_gradient_the_slope(parts, bend):
+def test_the_evidence_is_that_of_the_textbook_and_its_gradient_the_slope(parts, bend, small_tiles):
     """Rasmussen and Williams (2006), eq. 2.30, with priors, and the log derivative of the bend."""
     space = ab.space("nas_bench_201")
-    archs = space.sample(140, seed=3)  # more than one tile
+    archs = space.sample(60, seed=3)
     values = np.random.default_rng(0).normal(size=len(archs))
     description = Describer(space)(archs)
     scaled, warp = Scaling(description)(description), Warp.of(values)

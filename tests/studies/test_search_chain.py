@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import multiprocessing
+import os
 import tempfile
-from pathlib import Path
+import time
 
 import numpy as np
 import pandas as pd
@@ -146,12 +146,12 @@ def test_a_chain_that_has_ended_grows_by_one_narrowing_more(space, labels, with_
     with tempfile.TemporaryDirectory() as folder:
         options = {
             "prior": labels if with_labels else None,
-            "narrow": {"share": 0.05, "rounds": 2},
+            "narrow": {"share": 0.05, "rounds": 2 if with_labels else 1},
             "sampler": "tpe",
             "storage": f"sqlite:///{folder}/s.db",
             "name": "g",
         }
-        first, larger = (12, 18) if with_labels else (60, 75)
+        first, larger = (12, 18) if with_labels else (40, 48)
         before = ab.search(space, once, n_trials=first, **options)
         found = ab.search(space, once, n_trials=larger, **options)
         assert len(seen) == len(set(seen)) == len(found.evaluated) == larger
@@ -197,61 +197,57 @@ def test_evaluations_that_fail_leave_the_first_part_longer_until_a_model_can_be_
     assert "was not narrowed" in never.notes[-1]
 
 
-_KILLED = """
-import os, sys, time
-import autobuild as ab
-import pandas as pd
-from tests.studies.test_search import metrics
-space = ab.space("nas_bench_macro")
-labels = ab.LabelledSet.read("labels.csv", space)
-def evaluate(arch):
-    with open("calls.txt", "a") as file:
-        file.write(f"{arch}\\n")
-    if len(open("calls.txt").read().split()) == int(sys.argv[1]):
-        os.kill(os.getpid(), 9)
-    return metrics(arch)
-found = ab.search(space, evaluate, prior=labels, n_trials=int(sys.argv[2]), sampler="tpe", name="k", seed=1,
-                  narrow={"top": 5, "rounds": 3}, storage=f"{sys.argv[3]}s.db")
-assert len(found.evaluated) == found.evaluated["arch"].nunique() == int(sys.argv[2]), found.trials
-print(*found.chain["evaluated"])
-"""
+def search_in_a_worker(space, labels, folder, address, killed_at, n_trials, pause_s=0.0):
+    """Narrow and search; the process kills itself at the evaluation of this number, counted over all processes."""
+    calls = folder / "calls.txt"
+
+    def evaluate(arch):
+        with calls.open("a") as file:
+            file.write(f"{arch}\n")
+        if len(calls.read_text().split()) == killed_at:
+            os.kill(os.getpid(), 9)
+        time.sleep(pause_s)
+        return metrics(arch)
+
+    options = {"sampler": "tpe", "name": "k", "seed": 1, "narrow": {"top": 5, "rounds": 3}}
+    found = ab.search(space, evaluate, prior=labels, n_trials=n_trials, storage=f"{address}{folder}/s.db", **options)
+    # one that was asked for fewer may see what the others evaluate meanwhile
+    assert len(found.evaluated) == found.evaluated["arch"].nunique() >= n_trials
+    (folder / str(n_trials)).write_text(" ".join(map(str, found.chain["evaluated"])))
 
 
-@pytest.mark.parametrize("address", ["sqlite:///", pytest.param("journal:", marks=pytest.mark.slow)])
-def test_what_a_killed_worker_was_at_is_stood_in_for_in_the_study_it_belongs_to(labels, address, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
-    labels.frame.to_csv(tmp_path / "labels.csv", index=False)
+def start(*arguments):
+    """A worker that need not import everything again."""
+    process = multiprocessing.get_context("fork").Process(target=search_in_a_worker, args=arguments)
+    process.start()
+    return process
 
+
+@pytest.mark.parametrize("address", ["sqlite:///", "journal:"])
+def test_what_a_killed_worker_was_at_is_stood_in_for_in_the_study_it_belongs_to(space, labels, address, tmp_path):
     def run(killed_at, n_trials):
-        words = [sys.executable, "-c", _KILLED, str(killed_at), str(n_trials), address]
-        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        process = start(space, labels, tmp_path, address, killed_at, n_trials)
+        process.join()
+        return process.exitcode
 
-    assert run(9, 12).returncode == -9  # in the third study
-    assert run(0, 12).stdout.split() == ["0", "4", "4", "4"]
-    assert run(15, 16).returncode == -9  # grown
-    done = run(0, 16)
-    assert done.stdout.split() == ["0", "4", "4", "4", "4"], done.stderr
+    assert run(9, 12) == -9  # in the third study
+    assert run(0, 12) == 0
+    assert (tmp_path / "12").read_text() == "0 4 4 4"
+    assert run(15, 16) == -9  # grown
+    assert run(0, 16) == 0
+    assert (tmp_path / "16").read_text() == "0 4 4 4 4"
     calls = (tmp_path / "calls.txt").read_text().split()
     assert len(calls) == 18
     assert len(set(calls)) == 16  # twice what was under way, nothing else
 
 
-@pytest.mark.slow
-def test_workers_that_were_asked_for_different_numbers_share_a_chain_that_grows(labels, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(ab.__file__).parents[1]))
-    labels.frame.to_csv(tmp_path / "labels.csv", index=False)
-    script = _KILLED.replace("    return metrics(arch)", "    time.sleep(0.3)\n    return metrics(arch)")
-    # a worker that was asked for fewer may see what the others evaluate meanwhile
-    script = script.replace("nunique() == int(sys.argv[2])", "nunique() >= int(sys.argv[2])")
-
-    def start(killed_at, n_trials):
-        words = [sys.executable, "-c", script, str(killed_at), str(n_trials), "sqlite:///"]
-        return subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-
-    workers = [start(10, 15), start(0, 15), start(0, 24)]  # the first dies if the tenth is its own
-    said = [worker.communicate()[0] for worker in workers]
-    assert [worker.returncode for worker in workers][1:] == [0, 0]
-    assert sum(map(int, said[2].split())) == 24
+def test_workers_that_were_asked_for_different_numbers_share_a_chain_that_grows(space, labels, tmp_path):
+    asked = [(10, 15), (0, 15), (0, 24)]  # the first dies if the tenth is its own
+    workers = [start(space, labels, tmp_path, "sqlite:///", *own, 0.3) for own in asked]
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers][1:] == [0, 0]
+    assert sum(map(int, (tmp_path / "24").read_text().split())) == 24
     calls = (tmp_path / "calls.txt").read_text().split()
     assert len(set(calls)) == 24
     assert len(calls) <= 25
