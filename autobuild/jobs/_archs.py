@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, LabelError, SpaceError, nearest
 
@@ -65,6 +65,27 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
             ) from error
         return pd.DataFrame({"arch": [str(arch)]}), [arch]
     return _parsed(given, frame, rows, space)
+
+
+def drawn_archs(config: Mapping[str, Any], space: SearchSpace, n: int) -> list[Architecture]:
+    """Draw ``n`` architectures by the keys of :class:`~autobuild.jobs.keys.DesignKeys` and the seed.
+
+    Raises:
+        ConfigError: ``by`` is no cost of the space, or no sum over its units; or see ``sample_design``.
+    """
+    from autobuild.labels import sample_design
+
+    if config["design"] != "stratified":
+        return sample_design(space, n, config["design"], config["seed"], config["cover"])
+    from autobuild.cost import costs
+
+    known = costs(space)
+    if config["by"] not in known:
+        raise ConfigError(f"design=stratified by={config['by']}: {nearest(str(config['by']), known)}")
+    bounds = known[config["by"]].bounds()
+    if bounds is None or not bounds.exact:
+        raise ConfigError(f"by={config['by']} is no sum over the units of {space.name}; accepted: one that is")
+    return sample_design(space, n, "stratified", config["seed"], by=bounds.lower)
 
 
 def _parsed(

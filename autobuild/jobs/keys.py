@@ -131,10 +131,12 @@ class DesignKeys:
 
     design: str = option(
         "depth",
-        "how they are drawn: each depth of a unit as often, each architecture, or covering each value",
+        "how they are drawn: each depth of a unit as often, each architecture, covering each value, or evenly over the "
+        "range of a cost",
         choices=DESIGNS,
     )
     cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
+    by: str | None = option(None, "with design=stratified, the cost: avg_bits, params, ...", kind="name")
 
 
 @dataclass

@@ -8,6 +8,7 @@ Examples:
     autobuild label n=20
     autobuild label n=400 seeds=2 n_jobs=2 out=my_labels
     autobuild label archs=to_train/sample.csv latency=false
+    autobuild label space=quant:digits_dit n=50 design=stratified by=avg_bits
     autobuild label space=my_space.yaml n=100 evaluator='command:python train.py' executor=slurm n_jobs=50 time_limit_s=7200
 
 Writes:
@@ -78,17 +79,15 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _chosen(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
     """The architectures of ``archs``, or newly drawn ones; distinct networks, the first ``n``."""
-    if config["archs"] is not None:
-        from autobuild.jobs._archs import read_archs
+    from autobuild.jobs._archs import drawn_archs, read_archs
 
+    if config["archs"] is not None:
         _, archs = read_archs(config["archs"], space)
         distinct: dict[str, Architecture] = {}
         for arch in archs:
             distinct.setdefault(space.key(arch), arch)
         return list(distinct.values())[: config["n"]]
-    from autobuild.labels import sample_design
-
-    return sample_design(space, config["n"] or _DRAWN, config["design"], config["seed"], config["cover"])
+    return drawn_archs(config, space, config["n"] or _DRAWN)
 
 
 _DRAWN = 20

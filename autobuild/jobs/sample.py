@@ -50,9 +50,9 @@ def run(config: Mapping[str, Any]) -> int:
     space = load_space(config["space"])
     with Run.open("sample", config, input_files(config)) as folder:
         if not folder.finished:
-            from autobuild.labels import sample_design
+            from autobuild.jobs._archs import drawn_archs
 
-            archs = sample_design(space, config["n"], config["design"], config["seed"], config["cover"])
+            archs = drawn_archs(config, space, config["n"])
             counts = occurrences(space, archs)
             folder.write_table("sample.csv", ["arch"], [[str(arch)] for arch in archs])
             rows = [[*item, str(count)] for item, count in counts.items()]

@@ -7,23 +7,31 @@ from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
 
-from autobuild._typing import IntArray
+from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace, Stage, Unit
+from autobuild.spaces.additive import Additive
 from autobuild.spaces.sampling import DEFAULT
 
-DESIGNS = ("depth", "uniform", "cover")
+DESIGNS = ("depth", "uniform", "cover", "stratified")
 
 _ENUMERABLE = 200_000  # up to this many candidates or architectures are enumerated instead of drawn
 _POOL = 2_000  # candidates drawn from a unit that is too large to enumerate
 _DIRECTED = 8  # further candidates made for each depth and feature value of such a unit
 _TRIES = 4
 _REPAIRS = 500
+_NEAREST = 16  # draws for each stratum, of which the nearest to its middle is chosen
 
 
 def sample_design(
-    space: SearchSpace, n: int, design: str = DEFAULT, seed: int | np.random.Generator = 0, cover: int = 3
+    space: SearchSpace,
+    n: int,
+    design: str = DEFAULT,
+    seed: int | np.random.Generator = 0,
+    cover: int = 3,
+    by: Additive | None = None,
 ) -> list[Architecture]:
     """Choose ``n`` networks to label; no two are the same network (by ``space.key``).
 
@@ -33,15 +41,19 @@ def sample_design(
         design: ``"depth"`` and ``"uniform"``: drawn as by :func:`autobuild.spaces.sampling.sample`. ``"cover"``: every
             depth of every unit, and every feature value that occurs in a unit, is in at least ``cover`` of the
             networks. The networks that achieve this come first; the rest are drawn as for ``"depth"``.
+            ``"stratified"``: the range of ``by`` is divided into ``n`` equal parts, and each gives one network, drawn
+            with the greatest entropy among those whose expected sum is the middle of the part.
         seed: Seed or generator; the same seed gives the same networks.
         cover: Number of networks that must show each value (only for ``"cover"``).
+        by: A sum over units, such as the average bits of a quantisation (``ab.costs(space)["avg_bits"].bounds().lower``;
+            only for ``"stratified"``).
 
     Returns:
         The architectures. Length ``(n,)``.
 
     Raises:
-        ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, the space holds fewer than ``n``
-            distinct networks, or ``n`` is too small to cover (the message says which ``n`` is enough).
+        ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, ``by`` is missing, or of other
+            units, or the same for all networks, the space holds fewer than ``n`` distinct networks, or ``n`` is too small to cover (the message says which ``n`` is enough).
     """
     if design not in DESIGNS:
         raise ConfigError(f"unknown design {design!r}: {nearest(design, DESIGNS)}")
@@ -51,7 +63,11 @@ def sample_design(
     if n > space.size:
         raise ConfigError(f"n={n:,}: the space {space.name} has {space.size:,} architectures, no more can be drawn")
     rng = np.random.default_rng(seed)
-    chosen = _cover(space, n, cover, rng) if design == "cover" else {}
+    chosen: dict[str, Architecture] = {}
+    if design == "cover":
+        chosen = _cover(space, n, cover, rng)
+    elif design == "stratified":
+        chosen = _stratified(space, n, by, rng)
     _fill(space, n, "uniform" if design == "uniform" else "depth", rng, chosen)
     return list(chosen.values())
 
@@ -81,6 +97,47 @@ def _add(space: SearchSpace, archs: list[Architecture], n: int, chosen: dict[str
     for arch in archs:
         if len(chosen) < n:
             chosen.setdefault(space.key(arch), arch)
+
+
+def _stratified(
+    space: SearchSpace, n: int, by: Additive | None, rng: np.random.Generator
+) -> dict[str, Architecture]:
+    """Choose up to ``n`` networks whose sums are evenly spread over the range."""
+    if by is None:
+        raise ConfigError("design 'stratified' needs by, the sum over units whose range is covered evenly")
+    sizes = tuple(unit.size for unit in space.units)
+    if by.sizes != sizes:
+        raise ConfigError(f"by has units of {by.sizes} candidates; accepted: those of {space.name}, {sizes}")
+    if by.least == by.greatest:
+        raise ConfigError(f"by is {by.least:g} for all architectures of {space.name}; accepted: a sum that differs")
+    scaled = [(table - table.min()) / (by.greatest - by.least) for table in by.tables]
+    chosen: dict[str, Architecture] = {}
+    for part in rng.permutation(n):
+        middle = (part + 0.5) / n
+        chances = _tilted(scaled, middle)
+        rows = np.stack([rng.choice(len(chance), _NEAREST, p=chance) for chance in chances], axis=1)
+        sums = sum(table[rows[:, unit]] for unit, table in enumerate(scaled))
+        for row in np.argsort(np.abs(sums - middle), kind="stable"):
+            arch = space.assemble(rows[row].tolist())
+            if chosen.setdefault(space.key(arch), arch) is arch:
+                break
+    return chosen
+
+
+def _tilted(tables: list[FloatArray], mean: float) -> list[FloatArray]:
+    """For each unit probabilities proportional to ``exp(t * value)``, with ``t`` so that the sum's mean is given."""
+
+    def chances(t: float) -> list[FloatArray]:
+        powers = [np.exp(t * table - (t * table).max()) for table in tables]
+        return [power / power.sum() for power in powers]
+
+    def off(t: float) -> float:
+        return sum(float(chance @ table) for chance, table in zip(chances(t), tables, strict=True)) - mean
+
+    most = 1.0
+    while off(-most) > 0 or off(most) < 0:
+        most *= 2
+    return chances(brentq(off, -most, most))
 
 
 def _cover(space: SearchSpace, n: int, k: int, rng: np.random.Generator) -> dict[str, Architecture]:
