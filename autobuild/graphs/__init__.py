@@ -9,7 +9,7 @@ from autobuild.graphs.zoo import load_zoo
 
 if TYPE_CHECKING:
     from autobuild.graphs.operation_tensors import OPERATION_FEATURES, pack_operations
-    from autobuild.graphs.pack import pack_architectures, pack_candidates
+    from autobuild.graphs.pack import pack_architectures, pack_candidates, pack_in_context
     from autobuild.graphs.packed import PackedGraphs
     from autobuild.graphs.stacked import StackedGraphs, stacked_batches
 
@@ -23,6 +23,7 @@ __all__ = [
     "load_zoo",
     "pack_architectures",
     "pack_candidates",
+    "pack_in_context",
     "pack_operations",
     "stacked_batches",
 ]
@@ -33,6 +34,7 @@ _FROM = {  # these import torch
     "StackedGraphs": "stacked",
     "pack_architectures": "pack",
     "pack_candidates": "pack",
+    "pack_in_context": "pack",
     "pack_operations": "operation_tensors",
     "stacked_batches": "stacked",
 }

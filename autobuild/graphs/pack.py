@@ -44,7 +44,22 @@ def pack_candidates(space: SearchSpace, unit: str | int, indices: IntArray) -> P
     return _pack(space, range(start, start + len(chosen.stages)), chosen.runs(indices))
 
 
-def _pack(space: SearchSpace, stages: range, runs: list[IntArray]) -> PackedGraphs:
+def pack_in_context(space: SearchSpace, unit: str | int, indices: IntArray, context: Architecture) -> PackedGraphs:
+    """Pack an architecture with one unit filled by each candidate; roots are the candidates' last layers.
+
+    Shapes: ``indices (G,)`` -> G graphs, in the same order.
+    """
+    number = space.unit_number(unit)
+    start = sum(len(u.stages) for u in space.units[:number])
+    runs = [
+        np.tile(stage.padded([run]), (len(indices), 1)) for stage, run in zip(space.stages, context.runs, strict=True)
+    ]
+    own = space.units[number].runs(indices)
+    runs[start : start + len(own)] = own
+    return _pack(space, range(len(runs)), runs, start + len(own) - 1)
+
+
+def _pack(space: SearchSpace, stages: range, runs: list[IntArray], root: int = -1) -> PackedGraphs:
     """Concatenate graphs; nodes are ordered by graph, stage, layer. Shapes: ``runs[s] (G, depth_s)``, -1 = no layer."""
     depths = [run.shape[1] for run in runs]
     columns = np.concatenate(([0], np.cumsum(depths)))
@@ -69,7 +84,7 @@ def _pack(space: SearchSpace, stages: range, runs: list[IntArray]) -> PackedGrap
         x=torch.from_numpy(np.ascontiguousarray(codes[present])),
         neighbours=torch.from_numpy(neighbours),
         ptr=torch.from_numpy(ptr.astype(np.int64)),
-        roots=torch.from_numpy(np.ascontiguousarray(last[:, -1])),
+        roots=torch.from_numpy(np.ascontiguousarray(last[:, root])),
     )
 
 

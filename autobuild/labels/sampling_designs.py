@@ -99,9 +99,7 @@ def _add(space: SearchSpace, archs: list[Architecture], n: int, chosen: dict[str
             chosen.setdefault(space.key(arch), arch)
 
 
-def _stratified(
-    space: SearchSpace, n: int, by: Additive | None, rng: np.random.Generator
-) -> dict[str, Architecture]:
+def _stratified(space: SearchSpace, n: int, by: Additive | None, rng: np.random.Generator) -> dict[str, Architecture]:
     """Choose up to ``n`` networks whose sums are evenly spread over the range."""
     if by is None:
         raise ConfigError("design 'stratified' needs by, the sum over units whose range is covered evenly")

@@ -8,6 +8,7 @@ import autobuild as ab
 from autobuild.errors import ConfigError
 from autobuild.graphs import pack_architectures, pack_candidates
 from autobuild.importance import hopnorm, norm_moments, register_scorer
+from autobuild.importance.hopweighted_scorer import hopweighted
 from autobuild.importance.norm_scores import hop_weights
 from autobuild.models import FitConfig
 from autobuild.testing import ScorerConformance
@@ -21,6 +22,37 @@ class TestHopnorm(ScorerConformance):
     @pytest.fixture
     def model(self, small_model):
         return small_model
+
+
+class TestHopweighted(ScorerConformance):
+    @pytest.fixture
+    def scorer(self):
+        return hopweighted
+
+    @pytest.fixture
+    def model(self, small_model):
+        return small_model
+
+
+def test_hopweighted_equals_the_formula(small_model):
+    """Every candidate in one labelled architecture after another, its last layer's norms read from the whole graph."""
+    space, model = small_model.space, small_model
+    moments, weights = norm_moments(model), hop_weights(model.report, model.hops + 1)
+    assert 0 < weights.max() < 1
+    order = np.argsort(model.training["target"].to_numpy(), kind="stable")
+    contexts = [model.training_archs[order[round(p)]] for p in np.linspace(0, len(order) - 1, 16)]
+    scored = hopweighted(model, space)
+    for u, unit in enumerate(space.units):
+        for i in (0, unit.size - 1):
+            norms = []
+            for context in contexts:
+                chosen = list(space.indices(context))
+                chosen[u] = i
+                arch = space.assemble(chosen)
+                last = sum(space.candidate(arch, v).depth for v in range(u + 1)) - 1
+                norms.append(model.node_norms(pack_architectures(space, [arch]))[:, last])
+            z = (np.mean(norms, axis=0) - moments.mean) / moments.sd
+            assert scored[u].score[i] == pytest.approx(model.mean + model.sd * float(weights @ z), rel=1e-5)
 
 
 def test_scores_equal_the_formula(small_model):
