@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from autobuild.construct import register_acquisition
+    from autobuild.construct.budget_front import budget_front
     from autobuild.construct.building import Built
     from autobuild.construct.from_scores import build, narrow, pareto
     from autobuild.construct.rounds import rounds
@@ -67,6 +68,7 @@ _FROM = {
     "SearchSpace": "spaces",
     "Unit": "spaces",
     "Verified": "construct.verification",
+    "budget_front": "construct.budget_front",
     "build": "construct.from_scores",
     "compare": "importance",
     "costs": "cost.space_costs",
@@ -118,6 +120,7 @@ __all__ = [
     "SearchSpace",
     "Unit",
     "Verified",
+    "budget_front",
     "build",
     "compare",
     "costs",

@@ -45,15 +45,16 @@ def sample_design(
             with the greatest entropy among those whose expected sum is the middle of the part.
         seed: Seed or generator; the same seed gives the same networks.
         cover: Number of networks that must show each value (only for ``"cover"``).
-        by: A sum over units, such as the average bits of a quantisation (``ab.costs(space)["avg_bits"].bounds().lower``;
-            only for ``"stratified"``).
+        by: A sum over units, such as the average bits of a quantisation, ``ab.costs(space)["avg_bits"].bounds().lower``
+            (only for ``"stratified"``).
 
     Returns:
         The architectures. Length ``(n,)``.
 
     Raises:
         ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, ``by`` is missing, or of other
-            units, or the same for all networks, the space holds fewer than ``n`` distinct networks, or ``n`` is too small to cover (the message says which ``n`` is enough).
+            units, or the same for all networks, the space holds fewer than ``n`` distinct networks, or ``n`` is too
+            small to cover (the message says which ``n`` is enough).
     """
     if design not in DESIGNS:
         raise ConfigError(f"unknown design {design!r}: {nearest(design, DESIGNS)}")

@@ -13,6 +13,7 @@ from autobuild._lazy import attach
 if TYPE_CHECKING:
     from autobuild.plot._architecture import architecture
     from autobuild.plot._best_label import best_label
+    from autobuild.plot._bit_sensitivity import bit_sensitivity
     from autobuild.plot._buffer_sweep import buffer_sweep
     from autobuild.plot._built import built
     from autobuild.plot._comparison import comparison
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "architecture",
     "best_label",
+    "bit_sensitivity",
     "buffer_sweep",
     "built",
     "comparison",

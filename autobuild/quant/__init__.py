@@ -3,7 +3,7 @@
 from autobuild.quant.apply import Quantised, load_quantised, quantise, weight_layers
 from autobuild.quant.cache import VariantCache
 from autobuild.quant.clustering import kmeans
-from autobuild.quant.space import arch_of, config_of, quant_space
+from autobuild.quant.space import arch_of, choice_table, config_of, quant_space
 from autobuild.quant.weights import BITS, METHODS, Choice, QuantisedWeight, quantise_weight
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "QuantisedWeight",
     "VariantCache",
     "arch_of",
+    "choice_table",
     "config_of",
     "kmeans",
     "load_quantised",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from autobuild.quant.knowledge import Knowledge, measure
 from autobuild.quant.layer_graph import LayerGraph, LayerNode, blocks_of, layer_graph
 from autobuild.quant.weights import Choice
 from autobuild.spaces import Architecture, Feature, SearchSpace, Stage, Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GRAINS = ("layer", "block")
 UNITS = {
@@ -189,6 +192,30 @@ def config_of(space: SearchSpace, arch: Architecture | str) -> dict[str, Choice]
         raise SpaceError(f"space {space.name!r} is no quantisation space: its layers have no method and bits")
     pairs = [(str(run[0]["method"]), int(str(run[0]["bits"]))) for run in layers]
     return {stage.name: Choice(*pair) for stage, pair in zip(space.stages, pairs, strict=True)}
+
+
+def choice_table(space: SearchSpace, archs: Iterable[Architecture | str]) -> pd.DataFrame:
+    """What configurations choose, layer by layer, such as those of a front of budgets.
+
+    Args:
+        space: A quantisation space.
+        archs: Configurations of it.
+
+    Returns:
+        One row a layer: ``layer, kind, block, stage``, and ``0, 1, ...``: the choice of every configuration. Which
+        layers have 4 bits in the last one: ``table[table[last].str.endswith("4")]``.
+
+    Raises:
+        SpaceError: As :func:`config_of`.
+    """
+    import pandas as pd
+
+    configs = [config_of(space, arch) for arch in archs]
+    rows = []
+    for stage in space.stages:
+        about = {name: stage.layer_dict(0).get(name) for name in ("kind", "block", "stage")}
+        rows.append({"layer": stage.name, **about, **{n: str(own[stage.name]) for n, own in enumerate(configs)}})
+    return pd.DataFrame(rows)
 
 
 def arch_of(space: SearchSpace, config: Mapping[str, Any]) -> Architecture:

@@ -3,16 +3,19 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 import autobuild as ab
+from autobuild import plot
+from autobuild.construct import NoNetworkError
 from autobuild.cost.choice_tables import ChoiceTables
 from autobuild.errors import ConfigError, QuantisationError
 from autobuild.importance import bit_sensitivity
-from autobuild.quant import arch_of, config_of, weight_layers
+from autobuild.quant import arch_of, choice_table, config_of, weight_layers
 from autobuild.quant.digits.networks import DigitsTransformer, DigitsUNet, example_input
 
 
@@ -125,14 +128,21 @@ def test_a_stored_space_needs_no_model(space, tmp_path):
     assert config_of(again, arch.text) == config_of(space, arch)
 
 
-def test_labels_to_built_configuration(space):
-    """The whole walk on a label that bits and errors determine; the limit holds for what is built."""
-    import pandas as pd
+@pytest.fixture(scope="module")
+def frame(space):
+    """40 labels that bits and errors determine."""
+    archs = ab.sample_design(space, 40, seed=0)
+    return pd.DataFrame({"arch": [a.text for a in archs], "loss": np.log(ab.costs(space)["output_error"](archs))})
 
-    costs, archs = ab.costs(space), ab.sample_design(space, 40, seed=0)
-    frame = pd.DataFrame({"arch": [a.text for a in archs], "loss": np.log(costs["output_error"](archs))})
-    labels = ab.LabelledSet.read(frame, space)
-    model = ab.fit(labels, target="-loss", model="gp", seed=0)
+
+@pytest.fixture(scope="module")
+def fitted(space, frame):
+    return ab.fit(ab.LabelledSet.read(frame, space), target="-loss", model="gp", seed=0)
+
+
+def test_labels_to_built_configuration(space, frame, fitted):
+    """The whole walk; the limit holds for what is built."""
+    costs, archs, model = ab.costs(space), frame["arch"].tolist(), fitted
     built = model.explain().build(top=3, where="avg_bits <= 3.2")
     bits = [costs["avg_bits"]([row])[0] for row in built.frame["arch"]]
     assert max(bits) <= 3.2
@@ -142,6 +152,52 @@ def test_labels_to_built_configuration(space):
     assert table["gain_per_bit"].is_monotonic_decreasing
     within = frame["loss"][costs["avg_bits"](archs) <= 3.2]
     assert np.log(costs["output_error"]([built.frame["arch"][0]])[0]) <= within.min()
+
+
+def test_front_of_budgets(space, fitted):
+    """Every row is within its budget and the further limits, and no configuration of the space predicts better sums."""
+    costs, scores = ab.costs(space), fitted.explain()
+    budgets = [2.0, 2.4, 2.8, 3.2, 3.6, 4.0]
+    front = ab.budget_front(scores, "avg_bits", budgets)
+    assert front["budget"].tolist() == budgets
+    assert (front["avg_bits"] <= front["budget"]).all()
+    assert np.array_equal(front["avg_bits"], costs["avg_bits"](front["arch"].tolist()))
+    assert (front["gain"].dropna() >= 0).all()
+    assert front["gain"].dropna().sum() == pytest.approx(front["predicted"].iloc[-1] - front["predicted"].iloc[0])
+    assert len(ab.budget_front(scores, budgets=4)) == 4
+    bops, size = (float(np.median(costs[name](front["arch"].tolist()))) for name in ("bops", "size_bytes"))
+    where = f"bops <= {bops} and size_bytes <= {size}"
+    joint = ab.budget_front(scores, "avg_bits", budgets, where=where)
+    assert (joint["bops"] <= bops).all()
+    assert (joint["size_bytes"] <= size).all()
+    assert joint["predicted"].iloc[-1] < front["predicted"].iloc[-1]
+    every = [space.assemble(row) for row in itertools.product(*(range(unit.size) for unit in space.units))]
+    allowed = (costs["bops"](every) <= bops) & (costs["size_bytes"](every) <= size)
+    assert joint["predicted"].iloc[-1] >= np.quantile(fitted.predict_mean(every)[allowed], 0.999)
+    (built,) = scores.build(top=1, where=f"avg_bits <= 4 and {where}")
+    assert costs["bops"]([built])[0] <= bops
+    assert costs["size_bytes"]([built])[0] <= size
+    table = choice_table(space, front["arch"])
+    assert table["layer"].tolist() == [unit.name for unit in space.units]
+    assert table[len(front) - 1].tolist() == front["arch"].iloc[-1].split("|")
+    with pytest.raises(NoNetworkError, match="the least that a network has is 2"):
+        ab.budget_front(scores, "avg_bits", [1.5])
+    with pytest.raises(ConfigError, match="did you mean 'avg_bits'"):
+        ab.budget_front(scores, "avg_bit")
+
+
+def test_sensitivity_has_intervals_and_a_figure(fitted):
+    scores = fitted.explain()
+    table = bit_sensitivity(scores)
+    assert (table["lower"] < table["gain"]).all()
+    assert (table["gain"] < table["upper"]).all()
+    axes = plot.bit_sensitivity(scores, by=("block", "kind"))
+    assert [tick.get_text() for tick in axes[1].get_xticklabels()] == ["conv2d", "linear"]
+    points = np.concatenate([line.get_ydata() for line in axes[1].lines if line.get_marker() == "."])
+    assert sorted(points) == sorted(table["gain"])
+    assert "-loss" in axes[0].get_ylabel()
+    with pytest.raises(ConfigError, match="1 axes were given for 2"):
+        plot.bit_sensitivity(table, by=("block", "kind"), axes=axes[:1])
 
 
 def test_blocks_of_a_transformer_and_of_a_unet():
