@@ -77,7 +77,7 @@ def drawn_archs(config: Mapping[str, Any], space: SearchSpace, n: int) -> list[A
 
     if config["design"] != "stratified":
         return sample_design(space, n, config["design"], config["seed"], config["cover"])
-    from autobuild.cost import costs
+    from autobuild.cost.space_costs import costs
 
     known = costs(space)
     if config["by"] not in known:

@@ -72,13 +72,16 @@ def run(config: Mapping[str, Any]) -> int:
                 file_bytes = path.stat().st_size
             folder.write_frame("layers.csv", quantised.table())
             names = ("avg_bits", "stored_bits", "size_bytes", "quant_error")
-            folder.record(**{name: getattr(quantised, name) for name in names}, file_bytes=file_bytes)
+            folder.record(**{name: getattr(quantised, name) for name in names}, file_bytes=file_bytes,
+                          shared=quantised.shared)  # fmt: skip
             write_page(folder)
         numbers = folder.metrics
         heading(f"{config['model']}: {numbers['avg_bits']:.3f} bits a weight")
         table(folder.read_frame("layers.csv"), rows=40)
         say(f"\n  {numbers['size_bytes']:,} bytes of tensors, {numbers['file_bytes']:,} in the file; sum of squared "
             f"errors {numbers['quant_error']:.4g}")  # fmt: skip
+        for name, owner in numbers["shared"].items():
+            say(f"  {name} shares the weight of {owner}, which is quantised once")
         say(f"\n{folder.dir / 'quantised.safetensors'}")
     return 0
 

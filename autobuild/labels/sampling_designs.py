@@ -7,8 +7,6 @@ from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-
 from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace, Stage, Unit
@@ -125,6 +123,7 @@ def _stratified(space: SearchSpace, n: int, by: Additive | None, rng: np.random.
 
 def _tilted(tables: list[FloatArray], mean: float) -> list[FloatArray]:
     """For each unit probabilities proportional to ``exp(t * value)``, with ``t`` so that the sum's mean is given."""
+    from scipy.optimize import brentq
 
     def chances(t: float) -> list[FloatArray]:
         powers = [np.exp(t * table - (t * table).max()) for table in tables]

@@ -59,7 +59,7 @@ class LayerGraph:
     Attributes:
         nodes: The layers.
         edges: Pairs of node numbers: the first feeds the second without a weight layer in between, and on no other way.
-        note: Why this is a chain of modules, where the model does not export; else empty.
+        note: Why this is a chain of modules, where the model does not export, and which layers share a weight.
     """
 
     nodes: tuple[LayerNode, ...]
@@ -86,10 +86,11 @@ def layer_graph(model: nn.Module, example_input: Any) -> LayerGraph:
     if not nodes:
         raise QuantisationError(f"{type(model).__name__} has no linear, convolutional or embedding layer")
     try:
-        graph = graph_of(model, example_input, fold=False)
+        found = _contracted(graph_of(model, example_input, fold=False), nodes, shared)
     except GraphError as error:
-        return _chain(model, example_input, nodes, shared, str(error))
-    return _contracted(graph, nodes, shared)
+        found = _chain(model, example_input, nodes, shared, str(error))
+    said = [f"{name} shares the weight of {owner}, which is quantised once" for name, owner in shared.items()]
+    return replace(found, note="; ".join(filter(None, [found.note, *said])))
 
 
 def _contracted(graph: OperationGraph, nodes: Mapping[str, LayerNode], shared: Mapping[str, str]) -> LayerGraph:

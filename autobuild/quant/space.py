@@ -211,10 +211,11 @@ def choice_table(space: SearchSpace, archs: Iterable[Architecture | str]) -> pd.
     import pandas as pd
 
     configs = [config_of(space, arch) for arch in archs]
-    rows = []
+    rows: list[dict[Any, Any]] = []
     for stage in space.stages:
-        about = {name: stage.layer_dict(0).get(name) for name in ("kind", "block", "stage")}
-        rows.append({"layer": stage.name, **about, **{n: str(own[stage.name]) for n, own in enumerate(configs)}})
+        about: dict[Any, Any] = {name: stage.layer_dict(0).get(name) for name in ("kind", "block", "stage")}
+        chosen: dict[Any, Any] = {number: str(own[stage.name]) for number, own in enumerate(configs)}
+        rows.append({"layer": stage.name} | about | chosen)
     return pd.DataFrame(rows)
 
 

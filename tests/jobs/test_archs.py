@@ -1,11 +1,12 @@
 """Architectures are read from every format that labels are read from."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import autobuild as ab
 from autobuild.errors import ConfigError
-from autobuild.jobs._archs import read_archs
+from autobuild.jobs._archs import drawn_archs, read_archs
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.feather", "a.xlsx", "a.json", "a.jsonl", "a.txt"])
@@ -33,3 +34,15 @@ def test_every_format_of_labels(name, tmp_path):
 def test_what_is_neither_file_nor_architecture():
     with pytest.raises(ConfigError, match=r"no file ending in .csv, .*\.feather.*, and no architecture"):
         read_archs("x.docx", ab.space("nas_bench_macro"))
+
+
+def test_stratified_by_a_cost():
+    space = ab.space("tiny_mbconv")
+    config = {"design": "stratified", "by": "params", "seed": 0, "cover": 3}
+    params = np.sort(ab.costs(space)["params"](drawn_archs(config, space, 8)))
+    least, most = params[0], params[-1]
+    assert np.diff(params).max() < 0.3 * (most - least)
+    with pytest.raises(ConfigError, match="by=parms: did you mean 'params'"):
+        drawn_archs(config | {"by": "parms"}, space, 8)
+    with pytest.raises(ConfigError, match="by=dram_bytes is no sum over the units"):
+        drawn_archs(config | {"by": "dram_bytes"}, space, 8)

@@ -1,6 +1,7 @@
 """Quantisation spaces: units and edges of the model's graph, exact costs, budgets against brute force, files."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -180,8 +181,9 @@ def test_front_of_budgets(space, fitted):
     table = choice_table(space, front["arch"])
     assert table["layer"].tolist() == [unit.name for unit in space.units]
     assert table[len(front) - 1].tolist() == front["arch"].iloc[-1].split("|")
-    with pytest.raises(NoNetworkError, match="the least that a network has is 2"):
-        ab.budget_front(scores, "avg_bits", [1.5])
+    for build in (partial(ab.budget_front, budgets=[1.5]), partial(ab.build, where="avg_bits <= 1.5")):
+        with pytest.raises(NoNetworkError, match="the least that a network has is 2"):
+            build(scores)
     with pytest.raises(ConfigError, match="did you mean 'avg_bits'"):
         ab.budget_front(scores, "avg_bit")
 
@@ -226,10 +228,21 @@ def test_a_model_that_does_not_export_is_a_chain_of_modules():
     space = ab.quant_space(Branching(), (1, 2, 8, 8), methods=("uaq",))
     assert [unit.name for unit in space.units] == ["conv1", "body.0", "body.2", "skip", "fc"]
     assert space.note.startswith("a chain of modules in the order of their calls")
+    assert "test_space.py" in space.note  # the line that does not export
     assert ab.costs(space)["bops"](["uaq4|" * 4 + "uaq4"])[0] == ab.graph_of(Residual(), (1, 2, 8, 8)).macs * 64
 
 
+def test_a_shared_weight_is_one_unit_and_said():
+    tied = nn.Sequential(nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 24))
+    tied[2].weight = tied[0].weight
+    space = ab.quant_space(tied, (1, 24), methods=("uaq",))
+    assert [unit.name for unit in space.units] == ["0"]
+    assert space.note == "2 shares the weight of 0, which is quantised once"
+
+
 def test_refused(model):
+    with pytest.raises(QuantisationError, match="bits=9 of a quantised weight; accepted: whole numbers from 2 to 8"):
+        ab.quant_space(model, (1, 2, 8, 8), bits=(4, 9))
     with pytest.raises(QuantisationError, match="no linear, convolutional or embedding layer"):
         ab.quant_space(nn.ReLU(), (1, 2))
     with pytest.raises(ConfigError, match="grain='layr'"):
