@@ -53,15 +53,18 @@ def budget_front(
     further = names.limits(where) if where else []
     used = dict.fromkeys([cost, *(name for limit in further for name in limit.expression.names)])
     tables = {name: _table(name, known) for name in used}
-    if isinstance(budgets, int):
-        budgets = np.linspace(tables[cost].least, tables[cost].greatest, budgets).tolist()
-    if not len(budgets):
+    steps: list[float] = (
+        np.linspace(tables[cost].least, tables[cost].greatest, budgets).tolist()
+        if isinstance(budgets, int)
+        else sorted(map(float, budgets))
+    )
+    if not steps:
         raise ConfigError("budgets is empty; accepted: upper limits of the cost, or how many")
     base = scores.base if isinstance(scores, AdditiveScores) else 0.0
     problem = Problem(Additive(base, tuple(scores.unit_scores.values())), tables)
     rows: list[tuple[float, Architecture, float]] = []
     best: tuple[float, Architecture] | None = None
-    for budget in sorted(set(budgets)):
+    for budget in dict.fromkeys(steps):
         limits = [*names.limits(f"{cost} <= {budget!r}"), *further]
         found = [space.assemble(row) for row in problem.k_best(limits, PROPOSED).indices.tolist()]
         if found:
@@ -72,8 +75,8 @@ def budget_front(
         if best is not None:
             rows.append((budget, best[1], best[0]))
     if not rows:
-        why = problem.why_infeasible([*names.limits(f"{cost} <= {max(budgets)!r}"), *further])
-        raise NoNetworkError(why.message if why else f"no network was found with {cost} <= {max(budgets):g}", why, None)
+        why = problem.why_infeasible([*names.limits(f"{cost} <= {steps[-1]!r}"), *further])
+        raise NoNetworkError(why.message if why else f"no network was found with {cost} <= {steps[-1]:g}", why, None)
     archs = [arch for _, arch, _ in rows]
     frame = pd.DataFrame({"budget": [row[0] for row in rows], "arch": [arch.text for arch in archs]})
     for name in used:

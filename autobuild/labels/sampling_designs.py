@@ -7,6 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
+
 from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
 from autobuild.spaces import Architecture, SearchSpace, Stage, Unit

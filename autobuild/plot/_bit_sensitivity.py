@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from autobuild.errors import ConfigError
 from autobuild.importance import bit_sensitivity as table_of
 from autobuild.plot._inputs import scores_of
-from autobuild.plot.style import BLUE, GREY, INK, PALE, Panel, Panels, check_columns, new_figure, shorten, styled, tidy
+from autobuild.plot._style import BLUE, GREY, INK, PALE, Panel, Panels, check_columns, new_figure, shorten, styled, tidy
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores
@@ -86,10 +86,7 @@ def _boxes(ax: Axes, frame: pd.DataFrame, name: str) -> None:
         ax.vlines(spread, group["lower"], group["upper"], color=BLUE, alpha=0.35, linewidth=0.8)
         ax.plot(spread, group["gain"], ".", color=BLUE, markersize=4)
     ax.axhline(0, color=GREY, linewidth=0.9)
-    texts = [
-        "none" if pd.isna(value) else f"{value:g}" if name == "block" else shorten(value, 16) for value, _ in groups
-    ]
-    ax.set_xticks(
-        range(len(groups)), texts, rotation=0 if name == "block" else 40, ha="center" if name == "block" else "right"
-    )
+    texts = ["none" if pd.isna(value) else shorten(str(value).removesuffix(".0"), 16) for value, _ in groups]
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, texts)) > 4 else {}
+    ax.set_xticks(range(len(groups)), texts, **turned)
     ax.set_xlabel(GROUPS.get(name, name))
