@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
@@ -339,7 +340,13 @@ def table() -> pd.DataFrame:
         rows.append(row)
     kinds = ("full", "uniform", "greedy", "integer", "auto_quantize", "random", "TPE", "built")
     order = {name: place for place, name in enumerate(kinds)}
-    rows.sort(key=lambda row: (MODELS.index(row["model"]), order[row["method"].split()[0].rstrip(",")]))
+
+    def place_of(row: dict[str, Any]) -> tuple[Any, ...]:
+        method, counted = row["method"], re.search(r"(\d+) labels", row["method"])
+        by = method.partition(" by ")[2] if method.startswith("built") else ""
+        return MODELS.index(row["model"]), order[method.split()[0].rstrip(",")], by, int(counted[1]) if counted else 0
+
+    rows.sort(key=place_of)
     return pd.DataFrame(rows)
 
 
@@ -362,9 +369,8 @@ def to_reach() -> pd.DataFrame:
             columns = ("random search, {} labels", *(f"built from {{}} labels by {family}" for family in FAMILIES))
             for what in columns:
                 means = [own.get(what.format(n), float("nan")) for n in counts]
-                row[what.replace(", {} labels", "").replace(" from {} labels", "")] = ", ".join(
-                    f"{mean:.1f}" for mean in means
-                )
+                shown = "" if np.isnan(means).all() else ", ".join("-" if m != m else f"{m:.1f}" for m in means)
+                row[what.replace(", {} labels", "").replace(" from {} labels", "")] = shown
             for name in (f"TPE, {EVALUATED} evaluations", "auto_quantize of Model-Optimizer"):
                 row[name] = own.get(name, float("nan"))
             others = own[[not name.startswith("built") for name in own.index]].min()
