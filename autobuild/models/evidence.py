@@ -16,6 +16,8 @@ from autobuild.models.warp import STRAIGHT
 
 NOISE_PRIOR = (-2.0, 1.0)  # log of the noise's standard deviation relative to the target's: mean, deviation
 BEND_PRIOR = (0.0, 0.5)
+PRIOR_UNITS = 5  # units for which priors per unit are given
+ALIKE = 0.5  # prior correlation of one parameter of two units
 JITTER = 1e-5
 LONGEST_STEP = 1.0  # largest change of a logarithm in one step
 ARMIJO = 1e-4
@@ -26,6 +28,10 @@ class Evidence:
 
     The vector holds the logarithms of amplitudes, lengthscales and noise by the names of :attr:`places`, and the bend
     of the labels, if it is learned.
+
+    The priors do not depend on into how many units a space is cut: with more units, each one adds less and the
+    lengthscales of their product are longer. One parameter of several units is correlated, so that all can move at the
+    price of one.
 
     Args:
         scaled: The n architectures learned from.
@@ -48,6 +54,10 @@ class Evidence:
         for name in priors:
             if name.startswith("a_") and name not in PART_OF["known"]:
                 priors[name] = (priors[name][0] + residual, priors[name][1])
+        wider = 0.5 * math.log(max(1, len(scaled.choices)) / PRIOR_UNITS)
+        for name, by in (("a_units", -wider), ("l_joint_choices", wider), ("l_joint_amounts", wider)):
+            if name in priors:
+                priors[name] = (priors[name][0] + by, priors[name][1])
         sizes = {name: len(scaled.choices) if name in PER_UNIT else 1 for name in priors}
         if latent is None:
             priors["bend"], sizes["bend"] = BEND_PRIOR, 1
@@ -86,17 +96,29 @@ class Evidence:
         """The negative logarithm of the evidence, infinite if the covariance cannot be factorised, and its gradient."""
         latent, by_bend, log_slope = self._latent(self.bend(vector))
         tensors = {name: torch.as_tensor(value) for name, value in self.parameters(vector).items()}
-        gradient = (vector - self.centre) / self.spread**2
+        away = (vector - self.centre) / self.spread
+        pull = self._pull(away)
+        gradient = pull / self.spread
         try:
             value, own, solved = self._likelihood(tensors, torch.from_numpy(latent))
         except ConfigError:
             return math.inf, gradient
-        value += 0.5 * float((((vector - self.centre) / self.spread) ** 2).sum()) - log_slope
+        value += 0.5 * float(away @ pull) - log_slope
         for name, slope in own.items():
             gradient[self.places[name]] += slope.numpy()
         if "bend" in self.places:
             gradient[self.places["bend"]] += float(solved.numpy() @ by_bend) - float(self.standard.sum())
         return value, gradient
+
+    def _pull(self, away: FloatArray) -> FloatArray:
+        """The inverse prior correlation of the parameters times their distances from the prior mean."""
+        out = away.copy()
+        for name, place in self.places.items():
+            if name in PER_UNIT:
+                own = away[place]
+                shared = ALIKE / (1 - ALIKE + ALIKE * len(own))
+                out[place] = (own - shared * own.sum()) / (1 - ALIKE)
+        return out
 
     def _latent(self, bend: float | None) -> tuple[FloatArray, FloatArray, float]:
         """Latent values, their derivative by the bend, and the sum of the log derivatives by the labels."""
@@ -108,14 +130,26 @@ class Evidence:
         by_bend = (self.standard * np.exp(bend * self.standard) - latent) / bend
         return latent, by_bend, bend * float(self.standard.sum())
 
-    def _likelihood(self, parameters: Parameters, latent: Tensor) -> tuple[float, dict[str, Tensor], Tensor]:
-        """Negative log-likelihood, its derivatives by the parameters, and the inverse covariance times ``latent``."""
-        noise, count = torch.exp(2 * parameters["noise"]), len(latent)
+    def _factor(self, parameters: Parameters) -> tuple[Tensor, Kernel, Tensor]:
+        """Variance of the noise, kernel, and Cholesky factor of the covariance. Raises ConfigError."""
+        noise, count = torch.exp(2 * parameters["noise"]), len(self.standard)
         kernel = Kernel(parameters, self.parts)
         matrix = torch.empty(count, count, dtype=torch.float64)
         for rows, columns, products in self.tiles:
             matrix[rows, columns] = kernel.covariance(products)
-        root = cholesky(matrix, float(noise) + JITTER)
+        return noise, kernel, cholesky(matrix, float(noise) + JITTER)
+
+    def left_out(self, vector: FloatArray) -> float:
+        """Log density of every label given all others, summed (Rasmussen and Williams, 2006, eq. 5.10 to 5.12)."""
+        latent, _, log_slope = self._latent(self.bend(vector))
+        tensors = {name: torch.as_tensor(value) for name, value in self.parameters(vector).items()}
+        inverse = torch.cholesky_inverse(self._factor(tensors)[2])
+        precision, solved = inverse.diagonal(), inverse @ torch.from_numpy(latent)
+        return float(0.5 * (precision.log() - solved**2 / precision).sum()) + log_slope
+
+    def _likelihood(self, parameters: Parameters, latent: Tensor) -> tuple[float, dict[str, Tensor], Tensor]:
+        """Negative log-likelihood, its derivatives by the parameters, and the inverse covariance times ``latent``."""
+        noise, kernel, root = self._factor(parameters)
         solved = torch.cholesky_solve(latent[:, None], root)[:, 0]
         value = 0.5 * float(latent @ solved) + float(root.diagonal().log().sum())
         inverse = torch.cholesky_inverse(root)

@@ -14,13 +14,16 @@ from autobuild._typing import FloatArray, IntArray
 from autobuild.models.conditioned import Conditioned, conditioned
 from autobuild.models.describe import Description
 from autobuild.models.evidence import Evidence, LinearEvidence, minimise
-from autobuild.models.kernel import Scaled, Scaling
+from autobuild.models.kernel import PART_OF, Scaled, Scaling
 from autobuild.models.threads import torch_threads
 from autobuild.models.warp import Warp
 
 LEARNING_BUDGET = 8_000_000  # largest number of kernel entries while learning; with more, rows are subsampled
 FIRST_ROWS = 400  # rows from which the kernel is learned first; more rows then need few steps
 LAST_STEPS = 20  # at most, from the parameters that the first rows gave
+# Where the likelihood has two maxima, one explains the labels by sums over units and noise, the other by units that act
+# on each other; the search starts near both. The first start is the mean of the priors, this is the second.
+INTERACTING = {"a_linear": -3.0, "a_units": -4.0, "a_joint": -0.7, "noise": -3.0}
 TOLERANCE = 0.02  # logarithm of the evidence; a step that promises less is not made
 
 
@@ -157,6 +160,7 @@ def fit_process(
     stages.append(min(most, count))
     warp, scaling = start.warp if start else Warp.of(values), scaling or Scaling(description)
     scaled = scaling(description)
+    parameters = {name for part in parts for name in PART_OF[part]} | {"noise"}
     vector, curvature = np.zeros(0), np.zeros((0, 0))
     before, evidence = stages[0], math.nan
     allowed = [iterations, *(min(LAST_STEPS, iterations) for _ in stages[1:])]
@@ -168,7 +172,9 @@ def fit_process(
             own, parts, standard, None if bend and start is None else latent, residual
         )
         if not len(vector):
-            vector = problem.vector(start.parameters if start else {})
+            begins = [problem.vector(start.parameters if start else {})]
+            if start is None and {"units", "joint"} <= set(parts):
+                begins.append(problem.vector({name: INTERACTING[name] for name in INTERACTING if name in parameters}))
             curvature = _curvature(problem, start)
 
         def say(done: int, made: int = sum(allowed[:number])) -> None:
@@ -176,7 +182,11 @@ def fit_process(
                 on_step(made + done, sum(allowed))
 
         with torch_threads(1), torch.inference_mode():
-            vector, negative, curvature = minimise(problem, vector, curvature * (before / size), steps, TOLERANCE, say)
+            guess = curvature * (before / size)
+            found = [minimise(problem, begin, guess, steps, TOLERANCE, say) for begin in begins]
+            best = max(found, key=lambda own: problem.left_out(own[0])) if len(found) > 1 else found[0]
+        vector, negative, curvature = best
+        begins = [vector]
         say(steps)
         before, evidence = size, -negative / size
     learned = problem.bend(vector)
