@@ -96,7 +96,7 @@ def build(
         limited = limits_on(scores, where, labels, hardware, time_limit_s)
     evaluator = evaluator_of(model, space, lambda part: _predictor(part, by))
     archs = build_refined(space, scores.unit_scores, evaluator, top, limited=limited, apart=apart)
-    predicted, lower, upper = model.intervals(archs, INTERVAL_LEVEL)
+    predicted, lower, upper = model.reported_intervals(archs, INTERVAL_LEVEL)
     values = limited.values(archs) if limited else {}
     prices = limited.prices() if limited else None
     return Built(

@@ -158,6 +158,14 @@ class CostedModel(FittedModel):
         mean, lower, upper = self.learned.intervals(archs, level)
         return mean + exact, lower + exact, upper + exact
 
+    def reported_intervals(
+        self, archs: Sequence[Architecture], level: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See :meth:`FittedModel.reported_intervals`: those of the learned terms, shifted by the cost terms."""
+        exact = self.exact.values(archs)
+        mean, lower, upper = self.learned.reported_intervals(archs, level)
+        return mean + exact, lower + exact, upper + exact
+
     def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
         """See :meth:`FittedModel.draw`."""
         drawn = self.learned.draw(archs, count, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class Evidence:
         own = {name: vector[place].copy() for name, place in self.places.items() if name != "bend"}
         return {name: value if name in PER_UNIT else value[0] for name, value in own.items()}
 
-    def vector(self, parameters: dict[str, FloatArray]) -> FloatArray:
+    def vector(self, parameters: Mapping[str, FloatArray | float]) -> FloatArray:
         """The vector of these parameters; the bend and what is missing at the mean of their priors."""
         out = self.centre.copy()
         for name, value in parameters.items():

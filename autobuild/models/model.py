@@ -169,6 +169,22 @@ class FittedModel:
         """
         raise NotImplementedError
 
+    def reported_intervals(
+        self, archs: Sequence[Architecture], level: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """:meth:`intervals` for people to read: wider for networks that are predicted beyond all labels.
+
+        How much of a gain beyond the labels is true is not known, and is nearly the same for all networks that promise
+        one. So it belongs to what is stated of a network, and not to what networks are ranked by.
+
+        Args:
+            archs, level: As of :meth:`intervals`.
+
+        Returns:
+            As :meth:`intervals`.
+        """
+        return self.intervals(archs, level)
+
     def draw(self, archs: Sequence[Architecture], count: int, seed: int) -> FloatArray | None:
         """Draw from the joint distribution of the target at several architectures.
 
@@ -206,7 +222,7 @@ class FittedModel:
             raise ConfigError(f"archs={archs!r}: an architecture, its text, or a list of them is accepted")
         listed = [archs] if isinstance(archs, Architecture | str) else list(archs)
         parsed = [self._parse(row, arch) for row, arch in enumerate(listed)]
-        predicted, lower, upper = self.intervals(parsed, level)
+        predicted, lower, upper = self.reported_intervals(parsed, level)
         texts = [arch.text for arch in parsed]
         return pd.DataFrame({"arch": texts, "predicted": predicted, "lower": lower, "upper": upper})
 

@@ -164,7 +164,9 @@ def fit_process(
     vector, curvature = np.zeros(0), np.zeros((0, 0))
     before, evidence = stages[0], math.nan
     allowed = [iterations, *(min(LAST_STEPS, iterations) for _ in stages[1:])]
-    for number, (size, steps) in enumerate(zip(stages, allowed, strict=True)):
+    twice = start is None and {"units", "joint"} <= set(parts)
+    made, total = 0, sum(allowed) + iterations * twice
+    for size, steps in zip(stages, allowed, strict=True):
         rows = np.sort(order[:size])
         standard, latent = Warp(warp.mean, warp.sd).latent(values[rows]), warp.latent(values[rows])
         own = scaled.rows(torch.from_numpy(rows)) if size < count else scaled
@@ -173,21 +175,24 @@ def fit_process(
         )
         if not len(vector):
             begins = [problem.vector(start.parameters if start else {})]
-            if start is None and {"units", "joint"} <= set(parts):
+            if twice:
                 begins.append(problem.vector({name: INTERACTING[name] for name in INTERACTING if name in parameters}))
             curvature = _curvature(problem, start)
 
-        def say(done: int, made: int = sum(allowed[:number])) -> None:
-            if on_step:
-                on_step(made + done, sum(allowed))
-
+        found = []
         with torch_threads(1), torch.inference_mode():
-            guess = curvature * (before / size)
-            found = [minimise(problem, begin, guess, steps, TOLERANCE, say) for begin in begins]
+            for begin in begins:
+
+                def say(done: int, made: int = made) -> None:
+                    if on_step:
+                        on_step(made + done, total)
+
+                found.append(minimise(problem, begin, curvature * (before / size), steps, TOLERANCE, say))
+                say(steps)
+                made += steps
             best = max(found, key=lambda own: problem.left_out(own[0])) if len(found) > 1 else found[0]
         vector, negative, curvature = best
         begins = [vector]
-        say(steps)
         before, evidence = size, -negative / size
     learned = problem.bend(vector)
     warp = warp if learned is None else replace(warp, bend=learned)

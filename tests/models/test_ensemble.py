@@ -108,6 +108,29 @@ def test_intervals_cover_and_widen_where_labels_are_far():
     assert 0.84 < np.mean(shares) < 0.96
 
 
+def test_stated_intervals_are_wider_only_beyond_all_labels():
+    """Half of the labels are withheld, the best ones; what is stated of those predicted beyond the others is wider."""
+    labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"))
+    values = labels.frame["acc"].to_numpy()
+    order = np.argsort(values)
+    low, high = order[: len(order) // 2], order[len(order) // 2 :]
+    model = ab.fit(labels.subset(low), "acc", model="gp")
+    archs = [labels.archs[row] for row in high]
+    predicted, lower, upper = model.intervals(archs, 0.9)
+    stated = model.predict(archs, level=0.9)
+    np.testing.assert_array_equal(stated["predicted"], predicted)
+    beyond = predicted > values[low].max()
+    assert 10 < beyond.sum() < len(archs)
+    assert (stated["lower"] < lower)[beyond].all()
+    assert (stated["upper"] > upper)[beyond].all()
+    np.testing.assert_array_equal(stated["lower"][~beyond], lower[~beyond])
+    inside = [((own[0] <= values[high]) & (values[high] <= own[1]))[beyond].mean()
+              for own in ((lower, upper), (stated["lower"], stated["upper"]))]  # fmt: skip
+    assert inside[1] > inside[0]
+    built = model.explain().build(3)
+    np.testing.assert_array_equal(built.lower, model.predict(list(built))["lower"])
+
+
 def test_trees_are_scikit_learns(monkeypatch):
     """Without draws of rows and columns, and with a cut between any two values."""
     from sklearn.ensemble import GradientBoostingRegressor

@@ -10,10 +10,11 @@ import autobuild as ab
 from autobuild.models import Describer
 from autobuild.models import process as process_module
 from autobuild.models.conditioned import conditioned
-from autobuild.models.evidence import BEND_PRIOR, JITTER, NOISE_PRIOR, Evidence, LinearEvidence, minimise
+from autobuild.models.evidence import ALIKE, BEND_PRIOR, JITTER, NOISE_PRIOR, Evidence, LinearEvidence, minimise
 from autobuild.models.kernel import PART_OF, PARTS, PER_UNIT, PRIORS, Kernel, Scaling, Sides
 from autobuild.models.process import fit_process
 from autobuild.models.warp import Warp
+from autobuild.rank import srcc
 
 SPACE = ab.space("mnasnet")
 
@@ -158,7 +159,10 @@ def test_the_evidence_is_that_of_the_textbook_and_its_gradient_the_slope(parts, 
     expected = latent @ np.linalg.solve(covariance, latent) / 2 + np.linalg.slogdet(covariance)[1] / 2
     priors = {**PRIORS, "noise": NOISE_PRIOR, "bend": BEND_PRIOR}
     for name, place in problem.places.items():
-        expected += (((vector[place] - priors[name][0]) / priors[name][1]) ** 2).sum() / 2
+        away = (vector[place] - problem.centre[place]) / priors[name][1]
+        together = ALIKE if name in PER_UNIT else 0.0
+        correlation = together + (1 - together) * np.eye(len(away))
+        expected += away @ np.linalg.solve(correlation, away) / 2
     assert value == pytest.approx(expected - (b * standard.sum() if bend else 0), rel=1e-7)
 
     for place in range(len(vector)):
@@ -171,6 +175,34 @@ def test_the_evidence_is_that_of_the_textbook_and_its_gradient_the_slope(parts, 
         other_value, other_gradient = LinearEvidence(scaled, parts, standard, None if bend else fixed)(vector)
         assert other_value == pytest.approx(value, rel=1e-7)
         np.testing.assert_allclose(other_gradient, gradient, rtol=1e-6, atol=1e-5)
+
+
+def test_the_prior_of_a_sum_does_not_depend_on_the_number_of_its_units():
+    sums = []
+    for name in ("trans_nas_bench_macro", "tiny_mbconv", "mnasnet"):  # one, three and seven units
+        space = ab.space(name)
+        description = Describer(space)(space.sample(20, seed=0))
+        problem = Evidence(Scaling(description)(description), ("units",), np.random.default_rng(0).normal(size=20))
+        sums.append(np.exp(2 * problem.centre[problem.places["a_units"]]).sum())
+    np.testing.assert_allclose(sums, sums[0])
+
+
+def test_learning_finds_the_better_of_two_explanations(monkeypatch):
+    """Of a quantised U-Net, the sum over its layers is a local maximum of the likelihood, and predicts worse."""
+    space = ab.space("quant:digits_unet")
+    labels = ab.LabelledSet.read("digits_unet", space)
+    rows = np.random.default_rng(1).permutation(len(labels))
+    values, known = -np.log(labels.frame["fid"].to_numpy()), rows[:200]
+    description = Describer(space)(labels.archs)
+    others = np.setdiff1d(rows, known)
+
+    def judged():
+        process = fit_process(description.take(known), values[known], ("linear", "units", "joint", "whole"))
+        return srcc(process.predict_mean(description.take(others)), values[others])
+
+    both = judged()
+    monkeypatch.setattr(process_module, "INTERACTING", {})
+    assert both > judged() + 0.01
 
 
 def test_the_search_finds_the_lowest_point_of_a_narrow_valley():
