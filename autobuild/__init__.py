@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from autobuild.evaluate.executors import register_executor
     from autobuild.graphs import OperationGraph, graph_of, load_zoo
     from autobuild.importance import Comparison, Scores, compare, explain, register_scorer
+    from autobuild.jobs.doctor import show_config
     from autobuild.labels import LabelledSet, sample_design
     from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, register_family, save_model
     from autobuild.quant import Quantised, quant_space, quantise
@@ -97,6 +98,7 @@ _FROM = {
     "save_model": "models",
     "search": "studies.searching",
     "sequence_space": "spaces",
+    "show_config": "jobs.doctor",
     "space": "spaces:load_space",
     "space_names": "spaces",
     "verify": "construct.verification",
@@ -149,6 +151,7 @@ __all__ = [
     "save_model",
     "search",
     "sequence_space",
+    "show_config",
     "space",
     "space_names",
     "verify",

@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch, own_plugins):
 
 
 RUN = [
-    *("build.md", "cost.md", "experiments.md", "fusion.md", "latency.md", "own_space.md", "plugins.md"),
+    *("build.md", "cost.md", "experiments.md", "fusion.md", "gallery.md", "latency.md", "own_space.md", "plugins.md"),
     *("quantisation.md", "transfer.md"),
 ]
 STARTS_CLUSTERS = pytest.param("cluster.md", marks=pytest.mark.slow)

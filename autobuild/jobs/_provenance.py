@@ -17,7 +17,7 @@ _LIBRARIES = ("torch", "torch-geometric", "numpy", "pandas")
 
 def versions() -> dict[str, str]:
     """The versions that a result depends on: python, torch, torch-geometric, numpy, pandas, autobuild."""
-    libraries = {name: _version(name) for name in _LIBRARIES}
+    libraries = {name: version_of(name) for name in _LIBRARIES}
     return {"python": sys.version.split()[0], **libraries, "autobuild": __version__}
 
 
@@ -55,7 +55,8 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """The installed version of a package; ``none`` if it is not there."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -14,6 +14,27 @@ _MAP_COLUMNS = 14  # of the map of effects, which a terminal shows beside one an
 _SENTENCES = 5
 
 
+def show_answer(folder: Run) -> None:
+    """What the whole run has found, in a few lines."""
+    numbers, built = folder.metrics, folder.read_frame("verified.csv")
+    best = built[built["set"] == "built"].iloc[0]
+    gained = numbers["built_first"] - numbers["labelled_best_retrained"]
+    heading(f"The answer (target: {numbers['target']})")
+    say(f"  built without evaluating any network: {best['arch']}")
+    known = f"the best of {numbers['n_train']:,} labelled networks {number(numbers['labelled_best_retrained'])}"
+    say(f"  it really measures {number(numbers['built_first'])}; with the same seeds, {known}: {gained:+.3g}")
+    if folder.has("choices.csv"):
+        told = folder.read_frame("choices.csv").query("told_apart")
+        if len(told):
+            first = told.iloc[0]
+            where = f"layer {first['layer']} of {first['unit']}" if first["layer"] else first["unit"]
+            say(f"  what matters most: {first['feature']} in {where}: {first['best']} rather than {first['second']}, "
+                f"{first['difference']:+.3g} [{first['lower']:.3g}, {first['upper']:.3g}]")  # fmt: skip
+    for sentence in (numbers.get("interactions") or [])[:1]:
+        say(f"  what interacts most: {sentence}")
+    say(f"  all of it on one page: {folder.dir / 'report.html'}")
+
+
 def show_fit(folder: Run) -> None:
     """Rank correlations and errors on held-out rows."""
     numbers = folder.metrics

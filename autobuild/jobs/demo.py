@@ -61,6 +61,7 @@ def run(config: Mapping[str, Any]) -> int:
             config = {**config, "target": folder.metrics["target"]}  # a saved model has its own target
             verify_step(folder, config, labels, folder.read_frame("built.csv"), config["build"]["top"])
             write_page(folder)
+        summaries.show_answer(folder)
         build.show(folder)
         summaries.show_verified(folder)
         summaries.show_place(folder)
