@@ -79,7 +79,10 @@ def build(
     model, space = scores.model, scores.space
     if not isinstance(scores, AdditiveScores):
         if where is not None or by != "predicted" or apart:
-            raise ConfigError(f"where, by and apart need additive scores, not those of scorer={scores.scorer}")
+            raise ConfigError(
+                f"where, by and apart need additive scores, not those of scorer={scores.scorer}; ab.budget_front takes "
+                "these, too, and limits costs"
+            )
         built = build_by_sum(space, scores.unit_scores, top, model.predict_mean)
         # a candidate score is on the target's scale, so a network's is the mean over its units: the order is the sum's
         return Built(

@@ -106,7 +106,7 @@ def _gradients(model: nn.Module, weights: dict[str, nn.Parameter], losses: Losse
             weight.requires_grad_(True)
         for loss in losses(model):
             if not bool(torch.isfinite(loss)):
-                raise QuantisationError(f"the loss of calibration batch {count} is {float(loss)}")
+                raise QuantisationError(f"the loss of calibration batch {count} is {float(loss.detach())}")
             found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             for (mean, squares), gradient in zip(sums.values(), found, strict=True):
                 if gradient is not None:
