@@ -3,10 +3,11 @@
 At the multipliers of the linear relaxation an assembly's gap to the Lagrangian bound is a sum of losses and of priced
 slack, none of them negative (see :class:`~autobuild.construct._relaxation.Relaxation`). So whatever lies within a
 narrow band below the bound is made of candidates with small losses. Partial assemblies that cannot end within the band,
-by the bounds at several multipliers, are dropped. As soon as that is no more work than one unit more, the partial
-assemblies are joined with those of all units still missing, sorted by what lets fewest pairs through (as with the two
-lists of Horowitz and Sahni, 1974): two limits close to each other leave few of many. Bands are widened until the k best
-lie in one, which proves them.
+by the bounds at several multipliers, are dropped. Of hundreds of units most have only their best candidate within the
+band, and are no choice at all. As soon as that is no more work than one unit more, the partial assemblies are joined
+with those of all units still missing, sorted by what lets fewest pairs through (as with the two lists of Horowitz and
+Sahni, 1974): two limits close to each other leave few of many. Bands are widened until the k best lie in one, which
+proves them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CACHED = 1 << 13  # partial assemblies bounded at once, at all multipliers: fits
 FACTORS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 4.0)  # other multipliers of one limit
 COMMON = (0.0, 0.5, 0.8, 1.25, 2.0)  # other multipliers of all limits
 BEAM = 200  # partial assemblies kept after each unit where the search came to nothing
-BINS = 1024
+BINS = 256
 FIRST, GROWTH = 1e5, 16.0  # assemblies (feasible or not) in the first band, and how many times more in the next
 
 
@@ -55,8 +56,8 @@ class Unit:
     Attributes:
         losses: Ascending, ``(candidates,)``.
         usages: Shape ``(limits, candidates)``.
-        shifted: Their least losses at other multipliers, for each shift, ``(shifts,)``.
-        least: Their least usages, ``(limits,)``.
+        shifted: The least losses of all units after this one at other multipliers, for each shift, ``(shifts,)``.
+        least: The least usages of all units after this one, ``(limits,)``.
     """
 
     losses: FloatArray
@@ -92,6 +93,7 @@ class BranchAndBound:
             float(problem.prices @ usage.max(axis=1)) + 1e-3 * float(usage.max(initial=0.0)) for usage in problem.usages
         ]
         # Coarse units first: what they leave over, the fine ones must be able to fill.
+        self.free: list[int] = []
         self.order = [int(unit) for unit in np.argsort(-np.array(spread), kind="stable")]
         self.sorts = [np.argsort(loss, kind="stable") for loss in problem.losses]
         self.losses = [loss[sort] for loss, sort in zip(problem.losses, self.sorts, strict=True)]
@@ -123,22 +125,28 @@ class BranchAndBound:
     def _width(self, wanted: float, greatest: float) -> float:
         """About how wide a band holds so many assemblies, by losses alone."""
         low, high = 0.0, greatest
-        if self._count(high) <= wanted:
+        if not self._more(high, wanted):
             return high
         for _ in range(40):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._count(middle) > wanted else (middle, high)
+            low, high = (low, middle) if self._more(middle, wanted) else (middle, high)
         return high
 
-    def _count(self, width: float) -> float:
-        """About how many assemblies have losses within the width: histograms of the units, convolved."""
+    def _more(self, width: float, wanted: float) -> bool:
+        """Whether more assemblies than wanted have losses within the width, about: histograms of units, convolved."""
         histogram = np.zeros(BINS + 1)
         histogram[0] = 1.0
         for table in self.losses:
             losses = table[: np.searchsorted(table, width, side="right")]
-            bins = np.minimum(losses / max(width, 1e-300) * BINS, BINS).astype(np.int64)
-            histogram = np.convolve(histogram, np.bincount(bins, minlength=BINS + 1))[: BINS + 1]
-        return float(histogram.sum())
+            if losses.size > 1:
+                bins, counts = np.unique((losses / max(width, 1e-300) * BINS).astype(np.int64), return_counts=True)
+                parts = [(histogram[: BINS + 1 - bin], count, bin) for bin, count in zip(bins, counts, strict=True)]
+                histogram = np.zeros(BINS + 1)
+                for part, count, bin in parts:
+                    histogram[bin:] += count * part
+                if histogram.sum() > wanted:  # a further unit only adds
+                    return True
+        return False
 
     def _search(self, band: float, beam: int | None = None) -> bool:
         """Find the assemblies whose gap is within the band; False where time or work ends before.
@@ -147,12 +155,23 @@ class BranchAndBound:
         """
         before = self.places, self.gaps
         self.places, self.gaps = self.places[:0], self.gaps[:0]
-        units = []
-        for number in self.order:
+        units: list[Unit] = []
+        self.free = []  # units with a choice within the band, in order
+        shifted, least = np.zeros(len(self.shifts)), np.zeros(self.problem.room.size)
+        fixed = np.zeros_like(least)
+        for number in reversed(self.order):
             size = int(np.searchsorted(self.losses[number], band, side="right"))
             losses, usages = self.losses[number][:size], self.usages[number][:, :size]
-            units.append(Unit(losses, usages, (losses + self.shifts @ usages).min(axis=1), usages.min(axis=1)))
-        start = Partial(np.zeros(1), np.zeros((self.problem.room.size, 1)), np.zeros((1, 0), dtype=np.int32))
+            if size == 1 and units:
+                fixed += usages[:, 0]
+                continue
+            self.free.append(number)
+            units.append(Unit(losses, usages, shifted, least))
+            shifted = shifted + (losses + self.shifts @ usages).min(axis=1)
+            least = least + usages.min(axis=1)
+        self.free.reverse()
+        units.reverse()
+        start = Partial(np.zeros(1), fixed[:, None], np.zeros((1, 0), dtype=np.int32))
         if self._complete(start, units, band, beam):
             return True
         places = np.concatenate([self.places, before[0]])  # what was found before may be missing now
@@ -169,15 +188,19 @@ class BranchAndBound:
             band: The greatest gap.
             beam: As of :meth:`_search`.
         """
-        if (done := self._join(part, missing, band, beam)) is not None:
-            return done
-        children = np.cumsum(np.searchsorted(missing[0].losses, band - part.losses, side="right"))
-        ends = np.searchsorted(children, np.arange(HELD, children[-1], HELD))
-        for first, last in itertools.pairwise([0, *np.unique(ends[ends > 0]), part.losses.size]):
-            grown = self._extend(part.take(slice(first, last)), missing, band, beam)
-            if grown is None or not self._complete(grown, missing[1:], band, beam):
+        while (done := self._join(part, missing, band, beam)) is None:
+            children = np.cumsum(np.searchsorted(missing[0].losses, band - part.losses, side="right"))
+            ends = np.searchsorted(children, np.arange(HELD, children[-1], HELD))
+            pieces = list(itertools.pairwise([0, *np.unique(ends[ends > 0]), part.losses.size]))
+            for first, last in pieces[:-1]:
+                grown = self._extend(part.take(slice(first, last)), missing, band, beam)
+                if grown is None or not self._complete(grown, missing[1:], band, beam):
+                    return False
+            grown = self._extend(part.take(slice(*pieces[-1])), missing, band, beam)
+            if grown is None:
                 return False
-        return True
+            part, missing = grown, missing[1:]
+        return done
 
     def _join(self, part: Partial, missing: list[Unit], band: float, beam: int | None) -> bool | None:
         """Complete all partial assemblies at once.
@@ -245,16 +268,14 @@ class BranchAndBound:
 
         Arguments as of :meth:`_complete`; None: time or work ended.
         """
-        unit, ahead = missing[0], missing[1:]
-        shifted = np.sum([other.shifted for other in ahead], axis=0)
-        least = np.sum([other.least for other in ahead], axis=0)
+        unit = missing[0]
         parts = [Partial(part.losses[:0], part.usages[:, :0], np.zeros((0, part.places.shape[1] + 1), dtype=np.int32))]
         keys = [np.zeros(0)]
         children = np.searchsorted(unit.losses, band - part.losses, side="right")
         for parents, numbers in _pairs(children):
             usages = part.usages[:, parents] + unit.usages[:, numbers]
             losses = part.losses[parents] + unit.losses[numbers]
-            bounds = self._bounds(losses, usages, shifted, least)
+            bounds = self._bounds(losses, usages, unit.shifted, unit.least)
             alive = np.flatnonzero(bounds <= band)
             places = np.column_stack([part.places[parents[alive]], numbers[alive].astype(np.int32)])
             parts.append(Partial(losses[alive], usages[:, alive], places))
@@ -284,8 +305,8 @@ class BranchAndBound:
         """Take complete assemblies; those that are close to a limit are decided by exact sums."""
         slack = self.problem.room[:, None] - usages
         gaps = losses + self.problem.prices @ slack
-        places = np.empty(ordered.shape, dtype=np.int64)
-        for column, unit in enumerate(self.order):
+        places = np.tile(np.array([sort[0] for sort in self.sorts], dtype=np.int64), (len(ordered), 1))
+        for column, unit in enumerate(self.free):
             places[:, unit] = self.sorts[unit][ordered[:, column]]
         close = np.flatnonzero((slack < TOLERANCE).any(axis=0))
         keep = np.ones(gaps.size, dtype=bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Constraint:
         """Which usages satisfy it. Shapes: ``(n,) -> (n,)``."""
         return np.asarray(usage < self.bound if self.limit.strict else usage <= self.bound)
 
-    @property
+    @cached_property
     def range(self) -> float:
         """Greatest less least usage of any assembly."""
         return self.usage.greatest - self.usage.least

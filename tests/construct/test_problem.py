@@ -200,6 +200,47 @@ def test_a_hard_instance_comes_back_in_time_with_bound_and_gap():
     assert "not proven best: none scores more than" in str(solved)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_eight_hundred_units_under_two_limits_are_solved_exactly(seed):
+    """Mixed precision at the size of a large U-Net. No better configuration differs in one or two units."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice([1e5, 4e5, 1.6e6, 6.5e6, 1.3e7], 800)
+    bits, work = np.array([2.0, 3.0, 4.0]), sizes * rng.choice([16384, 4096, 1024, 77], 800)
+    loss = rng.lognormal(size=800) * np.sqrt(sizes)
+    score = Additive(0.0, tuple(-loss_ * 4.0**-bits * np.exp(rng.normal(0, 0.1, 3)) for loss_ in loss))
+    metrics = {
+        "bits": Additive(0.0, tuple(size * bits / sizes.sum() for size in sizes)),
+        "bops": Additive(0.0, tuple(own * bits / work.sum() for own in work)),
+    }
+    limits = parse_where("bits <= 3.1 and bops <= 3.0")
+    solved = Problem(score, metrics, time_limit_s=120).best(limits)
+    assert solved.status == "optimal"
+    best = np.array(solved.best)
+    tables = [np.stack(item.tables) for item in (score, *metrics.values())]
+    rows = np.arange(800)
+    value, *used = (table[rows, best].sum() for table in tables)
+    assert max(used[0] / 3.1, used[1] / 3.0) <= 1
+    gain, *more = (table - table[rows, best][:, None] for table in tables)
+    gain, more = gain.ravel(), [own.ravel() for own in more]
+    first = np.argsort(-gain)[:800]
+    better = gain[first, None] + gain > 1e-9 * abs(value)
+    fits = np.ones_like(better)
+    for own, use, bound in zip(more, used, (3.1, 3.0), strict=True):
+        fits &= use + own[first, None] + own <= bound - 1e-9
+    other = (first // 3)[:, None] != np.arange(2400) // 3
+    assert not (better & fits & other).any()
+
+
+def test_hundreds_of_units_come_back_where_the_work_ends():
+    """Nothing is found in bands, so that a beam search gives what there is."""
+    rng = np.random.default_rng(0)
+    score, metric = (Additive(0.0, tuple(rng.normal(size=(1200, 3)))) for _ in range(2))
+    limits = parse_where(f"m <= {metric.least / 2!r}")
+    found = Problem(score, {"m": metric}, max_work=1, time_limit_s=0.5).best(limits)
+    assert found.status == "time limit"
+    assert limits[0].holds(metric.totals([found.best]))[0]
+
+
 def test_a_search_that_ends_early_says_how_many_are_proven():
     problem = random_problem(1)
     limits = parse_where("m0 <= 1.5 and m1 <= 1.5 and m2 <= 1.5")
