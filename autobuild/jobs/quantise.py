@@ -7,6 +7,7 @@ Examples:
     autobuild quantise model=digits_dit config=kmc3
     autobuild quantise model=digits_dit space=quant:digits_dit built=runs/build/20260131-120000 out=small
     autobuild quantise model=my_package.models:load config=uaq4
+    autobuild quantise model=sd15_unet checkpoint=stable-diffusion-v1-5/unet config=uaq4
 
 Writes:
     report.html  one page about all of it
@@ -39,9 +40,13 @@ class Keys(RunKeys):
 
     model: str | None = option(
         None,
-        "digits_dit or digits_unet, which ship, or package.module:function, which returns a torch module",
+        "digits_dit or digits_unet, which ship; with checkpoint=, sdxl_unet or another of quant:; or "
+        "package.module:function, which returns a torch module",
         kind="name",
         required=True,
+    )
+    checkpoint: str | None = option(
+        None, "weights of a model of another library: what its save_pretrained wrote, or a file of weights", kind="path"
     )
     config: str | None = option(None, "one choice for all layers, such as uaq4, or an architecture of space")
     space: str | None = option(
@@ -62,7 +67,7 @@ def run(config: Mapping[str, Any]) -> int:
 
     if (config["config"] is None) == (config["built"] is None):
         raise ConfigError("quantise takes config= or built=, one of them")
-    model = _model(config["model"])
+    model = _model(config["model"], config["checkpoint"])
     with Run.open("quantise", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
@@ -86,15 +91,21 @@ def run(config: Mapping[str, Any]) -> int:
     return 0
 
 
-def _model(name: str) -> nn.Module:
+def _model(name: str, checkpoint: str | None) -> nn.Module:
     from torch import nn
 
     from autobuild.named import imported
     from autobuild.quant.digits.networks import NETWORKS, load_digits_network
+    from autobuild.quant.published import load_published, published
 
+    if (name in published()) != (checkpoint is not None):
+        raise ConfigError(f"model={name} checkpoint={checkpoint}: weights of {', '.join(published())} are read from a "
+                          "checkpoint, and of no others")  # fmt: skip
+    if name in published():
+        return load_published(name, checkpoint)[0]
     if ":" not in name:
         if name not in NETWORKS:
-            raise ConfigError(f"model={name}: {nearest(name, [*NETWORKS, 'package.module:function'])}")
+            raise ConfigError(f"model={name}: {nearest(name, [*NETWORKS, *published(), 'package.module:function'])}")
         return load_digits_network(name)
     found = imported(name, os.getcwd(), f"model={name}", "model=package.module:function")
     model = found if isinstance(found, nn.Module) else found()

@@ -1,8 +1,11 @@
-"""Quantisation spaces by name, for the command line: ``space=quant:digits_dit``."""
+"""Quantisation spaces by name, for the command line: ``space=quant:digits_dit``, ``space=quant:sdxl_unet``.
+
+The names are those of the two models that ship, and of :func:`autobuild.quant.published.published`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 
 from autobuild.quant.digits.networks import CLASSES, SIDE, load_digits_network
 from autobuild.quant.digits.train import denoising_loss, real_digits
+from autobuild.quant.published import load_published, published
 from autobuild.quant.space import quant_space
 from autobuild.spaces import SearchSpace
 
@@ -47,3 +51,25 @@ def _digits(name: str, methods: Sequence[str], bits: Sequence[int], grain: str) 
     noisy = torch.randn((PROBED, 1, SIDE, SIDE), generator=generator)
     probe = noisy, torch.rand((PROBED,), generator=generator), torch.arange(PROBED) % CLASSES
     return quant_space(load_digits_network(name), probe, losses=digits_losses, probe=True, name=name, **options)
+
+
+def __getattr__(name: str) -> Callable[..., SearchSpace]:
+    """The space of a published model."""
+    if name not in published():
+        raise AttributeError(f"no quantisation space {name!r}")
+
+    def space(
+        methods: Sequence[str] = ("uaq", "kmc", "kma"),
+        bits: Sequence[int] = (3, 4),
+        grain: str = "layer",
+        activations: int | None = None,
+        checkpoint: str | None = None,
+    ) -> SearchSpace:
+        model, inputs = load_published(name, checkpoint)
+        return quant_space(model, inputs, methods=methods, bits=bits, grain=grain, activations=activations, name=name)
+
+    return space
+
+
+def __dir__() -> list[str]:
+    return ["digits_dit", "digits_unet", *published()]

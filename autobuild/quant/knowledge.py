@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from autobuild.errors import QuantisationError
 from autobuild.quant.apply import Quantised, layer_weights
 from autobuild.quant.cache import VariantCache
 from autobuild.quant.layer_graph import LayerGraph, run_example
-from autobuild.quant.weights import Choice, QuantisedWeight, quantise_weight
+from autobuild.quant.weights import Choice, QuantisedWeight, quantise_weight, stored_bits
 
 Losses = Callable[[nn.Module], Iterable[Tensor]]
 
@@ -26,11 +26,13 @@ class Knowledge:
         choices: The choices, in the order of the numbers.
         numbers: ``(layer, metric)`` -> one number a choice; 0 for choices that a layer cannot have.
         other_bytes: Bytes of the model's tensors that are not quantised.
+        note: What is not known, and why; else empty.
     """
 
     choices: Sequence[Choice]
     numbers: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     other_bytes: int = 0
+    note: str = ""
 
     def of(self, layer: str, metric: str) -> list[Any]:
         """Numbers of a layer, one a choice."""
@@ -57,14 +59,18 @@ def measure(
     exact: bool = False,
     cache: VariantCache | None = None,
 ) -> Knowledge:
-    """Quantise every layer with every choice that it can have, one at a time.
+    """Quantise every layer with every choice that it can have, one at a time; of weights without values sizes alone.
 
     Args: as for :func:`autobuild.quant_space`.
 
     Raises:
-        QuantisationError: A weight or a loss is not finite.
+        QuantisationError: A weight or a loss is not finite, or weights without values are to be probed.
     """
     known, weights = Knowledge(choices), dict(layer_weights(model))
+    if any(weight.is_meta for weight in weights.values()):
+        if losses is not None or probe:
+            raise QuantisationError("losses and probe run the model, whose weights have no values (meta device)")
+        return _sizes(model, graph, known)
     gradients = _gradients(model, weights, losses) if losses is not None else {}
     with torch.inference_mode():
         plain = _flat(run_example(model, example_input)) if probe else None
@@ -83,6 +89,22 @@ def measure(
         if fits:
             quantised_names.append(node.name)
     known.other_bytes = unquantised_bytes(model, quantised_names)
+    return known
+
+
+def _sizes(model: nn.Module, graph: LayerGraph, known: Knowledge) -> Knowledge:
+    """What shapes alone tell."""
+    known.note = (
+        "weights have no values (meta device): errors are not known, and stored_bits count 16 bits for each scale and "
+        "each number of a codebook"
+    )
+    names = []
+    for node in graph.nodes:
+        for place, choice in enumerate(known.choices):
+            if choice.fits(node.shape):
+                known.put(node.name, "stored_bits", place, stored_bits(node.shape, choice))
+                names.append(node.name)
+    known.other_bytes = unquantised_bytes(model, set(names))
     return known
 
 
@@ -135,7 +157,7 @@ def _flat(output: Any) -> Tensor:
     return torch.cat([_flat(part) for part in parts])
 
 
-def unquantised_bytes(model: nn.Module, names: Sequence[str]) -> int:
+def unquantised_bytes(model: nn.Module, names: Collection[str]) -> int:
     """Bytes of the tensors of a model's state beside the weights of these layers, each counted once."""
     weights = {id(weight) for name, weight in layer_weights(model) if name in names}
     seen: dict[int, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,7 @@ def layer_graph(model: nn.Module, example_input: Any) -> LayerGraph:
     }  # fmt: skip
     if not nodes:
         raise QuantisationError(f"{type(model).__name__} has no linear, convolutional or embedding layer")
+    example_input = example_tensors(model, example_input)
     try:
         found = _contracted(graph_of(model, example_input, fold=False), nodes, shared)
     except GraphError as error:
@@ -171,21 +173,41 @@ def _chain(
 
 
 def run_example(model: nn.Module, example_input: Any) -> Any:
-    """The output of a model for an example: a tensor, a tuple of tensors, keyword arguments, or a shape."""
+    """The output of a model for an example; see :func:`example_tensors`."""
+    example = example_tensors(model, example_input)
+    if isinstance(example, Mapping):
+        return model(**example)
+    return model(example) if isinstance(example, Tensor) else model(*example)
+
+
+def example_tensors(model: nn.Module, example_input: Any) -> Any:
+    """An example whose shapes are replaced by tensors of the model's device and type.
+
+    Args:
+        model: The model. Where its parameters have no values (meta device), neither have the tensors.
+        example_input: A tensor, a shape, a tuple of these, or keyword arguments of these, which may be nested.
+
+    Returns:
+        The same with normally distributed numbers for every shape, the same in every call.
+    """
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     if isinstance(example_input, Mapping):
-        return model(**example_input)
-    if isinstance(example_input, Tensor):
-        return model(example_input)
-    if all(isinstance(size, int) for size in example_input):
-        return model(torch.randn(example_input, generator=torch.Generator().manual_seed(0)))
-    return model(*example_input)
+        return {key: example_tensors(model, value) for key, value in example_input.items()}
+    if not isinstance(example_input, tuple | list) or not example_input:
+        return example_input
+    if not all(isinstance(size, int) and size >= 0 for size in example_input):
+        return tuple(example_tensors(model, value) for value in example_input)
+    if first.is_meta:
+        return torch.empty(tuple(example_input), dtype=first.dtype, device=first.device)
+    return torch.randn(tuple(example_input), generator=torch.Generator().manual_seed(0)).to(first.device, first.dtype)
 
 
 def blocks_of(nodes: Sequence[LayerNode]) -> list[list[str]]:
     """Layers that are decided together at block level: by their names, those of the largest module of at most four.
 
     These are a self-attention's query, key, value and output, a feed-forward's two layers, or a residual block's
-    convolutions. Layers of a block are neighbours in ``nodes``.
+    convolutions. A module of several such parts, as an attention and a feed-forward, is no block. Layers of a block are
+    neighbours in ``nodes``.
     """
     inside: dict[str, list[str]] = {}
     for node in nodes:
@@ -194,7 +216,7 @@ def blocks_of(nodes: Sequence[LayerNode]) -> list[list[str]]:
             inside.setdefault(".".join(parts[:depth]), []).append(node.name)
     block: dict[str, str] = {}
     for module, names in inside.items():  # from the outermost inward
-        if 2 <= len(names) <= MOST_IN_A_BLOCK:
+        if 2 <= len(names) <= MOST_IN_A_BLOCK and not _parted(module, names):
             for name in names:
                 block.setdefault(name, module)
     found: list[list[str]] = []
@@ -205,3 +227,14 @@ def blocks_of(nodes: Sequence[LayerNode]) -> list[list[str]]:
         else:
             found.append([node.name])
     return [names for names in found if len(names) > 1]
+
+
+def _parted(module: str, names: Sequence[str]) -> bool:
+    """Whether two parts of a module have several layers each."""
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        parts = name.split(".")
+        for depth in range(module.count(".") + 2, len(parts)):
+            inside.setdefault(".".join(parts[:depth]), set()).add(name)
+    several = [own for own in inside.values() if len(own) > 1]
+    return any(not one & other for one, other in itertools.combinations(several, 2))

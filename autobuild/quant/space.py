@@ -56,8 +56,10 @@ def quant_space(
     stored space (``to_json``) can be read without the model.
 
     Args:
-        model: Any module. It is quantised layer by layer and restored.
-        example_input: As for :func:`autobuild.graph_of`: a tensor, a tuple, keyword arguments, or a shape.
+        model: Any module. It is quantised layer by layer and restored. Where its weights have no values (meta device),
+            bits, sizes and ``bops`` are known, errors are not.
+        example_input: As for :func:`autobuild.graph_of`: a tensor, a tuple, keyword arguments, or a shape, which may
+            also stand for a tensor of the others.
         methods: Methods of :data:`autobuild.quant.METHODS`.
         bits: Numbers of bits, 2 to 8.
         grain: ``"layer"``, or ``"block"``: the layers of an attention, a feed-forward or a residual block are one unit,
@@ -120,7 +122,7 @@ def declared(
     units = [_unit(node, choices, fitting[node.name], total) for node in nodes]
     place = {row: number for number, row in enumerate(rows)}
     joins = [(place[a], place[b]) for a, b in graph.edges if a in place and b in place]
-    notes = [graph.note] if graph.note else []
+    notes = [note for note in (graph.note, known.note) if note]
     if left_out:
         notes.append(f"{left_out} choices of layers were left out, which store as many numbers as they encode")
     if len(nodes) < len(graph.nodes):

@@ -159,6 +159,8 @@ def quantise_weight(
             f"{name}: a weight of type {weight.dtype} and shape {tuple(weight.shape)}; accepted: "
             "floating-point numbers with a dimension of output channels and at least one more"
         )
+    if weight.is_meta:
+        raise QuantisationError(f"{name}: the weight has no values (meta device); accepted: a model with weights")
     plain = weight.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(plain).all()):
         bad = int((~torch.isfinite(plain)).sum())
