@@ -12,6 +12,7 @@ Examples:
 Writes:
     report.html  one page about all of it
     quantised.safetensors  the whole model: packed codes, scales, zero points, codebooks; other tensors as they are
+    torchao.pt  with export=torchao: a state for load_state_dict(..., assign=True), linear layers as torchao's integers
     layers.csv  a row a layer: method, bits, weights, payload_bits, stored_bits, error
     metrics.json  avg_bits, stored_bits, size_bytes, quant_error, file_bytes, versions, ...
 """
@@ -56,17 +57,23 @@ class Keys(RunKeys):
         None, "instead of config: a run of build, or its built.csv, of which the first", kind="path"
     )
     activations: int | None = option(None, "bits of online quantisation of activations, 6 or 8 (null: none)", ">=6 <=8")
+    export: str | None = option(None, "torchao: also write uniform weights for this deployment library", kind="name")
     exact: bool = option(False, "codebooks of least squared error, which take longer")
 
 
 def run(config: Mapping[str, Any]) -> int:
     """Quantise, write, show."""
+    import torch
+
     from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run, use_threads
     from autobuild.quant import quantise
+    from autobuild.quant.deploy import torchao_state
 
     if (config["config"] is None) == (config["built"] is None):
         raise ConfigError("quantise takes config= or built=, one of them")
+    if config["export"] not in (None, "torchao"):
+        raise ConfigError(f"export={config['export']}: accepted: torchao, or null")
     model = _model(config["model"], config["checkpoint"])
     with Run.open("quantise", config, input_files(config)) as folder:
         if not folder.finished:
@@ -75,6 +82,11 @@ def run(config: Mapping[str, Any]) -> int:
             with folder.writing("quantised.safetensors") as path:
                 quantised.save(path)
                 file_bytes = path.stat().st_size
+            if config["export"]:
+                state, floating = torchao_state(quantised)
+                with folder.writing("torchao.pt") as path:
+                    torch.save(state, path)
+                folder.record(export="torchao", layers_kept_floating=floating)
             folder.write_frame("layers.csv", quantised.table())
             names = ("avg_bits", "stored_bits", "size_bytes", "quant_error")
             folder.record(**{name: getattr(quantised, name) for name in names}, file_bytes=file_bytes,

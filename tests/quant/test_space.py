@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -260,3 +262,49 @@ def test_refused(model):
     nn.init.constant_(broken.skip.weight, float("inf"))
     with pytest.raises(QuantisationError, match="skip: 24 of 24 weights are NaN or infinite"):
         ab.quant_space(broken, (1, 2, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def sizes_space():
+    """Ten layers of unlike sizes, without values."""
+    widths = (8, 24, 16, 64, 8, 40, 12, 32, 8, 20, 9)
+    with torch.device("meta"):
+        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+        model = nn.Sequential(*layers)
+    return ab.quant_space(model, (1, 8), methods=("uaq",), bits=(2, 3, 4, 6), name="sizes")
+
+
+@settings(max_examples=20, deadline=None)
+@given(metric=st.sampled_from(["avg_bits", "stored_bits"]), share=st.floats(0, 1), seed=st.integers(0, 9))
+def test_a_budget_is_never_exceeded_and_used_up_where_asked(sizes_space, metric, share, seed):
+    """With a limit from below, something within 1 % of the budget is found wherever there is something."""
+    from autobuild.construct.problem import Problem
+    from autobuild.expressions.limits import parse_where
+    from autobuild.spaces.additive import Additive
+
+    cost = ab.costs(sizes_space)[metric]
+    used = cost.bounds().lower
+    budget = used.least + share * (used.greatest - used.least)
+    rng = np.random.default_rng(seed)
+    tables = (-rng.lognormal() * 4.0 ** -np.array([2, 3, 4, 6]) for _ in sizes_space.units)
+    problem = Problem(Additive(0.0, tuple(tables)), {metric: used})
+    solved = problem.best(parse_where(f"{metric} <= {budget!r}"))
+    assert cost([sizes_space.assemble(solved.best)])[0] <= budget
+    lowest = 0.99 * budget
+    full = problem.best(parse_where(f"{lowest!r} <= {metric} <= {budget!r}"))
+    sums = np.zeros(1)
+    for table in used.tables:
+        sums = np.unique(np.round(np.add.outer(sums, table), 12))
+    gaps = sums[(sums <= budget + 1e-9) & (sums >= lowest - 1e-9)]
+    assert (full.best is not None) == bool(gaps.size) or np.abs(gaps[:, None] - [lowest, budget]).min() < 1e-6
+    if full.best is not None:
+        assert lowest <= cost([sizes_space.assemble(full.best)])[0] <= budget
+        assert full.score <= solved.score
+
+
+def test_a_budget_that_nothing_meets_names_the_least(sizes_space):
+    archs = ab.sample_design(sizes_space, 30, seed=0)
+    frame = pd.DataFrame({"arch": [a.text for a in archs], "acc": ab.costs(sizes_space)["bops"](archs)})
+    scores = ab.fit(ab.LabelledSet.read(frame, sizes_space), target="acc", model="linear", seed=0).explain()
+    with pytest.raises(NoNetworkError, match=r"avg_bits <= 1\.9: .*the least that a network has is 2\n"):
+        scores.build(top=1, where="avg_bits <= 1.9")
