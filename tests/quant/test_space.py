@@ -275,7 +275,7 @@ def sizes_space():
 
 
 @settings(max_examples=20, deadline=None)
-@given(metric=st.sampled_from(["avg_bits", "stored_bits"]), share=st.floats(0, 1), seed=st.integers(0, 9))
+@given(metric=st.sampled_from(["avg_bits", "stored_bits"]), share=st.floats(0.001, 1), seed=st.integers(0, 9))
 def test_a_budget_is_never_exceeded_and_used_up_where_asked(sizes_space, metric, share, seed):
     """With a limit from below, something within 1 % of the budget is found wherever there is something."""
     from autobuild.construct.problem import Problem
@@ -289,7 +289,7 @@ def test_a_budget_is_never_exceeded_and_used_up_where_asked(sizes_space, metric,
     tables = (-rng.lognormal() * 4.0 ** -np.array([2, 3, 4, 6]) for _ in sizes_space.units)
     problem = Problem(Additive(0.0, tuple(tables)), {metric: used})
     solved = problem.best(parse_where(f"{metric} <= {budget!r}"))
-    assert cost([sizes_space.assemble(solved.best)])[0] <= budget
+    assert cost([sizes_space.assemble(solved.best)])[0] <= budget * (1 + 1e-12)
     lowest = 0.99 * budget
     full = problem.best(parse_where(f"{lowest!r} <= {metric} <= {budget!r}"))
     sums = np.zeros(1)
@@ -298,7 +298,7 @@ def test_a_budget_is_never_exceeded_and_used_up_where_asked(sizes_space, metric,
     gaps = sums[(sums <= budget + 1e-9) & (sums >= lowest - 1e-9)]
     assert (full.best is not None) == bool(gaps.size) or np.abs(gaps[:, None] - [lowest, budget]).min() < 1e-6
     if full.best is not None:
-        assert lowest <= cost([sizes_space.assemble(full.best)])[0] <= budget
+        assert lowest * (1 - 1e-12) <= cost([sizes_space.assemble(full.best)])[0] <= budget * (1 + 1e-12)
         assert full.score <= solved.score
 
 
