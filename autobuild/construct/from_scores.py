@@ -15,6 +15,7 @@ from autobuild.construct._evaluators import evaluator_of
 from autobuild.construct._limit_metrics import best_labelled, limits_on
 from autobuild.construct._posterior import front_scores, probable_front, probable_networks
 from autobuild.construct.building import Built, build_by_sum, build_refined
+from autobuild.construct.extrapolation import followed
 from autobuild.construct.local_search import climb_front
 from autobuild.construct.narrowing import narrow_probable, narrow_units, narrowing_note
 from autobuild.construct.pareto import additive_front
@@ -50,6 +51,8 @@ def build(
     """Build the ``top`` best networks.
 
     Additive scores propose the ten thousand best sums, exactly; the full predictor ranks them and climbs from the best.
+    A model that does not draw, such as ``"trees"``, is followed only as far as it proves right beyond its labels
+    (:func:`autobuild.construct.extrapolation.followed`).
     Scores of the paper's scorer ``hopnorm`` are built by as they are: exact k best, no second opinion.
 
     Args:
@@ -97,7 +100,7 @@ def build(
     limited = None
     if where is not None:
         limited = limits_on(scores, where, labels, hardware, time_limit_s)
-    evaluator = evaluator_of(model, space, lambda part: _predictor(part, by))
+    evaluator = evaluator_of(model, space, lambda part: _predictor(part, by, scores))
     archs = build_refined(space, scores.unit_scores, evaluator, top, limited=limited, apart=apart)
     predicted, lower, upper = model.reported_intervals(archs, INTERVAL_LEVEL)
     values = limited.values(archs) if limited else {}
@@ -116,10 +119,14 @@ def build(
     )
 
 
-def _predictor(model: FittedModel, by: str) -> Callable[[Sequence[Architecture]], FloatArray]:
+def _predictor(model: FittedModel, by: str, scores: AdditiveScores) -> Callable[[Sequence[Architecture]], FloatArray]:
     """What networks are ranked by."""
     if by == "predicted":
-        return model.predict_mean
+        share = followed(scores)
+        if share == 1:
+            return model.predict_mean
+        sums = scores.projection.sums
+        return lambda archs: share * model.predict_mean(archs) + (1 - share) * sums(archs)
     side = {"lower": 1, "upper": 2}[by]
     return lambda archs: model.intervals(archs, 0.8)[side]
 

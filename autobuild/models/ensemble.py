@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
 
@@ -12,10 +12,12 @@ import numpy as np
 from scipy.stats import t
 
 from autobuild._typing import IntArray
+from autobuild.encode import EncoderConfig
+from autobuild.models.config import FitConfig
 from autobuild.models.describe import Describer
 from autobuild.models.gp_family import ProcessMember
 from autobuild.models.known import Column
-from autobuild.models.members import Inputs, Member
+from autobuild.models.members import Inputs, Member, Settings
 from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.stacking import combine
 from autobuild.models.warp import Warp
@@ -104,6 +106,21 @@ class EnsembleModel(FittedModel):
         about = self._process().process.deviations(inputs.description, count, np.random.default_rng(seed))
         spread = self._quantile(INTERVAL_LEVEL) / INTERVAL_SDS
         return self.warp.label(self._latent(inputs) + about * (spread if math.isfinite(spread) else 1.0))
+
+    def refitted(self, rows: IntArray) -> EnsembleModel:
+        """The members fitted anew on some of the training rows, with the same weights and bend.
+
+        Args:
+            rows: Rows of :attr:`training`.
+
+        Returns:
+            A model whose reports, held-out rows and intervals are still those of all rows.
+        """
+        inputs = Inputs(self.space, [self.training_archs[row] for row in rows], self.describer)
+        values = self.training["target"].to_numpy(dtype=float)[rows]
+        settings = Settings(EncoderConfig(), FitConfig(), self.seed)
+        members = {kind: type(member).fit(inputs, values, self.warp, settings) for kind, member in self.members.items()}
+        return replace(self, members=members)
 
     def _in_chunks(
         self, archs: Iterable[Architecture | str], compute: Callable[[Inputs], tuple[FloatArray, ...]]
