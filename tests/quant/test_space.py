@@ -251,12 +251,12 @@ def test_refused(model):
         ab.quant_space(model, (1, 2, 8, 8), grain="layr")
     with pytest.raises(ConfigError, match=r"block \['conv1', 'fc'\]"):
         ab.quant_space(model, (1, 2, 8, 8), methods=("uaq",), blocks=[["conv1", "fc"]])
-    for given, message in (([float("nan")], "the loss of calibration batch 0 is nan"), ([], "losses gave no batch")):
+    for rows, message in (([float("nan")], "the loss of calibration batch 0 is nan"), ([], "losses gave no batch")):
         with pytest.raises(QuantisationError, match=message):
             ab.quant_space(
                 model,
                 (1, 2, 8, 8),
-                losses=lambda net, given=given: (net(torch.ones(1, 2, 8, 8)).sum() * f for f in given),
+                losses=lambda net, rows=rows: (net(torch.ones(1, 2, 8, 8)).sum() * f for f in rows),
             )
     broken = Residual()
     nn.init.constant_(broken.skip.weight, float("inf"))
