@@ -17,14 +17,14 @@ from autobuild.spaces.registry import declared_by
 LIMIT = 4.2e6
 
 
-def made_up(name, folder):
-    """Sixty networks whose accuracy grows with depth and with what their layers choose."""
+def made_up(name, folder, count=60):
+    """Networks whose accuracy grows with depth and with what their layers choose."""
     space = ab.space(name)
-    archs = ab.sample_design(space, 60, "depth", seed=0)
+    archs = ab.sample_design(space, count, "depth", seed=0)
     rng = np.random.default_rng(0)
     chosen = [[v for run in space.layers(arch) for layer in run for v in layer.values()] for arch in archs]
     acc = [70 + sum(0.1 * (len(v) if isinstance(v, str) else v) for v in values) for values in chosen]
-    frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": np.array(acc) + rng.normal(0, 0.1, 60)})
+    frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": np.array(acc) + rng.normal(0, 0.1, count)})
     frame.to_csv(folder / "labels.csv", index=False)
 
 
@@ -87,7 +87,7 @@ def test_unknown_names_and_unreachable_limits_are_told(build, capsys):
 
 def test_limits_on_what_is_no_sum_over_the_edges_of_a_cell():
     space = ab.space("nas_bench_201")
-    archs, costs = space.sample(60, seed=0), ab.costs(space)
+    archs, costs = space.sample(40, seed=0), ab.costs(space)
     frame = pd.DataFrame({"arch": [arch.text for arch in archs], "acc": 10 * np.log(costs["macs"](archs))})
     scores = ab.fit(ab.LabelledSet.from_frame(frame, space), "acc", model="gp", seed=0).explain()
     limits = {name: int(np.quantile(costs[name](archs), 0.4)) for name in ("dram_bytes", "activation_peak_bytes")}
@@ -106,7 +106,7 @@ def test_limits_on_what_is_no_sum_over_the_edges_of_a_cell():
 def test_dram_bytes_in_a_target_are_exact_in_build_and_search_of_every_space(name, tmp_path):
     """To the byte, which is what 1e-12 of a target near 70 is worth."""
     space, target = ab.space(name), "acc - 1e-9*dram_bytes"
-    made_up(name, tmp_path)
+    made_up(name, tmp_path, 24)  # few, as the cost of each is computed
     labels = ab.LabelledSet.read(tmp_path / "labels.csv", space)
     model = ab.fit(labels, target, model="linear", seed=0)
     built = model.explain().build(top=1)

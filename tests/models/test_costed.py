@@ -114,16 +114,17 @@ def test_rounds_ask_by_the_whole_target(labels):
 
 def test_networks_that_the_hardware_cannot_run_are_dropped_and_never_built():
     space = ab.space("tiny_mbconv")
-    archs = ab.sample_design(space, 60, "depth", seed=0)
+    archs = ab.sample_design(space, 30, "depth", seed=0)
     acc = [70 + sum(layer["expand"] + layer["kernel"] for run in space.layers(arch) for layer in run) for arch in archs]
     labels = ab.LabelledSet.from_frame(pd.DataFrame({"arch": [arch.text for arch in archs], "acc": acc}), space)
     small = read_hardware("edge_npu", buffer_bytes=1500)
-    values = ab.costs(space, small)["dram_bytes"](archs)
-    assert 0 < np.isnan(values).sum() < 40
-    model = ab.fit(labels, "acc - 1e-4*dram_bytes", model="gp", hardware=small)
+    costs = ab.costs(space, small)
+    values = costs["dram_bytes"](archs)
+    assert 0 < np.isnan(values).sum() < 20
+    model = ab.fit(labels, "acc - 1e-4*dram_bytes", model="gp", costs=costs)
     assert model.report["dropped"] == np.isnan(values).sum()
-    built = model.explain().build(top=5)
-    assert np.isfinite(ab.costs(space, small)["dram_bytes"](list(built))).all()
+    built = model.explain().build(top=2)
+    assert np.isfinite(costs["dram_bytes"](list(built))).all()
 
 
 def test_a_space_without_costs_says_why_where_a_target_or_limit_names_one():
