@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from os import environ
 from pathlib import Path
 from shutil import copytree
 
@@ -32,6 +33,7 @@ def run(path: Path, folder: str | Path) -> nbformat.NotebookNode:
     Raises:
         CellExecutionError: A cell raises an error.
     """
+    environ["AUTOBUILD_PROGRESS"] = "0"  # bars are no outputs to keep
     copytree(MODEL, Path(folder) / MODEL.name)
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from autobuild._html import titled
 from autobuild._typing import FloatArray
 from autobuild.construct._best_first import k_best
 from autobuild.construct._evaluators import Evaluator, Predict, WithinLimits
@@ -66,8 +67,8 @@ class Built:
         return self.archs[item]
 
     def _repr_html_(self) -> str:
-        table: str = self.frame.to_html(index=False)
-        return table
+        limits = f" under {self.where}" if self.where else ""
+        return titled(f"{len(self)} networks built for {self.target}{limits}", self.frame, 20)
 
     @property
     def frame(self) -> pd.DataFrame:

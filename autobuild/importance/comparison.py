@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from autobuild._html import titled
 from autobuild.errors import ConfigError
 from autobuild.importance.additive_scores import AdditiveScores
 from autobuild.importance.scores import Scores
@@ -41,9 +41,9 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         shown = self.frame[[*KEYS, *self.names]]
-        tables = [("Effects, each in units of its target", shown), ("Rank correlation of effects", self.agreement)]
-        parts = [f"<p><b>{title}</b></p>{frame.round(4).to_html(na_rep='-')}" for title, frame in tables]
-        return f"<p>{html.escape('; '.join(self.names))}</p>{''.join(parts)}"
+        agreement = self.agreement.rename_axis("target").reset_index()
+        tables = [("Effects, each in units of its target", shown), ("Rank correlation of effects", agreement)]
+        return "".join(titled(title, frame, 40) for title, frame in tables)
 
 
 def compare(scores: Sequence[Scores], names: Sequence[str] | None = None) -> Comparison:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autobuild._html import titled
 from autobuild._typing import BoolArray, FloatArray, IntArray
 from autobuild.importance._marginal_means import design_weights, drawn_by_design
 from autobuild.models import CostedModel, FittedModel
@@ -177,9 +178,9 @@ class Interactions:
 
     def _repr_html_(self) -> str:
         parts = "".join(f"<li>{html.escape(text)}</li>" for text in self.sentences)
-        shown = [("Pairs of values", self.choices.head(8)), ("Shares of variance", self.units.head(8))]
-        frames = [f"<p><b>{title}</b></p>{frame.round(4).to_html(index=False)}" for title, frame in shown if len(frame)]
-        return f"<p>{html.escape(repr(self))}</p><ul>{parts}</ul>{''.join(frames)}"
+        shown = [("Pairs of values", self.choices), ("Shares of variance", self.units)]
+        frames = "".join(titled(title, frame, 8) for title, frame in shown if len(frame))
+        return f"<p>{html.escape(repr(self))}</p><ul>{parts}</ul>{frames}"
 
 
 def find_interactions(model: FittedModel, space: SearchSpace | None = None, seed: int = 0) -> Interactions:

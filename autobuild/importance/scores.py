@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from autobuild._html import titled
 from autobuild._moved import renamed_arguments
 from autobuild._typing import IntArray
 from autobuild.errors import SpaceError
@@ -131,10 +132,7 @@ class Scores:
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{html.escape(repr(self))}{''.join(f'<br>{html.escape(line)}' for line in self._about())}</p>"]
-        for title, frame in self._shown():
-            shown = frame.apply(lambda column: column.where(column.notna(), "-") if column.dtype == object else column)
-            parts.append(f"<p><b>{html.escape(title)}</b></p>{shown.to_html(index=False, na_rep='-')}")
-        return "".join(parts)
+        return "".join([*parts, *(titled(title, frame, 24) for title, frame in self._shown())])
 
     def _about(self) -> list[str]:
         """Lines of text above the tables."""

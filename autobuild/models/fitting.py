@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from autobuild._moved import renamed_arguments
+from autobuild._progress import shown
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
@@ -94,7 +95,8 @@ def fit(
             :class:`~autobuild.cost.Hardware`.
         checkpoint: Folder for checkpoints of the graph encoder. If the fit is interrupted, the same call continues
             from there.
-        on_progress: Called with ``(phase, percent done, 100)``.
+        on_progress: Called with ``(phase, percent done, 100)``. Without it, a bar is shown on a terminal and in a
+            notebook, unless the environment sets ``AUTOBUILD_PROGRESS=0``.
         device: Device on which the graph encoder is trained: ``"cpu"`` or ``"cuda"``.
         equal: What equal networks share: ``"function"`` (they have the same target, as an accuracy), ``"execution"``
             (they need not, as a latency), or ``"auto"``, see :meth:`LabelledSet.target`. ``report["equal"]`` says what
@@ -125,8 +127,9 @@ def fit(
     check_device(device)
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
     known = _listed(sources, "sources"), _listed(features, "features")
-    percent = _in_percent(on_progress) if on_progress else None
-    return _fit(labels, target, model, settings, folds, costs, hardware, percent, equal, *known)
+    with shown(on_progress) as report:
+        percent = _in_percent(report) if report else None
+        return _fit(labels, target, model, settings, folds, costs, hardware, percent, equal, *known)
 
 
 def _in_percent(on_progress: OnProgress) -> OnProgress:
