@@ -12,7 +12,12 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.i
 
 
 def test_there_is_a_quickstart_and_what_follows_it():
-    assert [path.stem for path in NOTEBOOKS] == ["01_quickstart", "02_search_and_hardware", "03_importance"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_quickstart",
+        "02_search_and_hardware",
+        "03_quantisation",
+        "04_importance",
+    ]
 
 
 @pytest.mark.slow
