@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from autobuild.errors import ConfigError, nearest
+from autobuild.spaces.declare import load_yaml
 
 SUFFIXES = (".yaml", ".yml")
 DEFAULT = "edge_npu"
@@ -58,6 +59,7 @@ class Hardware:
 
 _NUMBERS = {field.name: str(field.type) for field in fields(Hardware) if field.type in ("int", "float")}
 PRESETS = Path(__file__).with_name("presets")  # a YAML file for each hardware that ships
+MAX_NUMBER = 1e30  # no hardware has more of anything
 _WIDTHS = (1, 2, 4)  # bytes of a number
 
 
@@ -106,13 +108,11 @@ def _read(given: str | Path | Hardware) -> Hardware:
 
 
 def _loaded(path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"hardware={path}: no such file; presets: {', '.join(hardware_names())}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"hardware={path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"hardware={path}: given a {type(data).__name__}, accepted: keys {', '.join(_NUMBERS)}")
@@ -129,7 +129,7 @@ def _described(what: str, data: dict[str, Any], name: str) -> Hardware:
             raise ConfigError(f"hardware={what}: {key} is missing (needed: {', '.join(_NUMBERS)})")
     for key in ("name", "source"):
         if not isinstance(data.get(key, ""), str):
-            raise ConfigError(f"hardware={what}: {key}={data[key]!r}: a text is accepted")
+            raise ConfigError(f"hardware={what}: {key}={reprlib.repr(data[key])}: a text is accepted")
     numbers: dict[str, Any] = {}
     for key, kind in _NUMBERS.items():
         numbers[key] = _check(f"hardware={what}", key, _number(data[key]), kind)
@@ -137,7 +137,7 @@ def _described(what: str, data: dict[str, Any], name: str) -> Hardware:
 
 
 def _number(value: Any) -> Any:
-    """Convert texts such as ``4e9``, which YAML 1.1 does not read as a number."""
+    """Convert texts such as ``1_048_576``, which YAML does not read as a number."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -148,9 +148,9 @@ def _number(value: Any) -> Any:
 
 def _check(what: str, key: str, value: Any, kind: str) -> float | int:
     """Check that a value is a positive number of the right type. Raises ConfigError."""
-    right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    right = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_NUMBER
     if not right:
-        raise ConfigError(f"{what}: {key}={value!r}: a number above 0 is accepted")
+        raise ConfigError(f"{what}: {key}={reprlib.repr(value)}: a number above 0 is accepted")
     if kind == "int" and value != int(value):
         raise ConfigError(f"{what}: {key}={value!r}: a whole number above 0 is accepted")
     if key in ("weight_bytes", "activation_bytes") and value not in _WIDTHS:

@@ -172,7 +172,7 @@ def _check_recipe(path: Path, family: str, evaluator: object) -> None:
         return
     try:
         then = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LabelError(f"{beside} is no recipe: {error}") from error
     if then != now and path.is_file() and path.stat().st_size:
         raise LabelError(

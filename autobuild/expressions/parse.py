@@ -27,6 +27,7 @@ Resolver = Callable[[str], npt.ArrayLike]
 MAX_LENGTH = 2_000
 MAX_DEPTH = 200
 BASES = ("label", "cost")
+_NO_NUMBERS = ("nan", "inf", "infinity")
 
 _ACCEPTED = (
     "accepted: names, label.NAME, cost.NAME (a NAME that is not an identifier in backticks: `top-1`), numbers, "
@@ -190,7 +191,7 @@ def split_name(name: str) -> tuple[str, str]:
 def written(column: str) -> str:
     """A column name as it must be written in an expression: in backticks unless it is an identifier."""
     dunder = column.startswith("__") and column.endswith("__")
-    plain = column.isidentifier() and not keyword.iskeyword(column) and not dunder
+    plain = column.isidentifier() and not keyword.iskeyword(column) and not dunder and column.lower() not in _NO_NUMBERS
     return column if plain else "`" + column.replace("`", "``") + "`"
 
 
@@ -333,6 +334,8 @@ class _Checker:
         last = node.id if isinstance(node, ast.Name) else node.attr
         if last.startswith("__") and last.endswith("__"):
             self.refuse(node, f"name {name!r} is not accepted")
+        if last.lower() in _NO_NUMBERS:
+            self.refuse(node, f"{last} is no finite number; a column of this name is written `{last}`")
         self.names.setdefault(name)
 
     def check_call(self, node: ast.Call, depth: int) -> None:

@@ -9,7 +9,7 @@ import ast
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -33,6 +33,7 @@ MASKING = ("Add", "Where", "Attention", "MultiHeadAttention", "Expand", "Slice",
 # Operators that only rearrange the elements of a weight: the stored weight is the one that is read.
 REARRANGED = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Cast",
               "BitCast", "QuantizeLinear", "DequantizeLinear")  # fmt: skip
+MAX_NODES = 20_000  # each takes a quarter of a millisecond
 FLOAT, STRING = 1, 8  # element types of ONNX
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -95,11 +96,34 @@ def _load(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path), load_external_data=False)
         if not model.graph.output or not model.opset_import:
             raise GraphError(f"{path}: not an ONNX model, or a damaged one: it has no outputs")
+        if (count := _size(model)) > MAX_NODES:
+            raise GraphError(
+                f"{path}: {count:,} nodes, those of its functions included; at most {MAX_NODES:,} are read"
+            )
         return inliner.inline_local_functions(model) if model.functions else model
     except GraphError:
         raise
     except Exception as error:  # protobuf raises several types for a damaged file
         raise GraphError(f"{path}: not an ONNX model, or a damaged one ({type(error).__name__}: {error})") from error
+
+
+def _size(model: onnx.ModelProto) -> int:
+    """Number of nodes if every call of a function is written out; one that calls itself counts as too many."""
+    bodies = {(function.domain, function.name): function for function in model.functions}
+    known: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto]) -> int:
+        return sum(called(node.domain, node.op_type) for node in nodes)
+
+    def called(domain: str, name: str) -> int:
+        if (domain, name) not in bodies:
+            return 1
+        if (domain, name) not in known:
+            known[domain, name] = MAX_NODES + 1
+            known[domain, name] = count(_all_nodes(bodies[domain, name]))
+        return known[domain, name]
+
+    return count(_all_nodes(model.graph))
 
 
 class _Reader:
@@ -402,8 +426,8 @@ class _Reader:
                          f"example shapes={{{output!r}: {example}}}")  # fmt: skip
 
 
-def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all graphs inside its nodes."""
+def _all_graphs(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """A graph, or the body of a function, and all graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -411,7 +435,7 @@ def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from _all_graphs(inner)
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
     return (node for inner in _all_graphs(graph) for node in inner.node)
 
 
@@ -456,7 +480,7 @@ def _module(node: onnx.NodeProto) -> str:
         if entry.key == "pkg.torch.onnx.name_scopes":
             try:
                 scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+                return str(scopes[-2])
+            except Exception:  # it is no list of two, or nested too deep
                 return ""
-            return str(scopes[-2]) if len(scopes) > 1 else ""
     return ""

@@ -321,15 +321,22 @@ class OperationGraph:
         Raises:
             GraphError: A key is missing, or an operation or edge is not valid.
         """
+        if not isinstance(data, Mapping):
+            raise GraphError(f"operation graph: given a {type(data).__name__}, accepted: what to_dict writes")
         missing = [key for key in ("nodes", "edges", "outputs") if not isinstance(data.get(key), list)]
         if missing:
             raise GraphError(
                 f"operation graph: key {missing[0]!r} is missing or no list (accepted: what to_dict writes)"
             )
-        nodes = tuple(Operation.from_dict(node) for node in data["nodes"])
-        edges = tuple((int(source), int(target)) for source, target in data["edges"])
-        operands = _tuples(data.get("operands", []))
-        return OperationGraph(nodes, edges, tuple(map(int, data["outputs"])), str(data.get("name", "")), operands)
+        try:
+            nodes = tuple(Operation.from_dict(node) for node in data["nodes"])
+            edges = tuple((int(source), int(target)) for source, target in data["edges"])
+            operands = _tuples(data.get("operands", []))
+            return OperationGraph(nodes, edges, tuple(map(int, data["outputs"])), str(data.get("name", "")), operands)
+        except GraphError:
+            raise
+        except Exception as error:  # what is no graph may raise anything
+            raise GraphError(f"operation graph: damaged ({type(error).__name__}: {error})") from error
 
     def to_json(self) -> str:
         """:meth:`to_dict` as JSON text."""
@@ -347,10 +354,8 @@ class OperationGraph:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise GraphError(f"operation graph: not JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise GraphError(f"operation graph: given a JSON {type(data).__name__}, accepted: an object")
         return OperationGraph.from_dict(data)
 
     def __repr__(self) -> str:

@@ -184,6 +184,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if there is none, or if it is broken."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

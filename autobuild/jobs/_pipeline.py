@@ -136,7 +136,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     saved = saved_model(config)
     if saved is not None:
         _check_test(config)
-        model = ab.FittedModel.load(saved)
+        model = ab.FittedModel.load(saved, features=_listed(config.get("features")))
         _record_fit(folder, model)
         return model
     assert labels is not None
@@ -156,7 +156,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
                 label_warnings=labels.warnings[:_WARNINGS],
                 space_size=f"{labels.space.size:.4g}" if labels.space.size > 1e9 else f"{labels.space.size:,}",
             )
-    return ab.FittedModel.load(folder.dir / "model")
+    return ab.FittedModel.load(folder.dir / "model", features=_listed(config["features"]))
 
 
 def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedModel:

@@ -32,6 +32,11 @@ class Keys(RunKeys):
         "a CSV, Parquet or JSON Lines file with a column arch, a text file with one a line, or one architecture",
         required=True,
     )
+    features: str | list[str] | None = option(
+        None,
+        "functions that the model was fitted with, package.module:function: they run, so name those you trust",
+        kind="texts",
+    )
     level: float = option(INTERVAL_LEVEL, "the share of true values that an interval should hold", ">0 <1")
 
 
@@ -56,7 +61,8 @@ def _predict(folder: Any, config: Mapping[str, Any]) -> None:
     import autobuild as ab
     from autobuild.jobs._archs import read_archs
 
-    model = ab.FittedModel.load(config["model"])
+    features = config["features"] or ()
+    model = ab.FittedModel.load(config["model"], features=features)
     given, archs = read_archs(config["archs"], model.space)
     predicted = model.predict(archs, level=config["level"])
     kept = given.drop(columns=[name for name in given.columns if name in predicted.columns])

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from autobuild.spaces import SearchSpace
     from autobuild.studies.result import Progress, Search
 
-EMBEDDED = {"sqlite": "sqlite:///{}/search.db", "journal": "journal:{}/search.journal"}
+EMBEDDED = {"sqlite": "search.db", "journal": "search.journal"}  # storage= -> the file in the run folder
 
 
 @dataclass
@@ -245,18 +245,24 @@ def address_of(folder: Run, storage: str) -> str:
     """The storage address for ``storage=``."""
     if storage not in EMBEDDED:
         return storage
-    file = EMBEDDED[storage].rpartition("/")[2]
+    file = EMBEDDED[storage]
     for beside in ("", "-wal", "-shm") if storage == "sqlite" else ("", ".claims", ".claims.lock", ".lock"):
         folder.path(file + beside)
-    return EMBEDDED[storage].format(folder.dir)
+    return _address(folder.dir, storage)
 
 
 def address_in(folder: Path, storage: str) -> str | None:
     """The address of a search in a run folder, wherever that may have been moved to; None where its file is missing."""
     if storage not in EMBEDDED:
         return storage
-    template = EMBEDDED[storage]
-    return template.format(folder) if (folder / template.rpartition("/")[2]).exists() else None
+    return _address(folder, storage) if (folder / EMBEDDED[storage]).exists() else None
+
+
+def _address(folder: Path, storage: str) -> str:
+    from autobuild.studies.storage import JOURNAL, sqlite_address
+
+    file = folder / EMBEDDED[storage]
+    return sqlite_address(file) if storage == "sqlite" else f"{JOURNAL}{file}"
 
 
 def _evaluated_in(folder: Path, config: Mapping[str, Any]) -> str:

@@ -119,10 +119,13 @@ def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str
             "'arch' comes first (begin other lines with '#'); cells are separated by commas, tabs or semicolons"
         )
     heads = [check_columns(rows[place], str(path)) for place in headers]
-    columns = list(dict.fromkeys(name for head in heads for name in head))
+    columns = check_columns(list(dict.fromkeys(name for head in heads for name in head)), str(path))
+    count = len(rows) - len(headers)
+    if count * len(columns) > MAX_CELLS:
+        raise LabelError(f"{path}: {count:,} rows of {len(columns):,} columns; at most {MAX_CELLS:,} cells are read")
     bad: dict[int, str] = {}
     kept: list[int] = []
-    cells: dict[str, list[str]] = {name: [] for name in columns}
+    cells: dict[str, list[str]] = {name: [""] * count for name in columns}
     for head, begin, end in zip(heads, headers, [*headers[1:], len(rows)], strict=True):
         block = rows[begin + 1 : end]
         for place, row in enumerate(block):
@@ -134,13 +137,13 @@ def _table(path: Path, rows: list[list[str]], numbers: list[int], separator: str
             more = "a header names every column" if len(row) > len(head) else "truncated?"
             bad[len(kept) + place] = f"{len(row)} fields, the header has {len(head)} ({more})"
             block[place] = [*row, *[""] * len(head)][: len(head)]
-        by_name = dict(zip(head, zip(*block, strict=True), strict=bool(block)))
-        for name in columns:
-            cells[name] += by_name.get(name, [""] * len(block))
+        for name, column in zip(head, zip(*block, strict=True), strict=bool(block)):
+            cells[name][len(kept) : len(kept) + len(block)] = column
         kept += numbers[begin + 1 : end]
-    for place, head in zip(headers[1:], heads[1:], strict=True):
-        again = "the header again, no row" if head == heads[0] else f"another header: {', '.join(head)}"
+    for place, head in list(zip(headers, heads, strict=True))[1:20]:
+        again = "the header again, no row" if head == heads[0] else f"another header: {', '.join(head[:20])}"
         notes.append(f"{name_rows('line', [numbers[place]])}: {again}")
+    notes += [f"{len(heads) - 20:,} more headers"] if len(heads) > 20 else []
     empty = [not any(cell.strip() for cell in cells[name]) for name in heads[0]]
     notes += unnamed_note(heads[0], empty)
     cells.pop("", None)

@@ -81,8 +81,11 @@ def read_json(path: Path, data: bytes) -> RawTable:
             raise LabelError(f"{path}: {error}") from None
         # pandas, orient="table"
         if isinstance(document.get("schema"), _Pairs) and isinstance(document.get("data"), list):
-            rows = [{key: cell for key, cell in row if key != "index"} for row in document["data"]]
-            return _records_table(path, rows, list(range(1, len(rows) + 1)), ROWS, {})
+            data = document["data"]
+            bad = {place: "not an object" for place, row in enumerate(data) if not isinstance(row, _Pairs)}
+            rows = [dict(row) if isinstance(row, _Pairs) else {} for row in data]
+            rows = [{key: cell for key, cell in row.items() if key != "index"} for row in rows]
+            return _records_table(path, rows, list(range(1, len(rows) + 1)), ROWS, bad)
         if table := _columns_table(path, document):
             return table
         if all(isinstance(value, _Pairs) for value in document.values()):

@@ -26,6 +26,13 @@ ROWS = "rows are counted from 1"
 MAX_BYTES = 1 << 30  # size of an unpacked file
 MAX_COLUMNS = 10_000
 MAX_CELLS = 50_000_000
+MAX_RATIO = 100  # of an unpacked file to the packed one, from FREE_BYTES on; tables of labels have 5 to 20
+FREE_BYTES = 16 << 20
+
+
+def most_unpacked(packed_bytes: int, most: int) -> int:
+    """How many bytes a packed file may unpack to: a small one that unpacks to much is a bomb."""
+    return min(most, max(FREE_BYTES, MAX_RATIO * packed_bytes))
 
 
 @dataclass

@@ -22,9 +22,10 @@ import pandas as pd
 from autobuild.errors import LabelError, nearest
 from autobuild.labels._delimited import read_delimited
 from autobuild.labels._json_tables import read_json, read_json_lines
-from autobuild.labels._raw_table import MAX_BYTES, MAX_CELLS, RawTable, frame_table
+from autobuild.labels._raw_table import MAX_BYTES, MAX_CELLS, MAX_RATIO, RawTable, frame_table, most_unpacked
 from autobuild.spaces import space_names
 
+FREE_CELLS = 1_000_000  # cells of a Parquet file, whatever its size
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
 _QUANTISED = ("digits_dit", "digits_unet")  # models whose quantisation spaces are quant:NAME
 _UNPACKING = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
@@ -58,6 +59,8 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
             raise LabelError(f"labels {text!r}: this is a folder; give a file ending in {', '.join(READERS)}")
         exists = is_file(path)
         siblings = [] if exists else [f.name for f in sorted(path.parent.glob("*.*")) if is_table(f)]
+    except LabelError:
+        raise
     except (OSError, ValueError) as error:  # a name too long, a null character, a folder that cannot be listed
         raise LabelError(f"labels {text[:200]!r}: cannot be read ({error})") from error
     if not exists:
@@ -162,7 +165,7 @@ def _unpacked(path: Path, ending: str, data: bytes) -> tuple[str, bytes]:
         if ending == ".zip":
             return _only_member(path, data)
         with _PACKED[ending](io.BytesIO(data)) as file:
-            return Path(path.stem).suffix.lower(), _bounded(path, file)
+            return Path(path.stem).suffix.lower(), _bounded(path, file, len(data))
     except _UNPACKING as error:
         raise LabelError(f"{path}: not a whole {ending} file ({error}); is it truncated?") from error
 
@@ -177,13 +180,14 @@ def _only_member(path: Path, data: bytes) -> tuple[str, bytes]:
                 f"{', '.join(READERS)}"
             )
         with archive.open(tables[0]) as file:
-            return Path(tables[0]).suffix.lower(), _bounded(path, file)
+            return Path(tables[0]).suffix.lower(), _bounded(path, file, len(data))
 
 
-def _bounded(path: Path, file: IO[bytes]) -> bytes:
-    data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise LabelError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes; that much is not read")
+def _bounded(path: Path, file: IO[bytes], packed_bytes: int) -> bytes:
+    most = most_unpacked(packed_bytes, MAX_BYTES)
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise LabelError(f"{path}: unpacks to more than {most:,} bytes; that much is not read")
     return data
 
 
@@ -202,33 +206,41 @@ def _read_arrow(path: Path, data: bytes) -> RawTable:
             table = arrow_files.read_table(pyarrow.BufferReader(data))
         else:
             file = parquet.ParquetFile(pyarrow.BufferReader(data))
-            _refuse_bomb(path, file.metadata)
+            _refuse_bomb(path, file.metadata, len(data))
             table = file.read()
         frame = table.to_pandas(ignore_metadata=True)
     except LabelError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file may raise any exception
         raise LabelError(f"{path}: not a readable {form} file ({_short(str(error))}); is it truncated?") from error
     return frame_table(frame[[name for name in frame.columns if not name.startswith("__index_level_")]], str(path))
 
 
-def _refuse_bomb(path: Path, metadata: Any) -> None:
-    """Refuse a small file whose decompressed content would be too large."""
+def _refuse_bomb(path: Path, metadata: Any, packed_bytes: int) -> None:
+    """Refuse a small file whose decompressed content would be too large: equal cells take next to no place in it."""
     size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if metadata.num_rows * metadata.num_columns > MAX_CELLS or size > MAX_BYTES:
+    cells = min(MAX_CELLS, max(FREE_CELLS, MAX_RATIO * packed_bytes))
+    bytes_ = most_unpacked(packed_bytes, MAX_BYTES)
+    if metadata.num_rows * metadata.num_columns > cells or size > bytes_:
         raise LabelError(
-            f"{path}: {metadata.num_rows:,} rows of {metadata.num_columns:,} columns, {size:,} bytes unpacked; "
-            f"at most {MAX_CELLS:,} cells and {MAX_BYTES:,} bytes are read"
+            f"{path}: {metadata.num_rows:,} rows of {metadata.num_columns:,} columns, {size:,} bytes unpacked; of "
+            f"{packed_bytes:,} bytes at most {cells:,} cells and {bytes_:,} bytes are read"
         )
 
 
 def _read_excel(path: Path, data: bytes) -> RawTable:
     """Read the first sheet of a workbook."""
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > (most := max(2 << 20, MAX_RATIO // 5 * len(data))):
+            raise LabelError(f"{path}: unpacks to {size:,} bytes; of {len(data):,} at most {most:,} are read")
         sheets = pd.read_excel(io.BytesIO(data), sheet_name=None, engine="openpyxl")
     except ImportError as error:
         raise LabelError(f"{path}: .xlsx needs openpyxl: pip install openpyxl; or save the sheet as .csv") from error
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except LabelError:
+        raise
+    except Exception as error:  # a damaged workbook may raise any exception
         raise LabelError(f"{path}: not a readable .xlsx file ({_short(str(error))})") from error
     (name, frame), *others = sheets.items()
     table = frame_table(frame, str(path))

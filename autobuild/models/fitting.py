@@ -164,6 +164,8 @@ def _fit(
         raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
+    # Folds, samples of trees and batches are drawn by place: in one order, that of the rows changes nothing.
+    given, labels = labels, labels.subset(np.argsort(labels.frame["arch"].to_numpy(dtype=str)))
     usable = labels.target(target, costs, equal)
     target = usable.expression.text  # with backticks around the name of a column, if it needs them
     warn(usable.warnings, stacklevel=5)
@@ -176,7 +178,7 @@ def _fit(
         else:
             known = [*feature_columns(labels, features), *_source_columns(labels, usable.expression, sources, settings)]
             fitted = _fit_learned(labels, usable, target, costs, equal, known, model, settings, folds, on_progress)
-    fitted.labels = labels
+    fitted.labels = given
     fitted.report |= {
         "target": target,
         "model": model,
@@ -190,7 +192,7 @@ def _fit(
             *_labels_in_disguise(labels, features, usable),
         ],
         "fit_seconds": time.perf_counter() - started,
-        "label_hash": labels.content_hash,
+        "label_hash": given.content_hash,
     }
     if fitted.report["warnings"]:
         warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=4)

@@ -5,7 +5,7 @@ They are columns of a description, and the process has a kernel of them: a linea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -112,14 +112,26 @@ def feature_columns(labels: LabelledSet, features: Sequence[str | Function]) -> 
         elif isinstance(given, str) and ":" in given:
             found.append(function_column(given))
         elif callable(given):
-            module, name = getattr(given, "__module__", ""), getattr(given, "__qualname__", type(given).__name__)
-            found.append(FunctionColumn(f"{module}:{name}", given))
+            found.append(_own_column(given))
         else:
             raise ConfigError(
                 f"features={given!r}: accepted are columns of the labels ({', '.join(labels.metrics)}), functions of a "
                 "list of architectures, and their names package.module:function"
             )
     return found
+
+
+def feature_functions(features: Iterable[str | Function]) -> dict[str, Column]:
+    """Those of ``features`` that are functions, by their names ``package.module:function``; raises ConfigError."""
+    given = [features] if isinstance(features, str) else features
+    functions = [one for one in given if callable(one) or ":" in one]
+    columns = [_own_column(one) if callable(one) else function_column(one) for one in functions]
+    return {column.name: column for column in columns}
+
+
+def _own_column(function: Function) -> FunctionColumn:
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", type(function).__name__)
+    return FunctionColumn(f"{module}:{name}", function)
 
 
 def function_column(name: str) -> FunctionColumn:

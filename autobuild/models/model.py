@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import numbers
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -102,11 +102,12 @@ class FittedModel:
         return save_model(self, folder)
 
     @staticmethod
-    def load(folder: str | Path) -> FittedModel:
+    def load(folder: str | Path, *, features: Iterable[str | Callable[..., Any]] = ()) -> FittedModel:
         """Read a model that :meth:`save` wrote; the same as :func:`autobuild.load_model`.
 
         Args:
             folder: The model's folder, or the folder of a run, which contains ``model/``.
+            features: The functions that it was fitted with, or their names.
 
         Returns:
             The model; its :attr:`labels` are None.
@@ -116,7 +117,7 @@ class FittedModel:
         """
         from autobuild.models.store import load_model
 
-        return load_model(folder)
+        return load_model(folder, features=features)
 
     def _repr_html_(self) -> str:
         report = self.report

@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,14 @@ from autobuild.models.config import FitConfig
 from autobuild.models.cost_terms import CostedModel, CostTerms
 from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.graph_model import GraphModel
-from autobuild.models.known import Column, SourceColumn, TableColumn, function_column
+from autobuild.models.known import Column, SourceColumn, TableColumn, feature_functions
 from autobuild.models.model import FittedModel
 from autobuild.models.network import Predictor
 from autobuild.models.store_members import members_from_disk, members_to_disk
 from autobuild.spaces import SearchSpace
 
-FORMAT = "autobuild.model/2"
+FORMAT = "autobuild.model/3"
+WITHOUT_CHECKSUM = "autobuild.model/2"  # read as well; its model.json has no checksum of itself
 TABLES = {False: ("training", "heldout"), True: ("training", "heldout", "history")}  # True: graph models
 
 
@@ -79,6 +82,7 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
         files[f"{name}.csv"] = getattr(model, name).to_csv(index=False).encode()
     # A truncated table is still a valid CSV file, but would silently give other scores and intervals.
     header["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    header["sha256"]["model.json"] = _own_digest(json.loads(json.dumps(header)))
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
@@ -117,19 +121,25 @@ def _write(path: Path, data: bytes) -> None:
     os.replace(beside, path)
 
 
-def load_model(folder: str | Path) -> FittedModel:
-    """Read a model that :func:`save_model` wrote. Nothing is unpickled.
+def load_model(folder: str | Path, *, features: Iterable[str | Callable[..., Any]] = ()) -> FittedModel:
+    """Read a model that :func:`save_model` wrote. Nothing is unpickled, and no code runs that the caller does not name.
 
     Args:
         folder: The model's folder, or the folder of a run, which contains ``model/``.
+        features: The functions of ``fit(features=...)``, or their names ``package.module:function``. A model that was
+            fitted with functions holds their names, and a file's word alone runs no code.
 
     Returns:
         The model; its ``labels`` are None.
 
     Raises:
-        ModelError: A file is missing, empty, truncated, or of another format.
+        ModelError: A file is missing, empty, truncated, or of another format, or ``features`` lacks a function.
+        ConfigError: A function is not found by its name.
     """
-    path = Path(folder)
+    return _load(Path(folder), feature_functions(features))
+
+
+def _load(path: Path, functions: Mapping[str, Column]) -> FittedModel:
     if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
         path = path / "model"
     if not path.is_dir():
@@ -147,18 +157,18 @@ def load_model(folder: str | Path) -> FittedModel:
         common |= {"family": str(header["family"]), "target": str(header["target"]), "seed": int(header["seed"])}
         common["report"] = dict(header["report"])
         read = _graph_parts if graph else _ensemble_parts
-        parts = read(header, common, path / "weights.safetensors")
+        parts = read(header, common, path / "weights.safetensors", functions)
+        if graph:
+            return GraphModel(**common, **parts)
+        model = EnsembleModel(**common, **parts)
+        return model if "exact" not in header else _with_exact(model, header)
     except ModelError:
         raise
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {error}") from None
-    if graph:
-        return GraphModel(**common, **parts)
-    model = EnsembleModel(**common, **parts)
-    return model if "exact" not in header else _with_exact(model, header)
+    except Exception as error:  # what is no model may raise anything
+        raise ModelError(f"{path / 'model.json'} is damaged: {type(error).__name__}: {str(error)[:500]}") from None
 
 
-def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
+def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path, _: object) -> dict[str, Any]:
     encoder, config = EncoderConfig(**header["encoder"]), FitConfig(**header["config"])
     network = Predictor([len(feature.values) for feature in common["space"].node_features], encoder)
     mean, sd = float(header["mean"]), float(header["sd"])
@@ -171,8 +181,10 @@ def _graph_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) 
     return {"network": network.eval(), "mean": mean, "sd": sd, "encoder": encoder, "config": config}
 
 
-def _ensemble_parts(header: dict[str, Any], common: dict[str, Any], weights: Path) -> dict[str, Any]:
-    known = tuple(_known_from_disk(one, weights.parent) for one in header.get("known", ()))
+def _ensemble_parts(
+    header: dict[str, Any], common: dict[str, Any], weights: Path, functions: Mapping[str, Column]
+) -> dict[str, Any]:
+    known = tuple(_known_from_disk(one, weights.parent, functions) for one in header.get("known", ()))
     return members_from_disk(common["space"], common["training"], _tensors(weights), header["ensemble"], known)
 
 
@@ -191,12 +203,19 @@ def _known_to_disk(column: Column, folder: Path, place: int) -> dict[str, Any]:
     return {"function": column.name}
 
 
-def _known_from_disk(stored: Mapping[str, Any], folder: Path) -> Column:
+def _known_from_disk(stored: Mapping[str, Any], folder: Path, functions: Mapping[str, Column]) -> Column:
     if "source" in stored:
-        return SourceColumn(str(stored["source"]), load_model(folder / str(stored["folder"])))
+        if not re.fullmatch(r"source\d+", stored["folder"]):  # of this model, not of the machine
+            raise ModelError(f"{folder}: {stored['folder']!r} is no folder of a source")
+        return SourceColumn(str(stored["source"]), _load(folder / stored["folder"], functions))
     if "column" in stored:
         return TableColumn(str(stored["column"]), {str(key): float(value) for key, value in stored["rows"].items()})
-    return function_column(str(stored["function"]))
+    if (name := str(stored["function"])) not in functions:
+        raise ModelError(
+            f"{folder}: the model was fitted with the function {name}, and the word of a file alone runs no code: if "
+            f"you trust it, give it again: load_model(folder, features=[{name!r}]), or features={name} to the job"
+        )
+    return functions[name]
 
 
 def _present(path: Path, files: list[str]) -> None:
@@ -209,12 +228,26 @@ def _present(path: Path, files: list[str]) -> None:
 def _header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is empty or damaged: {error}") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        version = header.get("format") if isinstance(header, dict) else type(header).__name__
-        raise ModelError(f"{path}: format {version!r}; this version reads {FORMAT!r}")
+    version = header.get("format") if isinstance(header, dict) else type(header).__name__
+    if version not in (FORMAT, WITHOUT_CHECKSUM):
+        raise ModelError(
+            f"{path}: format {reprlib.repr(version)}; this version reads {FORMAT!r} and {WITHOUT_CHECKSUM!r}: fit "
+            "again, from the labels in training.csv and heldout.csv beside it"
+        )
+    if version == FORMAT and _own_digest(header) != header["sha256"].get("model.json"):
+        raise ModelError(f"{path} is damaged: it is not what the fit wrote")
     return header
+
+
+def _own_digest(header: dict[str, Any]) -> str:
+    """Digest of a header as JSON gives it back, without this digest."""
+    digests = header.get("sha256")
+    if not isinstance(digests, dict):
+        raise ModelError("model.json is damaged: it has no checksums")
+    others = {name: digest for name, digest in digests.items() if name != "model.json"}
+    return hashlib.sha256(json.dumps({**header, "sha256": others}, sort_keys=True).encode()).hexdigest()
 
 
 def _check_files(folder: Path, files: list[str], digests: dict[str, str]) -> None:
@@ -230,7 +263,7 @@ def _check_files(folder: Path, files: list[str], digests: dict[str, str]) -> Non
 def _table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype={"arch": str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (OSError, ValueError) as error:  # errors of pandas among them
         raise ModelError(f"{path} is empty or damaged: {error}") from None
 
 
@@ -241,5 +274,5 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load(path.read_bytes())
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is empty, truncated or of another model: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{path} is empty, truncated or of another model: {str(error)[:200]}") from None
     return tensors

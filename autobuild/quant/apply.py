@@ -259,7 +259,7 @@ def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise QuantisationError(f"{path}: cannot be read: {error}") from error
     if metadata.get("format") != FORMAT:
         raise QuantisationError(f"{path}: format {metadata.get('format')!r}; accepted: {FORMAT!r}")
@@ -269,7 +269,7 @@ def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
             for name, about in json.loads(metadata["weights"]).items()
         }
         activations = json.loads(metadata["activations"])
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except Exception as error:  # what is no header may raise anything
         raise QuantisationError(f"{path}: its header is damaged: {type(error).__name__} {error}") from error
     layers, shared = weight_layers(model)
     weights: dict[str, QuantisedWeight] = {}

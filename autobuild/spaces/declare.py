@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 KEYS = ("name", "about", "units", "features", "text", "layer_separator", "unit_separator", "identity", "resolution")
 UNIT_KEYS = ("depth", "features", "text", "tied")
+MAX_TEXT, MAX_NODES, MAX_NESTED = 200_000, 100_000, 100  # characters, values and levels of a YAML file
+MAX_SIZES = 10_000  # input sizes
 _TEXTS = ("name", "about", "layer_separator", "unit_separator")
 _RESERVED = re.compile(r"unit|layer|depth|score|n_seen|hop\d+")  # table columns that exist already
 
@@ -119,10 +121,11 @@ def resolutions(given: Any, accepted: range | None = None) -> tuple[int, ...]:
         return ()
     listed = [given] if isinstance(given, int) else given
     if isinstance(given, str):
-        found = re.fullmatch(r"\s*(\d+)-(\d+)/(\d+)\s*", given)
+        found = re.fullmatch(r"\s*(\d{1,9})-(\d{1,9})/(\d{1,9})\s*", given)
         first, last, step = (int(number) for number in found.groups()) if found else (1, 0, 1)
         listed = range(first, last + 1, step) if step and not (last - first) % step else ()
-    if not isinstance(listed, Sequence) or not listed or not all(type(size) is int and size > 0 for size in listed):
+    few = isinstance(listed, Sequence) and 0 < len(listed) <= MAX_SIZES
+    if not few or not all(type(size) is int and size > 0 for size in listed):
         raise SpaceError(f"resolution={given!r}: accepted are sizes such as [128, 160, 224], or '128-224/32'")
     if accepted is not None and not set(listed) <= set(accepted):
         raise SpaceError(
@@ -184,8 +187,8 @@ def _stage(unit: str, given: Any, features: dict[str, tuple[Value, ...]], text: 
 
 
 def _depths(unit: str, given: Any) -> tuple[int, ...]:
-    if isinstance(given, str) and given.count("-") == 1 and all(part.strip().isdigit() for part in given.split("-")):
-        low, high = (int(part) for part in given.split("-"))
+    if isinstance(given, str) and (found := re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", given)):
+        low, high = (int(part[:9]) for part in found.groups())
         if high > MAX_DEPTH:
             raise SpaceError(f"unit {unit!r}: depth {given}; at most {MAX_DEPTH:,} layers are accepted")
         given = list(range(low, high + 1))
@@ -233,14 +236,10 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
     Raises:
         SpaceError: The text is not YAML, or not a declaration of a search space.
     """
-    import yaml
-
     try:
-        data = yaml.load(text, _loader())  # a safe loader
-    except yaml.YAMLError as error:
+        data = load_yaml(text)
+    except ValueError as error:
         raise SpaceError(f"{source}: not readable as YAML: {error}") from None
-    except RecursionError:
-        raise SpaceError(f"{source}: not readable as YAML: nested too deep") from None
     if not isinstance(data, Mapping):
         raise SpaceError(f"{source}: a search space is a mapping with the keys {', '.join(KEYS)}")
     for key in data:
@@ -255,6 +254,39 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
         raise SpaceError(f"{source}: {error}") from None
 
 
+def load_yaml(text: str) -> Any:
+    """Read YAML with the safe loader, and refuse what is small as a text and large as a value.
+
+    Raises:
+        ValueError: The text is not YAML, is too long, is nested too deep, or has aliases that make it too large.
+    """
+
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{len(text):,} characters; at most {MAX_TEXT:,} are read")
+    try:
+        loader = _loader()(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MAX_NODES:
+            raise ValueError(f"its aliases make more than {MAX_NODES:,} values of it")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except Exception as error:  # constructors raise what conversions raise
+        raise ValueError(error) from None
+
+
+def _size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Number of values of a node if every alias is written out; one that contains itself counts as too many."""
+    if node not in known:
+        known[node] = MAX_NODES + 1
+        parts = node.value if isinstance(node.value, list) else []
+        inner = (part for each in parts for part in (each if isinstance(each, tuple) else (each,)))
+        known[node] = 1 + sum(_size(part, known) for part in inner)
+    return known[node]
+
+
 def _loader() -> type[yaml.SafeLoader]:
     """The safe loader of YAML, with the plain values of YAML 1.2; it refuses repeated keys.
 
@@ -263,16 +295,25 @@ def _loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class Loader(yaml.SafeLoader):
+        def fetch_flow_collection_start(self, token: type) -> None:
+            if self.flow_level > MAX_NESTED:  # each level makes all that follow slower
+                raise RecursionError
+            super().fetch_flow_collection_start(token)
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for place, key in enumerate(keys):
-                if key in keys[:place]:
+            seen: set[Hashable] = set()
+            for written, _ in node.value:
+                if written.tag == "tag:yaml.org,2002:merge":
+                    continue
+                key = self.construct_object(written, deep=True)
+                if isinstance(key, Hashable) and key in seen:
                     raise yaml.constructor.ConstructorError(
                         "while reading a mapping",
                         node.start_mark,
                         f"the key {key!r} is written twice",
-                        node.value[place][0].start_mark,
+                        written.start_mark,
                     )
+                seen |= {key} if isinstance(key, Hashable) else set()
             return super().construct_mapping(node, deep)
 
         def construct_int(self, node: yaml.ScalarNode) -> int:

@@ -15,6 +15,7 @@ from autobuild.spaces.stage import Feature, Stage, tied_of
 from autobuild.spaces.unit import Unit
 
 FORMAT = "autobuild.space/1"
+MAX_KEPT = 20_000_000  # candidates that a stored unit keeps
 
 
 def to_dict(space: SearchSpace) -> dict[str, Any]:
@@ -69,6 +70,8 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
         found = data.get("format") if isinstance(data, Mapping) else type(data).__name__
         raise SpaceError(f"not a stored search space: format is {found!r}, accepted is {FORMAT!r}")
     try:
+        if odd := [key for key in ("name", "family", "about", "note", "separator") if not isinstance(data[key], str)]:
+            raise TypeError(f"{odd[0]}, which is a {type(data[odd[0]]).__name__}")
         units = [
             Unit(
                 unit["name"],
@@ -98,14 +101,16 @@ def from_dict(data: Mapping[str, Any]) -> SearchSpace:
             separator=data["separator"],
             identity=identity
             and Identity(
-                identity["values"], identity["first_layer_counts"], identity.get("cut"), identity.get("stages")
+                dict(identity["values"]), identity["first_layer_counts"], identity.get("cut"), identity.get("stages")
             ),
             note=data["note"],
             pattern=data.get("pattern"),
             options=data.get("options"),
             equal=data.get("equal", "function"),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except SpaceError:
+        raise
+    except Exception as error:  # what is no space may raise anything
         raise SpaceError(f"a stored search space is damaged: {type(error).__name__} at {error}") from None
 
 
@@ -118,7 +123,9 @@ def from_json(text: str) -> SearchSpace:
     """Read a space from JSON text. Raises SpaceError if it is not one."""
     try:
         return from_dict(json.loads(text))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except SpaceError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise SpaceError(f"a stored search space is not readable as JSON: {error}") from None
 
 
@@ -131,4 +138,11 @@ def _to_ranges(kept: IntArray) -> list[list[int]]:
 
 
 def _from_ranges(ranges: list[list[int]]) -> IntArray:
+    before, count = -1, 0
+    for first, last in ranges:
+        count += last - first + 1
+        if not before < first <= last or count > MAX_KEPT:
+            raise SpaceError(f"a unit keeps the candidates {first} to {last}: ascending ranges are accepted, of at "
+                             f"most {MAX_KEPT:,} candidates together")  # fmt: skip
+        before = last
     return np.concatenate([np.arange(first, last + 1, dtype=np.int64) for first, last in ranges])

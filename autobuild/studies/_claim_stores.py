@@ -231,7 +231,7 @@ class FileStore:
                 book = self._books.setdefault(data.pop("study"), _Book())
                 gone = data.pop("gone", None)
                 book.set(gone or digest(data["key"]), None if gone else Claim(**data))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except Exception:  # what is no claim may raise anything
                 raise RunError(f"{self.path} is no file of claims: it has the line {line[:80]!r}") from None
         self._read_to += len(whole)
         if len(whole) < len(text):

@@ -8,6 +8,7 @@ study, and then the claim is marked as spent. A worker that finds a claim of a l
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import warnings
@@ -268,18 +269,17 @@ class Worker:
             finish_trial(self.study, claim.trial, Outcome.from_json(claim.outcome))
             self.claims.spent(claim.key)
             return
+        # The loss of a worker, as of a machine that is taken back, says nothing about the network: it is no try.
         if claim.tries > self.settings.retries + 1:
-            outcome = Outcome("FAIL", reason=f"its worker was lost {claim.tries - 1} times")
-            self.claims.measured(claim.key, outcome.to_json())
-            if claim.trial >= 0:
-                finish_trial(self.study, claim.trial, outcome)
-            self.claims.spent(claim.key)
-            return
+            lost = f"{claim.arch} was under way {claim.tries - 1} times as a worker was lost"
+            hint = "; should it end the process itself: executor=local evaluates in processes of their own"
+            self.resources.on_progress(Progress(self._done, self.settings.n_trials, self.failed, self._best, math.nan,
+                                                note=lost + hint))  # fmt: skip
         pass_over(self.study, claim.trial, "its worker was lost")
         arch = self.proposer.space.parse(claim.arch)
         trial = self.proposer.again(arch)
         self.claims.assign(claim.key, trial.number)
-        proposal = Proposal(trial, arch, claim.key, claim.tries)
+        proposal = Proposal(trial, arch, claim.key)
         self._annotate(proposal)
         self._submit(proposal)
 
@@ -354,14 +354,13 @@ class StaleTrials:
 
     Args:
         space: The space of the search.
-        retries: How often a trial is queued again.
 
     Attributes:
         claims: The claims of the search; nothing is queued before they are set.
     """
 
-    def __init__(self, space: SearchSpace, retries: int) -> None:
-        self.space, self.retries = space, retries
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
         self.claims: Claims | None = None
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -373,4 +372,4 @@ class StaleTrials:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=self.retries)(study, trial)
+            optuna.storages.RetryHeartbeatStaleTrialCallback()(study, trial)

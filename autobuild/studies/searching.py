@@ -29,7 +29,7 @@ from autobuild.studies._settings import Narrowing, Settings, check_integer, chec
 from autobuild.studies._surrogates import MetricPredictor
 from autobuild.studies._worker import Resources, StaleTrials
 from autobuild.studies.result import Progress, Search
-from autobuild.studies.storage import Patience, open_storage
+from autobuild.studies.storage import Patience, open_storage, sqlite_address
 
 
 @renamed_arguments(
@@ -102,7 +102,8 @@ def search(
         model: Predicts the targets of proposed networks: a family as in :func:`autobuild.fit`, fitted on ``prior``; a
             fitted model (one for each target); or None.
         time_limit_s: Seconds after which an evaluation is stopped and counts as failed.
-        retries: How often an evaluation is repeated if its worker was lost.
+        retries: How often an evaluation is repeated whose own process was killed. A search that was killed as a whole
+            goes on with what was under way, and that is no try: it says nothing about the network.
         out: Folder of the default storage.
         on_progress: Called after each evaluation.
         costs: Cost name -> function of architectures, for use in targets and limits (default: all costs of the space).
@@ -181,8 +182,8 @@ def search(
                 reports=settings.prunes,
             )
             executor = stack.enter_context(made)
-        address = storage if storage is not None or out is None else f"sqlite:///{Path(out) / 'search.db'}"
-        stale = StaleTrials(space, retries)
+        address = storage if storage is not None or out is None else sqlite_address(Path(out) / "search.db")
+        stale = StaleTrials(space)
         opened = open_storage(address, lease_s=lease_s, on_stale=stale)
         report = on_progress or (lambda progress: None)
         patience = Patience(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,7 @@ ACCEPTED = "accepted: sqlite:///PATH, journal:PATH, postgresql+psycopg://USER@HO
 JOURNAL = "journal:"
 _OPENING_SECONDS = 5.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DAMAGED_TEXTS = ("file is not a database", "database disk image is malformed")  # another try would say the same
 _FULL_TEXTS = ("disk is full", "No space left", "could not extend file", "database or disk")
 
 
@@ -77,6 +79,21 @@ def open_storage(
     return _relational(address, lease_s, on_stale)
 
 
+def sqlite_address(path: str | os.PathLike[str]) -> str:
+    """The address of a SQLite file, whatever its path contains: a ``?`` would begin the options of an address.
+
+    Raises:
+        ConfigError: The installed SQLAlchemy cannot write this path into an address.
+    """
+    import sqlalchemy as sa
+
+    text = os.fspath(path)
+    address = str(sa.URL.create("sqlite", database=text).render_as_string())
+    if sa.make_url(address).database != text:
+        raise ConfigError(f"{text!r}: SQLAlchemy {sa.__version__} has no address of this path; take another, or 2.1")
+    return address
+
+
 def shown(address: str | None) -> str:
     """An address without its password, for messages and files; ``"in memory"`` for None."""
     import sqlalchemy as sa
@@ -85,7 +102,7 @@ def shown(address: str | None) -> str:
         return str(address or "in memory")
     try:
         return str(sa.make_url(address).render_as_string(hide_password=True))
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         return address
 
 
@@ -101,8 +118,9 @@ def _journal(path_text: str) -> Storage:
         storage = optuna.storages.JournalStorage(RepairingJournal(path))
     except OSError as error:
         raise RunError(f"storage journal:{path_text} cannot be written: {error.strerror or error}") from error
-    except (ValueError, KeyError) as error:
-        raise RunError(f"storage journal:{path_text} is no journal of Optuna: {error}") from error
+    except Exception as error:  # what Optuna makes of a line that it did not write may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"storage journal:{path_text[:200]!r} is no journal of Optuna ({reason[:200]})") from error
     return Storage(storage, FileStore(path.with_name(path.name + ".claims")), f"{JOURNAL}{path_text}")
 
 
@@ -139,7 +157,7 @@ def _relational(
         raise RunError(f"storage {shown(address)} cannot be used: {_reason(error)}") from error
     except RunError:  # its message names the storage already
         raise
-    except RuntimeError as error:  # tables of another version of Optuna
+    except (RuntimeError, TypeError, ValueError) as error:  # another version of Optuna; options of no driver
         raise RunError(f"storage {shown(address)}: {error}") from error
     cached = optuna.storages.get_storage(storage)
     return Storage(cached, claims, shown(address), heartbeats=True)
@@ -160,7 +178,9 @@ def _url(address: str) -> Any:
 
     try:
         url = sa.make_url(address)
-    except sa.exc.ArgumentError:
+        if "\0" in address or not 0 <= (url.port or 0) < 1 << 16:
+            raise ValueError
+    except (sa.exc.ArgumentError, ValueError):  # such as a port that is no number
         raise ConfigError(f"storage={address!r} is no address: {ACCEPTED}") from None
     # The driver that the extra `postgres` installs; SQLAlchemy's default is another one.
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
@@ -257,15 +277,19 @@ def is_storage_error(error: BaseException) -> bool:
 
     # IntegrityError among them: another worker was faster, so the work is repeated on the new state.
     kinds = (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError, sa.exc.TimeoutError, OSError)
-    return isinstance(error, kinds)
+    return isinstance(error, kinds) and not _names(error, _DAMAGED_TEXTS)
 
 
 def is_full(error: BaseException) -> bool:
     """Whether the disk or the quota of the storage is full."""
-    return any(
-        (isinstance(cause, OSError) and cause.errno in _FULL) or any(text in str(cause) for text in _FULL_TEXTS)
-        for cause in _causes(error)
+    return any(isinstance(cause, OSError) and cause.errno in _FULL for cause in _causes(error)) or _names(
+        error, _FULL_TEXTS
     )
+
+
+def _names(error: BaseException, texts: Sequence[str]) -> bool:
+    """Whether the error or one of its causes has one of these texts in its message."""
+    return any(text in str(cause) for cause in _causes(error) for text in texts)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -9,6 +9,7 @@ from autobuild.cost.fusion.row_access import FULL, REDUCE, WINDOW, Access, rows_
 from autobuild.cost.fusion.whole_tensor import weight_tile
 
 MAX_BANDS = 4096  # for more bands, the rows that a band reads are an upper bound
+MAX_LISTED = 16 * MAX_BANDS  # rows of windows with gaps that are listed one by one; beyond, an upper bound
 TWICE = ("group_norm", "softmax")
 
 
@@ -134,22 +135,28 @@ def _band(graph: FusionGraph, out: int, reads: list[tuple[int, Access]], height:
     for band in range(count):
         first, last = band * height, min(out, (band + 1) * height) - 1
         needed_ranges: dict[int, list[range]] = {}
+        lowest: dict[int, int] = {}  # row below which neither this nor a later band reads
         for number, access in reads:
-            needed_ranges.setdefault(number, []).extend(_rows_of_band(access, first, last, tensors[number].rows))
+            listed = out * ((access.high - access.low) // access.step + 1) <= MAX_LISTED
+            rows = _rows_of_band(access, first, last, tensors[number].rows, listed)
+            needed_ranges.setdefault(number, []).extend(rows)
+            start = (first * access.num + access.low) // access.den
+            lowest[number] = min(start, lowest.get(number, start))
         largest = max(largest, sum(_many(read) * tensors[t].row_bytes for t, read in needed_ranges.items()))
         for number, read in needed_ranges.items():
-            tensor, seen = tensors[number], before.setdefault(number, [])
+            tensor = tensors[number]
+            seen = [span for span in before.get(number, []) if span.stop > lowest[number]]
             halo += (_many(read) + _many(seen) - _many([*read, *seen])) * tensor.dram_bytes // tensor.rows
             before[number] = _joined([*read, *seen])
     return count, halo, largest
 
 
-def _rows_of_band(access: Access, first: int, last: int, rows: int) -> list[range]:
-    """Rows of a tensor that the output rows ``first`` to ``last`` read, as ranges."""
+def _rows_of_band(access: Access, first: int, last: int, rows: int, listed: bool) -> list[range]:
+    """Rows of a tensor that the output rows ``first`` to ``last`` read, as ranges; not ``listed``: an upper bound."""
     start, stop = rows_read(access, first, rows)[0], rows_read(access, last, rows)[1] + 1
     # Windows without gaps between them are one range. Windows with gaps are listed one by one if there are few.
     dense = access.step == 1 and access.num <= access.high - access.low + access.den
-    if access.kind != WINDOW or dense or last - first >= MAX_BANDS:
+    if access.kind != WINDOW or dense or not listed:
         return [range(start, stop)] if stop > start else []
     read = (rows_read(access, r, rows) for r in range(first, last + 1))
     return [range(low, high + 1, access.step) for low, high in read if high >= low]

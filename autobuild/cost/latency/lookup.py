@@ -206,5 +206,7 @@ class Lookup:
                 raise CostError(f"{path}: format {data['format']!r}, accepted: {FORMAT}")
             return cls(table, frozenset(map(str, data["rules"])), Calibration(**data["calibration"]), data["count"],
                        int(data["hops"]), measure, int(data["rounds"]))  # fmt: skip
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except CostError:
+            raise
+        except Exception as error:  # what is no lookup may raise anything
             raise CostError(f"{path}: not a latency lookup, or damaged ({error!r})") from error

@@ -104,7 +104,7 @@ class Meter:
             if data["passes"] < self.passes:
                 return None
             return Timing(**data["timing"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except Exception as error:  # what is no measurement may raise anything
             raise CostError(f"{path}: not a measured latency, or damaged; delete the file ({error!r})") from error
 
     def _write_cache(self, graph: str, machine: Mapping[str, Any], timing: Timing) -> None:

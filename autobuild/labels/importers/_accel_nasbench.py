@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import LabelError
-from autobuild.labels._raw_table import RawTable
+from autobuild.labels._raw_table import RawTable, most_unpacked
 
 MEMBERS = "members are the JSON files, sorted by name"
 BLOCKS = 7
-MAX_ARCHIVE_BYTES = 1 << 29  # largest size of an unpacked archive; the published one has about 8 MB
+MAX_ARCHIVE_BYTES = 1 << 28  # largest size of an unpacked archive; the published one has about 8 MB
 MAX_MEMBER_BYTES = 1 << 20
 _MILLION = ("macs", "params")  # the files have millions, the table has counts
 _BLOCK_PARTS = ("e", "k", "l", "se")
@@ -107,20 +107,21 @@ def _archive_members(path: Path) -> list[tuple[str, bytes | str]]:
 
 def _unpacked(path: Path) -> bytes:
     try:
+        most = most_unpacked(path.stat().st_size, MAX_ARCHIVE_BYTES)
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             if packed:
                 with gzip.GzipFile(fileobj=file) as unpacked:
-                    data = unpacked.read(MAX_ARCHIVE_BYTES + 1)
+                    data = unpacked.read(most + 1)
             else:
-                data = file.read(MAX_ARCHIVE_BYTES + 1)
+                data = file.read(most + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise LabelError(f"{path}: the compressed data cannot be read to its end ({error}); {_TRUNCATED}") from error
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(data) > MAX_ARCHIVE_BYTES:
-        raise LabelError(f"{path}: unpacks to more than {MAX_ARCHIVE_BYTES:,} bytes; this is not Accel-NASBench")
+    if len(data) > most:
+        raise LabelError(f"{path}: unpacks to more than {most:,} bytes; this is not Accel-NASBench")
     return data
 
 
@@ -130,7 +131,7 @@ def _row(content: bytes | str) -> dict[str, Any]:
         raise ValueError(content)
     try:
         data = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not readable as JSON ({error}); truncated?") from None
     if not isinstance(data, dict) or not isinstance(data.get("architecture"), dict):
         raise ValueError("a JSON object with a key 'architecture' is expected")

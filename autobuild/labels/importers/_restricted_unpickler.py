@@ -179,8 +179,9 @@ def read_pickle(path: Path) -> Any:
     except OSError as error:
         raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
-        _check_memo(data)
-        return plain(RestrictedUnpickler(data, str(path)).load())
+        most = 100_000 + 4 * len(data)
+        _check_program(data, most)
+        return plain(RestrictedUnpickler(data, str(path)).load(), most)
     except LabelError:
         raise
     except Exception as error:  # a damaged pickle may raise any exception
@@ -188,30 +189,60 @@ def read_pickle(path: Path) -> Any:
         raise LabelError(f"{path}: not a readable pickle ({reason}); is it truncated?") from error
 
 
-def _check_memo(data: bytes) -> None:
-    """Refuse memo indices that are too large for a pickle of this length, because they would allocate memory."""
+def _check_program(data: bytes, most: int) -> None:
+    """Refuse what would take long before a value is there, by following the stack of the program without running it.
+
+    A memo index too large for a pickle of this length would allocate memory. Hashing a tuple, as a key, walks all of
+    it, and one that holds a tuple twice, which holds another twice, is as large as a power of two.
+
+    Raises:
+        pickle.UnpicklingError: There is such an index, or a value of more than ``most`` parts.
+    """
+    stack: list[int | None] = []  # parts of each value; None is a mark
+    memo: dict[Any, int] = {}
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("PUT", "LONG_BINPUT") and (not isinstance(argument, int) or not 0 <= argument <= len(data)):
             raise pickle.UnpicklingError(f"a memo of {argument:,} places")
+        if "PUT" in opcode.name or opcode.name == "MEMOIZE":
+            memo[len(memo) if argument is None else int(argument)] = (stack[-1:] or [None])[0] or 1
+            continue
+        taken = list(opcode.stack_before)
+        parts = 1
+        if pickletools.markobject in taken or (opcode.name == "POP" and stack[-1:] == [None]):
+            while stack and (top := stack.pop()) is not None:
+                parts += top
+            taken = taken[: taken.index(pickletools.markobject)] if pickletools.markobject in taken else []
+        parts += sum(stack.pop() or 1 for _ in taken if stack)
+        if "GET" in opcode.name:
+            parts = memo.get(int(argument), 1)
+        if parts > most:
+            raise pickle.UnpicklingError(f"a value of more than {most:,} parts, many of them the same")
+        made = opcode.stack_after
+        stack += [None] if made == [pickletools.markobject] else [parts] * len(made)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any, most: int) -> Any:
     """Replace stand-ins by numpy arrays in nested Python containers.
 
     Raises:
-        pickle.UnpicklingError: The data is nested more than 60 deep (or contains itself), or has a stand-in in a wrong
-            place.
+        pickle.UnpicklingError: The data is nested more than 60 deep (or contains itself), has more than ``most`` parts
+            (one that is shared counts wherever it is), or has a stand-in in a wrong place.
     """
-    if depth > 60:
-        raise pickle.UnpicklingError("nested too deep")
-    if isinstance(value, _Array):
-        return value.plain()
-    if isinstance(value, dict):
-        return {plain(key, depth + 1): plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(plain(item, depth + 1) for item in value)
-    if isinstance(value, set | frozenset) or value is None or isinstance(value, bool | int | float | complex | str):
-        return value
-    if isinstance(value, bytes):
-        return value
-    raise pickle.UnpicklingError(f"a {type(value).__name__.strip('_')} where a value is expected")
+    seen = 0
+
+    def walk(value: Any, depth: int) -> Any:
+        nonlocal seen
+        seen += 1
+        if depth > 60 or seen > most:
+            raise pickle.UnpicklingError("nested too deep" if depth > 60 else f"a value of more than {most:,} parts")
+        if isinstance(value, _Array):
+            return value.plain()
+        if isinstance(value, dict):
+            return {walk(key, depth + 1): walk(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(walk(item, depth + 1) for item in value)
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes | set | frozenset):
+            return value
+        raise pickle.UnpicklingError(f"a {type(value).__name__.strip('_')} where a value is expected")
+
+    return walk(value, 0)
