@@ -322,7 +322,7 @@ def _search(folder: Path, state: Mapping[str, Any] | None) -> tuple[Search | Non
     try:
         address = address_in(folder, storage)
         if address is None:
-            return None, f"The study is missing: {EMBEDDED[storage].rpartition('/')[2]}."
+            return None, f"The study is missing: {EMBEDDED[storage]}."
         return load_search(address, numbers["study"]), ""
     except (AutobuildError, KeyError, ValueError, OSError) as error:
         return None, f"The study cannot be read: {error}"

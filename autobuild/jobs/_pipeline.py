@@ -340,7 +340,7 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     elif where is None and pareto is None:
         return None
     else:
-        model = ab.FittedModel.load(str(saved))
+        model = ab.FittedModel.load(str(saved), features=_listed(config.get("features")))
         target, space = model.target, model.space
         if config["labels"] is not None:
             labels = _read(config, config["labels"], space, config["n"])

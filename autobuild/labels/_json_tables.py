@@ -83,8 +83,8 @@ def read_json(path: Path, data: bytes) -> RawTable:
         if isinstance(document.get("schema"), _Pairs) and isinstance(document.get("data"), list):
             data = document["data"]
             bad = {place: "not an object" for place, row in enumerate(data) if not isinstance(row, _Pairs)}
-            rows = [dict(row) if isinstance(row, _Pairs) else {} for row in data]
-            rows = [{key: cell for key, cell in row.items() if key != "index"} for row in rows]
+            pairs: list[_Pairs] = [row if isinstance(row, _Pairs) else _Pairs() for row in data]
+            rows = [{key: cell for key, cell in row if key != "index"} for row in pairs]
             return _records_table(path, rows, list(range(1, len(rows) + 1)), ROWS, bad)
         if table := _columns_table(path, document):
             return table

@@ -227,10 +227,12 @@ def _present(path: Path, files: list[str]) -> None:
 
 def _header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is empty or damaged: {error}") from None
-    version = header.get("format") if isinstance(header, dict) else type(header).__name__
+    if not isinstance(header, dict):
+        raise ModelError(f"{path}: a JSON {type(header).__name__}, not a model")
+    version = header.get("format")
     if version not in (FORMAT, WITHOUT_CHECKSUM):
         raise ModelError(
             f"{path}: format {reprlib.repr(version)}; this version reads {FORMAT!r} and {WITHOUT_CHECKSUM!r}: fit "

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,6 +15,9 @@ import sqlalchemy as sa
 
 import autobuild as ab
 from autobuild.errors import ConfigError, RunError
+from autobuild.studies._claims import Claims, digest
+from autobuild.studies._study import INFO
+from autobuild.studies.storage import open_storage, sqlite_address
 from tests.studies import postgres
 from tests.studies.test_search_kills import N_TRIALS, begun, check, start, wait_until
 
@@ -131,10 +135,7 @@ def test_a_worker_on_another_machine_is_stood_in_for_when_its_heartbeats_end(tmp
 
 def test_optunas_own_retry_takes_up_a_trial_whose_heartbeats_end(space, tmp_path):
     """Without a claim's help: a trial with an old heartbeat is failed by Optuna and queued again by its callback."""
-    from autobuild.studies._claims import Claims
-    from autobuild.studies._study import INFO
     from autobuild.studies._trials import create_trial
-    from autobuild.studies.storage import open_storage
 
     address = f"sqlite:///{tmp_path}/s.db"
     ab.search(space, Counting(lambda: None), n_trials=2, storage=address, name="s", sampler="random")
@@ -153,6 +154,24 @@ def test_optunas_own_retry_takes_up_a_trial_whose_heartbeats_end(space, tmp_path
     assert [(trial.system_attrs["failed_trial"], trial.state.name) for trial in retried] == [(2, "COMPLETE")]
     assert not [trial for trial in found.study.trials if "passed_over" in trial.user_attrs]
     assert len(found.evaluated) == 4
+
+
+def test_workers_lost_again_and_again_say_nothing_about_the_network(space, tmp_path):
+    """As on machines that are taken back; and a question mark in a path is part of the path."""
+    path = tmp_path / "a?b" / "s.db"
+    options = {"storage": sqlite_address(path), "name": "s", "sampler": "random", "retries": 0}
+    first = ab.search(space, Counting(lambda: None), n_trials=2, **options)
+    assert path.is_file()
+    store = open_storage(options["storage"]).claims
+    gone = Claims(store, f"s:{first.study.user_attrs[INFO]['id']}", owner="gone")
+    arch = next(arch for arch in space.sample(9, seed=3) if arch.text not in set(first.evaluated["arch"]))
+    assert gone.claim(space.key(arch), arch.text, limit=9) == "granted"
+    with store.transaction(gone.study) as rows:
+        rows.put(replace(rows.get(digest(space.key(arch))), tries=9, expires=0.0))
+    told = []
+    found = ab.search(space, Counting(lambda: None), n_trials=3, on_progress=lambda p: told.append(p.note), **options)
+    assert dict(zip(found.evaluated["arch"], found.evaluated["state"], strict=True))[arch.text] == "COMPLETE"
+    assert any("was under way 9 times as a worker was lost" in note for note in told)
 
 
 # -- evaluations -------------------------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ def _check_program(data: bytes, most: int) -> None:
             taken = taken[: taken.index(pickletools.markobject)] if pickletools.markobject in taken else []
         parts += sum(stack.pop() or 1 for _ in taken if stack)
         if "GET" in opcode.name:
-            parts = memo.get(int(argument), 1)
+            parts = memo.get(argument if isinstance(argument, int) else int(str(argument)), 1)
         if parts > most:
             raise pickle.UnpicklingError(f"a value of more than {most:,} parts, many of them the same")
         made = opcode.stack_after
