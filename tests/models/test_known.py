@@ -86,7 +86,10 @@ def test_features_are_columns_or_functions(labels, rest, tmp_path):
     by_function = ab.fit(known.head(15), "acc", model="gp", features=[proxy])
     assert srcc(by_function.predict_mean(rest.archs), proxy(rest.archs)) > 0.98
     np.testing.assert_allclose(by_function.predict_mean(known.archs[:3]), by_column.predict_mean(known.archs[:3]))
-    back = ab.load_model(by_function.save(tmp_path / "model"))
+    by_function.save(tmp_path / "model")
+    with pytest.raises(ModelError, match="a file alone runs no code"):
+        ab.load_model(tmp_path / "model")
+    back = ab.load_model(tmp_path / "model", features=[proxy])
     np.testing.assert_allclose(back.predict_mean(rest.archs[:5]), by_function.predict_mean(rest.archs[:5]))
     nameless = ab.fit(known.head(15), "acc", model="gp", features=[lambda archs: proxy(archs)])
     with pytest.raises(ModelError, match=r"package\.module:function"):
