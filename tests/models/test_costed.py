@@ -82,6 +82,7 @@ def test_a_saved_model_computes_the_same_for_the_same_hardware(model, tmp_path):
     pd.testing.assert_frame_equal(again.heldout, model.heldout)
     assert again.report["test_srcc"] == model.report["test_srcc"]
     header = json.loads((tmp_path / "model.json").read_text())
+    header["format"] = "autobuild.model/2"  # whose model.json has no checksum
     header["exact"]["expression"] = "-gone_bytes"
     (tmp_path / "model.json").write_text(json.dumps(header))
     with pytest.raises(ModelError, match=r"costs are not all known here: .*gone_bytes"):

@@ -367,7 +367,11 @@ def test_a_device_that_is_not_there_is_told(small_labels, monkeypatch):
 def test_a_model_whose_scale_is_no_number_is_refused(small_model, tmp_path):
     small_model.save(tmp_path)
     header = json.loads((tmp_path / "model.json").read_text())
-    (tmp_path / "model.json").write_text(json.dumps({**header, "mean": float("nan")}))
+    changed = {**header, "mean": float("nan")}
+    (tmp_path / "model.json").write_text(json.dumps(changed))
+    with pytest.raises(ModelError, match="not what the fit wrote"):
+        ab.FittedModel.load(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({**changed, "format": "autobuild.model/2"}))  # without a checksum
     with pytest.raises(ModelError, match=r"model.json is damaged.*must be finite"):
         ab.FittedModel.load(tmp_path)
 
