@@ -5,7 +5,8 @@ python -m benchmarks.truth [--only SECTION ...] [--seeds N]
 Sections: ``execution`` (latencies of NAS-Bench-201 from 100 labels), ``function`` (accuracies), ``few`` (10 and 20
 labels), ``sources`` (10 labels and the other devices), ``proxies`` (TransNAS-Bench-101 with its zen score), ``tau``
 (NAS-Bench-201's accuracy by Kendall's tau). Every row is the mean over seeds, which draw the labels; all other networks
-of the table judge, at most 3,000 of them. Networks whose key is among the labels' do not judge accuracies.
+of the table judge, at most 3,000 of them. Networks whose key is among the labels' do not judge accuracies. Without ``--seeds``
+the tables are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import autobuild as ab
 from autobuild._typing import FloatArray, IntArray
 from autobuild.models.fitting import unwarned
 from autobuild.rank import kendall_tau, srcc
-from benchmarks.report import markdown, published
+from benchmarks.report import machine, published, write
 
 FILES = {
     "nas_bench_201": ("nas_bench_201_cifar10.csv.gz", ["cifar10_val"]),
@@ -210,7 +211,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in given.only:
         seeds, rows = SECTIONS[name]
         print(f"\n## {name}, {given.seeds or seeds} seeds\n")
-        print(markdown(pd.DataFrame(rows(given.seeds or seeds)).round(4)))
+        frame = pd.DataFrame(rows(given.seeds or seeds)).round(4)
+        write(f"truth_{name}", frame, quick=given.seeds is not None, note=f"{machine()} {seeds} seeds.")
 
 
 if __name__ == "__main__":
