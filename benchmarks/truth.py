@@ -5,8 +5,8 @@ python -m benchmarks.truth [--only SECTION ...] [--seeds N]
 Sections: ``execution`` (latencies of NAS-Bench-201 from 100 labels), ``function`` (accuracies), ``few`` (10 and 20
 labels), ``sources`` (10 labels and the other devices), ``proxies`` (TransNAS-Bench-101 with its zen score), ``tau``
 (NAS-Bench-201's accuracy by Kendall's tau). Every row is the mean over seeds, which draw the labels; all other networks
-of the table judge, at most 3,000 of them. Networks whose key is among the labels' do not judge accuracies. Without ``--seeds``
-the tables are kept.
+of the table judge, at most 3,000 of them. Networks whose key is among the labels' do not judge accuracies. The tables
+are kept, unless ``--seeds`` is given.
 """
 
 from __future__ import annotations
