@@ -26,8 +26,10 @@ from autobuild.labels import LabelledSet, TargetValues
 from autobuild.labels.labelled_set import check_labels, warn
 from autobuild.models.config import FitConfig, check_seed
 from autobuild.models.cost_terms import CostedModel, split_cost_terms
+from autobuild.models.ensemble import EnsembleModel
 from autobuild.models.ensemble_fit import fit_ensemble
 from autobuild.models.graph_fit import check_device, fit_graph
+from autobuild.models.graph_model import GraphModel
 from autobuild.models.known import Column, SourceColumn, feature_columns, source_values
 from autobuild.models.members import Settings
 from autobuild.models.memory import memory_errors
@@ -178,6 +180,7 @@ def _fit(
         else:
             known = [*feature_columns(labels, features), *_source_columns(labels, usable.expression, sources, settings)]
             fitted = _fit_learned(labels, usable, target, costs, equal, known, model, settings, folds, on_progress)
+    _put_in_order(fitted, given)
     fitted.labels = given
     fitted.report |= {
         "target": target,
@@ -197,6 +200,24 @@ def _fit(
     if fitted.report["warnings"]:
         warnings.warn("\n  ".join([f"{fitted!r}:", *fitted.report["warnings"]]), FitWarning, stacklevel=4)
     return fitted
+
+
+def _put_in_order(fitted: FittedModel, labels: LabelledSet) -> None:
+    """Put the rows of a model's tables into the order of the labels that were given."""
+    place = {arch.text: row for row, arch in enumerate(labels.archs)}
+    for model in [fitted, *([fitted.learned] if isinstance(fitted, CostedModel) else [])]:
+        order = np.argsort(model.training["arch"].map(place).to_numpy(), kind="stable")
+        moved_to = np.argsort(order)
+        archs = model.training_archs
+        model.training = model.training.iloc[order].set_axis(model.training.index)
+        model.__dict__["training_archs"] = [archs[row] for row in order]
+        if isinstance(model, EnsembleModel):
+            model.rows = {kind: moved_to[rows] for kind, rows in model.rows.items()}
+        if isinstance(model, GraphModel):  # its held-out rows are not those that it was fitted on
+            by_place = np.argsort(model.heldout["arch"].map(place).to_numpy(), kind="stable")
+            model.heldout = model.heldout.iloc[by_place].reset_index(drop=True)
+        else:
+            model.heldout = model.heldout.set_axis(moved_to[model.heldout.index]).sort_index()
 
 
 def doubts(values: FloatArray, srcc: float | None, judged: int) -> list[str]:

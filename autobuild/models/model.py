@@ -182,7 +182,7 @@ class FittedModel:
             archs, level: As of :meth:`intervals`.
 
         Returns:
-            As :meth:`intervals`.
+            Predictions, lower bounds and upper bounds, each of the shape ``(len(archs),)``.
         """
         return self.intervals(archs, level)
 
