@@ -2,6 +2,7 @@
 
 Examples:
     autobuild doctor
+    autobuild doctor out=installed
 
 Writes:
     installed.csv  what, version, gives; with out=
