@@ -43,7 +43,8 @@ def interactions(found: Interactions | Scores | FittedModel) -> Panels:
     shown = found if isinstance(found, Interactions) else getattr(found, "interactions", None)
     if not isinstance(shown, Interactions):
         raise ConfigError(
-            f"plot.interactions takes interactions, scores or a fitted model; given: {type(found).__name__}"
+            f"plot.interactions takes interactions, scores or a fitted model; given: {type(found).__name__} "
+            f"{shorten(repr(found), 60)}"
         )
     pairs, count = shown.pairs[:SHOWN], len(shown.stages)
     widths = [WIDTH * count + 1.1, *(0.62 * len(pair.second.values) + 1.0 for pair in pairs)]

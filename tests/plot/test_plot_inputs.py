@@ -61,7 +61,7 @@ def test_figures_take_what_a_user_holds(labels, model, found):
     assert names == ["labelled", "predicted front"]
 
 
-@pytest.mark.parametrize("name", [name for name in plot.__all__ if name not in ("save", "learning_hint")])
+@pytest.mark.parametrize("name", [name for name in plot.__all__ if name not in ("save", "style", "learning_hint")])
 def test_anything_else_is_refused_by_name(name):
     figure = getattr(plot, name)
     required = [
