@@ -40,6 +40,7 @@ EXTRAS: Mapping[str, tuple[Mapping[str, str], str]] = {
     "fusion": ({"pymoo": "pymoo"}, "NSGA-II over fusion groups, to compare with"),
     "diffusion": ({"diffusers": "diffusers"}, "U-Nets and transformers of diffusion models"),
     "zoo": ({"torchvision": "torchvision", "timm": "timm"}, "published networks by name"),
+    "deploy": ({"torchao": "torchao"}, "quantised weights in the format of torchao"),
     "docs": ({"mkdocs-material": "material", "mkdocstrings": "mkdocstrings"}, "this documentation as a site"),
 }  # fmt: skip
 
