@@ -263,7 +263,7 @@ def test_learning_from_few_rows_first_ends_where_all_rows_lead(monkeypatch):
     staged = fit_process(description, values, parts, on_step=lambda done, total: told.append((done, total)))
     assert staged.evidence == pytest.approx(at_once.evidence, abs=0.02)
     assert told == sorted(told)
-    assert told[-1] == (140, 140)  # twice 60 steps from few rows, 20 from all
+    assert told[-1] == (80, 80)
 
 
 @given(

@@ -39,7 +39,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.choices if name != "gp"])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(**CASES)
 def test_no_sampler_breaks_a_limit_over_costs(space, sampler, seed, share, upper, narrows):
     never_breaks(space, sampler, seed, share, upper, narrows)
