@@ -167,7 +167,7 @@ def _fit(
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     # Folds, samples of trees and batches are drawn by place: in one order, that of the rows changes nothing.
-    given, labels = labels, labels.subset(np.argsort(labels.frame["arch"].to_numpy(dtype=str)))
+    given, labels = labels, labels.subset(np.argsort(labels.frame["arch"].to_numpy(dtype=str), kind="stable"))
     usable = labels.target(target, costs, equal)
     target = usable.expression.text  # with backticks around the name of a column, if it needs them
     warn(usable.warnings, stacklevel=5)

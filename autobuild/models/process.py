@@ -23,7 +23,7 @@ FIRST_ROWS = 400  # rows from which the kernel is learned first; more rows then 
 LAST_STEPS = 20  # at most, from the parameters that the first rows gave
 # Where the likelihood has two maxima, one explains the labels by sums over units and noise, the other by units that act
 # on each other; the search starts near both. The first start is the mean of the priors, this is the second.
-# With few units both searches have ended in one place on every table tried.
+# With few units both searches have ended within half a nat of each other on every table tried.
 FEW_UNITS = 10
 INTERACTING = {"a_linear": -3.0, "a_units": -4.0, "a_joint": -0.7, "noise": -3.0}
 TOLERANCE = 0.02  # logarithm of the evidence; a step that promises less is not made

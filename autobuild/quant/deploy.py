@@ -1,6 +1,6 @@
 """Quantised weights in the format of a deployment library: torchao.
 
-K-means codebooks have no format in torchao, optimum-quanto or compressed-tensors.
+K-means codebooks have no format in torchao; other libraries were not tried.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def torchao_state(quantised: Quantised) -> tuple[dict[str, Tensor], list[str]]:
     for name, weight in quantised.weights.items():
         if weight.choice.method not in ("uaq", "uaqt"):
             raise QuantisationError(
-                f"{name}: {weight.choice}: no deployment library that we know has a format for k-means codebooks; "
+                f"{name}: {weight.choice}: torchao has no format for k-means codebooks; "
                 "accepted for torchao: uaq and uaqt"
             )
         if not isinstance(quantised.model.get_submodule(name), nn.Linear):
