@@ -34,6 +34,8 @@ from autobuild.settings.option import option
 if TYPE_CHECKING:
     from torch import nn
 
+    from autobuild.spaces import SearchSpace
+
 
 @dataclass
 class Keys(RunKeys):
@@ -67,7 +69,7 @@ def run(config: Mapping[str, Any]) -> int:
 
     from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run, use_threads
-    from autobuild.quant import quantise
+    from autobuild.quant import folded, quantise
     from autobuild.quant.deploy import torchao_state
 
     if (config["config"] is None) == (config["built"] is None):
@@ -78,7 +80,9 @@ def run(config: Mapping[str, Any]) -> int:
     with Run.open("quantise", config, input_files(config)) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            quantised = quantise(model, _choices(config), activations=config["activations"], exact=config["exact"])
+            choices, space = _choices(config)
+            model = folded(model, space) if space else model
+            quantised = quantise(model, choices, activations=config["activations"], exact=config["exact"])
             with folder.writing("quantised.safetensors") as path:
                 quantised.save(path)
                 file_bytes = path.stat().st_size
@@ -126,16 +130,17 @@ def _model(name: str, checkpoint: str | None) -> nn.Module:
     return model
 
 
-def _choices(config: Mapping[str, Any]) -> Any:
-    """What :func:`autobuild.quant.quantise` takes."""
+def _choices(config: Mapping[str, Any]) -> tuple[Any, SearchSpace | None]:
+    """What :func:`autobuild.quant.quantise` takes, and the space of an architecture."""
     from autobuild.jobs.verify import read_built
     from autobuild.quant import Choice, config_of
     from autobuild.spaces import load_space
 
     text = config["config"] if config["built"] is None else str(read_built(Path(config["built"]))["arch"].iloc[0])
     if "|" not in text and config["space"] is None:
-        return Choice.of(text)
+        return Choice.of(text), None
     name = config["space"] or ("" if ":" in config["model"] else f"quant:{config['model']}")
     if not name:
         raise ConfigError("an architecture is read with space=, the quantisation space of the model")
-    return config_of(load_space(name), text)
+    space = load_space(name)
+    return config_of(space, text), space

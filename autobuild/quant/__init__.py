@@ -3,6 +3,7 @@
 from autobuild.quant.apply import Quantised, load_quantised, quantise, weight_layers
 from autobuild.quant.cache import VariantCache
 from autobuild.quant.clustering import kmeans
+from autobuild.quant.folding import folded
 from autobuild.quant.space import arch_of, choice_table, config_of, quant_space
 from autobuild.quant.weights import BITS, METHODS, Choice, QuantisedWeight, quantise_weight
 
@@ -16,6 +17,7 @@ __all__ = [
     "arch_of",
     "choice_table",
     "config_of",
+    "folded",
     "kmeans",
     "load_quantised",
     "quant_space",

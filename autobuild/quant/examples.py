@@ -64,9 +64,11 @@ def __getattr__(name: str) -> Callable[..., SearchSpace]:
         grain: str = "layer",
         activations: int | None = None,
         checkpoint: str | None = None,
+        fold: bool = False,
     ) -> SearchSpace:
         model, inputs = load_published(name, checkpoint)
-        return quant_space(model, inputs, methods=methods, bits=bits, grain=grain, activations=activations, name=name)
+        chosen: dict[str, Any] = {"methods": methods, "bits": bits, "grain": grain, "activations": activations}
+        return quant_space(model, inputs, fold=fold, name=name, **chosen)
 
     return space
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from autobuild.errors import ConfigError, QuantisationError, SpaceError, nearest
 from autobuild.quant.cache import VariantCache
+from autobuild.quant.folding import fold as folded_in_place
+from autobuild.quant.folding import norm_pairs
 from autobuild.quant.knowledge import Knowledge, measure
 from autobuild.quant.layer_graph import LayerGraph, LayerNode, blocks_of, layer_graph
 from autobuild.quant.weights import Choice
@@ -44,6 +47,7 @@ def quant_space(
     losses: Callable[[nn.Module], Iterable[Tensor]] | None = None,
     probe: bool = False,
     exact: bool = False,
+    fold: bool = False,
     cache: VariantCache | None = None,
     name: str | None = None,
 ) -> SearchSpace:
@@ -71,6 +75,8 @@ def quant_space(
         probe: Whether to add ``output_error``: the squared change of the output for ``example_input``, relative to the
             output's, with one layer quantised at a time, summed over layers.
         exact: Whether codebooks are those of least squared error (slower).
+        fold: Whether batch norms are folded into the layers before them. The space is then one of
+            :func:`autobuild.quant.folded` of the model and this space, which its configurations are for.
         cache: Where quantised weights are kept on disk.
         name: Name of the space (default: the model's class, in lower case).
 
@@ -78,7 +84,8 @@ def quant_space(
         The space. Its note counts choices that were left out because they store as much as they encode.
 
     Raises:
-        QuantisationError: The model has no weight layers, a weight is not finite, or bits or a method are unknown.
+        QuantisationError: The model has no weight layers, a weight is not finite, bits or a method are unknown, or a
+            model whose norms are to be folded does not export.
         ConfigError: The grain is unknown, or a block has unknown layers or no neighbours.
     """
     if grain not in GRAINS:
@@ -86,17 +93,17 @@ def quant_space(
     choices = [Choice(method, number) for method in dict.fromkeys(methods) for number in dict.fromkeys(bits)]
     if not choices:
         raise QuantisationError("quant_space: no method or no bits; accepted: at least one of each")
+    name = name or type(model).__name__.lower()
+    pairs = norm_pairs(model, example_input) if fold else []
+    if pairs:
+        model = folded_in_place(copy.deepcopy(model), pairs)
     graph = layer_graph(model, example_input)
     known = measure(model, graph, choices, example_input, losses=losses, probe=probe, exact=exact, cache=cache)
-    return declared(
-        graph,
-        choices,
-        known,
-        name=name or type(model).__name__.lower(),
-        grain=grain,
-        blocks=blocks,
-        activations=activations,
-    )
+    space = declared(graph, choices, known, name=name, grain=grain, blocks=blocks, activations=activations)
+    if pairs:
+        space.options["folded"] = [list(pair) for pair in pairs]
+        space.note = "; ".join(filter(None, [space.note, f"{len(pairs)} batch norms are folded"]))
+    return space
 
 
 def declared(
