@@ -1,4 +1,5 @@
-/* Exact one-dimensional k-means of sorted rows: dynamic programme with divide and conquer over a monotone matrix. */
+/* One-dimensional k-means of sorted rows: sums of the parts between thresholds, and the exact optimum by a dynamic
+   programme with divide and conquer over a monotone matrix. */
 
 #include <math.h>
 #include <stdint.h>
@@ -56,5 +57,41 @@ void exact_bounds(const double *sums, const double *inverse, int64_t rows, int64
             end = c ? split[c * (n + 1) + end] : 0;
         }
         own[0] = 0;
+    }
+}
+
+/* Prefix sums of every row, 0 first. */
+void prefix_sums(const float *values, int64_t rows, int64_t n, double *sums)
+{
+    for (int64_t row = 0; row < rows; row++) {
+        double total = 0;
+        *sums++ = 0;
+        for (int64_t i = 0; i < n; i++) *sums++ = total += *values++;
+    }
+}
+
+/* Where the k + 1 parts between k thresholds begin and end (k + 2 bounds), and the sums of their values. All thresholds
+   of a row are searched side by side, without branches that a processor would have to guess. */
+void part_sums(const float *ordered, const double *sums, const double *thresholds, int64_t rows, int64_t n, int64_t k,
+               int64_t *bounds, double *totals)
+{
+    float wanted[k + 1];
+    int32_t place[k + 1];
+    for (int64_t row = 0; row < rows; row++) {
+        const float *values = ordered + row * n;
+        const double *sum = sums + row * (n + 1);
+        int64_t *bound = bounds + row * (k + 2), left = n;
+        for (int64_t c = 0; c < k; c++) {
+            wanted[c] = (float)thresholds[row * k + c];
+            place[c] = 0;
+        }
+        for (; left > 1; left -= left / 2) {
+            int32_t half = (int32_t)(left / 2);
+            for (int64_t c = 0; c < k; c++) place[c] += values[place[c] + half - 1] < wanted[c] ? half : 0;
+        }
+        bound[0] = 0;
+        for (int64_t c = 0; c < k; c++) bound[c + 1] = place[c] + (values[place[c]] < wanted[c]);
+        bound[k + 1] = n;
+        for (int64_t c = 0; c <= k; c++) totals[row * (k + 1) + c] = sum[bound[c + 1]] - sum[bound[c]];
     }
 }

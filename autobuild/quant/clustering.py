@@ -75,8 +75,13 @@ def over_rows(shape: tuple[int, ...], function: Callable[[slice], Any]) -> list[
 def sorted_sums(values: Rows) -> tuple[Rows, FloatArray]:
     """Rows in ascending order, and their prefix sums. Shapes: ``(rows, n) -> (rows, n), (rows, n + 1)``."""
     ordered = np.sort(values, axis=1)
-    sums = np.zeros((len(values), values.shape[1] + 1))
-    np.cumsum(ordered, axis=1, dtype=np.float64, out=sums[:, 1:])
+    library, (rows, n) = _compiled(), ordered.shape
+    if library is None:
+        sums = np.zeros((rows, n + 1))
+        np.cumsum(ordered, axis=1, dtype=np.float64, out=sums[:, 1:])
+    else:
+        sums = np.empty((rows, n + 1))
+        library.prefix_sums(ordered.ctypes.data, rows, n, sums.ctypes.data)
     return ordered, sums
 
 
@@ -92,6 +97,14 @@ def ranges(ordered: Rows, sums: FloatArray, thresholds: FloatArray) -> tuple[Int
         Positions where the k parts begin and end, shape ``(rows, k + 1)``; numbers of values in the parts and their
         sums, shapes ``(rows, k)``.
     """
+    library = _compiled()
+    if library is not None:
+        (rows, n), k = ordered.shape, thresholds.shape[1]
+        thresholds = np.ascontiguousarray(thresholds, dtype=np.float64)
+        bounds, totals = np.empty((rows, k + 2), dtype=np.int64), np.empty((rows, k + 1))
+        pointers = [array.ctypes.data for array in (ordered, sums, thresholds, bounds, totals)]
+        library.part_sums(*pointers[:3], rows, n, k, *pointers[3:])
+        return bounds, np.diff(bounds, axis=1), totals
     given = torch.from_numpy(thresholds.astype(np.float32))
     inner = torch.searchsorted(torch.from_numpy(ordered), given).numpy()
     ends = np.full((len(ordered), 1), ordered.shape[1], dtype=np.int64)
@@ -216,7 +229,7 @@ def _bounds(sums: FloatArray, inverse: FloatArray, k: int) -> IntArray:
     return np.array([0, *reversed(bounds)])
 
 
-@lru_cache
+@lru_cache(maxsize=1)
 def _compiled() -> Any:
     """``_kmeans.c`` compiled by the machine's C compiler; None where there is none, and numpy does the same, slower."""
     source = Path(__file__).with_name("_kmeans.c")
@@ -228,9 +241,11 @@ def _compiled() -> Any:
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             library = ctypes.CDLL(str(made))
         except (OSError, subprocess.SubprocessError) as error:
-            _log.info("exact k-means runs in numpy, about ten times slower: no C compiler (%s)", error)
+            _log.info("k-means runs in numpy; exact codebooks take ten times longer: no C compiler (%s)", error)
             return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.exact_bounds.argtypes = [pointer, pointer, number, number, number, pointer, pointer, pointer]
-    library.exact_bounds.restype = None
+    library.part_sums.argtypes = [pointer, pointer, pointer, number, number, number, pointer, pointer]
+    library.prefix_sums.argtypes = [pointer, number, number, pointer]
+    library.exact_bounds.restype = library.part_sums.restype = library.prefix_sums.restype = None
     return library

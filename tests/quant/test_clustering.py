@@ -51,6 +51,25 @@ def test_never_above_scikit_learn_and_fast_is_near():
         assert least * (1 - 1e-9) <= squared_error(row, near) < 1.2 * least
 
 
+@pytest.mark.skipif(clustering._compiled() is None, reason="no C compiler")
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 2), (7, 3), (300, 16), (300, 256)])
+def test_compiled_parts_equal_those_of_numpy(monkeypatch, n, k):
+    """Bit for bit, ties included, and so does all that is computed from them."""
+    rows = np.round(np.random.default_rng(n).normal(size=(9, n)), 2).astype(np.float32)
+    thresholds = np.sort(np.concatenate([rows, rows + 1], axis=1).astype(np.float64), axis=1)[:, : k + 1]
+
+    def computed():
+        ordered, sums = clustering.sorted_sums(rows)
+        return [ordered, sums, *clustering.ranges(ordered, sums, thresholds), kmeans(rows, k)]
+
+    compiled = computed()
+    monkeypatch.setattr(clustering, "_compiled", lambda: None)
+    for one, other in zip(compiled, computed(), strict=True):
+        assert np.array_equal(one, other)
+    counts = compiled[3]
+    assert np.array_equal(counts[:, 0], (rows < thresholds[:, :1]).sum(axis=1))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=40), st.integers(1, 4), st.booleans())
 def test_centres_are_ascending_and_among_the_values(values, k, exact):
