@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autobuild.jobs.doctor import show_config
     from autobuild.labels import LabelledSet, sample_design
     from autobuild.models import FitConfig, FittedModel, fit, learning_curve, load_model, register_family, save_model
-    from autobuild.quant import Quantised, quant_space, quantise
+    from autobuild.quant import Quantised, joint_space, quant_space, quantise
     from autobuild.rank import register_loss
     from autobuild.spaces import (
         Architecture,
@@ -77,6 +77,7 @@ _FROM = {
     "fit": "models",
     "fuse": "cost.fusion.fusing",
     "graph_of": "graphs",
+    "joint_space": "quant",
     "learning_curve": "models",
     "load_model": "models",
     "load_zoo": "graphs",
@@ -130,6 +131,7 @@ __all__ = [
     "fit",
     "fuse",
     "graph_of",
+    "joint_space",
     "learning_curve",
     "load_model",
     "load_zoo",

@@ -13,7 +13,7 @@ from autobuild._typing import FloatArray
 from autobuild.construct.limits import Limited, Metric
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT, read_hardware
-from autobuild.cost.space_costs import CountOf, MetricOf, SpaceCosts
+from autobuild.cost.space_costs import CountOf, MetricOf, RatioOf, SpaceCosts
 from autobuild.errors import ConfigError
 from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores, project
@@ -75,7 +75,7 @@ def _costs_for(scores: Scores, hardware: str | Path | Hardware | None) -> SpaceC
     return SpaceCosts(scores.space, DEFAULT if hardware is None else hardware)
 
 
-def _exact(scores: AdditiveScores, cost: MetricOf | CountOf) -> Metric:
+def _exact(scores: AdditiveScores, cost: MetricOf | CountOf | RatioOf) -> Metric:
     """A cost with its sum over units, or where it is no sum, with one that is fitted to some networks."""
 
     def evaluate(archs: Sequence[Architecture]) -> FloatArray:

@@ -136,7 +136,8 @@ class CostTables:
         space: The space.
         file: The module or class that declares the space, with ``plan`` (:data:`autobuild.spaces.blocks.Plan`) or
             ``tallies``. ``DEPENDS`` (part -> names of stages) lists the stages whose choices the cost of a part depends
-            on.
+            on. A file with ``counts`` in place of ``tallies`` gives the numbers of its ``FIELDS``: those of a Tally,
+            and further ones that do not depend on the size of the input.
         given: Further arguments of ``plan`` and ``tallies`` (:func:`autobuild.spaces.registry.network_arguments`).
         size: Height and width of inputs, unless the space chooses it.
     """
@@ -146,6 +147,7 @@ class CostTables:
 
     def __init__(self, space: SearchSpace, file: Any, given: Mapping[str, Any], size: int) -> None:
         self.space, self.file, self.given, self.size = space, file, given, size
+        self.fields = getattr(file, "FIELDS", self.fields)
         self.stage_index = {stage.name: place for place, stage in enumerate(space.stages)}
         depends: Mapping[str, Sequence[str]] = getattr(file, "DEPENDS", {})
         first = self._tallies(tuple(stage.run(0) for stage in space.stages))
@@ -161,7 +163,7 @@ class CostTables:
 
     def cost(self, rule: Mapping[str, int], archs: Sequence[Architecture | str]) -> IntArray:
         """A weighted sum of counts, shape ``(n,)``; ``rule``: field of ``autobuild.spaces.blocks.Tally`` -> weight."""
-        weights = np.array([rule.get(field, 0) for field in Tally._fields], dtype=np.int64)
+        weights = np.array([rule.get(field, 0) for field in self.fields], dtype=np.int64)
         out: IntArray = self.counts(archs) @ weights
         return out
 
@@ -191,7 +193,7 @@ class CostTables:
         """Counts of one part of every architecture; entries are looked up once for equal choices."""
         context, stage = self.context[part], self.stage_index.get(part)
         count = len(digits[0])
-        out = np.zeros((count, len(Tally._fields)), dtype=np.int64)
+        out = np.zeros((count, len(self.fields)), dtype=np.int64)
         first, group = distinct(np.concatenate([np.zeros((count, 0), np.int64), *(digits[s] for s in context)], axis=1))
         for number, row in enumerate(first):
             table = self.table(part, tuple(tuple(int(d) for d in digits[s][row] if d >= 0) for s in context))
@@ -234,7 +236,8 @@ class CostTables:
     def _tallies(self, runs: tuple[Digits, ...]) -> Mapping[str, Sequence[Sequence[float]]]:
         """Counts of every layer of every part, in the order of ``fields``."""
         layers, size = self._layers(runs)
-        if hasattr(self.file, "tallies"):
-            own: dict[str, list[Tally]] = self.file.tallies(layers, size=size, **self.given)
+        counting = getattr(self.file, "counts", None) or getattr(self.file, "tallies", None)
+        if counting is not None:
+            own: dict[str, list[Tally]] = counting(layers, size=size, **self.given)
             return own
         return tallies(self.file.plan(layers, **self.given), size)

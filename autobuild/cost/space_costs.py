@@ -28,6 +28,7 @@ from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.graphs.operations import Shape
 from autobuild.spaces import Architecture, SearchSpace, architectures, check_space
 from autobuild.spaces.additive import Bounds
+from autobuild.spaces.registry import declared_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +171,30 @@ class CountOf:
         return None if table is None else Bounds(table, table)
 
 
-class SpaceCosts(Mapping[str, "MetricOf | CountOf"]):
+class RatioOf:
+    """The ratio of two counts as a function of architectures, such as average bits; no sum over units."""
+
+    cheap = True
+    unit = "1"
+
+    def __init__(self, name: str, above: MetricOf | CountOf | RatioOf, below: MetricOf | CountOf | RatioOf) -> None:
+        self.name, self.above, self.below = name, above, below
+
+    def __call__(self, archs: Sequence[Architecture | str]) -> FloatArray:
+        """Values, shape ``(n,)``; NaN where the second count is 0."""
+        above, below = self.above(archs).astype(np.float64), self.below(archs).astype(np.float64)
+        out = np.full(len(above), np.nan)
+        np.divide(above, below, out=out, where=below != 0)
+        return out
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.above} / {self.below}>"
+
+    def bounds(self) -> None:
+        """There are none; ``above <= bound * below`` is the limit that is solved exactly."""
+
+
+class SpaceCosts(Mapping[str, "MetricOf | CountOf | RatioOf"]):
     """Metric -> function of architectures, for all costs of a space.
 
     The counts of :func:`costs_of` come from tables if the space has them. All other costs are computed for
@@ -191,7 +215,8 @@ class SpaceCosts(Mapping[str, "MetricOf | CountOf"]):
     def __init__(self, space: SearchSpace, hardware: str | Path | Hardware = DEFAULT) -> None:
         self.space, self.hardware, self.lacking = check_space(space), read_hardware(hardware), ""
         self._counts: Mapping[str, Mapping[str, int]] = {}
-        self._known: dict[str, MetricOf | CountOf] = {}
+        self._ratios: Mapping[str, tuple[str, str]] = getattr(declared_by(space), "RATIOS", {})
+        self._known: dict[str, MetricOf | CountOf | RatioOf] = {}
         self._shared: dict[str, CostOf] = {}
         try:
             self._counts = table_rules(space)
@@ -208,22 +233,24 @@ class SpaceCosts(Mapping[str, "MetricOf | CountOf"]):
         return {} if bare else metric_sources(self.hardware)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self._counts, *self._sources]))
+        return iter(dict.fromkeys([*self._counts, *self._ratios, *self._sources]))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._counts or name in self._sources
+        return name in self._counts or name in self._ratios or name in self._sources
 
-    def __getitem__(self, name: str) -> MetricOf | CountOf:
+    def __getitem__(self, name: str) -> MetricOf | CountOf | RatioOf:
         if name not in self:
             raise ConfigError(f"{self.space.name} has no cost {name!r}: {self.lacking or nearest(name, self)}")
         if name not in self._known:
             self._known[name] = self._made(name)
         return self._known[name]
 
-    def _made(self, metric: str) -> MetricOf | CountOf:
+    def _made(self, metric: str) -> MetricOf | CountOf | RatioOf:
+        if metric in self._ratios:
+            return RatioOf(metric, *(self[part] for part in self._ratios[metric]))
         if metric in self._counts and self._tables is not None:
             return CountOf(self.space, metric, partial(self._tables.cost, self._counts[metric]))
         source = self._sources[metric]

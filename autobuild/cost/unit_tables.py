@@ -42,11 +42,12 @@ def unit_tables(
         raise SpaceError(f"{cost} of {space.name!r} is counted from whole networks: it has no tables over units")
     if isinstance(tables, ChoiceTables):
         return tables.additive(cost)
-    weights = np.array([rules[cost].get(name, 0) for name in Tally._fields], dtype=np.int64)
+    weights = np.array([rules[cost].get(name, 0) for name in tables.fields], dtype=np.int64)
     _check_sizes(space)
     owners = [number for number, unit in enumerate(space.units) for _ in unit.stages]
     runs = [unit.runs(np.arange(unit.size)) for unit in space.units]
-    only_params = set(np.flatnonzero(weights)) <= {Tally._fields.index("params")}
+    sizeless = {Tally._fields.index("params"), *range(len(Tally._fields), len(tables.fields))}
+    only_params = set(np.flatnonzero(weights)) <= sizeless
     constant = 0
     out = [np.zeros(unit.size, dtype=np.int64) for unit in space.units]
     for part in tables.parts:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from autobuild.errors import EvaluationError
+from autobuild.spaces.registry import JOINT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,6 +88,11 @@ def evaluator_for(space: SearchSpace) -> Evaluator:
     Raises:
         EvaluationError: The family has none; the message names those that have one.
     """
+    joint = space.options.get(JOINT)
+    if joint and EVALUATORS.get(joint["space"]["family"]) is _training:
+        from autobuild.evaluate.training import JointEvaluator
+
+        return JointEvaluator()
     if space.family not in EVALUATORS:
         raise EvaluationError(
             f"search space {space.family!r} has no evaluator of its own, so its architectures cannot be measured here; "

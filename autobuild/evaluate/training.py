@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from autobuild.cost.count import count_params
 from autobuild.cost.layer_tables import costs_of
-from autobuild.errors import CostError, EvaluationError, SpaceError
+from autobuild.errors import CostError, EvaluationError, QuantisationError, SpaceError
 from autobuild.evaluate.digits import DigitTask, digit_pictures
 
 if TYPE_CHECKING:
@@ -103,9 +103,14 @@ class TrainingEvaluator:
             params, macs = count_params(net), self._macs(space, arch)
             digit_pictures(self.task)  # before the time is measured, once in a process
             acc, seconds = self._train_and_test(net, arch, seed, report)
+            found = {"acc": acc, "params": params, "macs": macs, "train_seconds": seconds}
+            return found | self._after(space, arch, net, acc)
         finally:
             torch.set_num_threads(before)
-        return {"acc": acc, "params": params, "macs": macs, "train_seconds": seconds}
+
+    def _after(self, space: SearchSpace, arch: Architecture | str, net: nn.Module, acc: float) -> dict[str, float]:
+        """Further metrics of the trained network, whose accuracy is ``acc``."""
+        return {}
 
     def _macs(self, space: SearchSpace, arch: Architecture | str) -> float:
         """Multiply-accumulates; NaN if they cannot be counted, so that the accuracy is kept."""
@@ -154,6 +159,32 @@ class TrainingEvaluator:
         acc = _accuracy(net, *_tensors(test.images, test.classes))
         seconds += time.perf_counter() - start
         return acc, seconds
+
+
+@dataclass(frozen=True)
+class JointEvaluator(TrainingEvaluator):
+    """Trains the network of an architecture of a joint space (:func:`autobuild.joint_space`), then quantises it.
+
+    ``acc`` is that of the quantised network, ``acc_plain`` that before; ``size_bytes``, ``avg_bits`` and
+    ``quant_error`` are those of the weights as they would be written.
+    """
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics."""
+        return (*super().metrics, "acc_plain", "size_bytes", "avg_bits", "quant_error")
+
+    def _after(self, space: SearchSpace, arch: Architecture | str, net: nn.Module, acc: float) -> dict[str, float]:
+        from autobuild.quant import quantised_network
+
+        try:
+            quantised = quantised_network(space, arch, net)
+        except (QuantisationError, SpaceError) as error:
+            raise EvaluationError(f"{arch} cannot be quantised: {error}") from error
+        test = digit_pictures(self.task)[1]
+        after = _accuracy(quantised.model, *_tensors(test.images, test.classes))
+        names = ("size_bytes", "avg_bits", "quant_error")
+        return {"acc": after, "acc_plain": acc} | {name: getattr(quantised, name) for name in names}
 
 
 def _tensors(images: object, classes: object) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from autobuild.quant.apply import Quantised, load_quantised, quantise, weight_la
 from autobuild.quant.cache import VariantCache
 from autobuild.quant.clustering import kmeans
 from autobuild.quant.folding import folded
+from autobuild.quant.joint import joint_config, joint_space, quantised_network
 from autobuild.quant.space import arch_of, choice_table, config_of, quant_space
 from autobuild.quant.weights import BITS, METHODS, Choice, QuantisedWeight, quantise_weight
 
@@ -18,10 +19,13 @@ __all__ = [
     "choice_table",
     "config_of",
     "folded",
+    "joint_config",
+    "joint_space",
     "kmeans",
     "load_quantised",
     "quant_space",
     "quantise",
     "quantise_weight",
+    "quantised_network",
     "weight_layers",
 ]

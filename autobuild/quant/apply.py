@@ -182,6 +182,7 @@ def quantise(
     *,
     activations: int | None = None,
     exact: bool = False,
+    half: bool = False,
     cache: VariantCache | None = None,
 ) -> Quantised:
     """Quantise weights of a model in place and reversibly.
@@ -195,6 +196,8 @@ def quantise(
         activations: Bits (6 or 8) to which the inputs of quantised layers are rounded, online, with a range of its own
             for every token; None keeps them as they are.
         exact: Whether codebooks are those of least squared error (slower).
+        half: Whether scales and codebooks have 16 bits in any case; see
+            :func:`~autobuild.quant.weights.quantise_weight`.
         cache: Where quantised weights are kept on disk and looked up.
 
     Returns:
@@ -212,9 +215,9 @@ def quantise(
         weight = layers[name]._parameters["weight"]
         assert weight is not None
         if cache is None:
-            weights[name] = quantise_weight(weight, choice, exact=exact, name=name)
+            weights[name] = quantise_weight(weight, choice, exact=exact, half=half, name=name)
         else:
-            weights[name] = cache.get(weight, choice, exact=exact, name=name)
+            weights[name] = cache.get(weight, choice, exact=exact, half=half, name=name)
     return Quantised(model, weights, activations)
 
 

@@ -27,7 +27,9 @@ class VariantCache:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, weight: Tensor, choice: Given, *, exact: bool = False, name: str = "weight") -> QuantisedWeight:
+    def get(
+        self, weight: Tensor, choice: Given, *, exact: bool = False, half: bool = False, name: str = "weight"
+    ) -> QuantisedWeight:
         """A variant from disk; it is computed and written first where it is missing.
 
         Args: as for :func:`~autobuild.quant.weights.quantise_weight`.
@@ -39,9 +41,10 @@ class VariantCache:
         from safetensors.torch import save_file
 
         chosen = Choice.of(choice)
-        path = self.folder / f"{_digest(weight)}-{chosen}{'-exact' if exact else ''}-{FORMAT}.safetensors"
+        how = f"{'-exact' if exact else ''}{'-half' if half else ''}"
+        path = self.folder / f"{_digest(weight)}-{chosen}{how}-{FORMAT}.safetensors"
         if not path.is_file():
-            made = quantise_weight(weight, chosen, exact=exact, name=name)
+            made = quantise_weight(weight, chosen, exact=exact, half=half, name=name)
             beside = path.with_name(f".{os.getpid()}-{path.name}")
             save_file(dict(made.tensors), beside, {"error": repr(made.error)})
             beside.replace(path)

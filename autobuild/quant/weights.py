@@ -23,6 +23,9 @@ METHODS = {
     "kma": "K-Means A, one codebook for the whole tensor",
 }
 BITS = range(2, 9)
+SMALLEST = 2.0**-24  # of 16 bits
+FEW = 31  # limits that are compared with all values, one after another, which is faster than to search among them
+IN_CACHE = 1 << 15  # values that are compared at once
 ROUNDING = 2.0**-10  # relative error that a number may get by being stored in 16 bits
 
 
@@ -136,7 +139,12 @@ class QuantisedWeight:
 
 
 def quantise_weight(
-    weight: Tensor, choice: Choice | str | tuple[str, int], *, exact: bool = False, name: str = "weight"
+    weight: Tensor,
+    choice: Choice | str | tuple[str, int],
+    *,
+    exact: bool = False,
+    half: bool = False,
+    name: str = "weight",
 ) -> QuantisedWeight:
     """Quantise one weight.
 
@@ -144,6 +152,8 @@ def quantise_weight(
         weight: Floating-point numbers; the first dimension is that of the output channels. Shape ``(channels, ...)``.
         choice: Method and bits, as a :class:`Choice`, a text such as ``"uaq4"`` or a pair.
         exact: Whether codebooks are those of least squared error (slower); otherwise a local optimum.
+        half: Whether scales and codebooks have 16 bits in any case, so that the size does not depend on the weights;
+            otherwise 32 where a number would lose more than a thousandth.
         name: Name of the weight in messages.
 
     Returns:
@@ -151,7 +161,7 @@ def quantise_weight(
 
     Raises:
         QuantisationError: The weight is not finite or has no two dimensions, bits are outside 2-8, or what would be
-            stored beside the codes is no smaller than what they encode.
+            stored beside the codes is no smaller than what they encode; or, with ``half``, beyond what 16 bits hold.
     """
     choice = Choice.of(choice)
     if weight.ndim < 2 or not weight.is_floating_point():
@@ -162,7 +172,7 @@ def quantise_weight(
     if weight.is_meta:
         raise QuantisationError(f"{name}: the weight has no values (meta device); accepted: a model with weights")
     plain = weight.detach().to("cpu", torch.float32)
-    if not bool(torch.isfinite(plain).all()):
+    if not bool(torch.isfinite(plain.sum())) and not bool(torch.isfinite(plain).all()):  # the sum is faster
         bad = int((~torch.isfinite(plain)).sum())
         raise QuantisationError(
             f"{name}: {bad} of {plain.numel():,} weights are NaN or infinite; accepted: finite ones"
@@ -176,10 +186,14 @@ def quantise_weight(
     rows = plain.reshape(len(plain) if choice.per_channel else 1, -1).contiguous()
     beside: dict[str, Tensor]
     if choice.method in ("kmc", "kma"):
-        beside = {"codebook": _storable(torch.from_numpy(kmeans(rows.numpy(), choice.entries, exact=exact)))}
+        beside = {"codebook": torch.from_numpy(kmeans(rows.numpy(), choice.entries, exact=exact))}
     else:
         scale, zero = (torch.from_numpy(part) for part in fit_uniform(rows.numpy(), choice.bits))
-        beside = {"scale": _storable(scale), "zero": zero.to(torch.uint8)}
+        beside = {"scale": scale.clamp(min=SMALLEST) if half else scale, "zero": zero.to(torch.uint8)}
+    for part in {"scale", "codebook"} & set(beside):
+        beside[part] = beside[part].to(torch.float16) if half else _storable(beside[part])
+        if not bool(torch.isfinite(beside[part]).all()):
+            raise QuantisationError(f"{name}: weights beyond 65,504 do not fit into the 16 bits of half=True")
     codes, error = _encoded(plain.reshape(len(plain), -1), choice, beside)
     return QuantisedWeight(choice, tuple(plain.shape), {"codes": codes, **beside}, error)
 
@@ -195,7 +209,7 @@ def _encoded(rows: Tensor, choice: Choice, beside: Mapping[str, Tensor]) -> tupl
         if "codebook" in given:
             book = given["codebook"].float()
             limits = ((book[:, 1:] + book[:, :-1]) / 2).expand(len(own), -1).contiguous()
-            codes = torch.searchsorted(limits, own, out_int32=True)
+            codes = _between(limits, own)
         else:
             codes = (own / given["scale"].float()).round_().add_(given["zero"]).clamp_(0, 2**choice.bits - 1)
         small = codes.to(torch.uint8)
@@ -204,6 +218,21 @@ def _encoded(rows: Tensor, choice: Choice, beside: Mapping[str, Tensor]) -> tupl
 
     parts = over_rows(tuple(rows.shape), encode)
     return torch.cat([codes for codes, _ in parts]), sum(error for _, error in parts)
+
+
+def _between(limits: Tensor, values: Tensor) -> Tensor:
+    """Numbers of limits below each value. Shapes: ``(rows, k - 1), (rows, n) -> (rows, n)``."""
+    if limits.shape[1] > FEW:
+        return torch.searchsorted(limits, values, out_int32=True)
+    codes = np.zeros(tuple(values.shape), dtype=np.uint8)
+    step = max(1, IN_CACHE // values.shape[1])
+    for start in range(0, len(codes), step):
+        own, given, out = (part[start : start + step] for part in (values.numpy(), limits.numpy(), codes))
+        below = np.empty(own.shape, dtype=bool)
+        for place in range(given.shape[1]):
+            np.greater(own, given[:, place : place + 1], out=below)
+            out += below.view(np.uint8)
+    return torch.from_numpy(codes)
 
 
 def _decoded(codes: Tensor, beside: Mapping[str, Tensor]) -> Tensor:
@@ -231,8 +260,14 @@ def _storable(numbers: Tensor) -> Tensor:
 
 def pack(codes: Tensor, bits: int) -> Tensor:
     """Codes as a sequence of bits, the lowest first. Shapes: ``(n,) -> (ceil(n * bits / 8),)``, both uint8."""
-    if bits == 8:
-        return codes
+    if 8 % bits == 0:  # codes do not cross bytes
+        each = 8 // bits
+        whole = np.zeros((-(-codes.numel() // each), each), dtype=np.uint8)
+        whole.reshape(-1)[: codes.numel()] = codes.numpy()
+        out = whole[:, 0].copy()
+        for place in range(1, each):
+            out |= whole[:, place] << (bits * place)
+        return torch.from_numpy(out)
     group = np.zeros((-(-codes.numel() // 8), 8), dtype=np.uint64)
     group.reshape(-1)[: codes.numel()] = codes.numpy()
     words = (group << _shifts(bits)).sum(axis=1, dtype=np.uint64)  # 8 codes are as many bytes as a code has bits

@@ -24,7 +24,11 @@ from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
 CLASSES = "num_classes"  # the option of every space that builds networks
-SCHEMES = {"quant": "autobuild.quant.examples"}  # what stands before the colon -> module whose functions give spaces
+JOINT = "joint"  # the option of a space over architectures and bits
+SCHEMES = {
+    "quant": "autobuild.quant.examples",
+    JOINT: "autobuild.quant.joint_names",
+}  # what stands before the colon -> module whose functions give spaces
 
 Declared = TypeVar("Declared")
 _WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # spaces built with options; looked up once per graph
@@ -77,7 +81,8 @@ def load_space(space: str | Path | SearchSpace, **options: Any) -> SearchSpace:
         space: One of: a name (see :func:`space_names`), with options if the space has parameters, as in
             ``"ofa_mbv3(width=1.2)"``; ``"package.module:Class"``, your own space in Python, which is imported and
             registered (:func:`register_space`); ``"quant:NAME"``, mixed-precision quantisation of a model that ships
-            (``digits_dit``, ``digits_unet``); the path of a YAML declaration; the path of a stored space (JSON, as
+            (``digits_dit``, ``digits_unet``); ``"joint:NAME"``, the architectures of a space and their bits
+            (:func:`autobuild.joint_space`); the path of a YAML declaration; the path of a stored space (JSON, as
             ``narrow`` writes it); a search space, which is returned unchanged.
         **options: Parameters of a named space, e.g. ``width=1.2``. Every space that builds networks has
             ``num_classes``.
@@ -250,6 +255,11 @@ def declared_by(space: SearchSpace) -> Any:
     The name alone is not enough: the stages and joins must be equal to those of the declared space, because a user's
     space may happen to have the name of another one.
     """
+    if JOINT in space.options:
+        try:
+            return importlib.import_module("autobuild.quant.joint").declaration(space)
+        except SpaceError:
+            return None
     if space.source and space.family not in SPACES:  # in a worker process, which only received the space
         with contextlib.suppress(SpaceError):
             _imported(space.source, {})
