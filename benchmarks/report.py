@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """The options of every benchmark."""
+def arguments(about: str, **numbers: int) -> argparse.Namespace:
+    """The options of every benchmark, and ``--NAME N`` for those given, with their defaults."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a version of about a minute; results are not written")
     parser.add_argument("--part", help=argparse.SUPPRESS)
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default: {default}")
     return parser.parse_args()
 
 

@@ -98,7 +98,7 @@ class Run:
             "inputs": {key: digest(path) for key, path in (inputs or {}).items()},
             "autobuild": __version__,
             "config": kept,
-            "started": _now(),
+            "started": _now("milliseconds"),  # the order of a sweep's jobs, which may take less than a second
             "finished": None,
             "steps": {},
             "files": [],
@@ -316,5 +316,5 @@ def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+def _now(to: str = "seconds") -> str:
+    return datetime.now().astimezone().isoformat(timespec=to)

@@ -172,7 +172,7 @@ class Quantised:
         about = {n: {"choice": str(w.choice), "shape": w.shape, "error": w.error} for n, w in self.weights.items()}
         metadata = {"format": FORMAT, "weights": json.dumps(about), "activations": json.dumps(self.activations)}
         beside = Path(path).with_name(f".{Path(path).name}.part")
-        save_file(tensors, beside, metadata)
+        save_file(tensors, beside, {"about": json.dumps(metadata)})  # several entries would come in a random order
         beside.replace(path)
 
 
@@ -260,9 +260,10 @@ def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
 
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            found = file.metadata() or {}
+            metadata = dict(json.loads(found["about"])) if "about" in found else found  # older files have all beside
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise QuantisationError(f"{path}: cannot be read: {error}") from error
     if metadata.get("format") != FORMAT:
         raise QuantisationError(f"{path}: format {metadata.get('format')!r}; accepted: {FORMAT!r}")

@@ -6,7 +6,7 @@ import struct
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import autobuild as ab
@@ -80,6 +80,11 @@ def test_saved_to_the_byte_and_loaded(model, tmp_path, activations):
     assert torch.equal(other(TOKENS), expected)
     assert loaded.avg_bits == quantised.avg_bits
     assert loaded.quant_error == pytest.approx(quantised.quant_error)
+    (about,) = names["__metadata__"].values()  # one entry: several would be written in a random order
+    save_file(load_file(path), path, json.loads(about))  # as earlier versions wrote it
+    older = Tiny().eval()
+    kept = load_quantised(older, path)
+    assert torch.equal(older(TOKENS), expected), kept
 
 
 def test_activations_are_rounded_token_by_token(model):
@@ -148,12 +153,13 @@ def test_a_damaged_file_is_refused_and_changes_nothing(model, tmp_path, damage):
     with ab.quantise(model, "uaq4") as quantised:
         quantised.save(path)
     with safe_open(path, "pt") as file:
-        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = json.loads(file.metadata()["about"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if isinstance(damage, str):
         tensors[damage] = tensors[damage].flatten()[:1].clone()
     else:
         metadata = {key: text for key, text in {**metadata, **damage}.items() if text is not None}
-    save_file(tensors, path, metadata)
+    save_file(tensors, path, {"about": json.dumps(metadata)})
     other = Tiny()
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(QuantisationError):

@@ -7,6 +7,8 @@ import hashlib
 import logging
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from autobuild.labels.importers.addresses import PUBLISHED, Published
 
 TIMEOUT_SECONDS = 30
 HUB = "https://huggingface.co"
+_LOCK = "_lock"
 ANY = "any"  # value of ``sha256`` that accepts every checksum
 
 
@@ -128,17 +131,21 @@ def _holds(place: Path, wanted: str | None) -> bool:
 
 
 def _download(entry: Published, address: str, wanted: str | None, place: Path, progress: Progress | None) -> None:
-    """Download to a second file, check checksum and content, rename. If anything fails, an older file is kept."""
+    """Download into a folder of its own, check checksum and content, rename; if anything fails, an older file stays."""
     import pooch
     import requests
+    from filelock import FileLock
 
     pooch.get_logger().setLevel(logging.WARNING)
-    beside = place.with_name(f".{os.getpid()}-{place.name}")
     downloader = pooch.HTTPDownloader(progressbar=progress or False, timeout=TIMEOUT_SECONDS)
     try:
-        pooch.retrieve(address, known_hash=wanted, fname=beside.name, path=place.parent, downloader=downloader)
-        read_any(beside)
-        os.replace(beside, place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(place)
+        own = tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent, ignore_cleanup_errors=True)
+        with own as folder, FileLock(Path(folder) / _LOCK):
+            beside = Path(pooch.retrieve(address, wanted, place.name, folder, downloader=downloader))
+            read_any(beside)
+            os.replace(beside, place)
     except requests.exceptions.RequestException as error:
         raise LabelError(f"{address}: cannot be downloaded ({_reason(error)}). {_by_hand(entry)}") from error
     except LabelError as error:
@@ -152,9 +159,15 @@ def _download(entry: Published, address: str, wanted: str | None, place: Path, p
         ) from error
     except OSError as error:
         raise LabelError(f"{place}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):  # the file or the folder does not exist
-            beside.unlink()
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove what killed downloads of the same file have left; a live process holds the lock of its folder."""
+    from filelock import FileLock, Timeout
+
+    for lock in place.parent.glob(f".{place.name}-*/{_LOCK}"):
+        with contextlib.suppress(Timeout, OSError, NotImplementedError), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.parent)
 
 
 def _reason(error: Exception) -> str:
