@@ -23,7 +23,9 @@ DATA = {
     "proxyless": ("ofa_proxyless", "ofa_proxyless_labels.csv"),
     "accel": ("mnasnet", "anb_dataset_jsons.tar.gz"),
     "macro": ("nas_bench_macro", "nas-bench-macro_cifar10.json"),
+    "nb201": ("nas_bench_201", "nas_bench_201_cifar10.csv.gz"),
 }
+TRAINED_EACH = ("nb201",)  # networks of one function were trained apart, and have labels of their own
 COMPLETE = ("macro",)  # every network of the space has a label, so a true rank can be told
 BUILT_ON = ("mbv3", "proxyless", "macro")  # where what is built is judged: by truth, or by a panel of predictors
 BUDGETS = (60, 110, 210)  # evaluations of a search: labels of a cell and ten networks built
@@ -113,12 +115,15 @@ class Problem:
 
     # --- truth, where every network has a label ---------------------------------------------------------------
 
+    def _name(self, arch: Architecture) -> str:
+        return arch.text if self.data in TRAINED_EACH else self.space.key(arch)
+
     @cached_property
     def networks(self) -> dict[str, int]:
-        """Key of every distinct network -> its first row."""
+        """Key of every distinct network (text, of :data:`TRAINED_EACH`) -> its first row."""
         first: dict[str, int] = {}
-        for row, key in enumerate(self.keys):
-            first.setdefault(key, row)
+        for row, arch in enumerate(self.archs):
+            first.setdefault(self._name(arch), row)
         return first
 
     @cached_property
@@ -129,11 +134,11 @@ class Problem:
 
     def value(self, arch: Architecture) -> float:
         """True label of any architecture of a complete table."""
-        return self._truth[self.space.key(arch)][0]
+        return self._truth[self._name(arch)][0]
 
     def rank(self, arch: Architecture) -> int:
         """True rank of any architecture of a complete table; 1 is the best."""
-        return self._truth[self.space.key(arch)][1]
+        return self._truth[self._name(arch)][1]
 
     # --- a proxy, where only the labelled rows are there ------------------------------------------------------
 

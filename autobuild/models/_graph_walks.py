@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Terms = list[tuple[int, int]]  # (node or CELL_INPUT, how often it is added)
 
 WALK_HOPS = 3
 MAX_LABELS = 16  # kinds of layers for which paths are counted; with more, each kind occurs too rarely
+KEPT = 2**14  # networks whose walks are kept: searches ask for the same ones in every round
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ def _text(stage: Stage, digit: int) -> str:
     return "_".join(str(value) for value in stage.layers[digit])
 
 
+@functools.lru_cache(maxsize=KEPT)
+def walks_and_paths(space: SearchSpace, runs: Runs) -> tuple[Counter[str], FloatArray]:
+    """:func:`walks_of` and :func:`path_numbers` of one network; both are shared and must not be changed."""
+    graph = flow(space, runs)
+    return walks_of(graph), path_numbers(space, [graph])[0]
+
+
 def walks_of(graph: Flow) -> Counter[str]:
     """Count the walks of up to three hops through the graph, named by the texts of their layers.
 
@@ -101,9 +110,15 @@ def path_numbers(space: SearchSpace, graphs: Sequence[Flow]) -> FloatArray:
 
     A network without any path has -1 instead of lengths. Shape ``(n, columns)``.
     """
-    kinds = list(dict.fromkeys(_text(stage, digit) for stage in space.stages for digit in range(len(stage.layers))))
-    places = {kind: place for place, kind in enumerate(kinds, start=1)} if len(kinds) <= MAX_LABELS else {}
+    places = _places(space)
     return np.array([_numbers(graph, places) for graph in graphs]).reshape(len(graphs), -1)
+
+
+@functools.lru_cache(maxsize=16)
+def _places(space: SearchSpace) -> dict[str, int]:
+    """Number, from 1 on, of each kind of layer whose paths are counted."""
+    kinds = list(dict.fromkeys(_text(stage, digit) for stage in space.stages for digit in range(len(stage.layers))))
+    return {kind: place for place, kind in enumerate(kinds, start=1)} if len(kinds) <= MAX_LABELS else {}
 
 
 def _numbers(graph: Flow, places: dict[str, int]) -> FloatArray:
@@ -128,9 +143,9 @@ def _joined(parts: Sequence[tuple[_Paths, int]], width: int) -> _Paths:
     parts = [(part, times) for part, times in parts if part.count]
     if not parts:
         return _Paths(0.0, np.zeros(width), np.zeros(width), np.zeros(width))
-    return _Paths(
-        float(sum(part.count * times for part, times in parts)),
-        np.sum([part.total * times for part, times in parts], axis=0),
-        np.max([part.most for part, _ in parts], axis=0),
-        np.min([part.least for part, _ in parts], axis=0),
-    )
+    (first, times), *others = parts
+    count, total, most, least = first.count * times, first.total * times, first.most, first.least
+    for part, times in others:
+        count, total = count + part.count * times, total + part.total * times
+        most, least = np.maximum(most, part.most), np.minimum(least, part.least)
+    return _Paths(count, total, most, least)

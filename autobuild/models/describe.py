@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild.cost import known_costs
-from autobuild.models._graph_walks import flow, path_numbers, walks_of
+from autobuild.models._graph_walks import walks_and_paths
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.isomorphism import live_cell
 from autobuild.spaces.stage import Digits, Stage, distinct
@@ -142,9 +142,9 @@ class Describer:
         if view != "function":
             whole = np.column_stack([whole, self._layer_counts(runs)])
         elif self.walks:
-            flows = [flow(self.space, run) for run in runs]
-            walks = [walks_of(graph) for graph in flows]
-            whole = np.column_stack([whole, path_numbers(self.space, flows)])
+            graphs = [walks_and_paths(self.space, run) for run in runs]
+            walks = [own for own, _ in graphs]
+            whole = np.column_stack([whole, np.array([numbers for _, numbers in graphs]).reshape(len(archs), -1)])
         return Description(choices, amounts, whole, walks, logarithms if self.trend else np.zeros((len(archs), 0)))
 
     def _layer_counts(self, runs: Sequence[Runs]) -> FloatArray:
