@@ -171,7 +171,7 @@ def device_table(found: dict[str, pd.DataFrame], judged: int, sizes: Sequence[in
         graphs = [_graph(name, arch) for arch in pool["method"]]
         for n in [size for size in sizes if size <= len(pool)]:
             drawn = np.random.default_rng(SEED).permutation(len(pool))[:n].tolist()
-            for design, chosen in (("by operators", choose_networks(graphs, n)), ("drawn", drawn)):
+            for design, chosen in (("chosen", choose_networks(graphs, n)), ("drawn", drawn)):
                 labels = pool.iloc[chosen][["method", "latency_ms"]].rename(columns={"method": "arch"})
                 model = ab.fit(ab.LabelledSet.from_frame(labels, space), "latency_ms", seed=SEED)
                 said = model.predict([space.parse(text) for text in test["method"]])

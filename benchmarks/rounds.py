@@ -1,6 +1,6 @@
 """Active rounds against searches at equal numbers of evaluations, on tables whose true ranks are all known.
 
-    python -m benchmarks.rounds [--quick] [--seeds 20] [--table] [--only TEXT]
+    python -m benchmarks.rounds [--quick] [--seeds 20] [--table] [--only TEXT] [--methods PATTERNS]
 
 Rounds begin with random networks, those that random search begins with: a Gaussian process is fitted on them, and some
 networks are asked for, several times over (:data:`SETTINGS`). Searches go on one by one, from a start of their own:
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -136,13 +137,13 @@ def summary(runs: pd.DataFrame, cell: str, best: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_all(runs: Runs, own: Problem, cell: str, seeds: Sequence[int]) -> None:
+def run_all(runs: Runs, own: Problem, cell: str, seeds: Sequence[int], patterns: Sequence[str]) -> None:
     """Run what is not there yet."""
     done = runs.done()
     for seed in seeds:
         for name, (method, options) in METHODS.items():
             run = Run(cell, seed, name, options)
-            if run not in done:
+            if run not in done and any(fnmatch(name, pattern) for pattern in patterns):
                 found = measure(own, SETTINGS[cell], method, seed)
                 runs.add(run, found)
                 ranks = " ".join(f"{found[f'rank@{n}']:g}" for n in SETTINGS[cell].shown)
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--table", action="store_true", help="remake the tables only")
     parser.add_argument("--only", default="", help="the settings whose name contains this text")
+    parser.add_argument("--methods", default="*", help="patterns, joined by semicolons, of methods to run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         runs = Runs(Path(folder) / "runs.csv" if options.quick else RUNS)
@@ -164,7 +166,7 @@ def main() -> int:
                 continue
             own = Problem(setting.data, setting.target)
             if not options.table:
-                run_all(runs, own, cell, range(2 if options.quick else options.seeds))
+                run_all(runs, own, cell, range(2 if options.quick else options.seeds), options.methods.split(";"))
             note = (
                 f"{setting.title}, `{setting.target}`: median over seeds of the best true rank after so many "
                 f"evaluations, the {setting.start} of the start included, then {setting.per_round} a round; model gp; "

@@ -42,15 +42,16 @@ def work_of(node: Operation) -> int:
     return (node.macs or 0) + sum(map(math.prod, (*node.input_shapes, *node.output_shapes)))
 
 
-def choose_networks(graphs: Sequence[OperationGraph], n: int, cover: int = 3) -> list[int]:
-    """Choose networks to measure, so that every operator of the pool occurs in them.
+def choose_networks(graphs: Sequence[OperationGraph], n: int, cover: int = 1) -> list[int]:
+    """Choose networks to measure: every operator of the pool occurs in them, and most of them are as the pool is.
 
-    Operators are classed by kind and size (in steps of a factor of two). The choice is greedy: the next network has the
-    most classes that occur in fewer than ``cover`` chosen networks. A class has the weight 1 / sqrt(number of networks
-    with it), so rare ones count more. When all classes are covered, ``cover`` is raised.
+    Operators are classed by kind and size (in steps of a factor of two). First, as long as a class occurs in fewer than
+    ``cover`` chosen networks, the next network has the most such classes; a class has the weight 1 / sqrt(number of
+    networks with it), so rare ones count more. These are large networks, from which small ones are not learned: the
+    others are taken in the order of the pool.
 
     Args:
-        graphs: The pool, e.g. 200 networks drawn from the space.
+        graphs: The pool, e.g. 200 networks drawn from the space, in the order in which they were drawn.
         n: Number of networks to choose.
         cover: Number of chosen networks in which each operator class should occur.
 
@@ -68,18 +69,16 @@ def choose_networks(graphs: Sequence[OperationGraph], n: int, cover: int = 3) ->
     chosen: list[int] = []
     left = set(range(len(graphs)))
     seen: Counter[Kind] = Counter()
-    wanted = cover
     while len(chosen) < n:
-        gains = {i: sum(1 / frequency[c] ** 0.5 for c in contents[i] if seen[c] < min(wanted, frequency[c]))
+        gains = {i: sum(1 / frequency[c] ** 0.5 for c in contents[i] if seen[c] < min(cover, frequency[c]))
                  for i in sorted(left)}  # fmt: skip
-        best = max(gains, key=lambda i: gains[i])
-        if gains[best] == 0 and any(frequency[c] > seen[c] for i in left for c in contents[i]):
-            wanted += cover
-            continue
+        best = max(gains, key=lambda i: gains[i], default=-1)
+        if best < 0 or gains[best] == 0:
+            break
         chosen.append(best)
         left.remove(best)
         seen.update(contents[best])
-    return chosen
+    return (chosen + sorted(left))[:n]
 
 
 def _cell(node: Operation) -> Kind:

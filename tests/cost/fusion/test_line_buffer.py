@@ -12,22 +12,22 @@ from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.line_buffer import LineBuffers
 
 
-def test_rows_equal_the_simulators_on_a_thousand_groups():
+def test_rows_equal_the_simulators_on_hundreds_of_groups():
     seen = Counter()
     for seed in range(17):
         net = RandomNet(seed)
         graph = fold(ab.graph_of(net, net.shape))
         buffers, simulator = LineBuffers(graph), Simulator(net, graph)
         draw = Random(seed)
-        for mask in sorted({random_group(graph, draw, draw.randrange(1, 11)) for _ in range(80)}):
+        for mask in sorted({random_group(graph, draw, draw.randrange(1, 11)) for _ in range(28)}):
             assert buffers.refusal(mask) == ""
             rows, needed, _ = simulator.run(mask)
             lines = buffers.schedule(mask)
             assert (lines.required_bytes, lines.rows) == (needed, rows), (seed, graph.names(mask))
             seen.update(features(graph, mask, lines))
-    assert seen["group"] >= 1000
+    assert seen["group"] >= 350
     assert len(seen) == 14
-    assert min(seen.values()) >= 40, seen
+    assert min(seen.values()) >= 10, seen
 
 
 def features(graph, mask, lines):
