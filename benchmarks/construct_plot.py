@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from autobuild.plot._style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, own_axes, save, styled
 from benchmarks.cells import BUDGETS, BUILT
@@ -21,7 +22,7 @@ POINTS = {
 
 
 @styled
-def draw(runs: pd.DataFrame, path: Path) -> None:
+def draw(runs: pd.DataFrame, path: Path) -> Axes:
     """Searches as lines (mean over seeds), methods that build from labels as points with quartiles."""
     ax = own_axes(None, 6.4, 3.8)
     evaluations = np.arange(1, BUDGETS[-1] + 1)
@@ -46,6 +47,7 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
     ax.set_title("NAS-Bench-Macro: best network found")
     ax.legend(loc="lower right")
     save(ax, path)
+    return ax
 
 
 def _curves(runs: pd.DataFrame, name: str) -> np.ndarray:
