@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from autobuild._progress import Report, shown
 from autobuild._typing import FloatArray, IntArray
 from autobuild.importance._marginal_means import StageMeans, design_weights, drawn_by_design, stage_means
 from autobuild.importance.scorers import UnitScores
@@ -92,11 +93,15 @@ def project(
     space = space or model.space
     if isinstance(model, CostedModel):
         return _with_costs(project(model.learned, space, seed, background=background, draws=draws), model)
-    with one_blas_thread(), torch_threads(1):
-        return _project(model, space, seed, background, draws)
+    with one_blas_thread(), torch_threads(1), shown(None) as report:
+        return _project(model, space, seed, background, draws, report or (lambda phase, done, total: None))
 
 
-def _project(model: FittedModel, space: SearchSpace, seed: int, background: int, draws: int) -> Projection:
+def _project(
+    model: FittedModel, space: SearchSpace, seed: int, background: int, draws: int, report: Report
+) -> Projection:
+    scored, candidates = 0, sum(unit.size for unit in space.units)
+    report("explaining: predicting", 0, candidates)
     decomposed, share, checked = _background(space, seed, background)
     known = len(decomposed)
     predicted = model.predict_mean([*decomposed, *checked])
@@ -113,7 +118,11 @@ def _project(model: FittedModel, space: SearchSpace, seed: int, background: int,
     for place, unit in enumerate(space.units):
 
         def table_of(indices: IntArray, place: int = place) -> FloatArray:
-            return _kernel(columns.of_candidates(place, indices), rows[place]) @ weights
+            nonlocal scored
+            table: FloatArray = _kernel(columns.of_candidates(place, indices), rows[place]) @ weights
+            scored += len(indices)
+            report("explaining: scoring candidates", min(scored, candidates), candidates)
+            return table
 
         some = np.arange(unit.size) if unit.size <= MOST_KEPT else drawn_by_design(unit, DRAWN, seed)
         design = design_weights(unit) if unit.size <= MOST_KEPT else np.full(DRAWN, 1 / DRAWN)

@@ -184,6 +184,7 @@ class _Work:
         self.seconds: dict[str, float] = {}
         self.dropped: dict[str, str] = {}
         self.fitted: dict[str, Member] = {}
+        self._say("describing the networks", 0, 1)
         _ = inputs.description  # computed once; folds take rows of it
 
     def process(self, kind: str) -> ProcessMember:

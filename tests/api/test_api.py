@@ -287,9 +287,11 @@ def test_old_import_paths_warn_and_work():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_fit_shows_progress_where_it_is_asked_for(small_labels, monkeypatch, capsys):
+def test_fits_and_explanations_show_progress_where_it_is_asked_for(small_labels, monkeypatch, capsys):
     for setting, shown in (("0", False), ("1", True)):
         monkeypatch.setenv("AUTOBUILD_PROGRESS", setting)
         monkeypatch.setenv("FORCE_COLOR", "1")  # rich draws no bar that goes away where it sees no terminal
-        ab.fit(small_labels, "acc", model="linear")
+        model = ab.fit(small_labels, "acc", model="linear")
         assert ("\x1b[" in capsys.readouterr().err) == shown
+        model.explain()
+        assert ("explaining" in capsys.readouterr().err) == shown
