@@ -12,7 +12,6 @@ from autobuild.evaluate._tabular_and_surrogate import SurrogateEvaluator, TableE
 from autobuild.evaluate._wrappers import JoinedEvaluator, checked
 from autobuild.evaluate.command import CommandEvaluator
 from autobuild.evaluate.evaluator import Evaluator, evaluator_for
-from autobuild.evaluate.latency import latency_meter
 from autobuild.evaluate.metrics import nearest_metric
 
 if TYPE_CHECKING:
@@ -111,6 +110,8 @@ def _named(
     if text == "train":
         return evaluator_for(space)
     if text == "latency":
+        from autobuild.evaluate.latency import latency_meter  # imports all costs
+
         return latency_meter(space)
     if text == "table":
         raise ConfigError("evaluator=table: there are no labels to look up; give labels=, or write table:FILE")

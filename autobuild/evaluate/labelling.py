@@ -12,7 +12,6 @@ from autobuild._moved import renamed_arguments
 from autobuild.errors import EvaluationError
 from autobuild.evaluate._label_file import LabelFile, locked
 from autobuild.evaluate.evaluator import Evaluator, NetworkEvaluator
-from autobuild.evaluate.latency import LatencyMeter
 from autobuild.evaluate.parallel import ExecutorSettings, Result, evaluate_many, run_tasks, seeds_of
 
 if TYPE_CHECKING:
@@ -161,6 +160,8 @@ def _measure(
     texts: list[str],
     report: Callable[[Progress], None] | None,
 ) -> list[Result]:
+    from autobuild.evaluate.latency import LatencyMeter  # imports all costs
+
     wanted = set(texts)
     labelled = dict.fromkeys(arch for arch, _ in file.rows if arch in wanted)
     blank = dict.fromkeys(arch for (arch, _), row in file.rows.items() if arch in wanted and not row.get(LATENCY))

@@ -44,7 +44,11 @@ def evaluator_of(
     config: Mapping[str, Any], space: SearchSpace, needs: Sequence[str] = (), labels: LabelledSet | None = None
 ) -> Evaluator:
     """The evaluator that ``evaluator=`` names; see :func:`autobuild.evaluate.as_evaluator`."""
-    import autobuild as ab
     from autobuild.evaluate import as_evaluator
 
-    return as_evaluator(config["evaluator"], space, needs=needs, labels=labels, load_model=ab.load_model)
+    def load_model(folder: str) -> Any:
+        import autobuild as ab  # the models take a second, which most evaluators do not need
+
+        return ab.load_model(folder)
+
+    return as_evaluator(config["evaluator"], space, needs=needs, labels=labels, load_model=load_model)
