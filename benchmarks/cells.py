@@ -24,8 +24,9 @@ DATA = {
     "accel": ("mnasnet", "anb_dataset_jsons.tar.gz"),
     "macro": ("nas_bench_macro", "nas-bench-macro_cifar10.json"),
     "nb201": ("nas_bench_201", "nas_bench_201_cifar10.csv.gz"),
+    "trans": ("trans_nas_bench_micro", "trans_nas_bench_micro.csv"),
 }
-TRAINED_EACH = ("nb201",)  # networks of one function were trained apart, and have labels of their own
+TRAINED_EACH = ("nb201", "trans")  # networks of one function were trained apart, and have labels of their own
 COMPLETE = ("macro",)  # every network of the space has a label, so a true rank can be told
 BUILT_ON = ("mbv3", "proxyless", "macro")  # where what is built is judged: by truth, or by a panel of predictors
 BUDGETS = (60, 110, 210)  # evaluations of a search: labels of a cell and ten networks built

@@ -61,8 +61,9 @@ class Setting:
 SETTINGS = {  # cell of the runs -> setting
     "macro_rounds": Setting("macro", "mean_acc", "NAS-Bench-Macro", 20, 4, 10, (20, 30, 40, 50, 60)),
     "nb201_rounds": Setting("nb201", "cifar10_val", "NAS-Bench-201", 16, 8, 6, (16, 28, 40, 52, 64)),
+    "trans_rounds": Setting("trans", "class_scene", "TransNAS-Bench-101, cells", 16, 8, 6, (16, 28, 40, 52, 64)),
 }
-TABLES = {"macro_rounds": "rounds", "nb201_rounds": "rounds_201"}
+TABLES = {"macro_rounds": "rounds", "nb201_rounds": "rounds_201", "trans_rounds": "rounds_trans"}
 OPTIONS = {"revision": 2, "model": "gp"}  # a part of the name of a run: raise it when rounds change
 RUNS = RESULTS / "rounds_runs.csv"
 

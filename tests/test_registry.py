@@ -207,3 +207,12 @@ def test_a_fit_by_plug_ins(package, tmp_path):
     assert header["config"]["ranking_options"] == {"margin": 0.5}
     assert main(["fit", "model=ridge", "n=60", "plots=false", f"out={tmp_path / 'ridge'}"]) == 0
     assert ab.load_model(tmp_path / "ridge").family == "ridge"
+
+
+def test_a_space_of_a_scheme_is_not_made_again_for_its_declaration(monkeypatch):
+    from autobuild.spaces import registry
+
+    monkeypatch.setattr(registry, "_imported", lambda *_: pytest.fail("it takes a minute"))
+    space = ab.sequence_space("own", {"a": 1}, {"width": [1, 2]}, text="w{width}")
+    space.source = "quant:digits_dit"
+    assert registry.declared_by(space) is None

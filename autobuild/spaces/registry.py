@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib.util
 import inspect
 import os
@@ -260,9 +261,8 @@ def declared_by(space: SearchSpace) -> Any:
             return importlib.import_module("autobuild.quant.joint").declaration(space)
         except SpaceError:
             return None
-    if space.source and space.family not in SPACES:  # in a worker process, which only received the space
-        with contextlib.suppress(SpaceError):
-            _imported(space.source, {})
+    if space.source and space.family not in SPACES:
+        _declare_again(space.source)
     try:
         declared = declaration(space.family)
     except SpaceError:
@@ -279,6 +279,17 @@ def declared_by(space: SearchSpace) -> Any:
     except (SpaceError, TypeError):  # options of another family
         return None
     return declared if (whole.stages, whole.joins) == (space.stages, space.joins) else None
+
+
+@functools.cache
+def _declare_again(source: str) -> None:
+    """In a worker process, which only received the space: register its declaration, once.
+
+    What functions of :data:`SCHEMES` give is no declaration, and may take a minute.
+    """
+    if source.partition(":")[0] not in SCHEMES:
+        with contextlib.suppress(SpaceError):
+            _imported(source, {})
 
 
 def network_arguments(
