@@ -15,6 +15,7 @@ from autobuild.construct.dominance import first_fronts
 from autobuild.construct.limits import Limited
 from autobuild.construct.local_search import Pool, layers_apart, propose_and_climb
 from autobuild.registry import ACQUISITIONS
+from autobuild.settings.names import ACQUISITION
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def acquire(
     seed: int = 0,
     known: Iterable[Architecture] = (),
     *,
-    by: str = "balanced",
+    by: str = ACQUISITION,
     space: SearchSpace | None = None,
 ) -> list[Architecture]:
     """Choose ``count`` networks to evaluate next.
@@ -91,8 +92,9 @@ def acquire(
         count: How many networks.
         seed: Seed of the draws; the same seed gives the same batch.
         known: Networks that need no evaluation, beside those that the model was fitted on.
-        by: ``"balanced"``; ``"predicted"``: the predicted best only; ``"upper"``: the best by the upper bound of the
-            80 % interval, apart as above; or a registered one (:func:`register_acquisition`).
+        by: ``"upper"``: the best by the upper bound of the 80 % interval, apart as above, which finds the best of a
+            complete table with the fewest evaluations (``benchmarks.rounds``); ``"balanced"``; ``"predicted"``: the
+            predicted best only; or a registered one (:func:`register_acquisition`).
         space: Where to choose: the model's space (default), or one narrowed or joined from it, which ``scores`` are of.
 
     Returns:

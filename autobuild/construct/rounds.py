@@ -23,11 +23,12 @@ from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
 from autobuild.registry import ACQUISITIONS
+from autobuild.settings.names import ACQUISITION
 
 if TYPE_CHECKING:
     from autobuild.evaluate import Evaluator, ExecutorSettings
     from autobuild.models import FittedModel
-    from autobuild.spaces import SearchSpace
+from autobuild.spaces import SearchSpace
 
 Metrics = Mapping[str, float]
 ASKED = ("arch", "predicted", "lower", "upper")
@@ -85,7 +86,7 @@ class Rounds:
         target: str = "acc",
         *,
         model: str = "auto",
-        acquisition: str = "balanced",
+        acquisition: str = ACQUISITION,
         seed: int = 0,
         costs: Mapping[str, Any] | None = None,
         **options: Any,
@@ -180,7 +181,7 @@ def rounds(
     per_round: int = 10,
     *,
     model: str = "auto",
-    acquisition: str = "balanced",
+    acquisition: str = ACQUISITION,
     seed: int = 0,
     seeds: int | Sequence[int] = 1,
     n_jobs: int = 1,

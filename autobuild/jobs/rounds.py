@@ -32,6 +32,7 @@ from autobuild.jobs._console import heading, say, table
 from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import ExecutorKeys, LabelKeys, RunKeys, SeedKeys
 from autobuild.registry import ACQUISITIONS, FAMILIES
+from autobuild.settings.names import ACQUISITION
 from autobuild.settings.option import nested, option
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Keys(RunKeys, SeedKeys, ExecutorKeys, LabelKeys):
     rounds: int = option(3, "how many rounds", ">=1 <=1000")
     per_round: int = option(10, "networks evaluated in each", ">=1 <=10000")
     acquisition: str = option(
-        "balanced",
-        "which networks: a share of the predicted best and draws, the predicted best only, or the best upper bounds",
+        ACQUISITION,
+        "which networks: the best upper bounds, the predicted best only, or a share of the predicted best and draws",
         choices=ACQUISITIONS,
     )
     model: str = option("auto", "the family that is fitted before every round; gp is quick", choices=FAMILIES)

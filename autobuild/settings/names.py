@@ -24,6 +24,7 @@ LEVELS = ("layer", "unit", "candidate")  # of mutations
 PARTITIONERS = ("exact", "interval", "random", "local", "nsga2")  # how fusion groups are found
 PRUNERS = ("none", "asha", "hyperband", "median")
 REGRESSIONS = ("mse", "huber")  # losses of the regression head
+ACQUISITION = "upper"  # which networks a round evaluates, unless another is asked for
 INTERVAL_LEVEL = 0.9  # share of true values inside intervals, where no other level is asked for
 INTERVAL_SDS = NormalDist().inv_cdf((1 + INTERVAL_LEVEL) / 2)  # half-width of such an interval, in standard deviations
 SCHEMES = ("mixed", "lbdf", "brr")  # how a fusion group is computed

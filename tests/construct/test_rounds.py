@@ -86,7 +86,7 @@ def test_a_balanced_batch_is_the_best_predicted_and_then_the_best_of_each_draw(p
         return np.random.default_rng(seed).normal(size=(count, len(archs)))
 
     model = Mock(planted, draws=draws)
-    chosen = acquire(model, zeros(planted), 10, seed=5)
+    chosen = acquire(model, zeros(planted), 10, seed=5, by="balanced")
     best = sorted(every(planted), key=lambda arch: -truth(planted, arch))[:3]
     assert chosen[:3] == best
     ((pool, count, seed),) = model.asked
@@ -96,7 +96,7 @@ def test_a_balanced_batch_is_the_best_predicted_and_then_the_best_of_each_draw(p
         left = [place for place in np.argsort(-draw) if pool[place] not in taken]
         assert arch == pool[left[0]]
         taken.add(arch)
-    assert acquire(model, zeros(planted), 1) == best[:1]
+    assert acquire(model, zeros(planted), 1, by="balanced") == best[:1]
 
 
 def test_upper_takes_what_may_be_best_and_keeps_it_apart(planted):
@@ -105,7 +105,7 @@ def test_upper_takes_what_may_be_best_and_keeps_it_apart(planted):
 
     model = Mock(planted, half=half)
     archs = sorted(every(planted), key=lambda arch: -(truth(planted, arch) + half(arch)))
-    chosen = acquire(model, zeros(planted), 5, by="upper")
+    chosen = acquire(model, zeros(planted), 5)  # by="upper"
     assert chosen[0] == archs[0]
     expected = [archs[0]]
     for arch in archs:
@@ -113,7 +113,7 @@ def test_upper_takes_what_may_be_best_and_keeps_it_apart(planted):
             expected.append(arch)
     assert chosen == expected
     # A model without draws is asked for its upper bound, after the share of the predicted best.
-    balanced = acquire(model, zeros(planted), 5)
+    balanced = acquire(model, zeros(planted), 5, by="balanced")
     assert balanced[0] == max(every(planted), key=lambda arch: truth(planted, arch))
     assert archs[0] in balanced
     predicted = acquire(model, zeros(planted), 5, by="predicted")
@@ -150,9 +150,11 @@ class TestShipped(AcquisitionConformance):
 
 def test_the_same_seed_asks_for_the_same(fitted):
     model, scores = fitted
-    assert acquire(model, scores, 8, seed=1) == acquire(model, scores, 8, seed=1)
-    assert acquire(model, scores, 8, seed=1) != acquire(model, scores, 8, seed=2)
-    assert acquire(model, scores, 8, seed=1)[:2] == acquire(model, scores, 8, seed=2)[:2]  # the predicted best
+    assert acquire(model, scores, 8, seed=1, by="balanced") == acquire(model, scores, 8, seed=1, by="balanced")
+    assert acquire(model, scores, 8, seed=1, by="balanced") != acquire(model, scores, 8, seed=2, by="balanced")
+    assert (
+        acquire(model, scores, 8, seed=1, by="balanced")[:2] == acquire(model, scores, 8, seed=2, by="balanced")[:2]
+    )  # the predicted best
 
 
 def test_rounds_find_a_planted_best_network_faster_than_chance(planted):
