@@ -17,6 +17,8 @@ def test_there_is_a_quickstart_and_what_follows_it():
         "02_search_and_hardware",
         "03_quantisation",
         "04_importance",
+        "05_your_own_space",
+        "06_few_labels",
     ]
 
 

@@ -164,6 +164,7 @@ def _number(ax: Axes, ranks: Sequence[object], rows: FloatArray, predicted: Floa
                 va="center",
                 fontsize=7.5,
                 color=INK,
+                bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 0.5},  # over the dashed lines
             )
 
 

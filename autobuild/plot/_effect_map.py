@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from numbers import Real
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def effect_map(
     frame = held if isinstance(held, pd.DataFrame) else held.places
     target = target or ("the target" if isinstance(held, pd.DataFrame) else str(held.model.target))
     check_columns(frame, NEEDED, "the map of effects")
-    across = _spread([(str(feature), value) for feature, value in _pairs(frame, "feature", "value")])
+    across = _spread(_columns(_pairs(frame, "feature", "value")))
     layers = _pairs(frame[frame["layer"] > 0], "unit", "layer")
     alone = [unit for unit in dict.fromkeys(frame["unit"]) if unit not in {own for own, _ in layers}]
     named = list(dict.fromkeys(frame["unit"]))
@@ -83,6 +84,17 @@ def effect_map(
 
 def _pairs(frame: pd.DataFrame, *names: str) -> list[Any]:
     return list(dict.fromkeys(zip(*(frame[name] for name in names), strict=True)))
+
+
+def _columns(pairs: list[Any]) -> list[Any]:
+    """Feature by feature, numbers by size: a unit may have values that those before it lack."""
+    own: dict[str, list[Any]] = {}
+    for feature, value in pairs:
+        own.setdefault(str(feature), []).append(value)
+    for values in own.values():
+        if all(isinstance(value, Real) for value in values):
+            values.sort()
+    return [(feature, value) for feature, values in own.items() for value in values]
 
 
 def _spread(keys: list[tuple[Any, Hashable]]) -> dict[Any, float]:

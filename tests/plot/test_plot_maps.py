@@ -36,6 +36,16 @@ def test_the_map_hatches_what_the_labels_cannot_tell(additive) -> None:
     assert plot.effect_map(places).get_title(loc="left") == "Where each choice matters, in units of the target"
 
 
+def test_columns_of_a_feature_lie_together_whatever_the_units_have(additive) -> None:
+    places = additive.places
+    first = (places["unit"] == "a") & (places["feature"] == "depth") & (places["value"] == 1)
+    ax = plot.effect_map(places[~first])  # the first unit that has a depth of 1 comes after the other features
+    names = [label.get_text() for label in ax.get_xticklabels()]
+    assert names[:2] == ["1", "2"]
+    gaps = np.diff(ax.get_xticks())
+    assert sorted(gaps.round(2)) == [1.0] * (len(names) - 3) + [1.35] * 2
+
+
 def test_the_map_takes_additive_scores_alone(scores) -> None:
     with pytest.raises(ConfigError, match="additive"):
         plot.effect_map(scores)
