@@ -523,3 +523,16 @@ def test_a_python_process_says_the_same(shell) -> None:
 def test_a_job_word_may_be_an_override() -> None:
     assert parse(["job=fit", "seed=1"]).job == "fit"
     assert parse(["fit", "job=fit"]).overrides == ["job=fit"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in resource_dir("conf").glob("experiment/*.yaml")))
+def test_experiments_that_ship_compose(name, composed) -> None:
+    own = yaml.safe_load((resource_dir("conf") / "experiment" / f"{name}.yaml").read_text())
+    code, [(job, config)] = composed([f"+experiment={name}", "out=here"])
+    assert code == 0
+    assert {"override /job": job} in own["defaults"]
+    for key, value in own.items():
+        if isinstance(value, dict):
+            assert value.items() <= config[key].items()
+        elif key != "defaults":
+            assert config[key] == value, key
