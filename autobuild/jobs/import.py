@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, LabelWarning
+from autobuild.errors import ConfigError, LabelError, LabelWarning
 from autobuild.jobs._console import heading, say, table
 from autobuild.jobs._files import input_files
 from autobuild.jobs._pipeline import show_notes
@@ -106,6 +106,8 @@ def _write_file(labels: LabelledSet, out: Path, *, replace: bool) -> None:
                 "choose another out=, or replace it with resume=false"
             )
         os.replace(beside, out)
+    except LabelError as error:  # it names the file beside
+        raise ConfigError(str(error).replace(str(beside), f"out={out}")) from error
     except OSError as error:
         raise ConfigError(f"out={out}: cannot be written: {error.strerror or error}") from error
     finally:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autobuild.errors import QuantisationError, nearest
+from autobuild.quant._files import write_tensors
 from autobuild.quant.activations import quantised_inputs
 from autobuild.quant.weights import Choice, QuantisedWeight, quantise_weight
 
@@ -164,16 +165,16 @@ class Quantised:
 
         Args:
             path: The file; one that is there is replaced.
+
+        Raises:
+            QuantisationError: It cannot be written; what was there stays.
         """
-        from safetensors.torch import save_file
 
         tensors = {f"{n}.weight.{part}": t for n, w in self.weights.items() for part, t in w.tensors.items()}
         tensors |= {name: tensor.cpu().contiguous() for name, tensor in self._others().items()}
         about = {n: {"choice": str(w.choice), "shape": w.shape, "error": w.error} for n, w in self.weights.items()}
         metadata = {"format": FORMAT, "weights": json.dumps(about), "activations": json.dumps(self.activations)}
-        beside = Path(path).with_name(f".{Path(path).name}.part")
-        save_file(tensors, beside, {"about": json.dumps(metadata)})  # several entries would come in a random order
-        beside.replace(path)
+        write_tensors(Path(path), tensors, {"about": json.dumps(metadata)})
 
 
 def quantise(

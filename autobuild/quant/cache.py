@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from autobuild.errors import QuantisationError
+from autobuild.quant._files import write_tensors
 from autobuild.quant.apply import Given, layer_weights
 from autobuild.quant.weights import Choice, QuantisedWeight, quantise_weight
 
@@ -35,19 +35,17 @@ class VariantCache:
         Args: as for :func:`~autobuild.quant.weights.quantise_weight`.
 
         Raises:
-            QuantisationError: As that function; or a file in the folder is damaged, which the message names.
+            QuantisationError: As that function; or a file in the folder is damaged, or cannot be written; the message
+                names it.
         """
         from safetensors import SafetensorError, safe_open
-        from safetensors.torch import save_file
 
         chosen = Choice.of(choice)
         how = f"{'-exact' if exact else ''}{'-half' if half else ''}"
         path = self.folder / f"{_digest(weight)}-{chosen}{how}-{FORMAT}.safetensors"
         if not path.is_file():
             made = quantise_weight(weight, chosen, exact=exact, half=half, name=name)
-            beside = path.with_name(f".{os.getpid()}-{path.name}")
-            save_file(dict(made.tensors), beside, {"error": repr(made.error)})
-            beside.replace(path)
+            write_tensors(path, dict(made.tensors), {"error": repr(made.error)})
             return made
         try:
             with safe_open(path, "pt") as file:

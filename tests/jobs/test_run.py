@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,23 @@ def test_other_settings_or_resume_false_start_anew(other: dict) -> None:
         assert run.dir != folder
         with run.step("one") as todo:
             assert todo
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_clock_that_jumps_does_not_hide_the_unfinished_run(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=days)
+
+    folder = leave_unfinished(CONFIG)
+    for module in ("_folders", "run"):
+        monkeypatch.setattr(f"autobuild.jobs.{module}.datetime", Jumped)
+    with Run.open("fit", CONFIG) as run:
+        assert run.dir == folder
+    with Run.open("fit", CONFIG) as new:
+        assert new.dir != folder
+        assert not new.resumed
 
 
 @pytest.mark.parametrize("key", ["n_jobs", "plots"])

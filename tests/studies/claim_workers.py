@@ -39,6 +39,17 @@ def work(kind: str, where: str, seed: int, n_keys: int, limit: int, log: str) ->
                 file.write(key + "\n")
 
 
+def evaluate_one(where: str, told: str) -> None:
+    """Claim a key, say so, evaluate for a second, and tell whether it counted."""
+    from autobuild.studies._claims import Claims
+
+    claims = Claims(open_store("file", where), "study", lease_s=0.2)
+    claims.claim("k", limit=1)
+    Path(told).touch()
+    time.sleep(1)
+    Path(told).write_text(str(claims.measured("k", "there")))
+
+
 if __name__ == "__main__":
     import sys
 

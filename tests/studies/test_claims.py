@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -66,11 +67,12 @@ def test_slots_are_never_exceeded_and_come_back_when_a_claim_is_forgotten(store)
 
 
 def test_a_lease_that_has_ended_is_taken_over_once(store):
-    gone = Claims(store, "s", owner=ELSEWHERE, lease_s=0.05)
+    gone = Claims(store, "s", owner=ELSEWHERE, lease_s=60)
     assert gone.claim("k", limit=1) == GRANTED
     a, b = Claims(store, "s"), Claims(store, "s")
     assert a.take_over("k") is None
-    time.sleep(0.1)
+    gone.lease_s = -1
+    assert gone.renew() == 1
     assert [claim.key for claim in a.lapsed()] == ["k"]
     taken = [worker.take_over("k") for worker in (a, b)]
     assert taken[0].tries == 2
@@ -79,6 +81,40 @@ def test_a_lease_that_has_ended_is_taken_over_once(store):
     assert gone.renew() == 0
     assert a.measured("k", "1")
     assert a.counts()["measured"] == 1
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_clock_that_jumps_spends_a_key_once(store, days, monkeypatch):
+    """Forward, leases of living workers end: they are taken over, and what the first one measured does not count."""
+    first, second, clock = Claims(store, "s", owner=ELSEWHERE), Claims(store, "s"), time.time
+    assert first.claim("k", limit=1) == GRANTED
+    monkeypatch.setattr(time, "time", lambda: clock() + 86_400 * days)
+    assert (second.take_over("k") is not None) == (days > 0)
+    assert first.renew() == (days < 0)
+    assert [worker.measured("k", "1") for worker in (first, second)] == [days < 0, days > 0]
+    assert [worker.spent("k") for worker in (first, second)] == [days < 0, days > 0]
+    monkeypatch.setattr(time, "time", clock)
+    assert Claims(store, "s").counts() == {"held": 0, "measured": 0, "spent": 1, "known": 0}
+
+
+def test_a_worker_that_was_stopped_and_wakes_up_does_not_count_twice(tmp_path):
+    where, told = str(tmp_path / "c.claims"), tmp_path / "told"
+    claim_workers.open_store("file", where)
+    worker = multiprocessing.get_context("fork").Process(target=claim_workers.evaluate_one, args=(where, str(told)))
+    worker.start()
+    try:
+        _until(told.exists)
+        os.kill(worker.pid, signal.SIGSTOP)
+        here = Claims(claim_workers.open_store("file", where), "study")
+        _until(lambda: here.take_over("k") is not None)
+        assert here.measured("k", "here")
+        assert here.spent("k")
+        os.kill(worker.pid, signal.SIGCONT)
+        worker.join(60)
+    finally:
+        worker.kill()
+    assert told.read_text() == "False"
+    assert here.get("k").outcome == "here"
 
 
 def test_renewing_keeps_a_lease_and_releasing_gives_it_up(store):
