@@ -75,11 +75,11 @@ class EvaluationError(AutobuildError, RuntimeError):
 
 
 class LabelWarning(UserWarning):
-    """Labels that look like slips: they are used as they are, and the warning names their rows."""
+    """Labels that look like mistakes: they are used unchanged, and the warning names their rows."""
 
 
 class FitWarning(UserWarning):
-    """A model that says little, whose predictions and scores are not to be trusted as they are."""
+    """The predictions and scores of a model are not reliable, such as a ranking no better than chance."""
 
 
 class Pruned(Exception):

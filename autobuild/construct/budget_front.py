@@ -39,8 +39,8 @@ def budget_front(
         where: Further limits over such costs, such as ``"bops <= 2e9 and size_bytes <= 40000"``; they hold for all.
 
     Returns:
-        A row a budget, ascending: ``budget, arch``, the cost and those of ``where``, ``predicted``, and ``gain``: what
-        the step from the row before buys, in units of the target. Budgets that no network meets have no row.
+        One row per budget, ascending: ``budget, arch``, the cost and those of ``where``, ``predicted``, and ``gain``:
+        the increase from the row before, in units of the target. Budgets that no network meets have no row.
 
     Raises:
         ConfigError: There is no budget, a cost is unknown or no sum over units, or a limit cannot be read.

@@ -32,8 +32,8 @@ class Built:
         predicted: The full predictor's value of each, or NaN. Shape ``(len(archs),)``.
         lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
         values: Limited metrics by name, each of shape ``(len(archs),)``.
-        prices: What loosening each limit would buy on the additive scores; None without limits.
-        target: What they were built for; empty where it is not known.
+        prices: For each limit, how much the best sum of scores gains if it is loosened; None without limits.
+        target: The target that they were built for; empty if it is not known.
         where: The limits; empty without.
         best_labelled: The best labelled architecture that satisfies the limits, and its label; None where none does.
     """

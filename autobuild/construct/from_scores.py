@@ -50,30 +50,30 @@ def build(
 ) -> Built:
     """Build the ``top`` best networks.
 
-    Additive scores propose the ten thousand best sums, exactly; the full predictor ranks them and climbs from the best.
-    A model that does not draw, such as ``"trees"``, is followed only as far as it proves right beyond its labels
-    (:func:`autobuild.construct.extrapolation.followed`).
-    Scores of the paper's scorer ``hopnorm`` are built by as they are: exact k best, no second opinion.
+    The ten thousand networks with the best sums of scores are found exactly; the full predictor ranks them, and a local
+    search improves the best. For a model without joint draws, such as ``"trees"``, networks are ranked by a mixture of
+    sums and predictions (:func:`autobuild.construct.extrapolation.followed`).
+    For the paper's scorer ``hopnorm`` the result is the exact k best sums, without a predictor.
 
     Args:
         scores: Candidate scores.
         top: How many.
         where: Limits such as ``"latency_gpu <= 8 and params < 6e6"`` over label columns (predicted by a Gaussian
             process) and costs (exact, see :func:`costs`); ``label.params`` and ``cost.params`` say which, where both
-            exist. A cost that is no sum over units, such as ``dram_bytes``, is enclosed by two: networks that certainly
-            satisfy the limit are proposed beside some that probably do, and those between are computed in full as they
-            come up among the best.
+            exist. For a cost that is not a sum over units, such as ``dram_bytes``, two sums are bounds: networks that
+            certainly satisfy the limit are proposed, and some that probably do; the cost of the latter is computed
+            if they are among the best.
         labels: Where limited label columns come from; those that the model was fitted on by default.
         by: ``"predicted"``; ``"lower"`` or ``"upper"``: that bound of the 80 % interval, for cautious building or for
             exploring.
-        apart: In at least how many layers any two built networks differ.
-        time_limit_s: Seconds for each search under limits, at most. Work ends most of them before, so that the result
-            does not depend on how busy the machine is.
+        apart: Least number of layers in which any two built networks differ.
+        time_limit_s: Most seconds of each search under limits. Most searches end earlier by a limit on their work, so
+            the result does not depend on the load of the machine.
         hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
 
     Returns:
         A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted, lower, upper`` and the limited
-        metrics, ``.prices`` what loosening each limit would buy.
+        metrics, ``.prices`` the gain if each limit is loosened.
 
     Raises:
         ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
@@ -145,7 +145,7 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
     Returns:
         ``arch`` and, for every target, a column of predictions named as the target; networks that no other one found
         beats in all of them, the best in the first target first. The attribute ``attrs["additive_epsilon"]`` says by
-        how much the front of sums, which proposes, may be passed: 0 where it is exact.
+        how much the front of sums may be too low: 0 if it is exact.
 
     Raises:
         ConfigError: For other than two or three targets, different spaces, or scores that are not additive.
@@ -190,12 +190,11 @@ def narrow(
 ) -> SearchSpace:
     """Keep only the best candidates of every unit; the result is a search space, and its ``note`` tells both sizes.
 
-    ``mass`` and ``share`` judge whole networks: the model draws what all labels may be, jointly, and candidates are
-    dropped in the order in which least is lost of the networks that come out best, see
-    :func:`autobuild.construct.narrow_probable`.
+    ``mass`` and ``share`` use joint random draws of the values of all networks from the model. Candidates are dropped
+    such that the best network of as few draws as possible is lost, see :func:`autobuild.construct.narrow_probable`.
 
     Scores of several targets narrow for their Pareto front: ``ab.narrow([scores_a, scores_b], mass=0.9)``. Every target
-    is drawn by its own model, and what counts is how much of the front of each draw stays inside, see
+    is drawn by its own model, and the share of each draw's front that stays in the space counts, see
     :func:`autobuild.construct.probable_front`.
 
     Args:
@@ -206,8 +205,8 @@ def narrow(
             this share of the front, in expectation.
         share: At most this share of the space, e.g. 0.02, as probable to hold the best network (to hold as much of the
             front) as can be found.
-        where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`: candidates go that no network within them can
-            have. What is left still holds networks that break them, so a search has to limit them as well.
+        where: Limits such as ``"latency_gpu <= 8"``, as in :func:`build`. Candidates that no network within the limits
+            can have are dropped. Other networks of the space may exceed them, so a search needs the limits, too.
         labels: Where limited label columns come from, as in :func:`build`.
         hardware: What limited costs are computed for, as in :func:`build`.
 

@@ -202,7 +202,7 @@ def rounds(
     >>> for done in ab.rounds(labels, "acc", lambda arch: {"acc": train(arch)}):
     ...     print(done.number, done.best, done.evaluated)
 
-    A network that cannot be evaluated is recorded with the reason and adds no label. Rounds end early where no further
+    A network that cannot be evaluated is recorded with the reason and adds no label. Rounds end early if no further
     network is found.
 
     Args:
@@ -215,7 +215,7 @@ def rounds(
         model: Family of models, as in :func:`autobuild.fit`.
         acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire`.
         seed: Seed of everything random but the evaluations.
-        seeds: So many evaluations of each network, with the seeds 0, 1, ..., or a list of seeds; a label is the mean.
+        seeds: Number of evaluations of each network, with the seeds 0, 1, ..., or a list of seeds; a label is the mean.
         n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
         costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
         hardware: What those default costs are computed for.

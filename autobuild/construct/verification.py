@@ -89,7 +89,7 @@ def verify(
 ) -> Verified:
     """Evaluate built networks, and the best labelled ones with the same fresh seeds.
 
-    The best of many noisy labels flatters: only what was measured anew, in the same way, compares with the built ones.
+    The best of many noisy labels is too optimistic, so the best labelled networks are measured again in the same way.
 
     >>> ab.verify(scores.build(top=5), "train", labels)
 
@@ -101,10 +101,10 @@ def verify(
         target: What is compared: an expression over measured metrics and ``costs`` (default: what the networks were
             built for, where ``built`` says so, else ``acc``).
         space: The space of the networks, where there are no labels.
-        top: Only the first so many of ``built``.
-        labelled: So many of the best labelled networks.
-        seeds: So many evaluations of each network, with seeds that no label has used, or a list of seeds.
-        seed: Another one gives other fresh seeds.
+        top: Number of networks of ``built`` to evaluate, the first ones.
+        labelled: Number of the best labelled networks to evaluate.
+        seeds: Number of evaluations of each network, with seeds that no label has used, or a list of seeds.
+        seed: Number from which the fresh seeds are derived.
         n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
         costs: Cost name -> function of architectures (default: all costs of the space).
         hardware: What those default costs are computed for, as in :func:`autobuild.fit`.

@@ -105,8 +105,8 @@ def fit(
             was chosen and why, ``report["views"]`` how networks are described.
         sources: What is known from elsewhere about other devices, tasks, epochs or spaces: labelled sets with a column
             of the target, pairs (labelled set, expression), expressions over other columns of ``labels``, or fitted
-            models. Their predictions are known numbers about which the process varies. ``report["sources"]`` says how
-            much likelier each makes the labels; those that do not are dropped. Not for ``"graph"``.
+            models. Their predictions become features of the process. ``report["sources"]`` says by how much each
+            increases the likelihood of the labels; the others are dropped. Not for ``"graph"``.
         features: Numbers that are known without training, such as zero-cost proxies: columns of ``labels``, functions
             from a list of architectures to their numbers, or names ``package.module:function``. What predicts
             architectures without a value in a column needs a function. Not for ``"graph"``.
