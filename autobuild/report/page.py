@@ -179,7 +179,12 @@ def _cell(value: Any) -> str:
 
 def _map(frame: pd.DataFrame) -> str:
     """Effects by unit and layer (rows) and value of each feature (columns); hovering shows intervals and counts."""
-    columns = list(dict.fromkeys(zip(frame["feature"], frame["value"].astype(str), strict=True)))
+    pairs, features = (
+        zip(frame["feature"], frame["value"].astype(str), strict=True),
+        list(dict.fromkeys(frame["feature"])),
+    )
+    # Feature by feature, numbers by size: a unit may have values that those before it lack.
+    columns = sorted(pairs, key=lambda own: (features.index(own[0]), _size(own[1])))
     rows: dict[tuple[str, int], dict[tuple[str, str], dict[Any, Any]]] = {}
     for place in frame.to_dict("records"):
         key = (str(place["unit"]), int(place["layer"]))
@@ -197,6 +202,13 @@ def _map(frame: pd.DataFrame) -> str:
     )
     note = f'<p class="note">{about} cannot tell it from 0 (90 %).</p>'
     return _scrolled(table, "Effects by place") + note
+
+
+def _size(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _effect(place: Mapping[Any, Any] | None, largest: float, name: str) -> str:
