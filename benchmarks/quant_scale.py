@@ -75,8 +75,12 @@ def of_space(name: str) -> dict[str, object]:
 def spaces(quick: bool) -> pd.DataFrame:
     """All published models, each in a process of its own."""
     names = ["vit_small"] if quick else list(published())
+    rows = []
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        return pd.DataFrame(list(pool.map(of_space, names))).fillna("")
+        for row in pool.map(of_space, names):
+            print(row, flush=True)
+            rows.append(row)
+    return pd.DataFrame(rows).fillna("")
 
 
 def solver(seeds: int = 5, units: int = 800) -> pd.DataFrame:

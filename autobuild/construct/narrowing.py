@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,7 +145,7 @@ def narrow_probable(
             raise ConfigError(f"{name}={value!r}: a number above 0 and up to 1 is accepted")
     if (mass is None) == (share is None):
         raise ConfigError(f"narrow: given mass={mass} and share={share}; accepted: one of them")
-    most = max(1, math.floor((of or space.size) * share)) if share is not None else 1
+    most = max(1, math.floor((of or space.size) * Fraction(str(share)))) if share is not None else 1
     dropping = _Dropping(space, [scores[unit.name] for unit in space.units], probable)
     dropping.improbable(most)
     while dropping.size > most and dropping.least(1 - mass if mass is not None else None):

@@ -147,6 +147,8 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
                 _fresh_tests(config, trained.space, labels, config["target"], set(trained.keys))
             model = _fit(folder, config, labels)
             model.save(folder.path("model"))
+            from autobuild.spaces import readable_count
+
             _record_fit(folder, model)
             folder.write_frame("data_card.csv", labels.describe())
             folder.record(
@@ -154,7 +156,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
                 label_source=Path(labels.source).name,
                 label_notes=labels.notes,
                 label_warnings=labels.warnings[:_WARNINGS],
-                space_size=f"{labels.space.size:.4g}" if labels.space.size > 1e9 else f"{labels.space.size:,}",
+                space_size=readable_count(labels.space.size),
             )
     return ab.FittedModel.load(folder.dir / "model", features=_listed(config["features"]))
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 CANDIDATES_KEPT = 10_000  # of all units, and runs of every stage
 KEPT = ("_candidates", "_parsers", "_formatters")  # attributes that speed up reading and writing; not pickled
 EQUAL = ("function", "execution")  # what equal networks share
-MAX_DIGITS = 300  # larger counts overflow float64, and Python refuses to print them
+MAX_DIGITS = 4000  # Python refuses to print counts that are much longer
+MAX_UNIT_DIGITS = 300  # of the candidates of one unit, whose larger counts overflow float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,8 +107,8 @@ class SearchSpace:
         equal: What equal networks share: ``"function"``, or ``"execution"``, see :meth:`executed`.
 
     Raises:
-        SpaceError: No units, two units of one name, more than 1e300 architectures, a pattern with the wrong number of
-            places, or a join that does not run forward.
+        SpaceError: No units, two units of one name, more than 1e4000 architectures or 1e300 candidates of a unit, a
+            pattern with the wrong number of places, or a join that does not run forward.
     """
 
     def __init__(
@@ -140,10 +141,11 @@ class SearchSpace:
         if equal not in EQUAL:
             raise SpaceError(f"search space {name!r}: equal={equal!r}; accepted: {', '.join(EQUAL)}")
         self.equal = equal
-        digits = sum(math.log10(unit.size) for unit in units)
-        if digits > MAX_DIGITS:
+        digits = [math.log10(unit.size) for unit in units]
+        if sum(digits) > MAX_DIGITS or max(digits) > MAX_UNIT_DIGITS:
             raise SpaceError(
-                f"search space {name!r} has about 1e{digits:.0f} architectures; accepted: up to 1e{MAX_DIGITS}"
+                f"search space {name!r} has about 1e{sum(digits):.0f} architectures, and its largest unit about "
+                f"1e{max(digits):.0f} candidates; accepted: up to 1e{MAX_DIGITS}, and 1e{MAX_UNIT_DIGITS} of a unit"
             )
         self.pattern = pattern
         self.options = dict(options or {})

@@ -102,7 +102,7 @@ def _has_room(small: SearchSpace, space: SearchSpace, needed: int, limits: Limit
     satisfied = limits.objective.allows(archs)
     for excess in limits.excess(archs).values():
         satisfied &= excess <= 0
-    return bool(satisfied.mean() * small.size >= needed)
+    return bool(satisfied.mean() * min(small.size, 10**300) >= needed)  # larger numbers overflow
 
 
 def _with_room(

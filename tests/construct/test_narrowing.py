@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autobuild.construct import narrow_rows, narrow_units, narrowing_note
-from autobuild.errors import ConfigError
-from autobuild.spaces import load_space, readable_count, sequence_space
+from autobuild.construct._posterior import Probable
+from autobuild.construct.narrowing import narrow_probable
+from autobuild.errors import ConfigError, SpaceError
+from autobuild.spaces import SearchSpace, load_space, readable_count, sequence_space
 from autobuild.spaces.sizes import byte_unit
 
 coarse = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
@@ -128,6 +130,21 @@ def test_bytes_are_written_with_few_digits(largest: float, divided: tuple[float,
 def test_readable_counts_are_within_their_last_digit(count: int) -> None:
     mantissa, power = readable_count(count).split("e")
     assert abs(int(mantissa.replace(".", "")) * 10 ** (int(power) - 1) - count) * 2 <= 10 ** (int(power) - 1)
+
+
+def test_a_space_of_more_architectures_than_a_float_counts() -> None:
+    """794 layers with six choices each, as SDXL's U-Net has."""
+    space = sequence_space("huge", {f"u{i}": 1 for i in range(794)}, {"q": list(range(6))}, text="q{q}")
+    assert "7.1e617 architectures" in repr(space)
+    (arch,) = space.sample(1, seed=3)
+    assert space.parse(arch.text) == SearchSpace.from_json(space.to_json()).parse(arch.text) == arch
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 6, (5, 794))
+    probable = Probable(indices, np.full(5, 0.2), np.full(5, 0.2))
+    small, _ = narrow_probable(space, {unit.name: rng.normal(size=6) for unit in space.units}, probable, share=1e-300)
+    assert 0 < small.size <= space.size // 10**300
+    with pytest.raises(SpaceError, match="its largest unit about 1e477 candidates; accepted: up to 1e4000, and 1e300"):
+        sequence_space("deep", {"a": 1000}, {"q": [1, 2, 3]})
 
 
 def test_a_huge_space_is_shown() -> None:
