@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,17 @@ def sample(
         raise SpaceError(f"cannot draw {n!r} architectures: give a whole number of at least 0")
     rng = np.random.default_rng(seed)
     drawers = [_drawer(unit, design, rng) for unit in space.units]
-    out = []
-    for _ in range(n):
-        runs = tuple(run for draw in drawers for run in draw())
-        out.append(_architecture(space, runs))
-    return out
+    bounds = [draw.bounds() for draw in drawers]
+    if any(one is None for one in bounds):
+        drawn = (tuple(run for draw in drawers for run in draw()) for _ in range(n))
+    else:  # the same numbers from the generator, all at once: many times faster where units are many
+        every = [bound for one in bounds for bound in one or ()]
+        ends = np.cumsum([len(one or ()) for one in bounds]).tolist()
+        parts = [slice(end - len(one or ()), end) for one, end in zip(bounds, ends, strict=True)]
+        rows = rng.integers(0, np.array(every, dtype=np.int64), size=(n, len(every))).tolist()
+        pairs = list(zip(drawers, parts, strict=True))
+        drawn = (tuple(run for draw, part in pairs for run in draw.of(row[part])) for row in rows)
+    return [_architecture(space, runs) for runs in drawn]
 
 
 def _architecture(space: SearchSpace, runs: tuple[Digits, ...]) -> Architecture:
@@ -71,6 +78,31 @@ class _drawer:
             depths = np.stack([(run >= 0).sum(axis=1) for run in runs], axis=1)
             _, group = np.unique(depths, axis=0, return_inverse=True)
             self.groups = [np.flatnonzero(group.ravel() == g) for g in range(int(group.max()) + 1)]
+
+    def bounds(self) -> list[int] | None:
+        """Below what every random number of a call is, where all calls take the same; None where they do not."""
+        if self.design != "depth" or any(len(stage.depths) > 1 or stage.once for stage in self.unit.stages):
+            return None
+        if self.unit.kept is not None:
+            return [len(self.groups[0])]
+        return [len(stage.layers) for stage in self.unit.stages for _ in range(stage.depths[0])]
+
+    @cached_property
+    def _runs(self) -> list[list[Digits]]:
+        """Runs of one layer, by digit: for every stage."""
+        return [[(digit,) for digit in stage._layer_of[0].tolist()] for stage in self.unit.stages]
+
+    def of(self, numbers: list[int]) -> tuple[Digits, ...]:
+        """What a call returns with these random numbers, of which :meth:`bounds` says how large they may be."""
+        if self.unit.kept is not None:
+            return self.unit.candidate(int(self.groups[0][numbers[0]])).digits
+        if len(numbers) == len(self._runs):
+            return tuple([runs[number] for runs, number in zip(self._runs, numbers, strict=True)])
+        own = iter(numbers)
+        return tuple(
+            tuple(runs[next(own)][0] for _ in range(stage.depths[0]))
+            for stage, runs in zip(self.unit.stages, self._runs, strict=True)
+        )
 
     def __call__(self) -> tuple[Digits, ...]:
         if self.unit.kept is None:
