@@ -18,6 +18,7 @@ import shutil
 import signal
 import struct
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def database(path):
 
 
 def graph(path):
-    OperationGraph.from_json(path.read_text())
+    OperationGraph.from_json(text_of(path))
 
 
 def stored_space(path):
@@ -111,7 +112,7 @@ def onnx(path):
 def quantised(path):
     import torch
 
-    load_quantised(torch.nn.Linear(2, 2), path)
+    load_quantised(torch.nn.Linear(16, 16), path)
 
 
 def changed(place, value, of=None):
@@ -338,16 +339,20 @@ def test_command_lines(words, tmp_path, monkeypatch, capsys):
     refused_or_read(command_line, *words)
 
 
-@pytest.mark.parametrize("scheme", ["mixed", "brr"])
-def test_limits_reach_inside_a_group(scheme):
-    """A convolution over 2^40 rows that reads every 2^20th: its rows are counted, not listed."""
-    rows, step = 2**40, 2**20
+def strided(rows, step):
+    """A convolution that reads every ``step``-th of ``rows`` rows."""
     x = Operation("x", "input", (), ((1, 8, rows, 4),))
     conv = Operation(
         "conv", "conv", ((1, 8, rows, 4),), ((1, 8, rows // step, 4),), kernel=(3, 3), stride=(step, 1),
         dilation=(1, 1), padding=((1, 1), (1, 1)), groups=1, weight_bytes=576, weight_elements=576,
     )  # fmt: skip
-    network = OperationGraph((x, conv), edges=((0, 1),), outputs=(1,))
+    return OperationGraph((x, conv), edges=((0, 1),), outputs=(1,))
+
+
+@pytest.mark.parametrize("scheme", ["mixed", "brr"])
+def test_limits_reach_inside_a_group(scheme):
+    """A convolution over 2^40 rows that reads every 2^20th: its rows are counted, not listed."""
+    network = strided(2**40, 2**20)
     refused_or_read(lambda: fuse(network, buffer_bytes=2**20, scheme=scheme, time_limit_s=1).metrics)
 
 
@@ -417,7 +422,42 @@ def test_functions_of_a_model_run_if_the_caller_names_them(tmp_path):
 # -- changed files -----------------------------------------------------------------------------------------------------
 
 
+def small_network():
+    """Bytes of an ONNX file of one convolution."""
+    pytest.importorskip("onnx")
+    from onnx import helper
+
+    x, y = (helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", (1, 3, 8, 8)), ("y", None)))
+    weight = helper.make_tensor("w", 1, (4, 3, 3, 3), [0.5] * 108)
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+
+
+def small_journal():
+    """Bytes of a journal of one search."""
+    with tempfile.TemporaryDirectory() as folder:
+        ab.search(
+            SPACE, lambda arch: {"acc": 1.0}, n_trials=2, storage=f"journal:{folder}/j", name="x", sampler="random"
+        )
+        return (Path(folder) / "j").read_bytes()
+
+
+def small_weights():
+    """Bytes of a quantised linear layer."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder, ab.quantise(torch.nn.Linear(16, 16), "uaq4") as made:
+        made.save(Path(folder) / "q")
+        return (Path(folder) / "q").read_bytes()
+
+
 SEEDS = {
+    "network.onnx": (onnx, small_network),
+    "search.journal": (journal, small_journal),
+    "weights.safetensors": (quantised, small_weights),
+    "graph.json": (graph, lambda: strided(64, 2).to_json().encode()),
+    "cell.txt": (lambda path: ab.space("nas_bench_201").parse(text_of(path)),
+                 lambda: str(ab.space("nas_bench_201").example).encode()),
     "labels.csv": (labels, b"arch,acc\n" + "".join(f"{a},{n}.5\n" for n, a in enumerate(SPACE.sample(4))).encode()),
     "labels.json": (labels, json.dumps([{"arch": str(a), "acc": 1.5} for a in SPACE.sample(4)]).encode()),
     "labels.jsonl": (labels, "".join(json.dumps({"arch": str(a), "acc": 1}) + "\n" for a in SPACE.sample(4)).encode()),
@@ -436,6 +476,7 @@ SEEDS = {
 @pytest.mark.parametrize("name", SEEDS)
 def test_changed_files(name, tmp_path):
     read, seed = SEEDS[name]
+    seed = seed if isinstance(seed, bytes) else seed()
     path = tmp_path / name
     changes = st.tuples(
         st.sampled_from(["put", "cut", "again"]), st.integers(0, len(seed)), st.integers(0, 40), st.binary(max_size=6)
