@@ -79,12 +79,10 @@ def sequence_space(
             raise SpaceError(
                 f"search space {name!r}: a unit is named {unit!r}: a text is accepted, in quotes if YAML misreads it"
             )
-    sizes = resolutions(resolution)
-    entry = {
-        "input": {"depth": 1, "features": dict.fromkeys(features) | {"resolution": sizes}, "text": "r{resolution}"}
-    }
+    sizes, common = resolutions(resolution), _features(features, name)
+    entry = {"input": {"depth": 1, "features": dict.fromkeys(common) | {"resolution": sizes}, "text": "r{resolution}"}}
     made = [
-        Unit(unit, [_stage(unit, given, _features(features, name), text, layer_separator)], joiner=unit_separator)
+        Unit(unit, [_stage(unit, given, common, text, layer_separator)], joiner=unit_separator)
         for unit, given in ((str(unit), given) for unit, given in {**(entry if sizes else {}), **units}.items())
     ]
     if not unit_separator and any(len(unit.depths) > 1 for unit in made):

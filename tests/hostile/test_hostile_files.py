@@ -236,6 +236,7 @@ BOMBS = {
     "nesting in a space": (ab.space, "s.yaml", lambda: "a: " + "{a: " * 50_000),
     "keys in a space": (ab.space, "s.yaml", lambda: "".join(f"k{n}: 1\n" for n in range(100_000))),
     "a boolean that is none": (ab.space, "s.yaml", lambda: DECLARED + "about: !!bool x\n"),
+    "no features of a space": (ab.space, "s.yaml", lambda: DECLARED.partition("{k")[0]),
     "sizes of a space": (ab.space, "s.yaml", lambda: DECLARED + "resolution: '1-10000000000/1'\n"),
     "digits of sizes": (ab.space, "s.yaml", lambda: DECLARED + f"resolution: '{DIGITS}-{DIGITS}/1'\n"),
     "digits of depths": (ab.space, "s.yaml", lambda: DECLARED.replace("1-2", f"{DIGITS}-{DIGITS}")),
