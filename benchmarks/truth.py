@@ -4,9 +4,9 @@ python -m benchmarks.truth [--only SECTION ...] [--seeds N]
 
 Sections: ``execution`` (latencies of NAS-Bench-201 from 100 labels), ``function`` (accuracies), ``few`` (10 and 20
 labels), ``sources`` (10 labels and the other devices), ``proxies`` (TransNAS-Bench-101 with its zen score), ``tau``
-(NAS-Bench-201's accuracy by Kendall's tau). Every row is the mean over seeds, which draw the labels; all other networks
-of the table judge, at most 3,000 of them. Networks whose key is among the labels' do not judge accuracies. The tables
-are kept, unless ``--seeds`` is given.
+(NAS-Bench-201's accuracy by Kendall's tau), ``design`` (networks to measure, chosen or drawn). Every row is the mean
+over seeds, which draw the labels; all other networks of the table judge, at most 3,000 of them. Networks whose key is
+among the labels' do not judge accuracies. The tables are kept, unless ``--seeds`` is given.
 """
 
 from __future__ import annotations
@@ -189,6 +189,32 @@ def tau_rows(seeds: int) -> list[Row]:
     return rows
 
 
+def design_rows(seeds: int) -> list[Row]:
+    """Networks to measure for a device: chosen from a pool of 150, or the first ones drawn; the mean over devices."""
+    from autobuild.cost.latency import choose_networks
+    from autobuild.graphs.of_architecture import graph_of_architecture
+
+    name, rows = "nas_bench_201", []
+    labels = table(name)
+    drawn_rows = [np.random.default_rng(seed).permutation(len(labels)) for seed in range(seeds)]
+    graphs = [[graph_of_architecture(labels.space, labels.archs[row], 10, (3, 32, 32)) for row in own[:150]]
+              for own in drawn_rows]  # fmt: skip
+    for n in (24, 40):
+        found: dict[str, list[float]] = {"chosen": [], "drawn": []}
+        for seed, own in enumerate(drawn_rows):
+            for how, places in (("chosen", choose_networks(graphs[seed], n)), ("drawn", list(range(n)))):
+                for device in devices():
+                    values = labels.frame[device].to_numpy()
+                    given = np.sort([row for row in own[places] if np.isfinite(values[row])])
+                    rest = [row for row in own[150:2150].tolist() if np.isfinite(values[row])]
+                    model = fitted(name, given, f"-{device}", seed)
+                    found[how].append(srcc(model.predict_mean([labels.archs[row] for row in rest]), -values[rest]))
+        rows.append({"measured": n, **{how: np.mean(own) for how, own in found.items()},
+                     **{f"{how}, worst": np.min(own) for how, own in found.items()}})  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
 SECTIONS: dict[str, tuple[int, Callable[[int], list[Row]]]] = {
     "execution": (3, lambda seeds: latency_rows(100, seeds)),
     "bound": (1, bound_rows),
@@ -197,6 +223,7 @@ SECTIONS: dict[str, tuple[int, Callable[[int], list[Row]]]] = {
     "sources": (5, lambda seeds: latency_rows(10, seeds, sources=True)),
     "proxies": (3, lambda seeds: proxy_rows(400, seeds)),
     "tau": (5, tau_rows),
+    "design": (3, design_rows),
 }
 
 

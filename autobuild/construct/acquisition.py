@@ -92,9 +92,9 @@ def acquire(
         count: How many networks.
         seed: Seed of the draws; the same seed gives the same batch.
         known: Networks that need no evaluation, beside those that the model was fitted on.
-        by: ``"upper"``: the best by the upper bound of the 80 % interval, apart as above, which finds the best of a
-            complete table with the fewest evaluations (``benchmarks.rounds``); ``"balanced"``; ``"predicted"``: the
-            predicted best only; or a registered one (:func:`register_acquisition`).
+        by: ``"upper"``: the best by the upper bound of the 80 % interval, apart as above; ``"balanced"``;
+            ``"predicted"``: the predicted best only; or a registered one (:func:`register_acquisition`).
+            ``benchmarks.rounds`` compares them.
         space: Where to choose: the model's space (default), or one narrowed or joined from it, which ``scores`` are of.
 
     Returns:

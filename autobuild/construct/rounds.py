@@ -28,7 +28,7 @@ from autobuild.settings.names import ACQUISITION
 if TYPE_CHECKING:
     from autobuild.evaluate import Evaluator, ExecutorSettings
     from autobuild.models import FittedModel
-from autobuild.spaces import SearchSpace
+    from autobuild.spaces import SearchSpace
 
 Metrics = Mapping[str, float]
 ASKED = ("arch", "predicted", "lower", "upper")
@@ -213,7 +213,7 @@ def rounds(
         rounds: How many rounds.
         per_round: Networks of a round.
         model: Family of models, as in :func:`autobuild.fit`.
-        acquisition: ``"balanced"``, ``"predicted"`` or ``"upper"``: see :func:`autobuild.construct.acquire`.
+        acquisition: ``"upper"``, ``"predicted"`` or ``"balanced"``: see :func:`autobuild.construct.acquire`.
         seed: Seed of everything random but the evaluations.
         seeds: Number of evaluations of each network, with the seeds 0, 1, ..., or a list of seeds; a label is the mean.
         n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
