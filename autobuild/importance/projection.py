@@ -108,11 +108,13 @@ def _project(
     drawn = model.draw(decomposed, draws, seed) if draws else None
     columns = _Columns(space)
     rows = [columns.of_archs(decomposed, place) for place in range(len(space.units))]
-    kernels = [_kernel(columns_of_unit, columns_of_unit) for columns_of_unit in rows]
+    together = np.zeros((known, known))
+    for own in rows:  # one at a time: with many units, all of them are gigabytes
+        together += _kernel(own, own)
     wanted = np.column_stack([predicted[:known], *([drawn.T] if drawn is not None else [])])
     middle = share @ wanted
     noise = np.random.default_rng(seed).standard_normal((known, wanted.shape[1] - 1)) if known < space.size else None
-    weights = _solve(np.sum(kernels, axis=0), wanted - middle, share, noise)
+    weights = _solve(together, wanted - middle, share, noise)
     units, means, base = [], [], float(middle[0])
     fitted = np.zeros(len(checked) or known)
     for place, unit in enumerate(space.units):
@@ -135,8 +137,8 @@ def _project(
             units.append(_unit_scores(table, unit.depth_of(some)))
         else:
             units.append(_scores_in_chunks(unit, table_of, centre))
-        kernel = _kernel(columns.of_archs(checked, place), rows[place]) if checked else kernels[place]
-        fitted += kernel @ weights[:, 0] - centre[0]
+        judged = columns.of_archs(checked, place) if checked else rows[place]
+        fitted += _kernel(judged, rows[place]) @ weights[:, 0] - centre[0]
     left = predicted[known:] if checked else predicted  # if the whole space was used for the fit, there are no others
     left = left - base - fitted
     of_left = None if checked else share

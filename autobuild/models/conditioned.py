@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autobuild._typing import IntArray
 from autobuild.models.evidence import JITTER, cholesky
-from autobuild.models.kernel import Kernel, Products, Scaled, Sides, tiles
+from autobuild.models.kernel import Kernel, Scaled, Sides
 
 BLOCK_BUDGET = 1_000_000  # largest number of entries of a matrix in a prediction
 
@@ -51,15 +51,9 @@ class OnRows:
     """
 
     def __init__(self, scaled: Scaled, parameters: Mapping[str, Tensor], parts: tuple[str, ...]) -> None:
-        self.parts, self.kernel, self.scaled = parts, Kernel(parameters, parts), scaled
-        self.sides = Sides(scaled, parts)
+        self.kernel, self.scaled = Kernel(parameters, parts), scaled
         self.ridge = float(torch.exp(2 * parameters["noise"])) + JITTER
-        own = torch.empty(self.sides.count, self.sides.count, dtype=torch.float64)
-        for rows in tiles(self.sides.count):
-            for columns in tiles(rows.stop):
-                products = Products.of(self.sides, self.sides, rows, columns)
-                own[rows, columns] = self.kernel.covariance(products)
-        self.root = cholesky(own, self.ridge)
+        self.root = cholesky(self.kernel.matrix(scaled), self.ridge)
 
     def weights(self, latent: Tensor) -> Tensor:
         """See :class:`Conditioned`."""
@@ -70,21 +64,20 @@ class OnRows:
         if not spread:
             return self.kernel.sums(scaled, self.scaled, weights), weights[:0]
         means, spreads = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.float64)]
-        for block in _blocks(len(scaled), self.sides.count):
-            sides = Sides(scaled.rows(block), self.parts)
-            cross = self.kernel.matrix(sides, self.sides)
+        for block in _blocks(len(scaled), len(self.scaled)):
+            new = scaled.rows(block)
+            cross = self.kernel.matrix(new, self.scaled)
             means.append(cross @ weights)
             solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
-            own = self.kernel.variances(sides)
+            own = self.kernel.variances(new)
             spreads.append((own - (solved * solved).sum(dim=0)).clamp(min=0))
         return torch.cat(means), torch.cat(spreads)
 
     def deviations(self, scaled: Scaled, count: int, rng: np.random.Generator) -> Tensor:
         """See :class:`Conditioned`."""
-        sides = Sides(scaled, self.parts)
-        cross = self.kernel.matrix(sides, self.sides)
+        cross = self.kernel.matrix(scaled, self.scaled)
         solved = torch.linalg.solve_triangular(self.root, cross.T, upper=False)
-        spread = self.kernel.matrix(sides, sides) - solved.T @ solved
+        spread = self.kernel.matrix(scaled) - solved.T @ solved
         noise = torch.from_numpy(rng.standard_normal((len(scaled), count)))
         return (cholesky(spread, JITTER).tril() @ noise).T
 

@@ -254,20 +254,34 @@ class Kernel:
                 out[name] = (self.squared[name] * own).view(self.squared[name].shape)
         return out
 
-    def variances(self, sides: Sides) -> Tensor:
+    def variances(self, scaled: Scaled) -> Tensor:
         """Variance of every architecture: the diagonal of the covariance of a set with itself. Shape ``(n,)``."""
         curved = [self.squared[amplitude].sum() for amplitude, *_ in self.curved]
-        out = torch.full((sides.count,), 1.0 + float(sum(curved)), dtype=torch.float64)
-        for name, values in zip(self.linear, sides.linear, strict=True):
-            out += self.squared[name] * (values * values).sum(dim=1)
+        out = torch.full((len(scaled),), 1.0 + float(sum(curved)), dtype=torch.float64)
+        for values in self._linear(scaled):
+            out += (values * values).sum(dim=1)
         return out
 
-    def matrix(self, a: Sides, b: Sides) -> Tensor:
-        """Covariances of two sets, computed in tiles that fit into the cache of a processor. Shape ``(n, m)``."""
-        out = torch.empty(a.count, b.count, dtype=torch.float64)
-        for rows in tiles(a.count):
-            for columns in tiles(b.count):
-                out[rows, columns] = self.covariance(Products.of(a, b, rows, columns))
+    def matrix(self, a: Scaled, b: Scaled | None = None) -> Tensor:
+        """Covariances of n and m architectures, or of the n with themselves. Shape ``(n, m)`` or ``(n, n)``.
+
+        Computed in tiles that fit into the cache of a processor.
+        """
+        other = a if b is None else b
+        out = torch.empty(len(a), len(other), dtype=torch.float64)
+        linear = [torch.cat(self._linear(scaled), dim=1) for scaled in (a, other)] if self.linear else []
+        curved, buffer = list(self._pairs(a, other)), out.new_empty(TILE * TILE)
+        for rows in tiles(out.shape[0]):
+            for columns in tiles(rows.stop if b is None else out.shape[1]):
+                tile = torch.ones(rows.stop - rows.start, columns.stop - columns.start, dtype=out.dtype)
+                own = buffer[: tile.numel()].view(tile.shape)
+                if linear:
+                    tile.addmm_(linear[0][rows], linear[1][columns].T)
+                for squared, x, y in curved:
+                    tile.add_(torch.mm(x[rows], y[columns].T, out=own).exp_(), alpha=squared)
+                out[rows, columns] = tile
+                if b is None:
+                    out[columns, rows] = tile.T
         return out
 
     def sums(self, a: Scaled, b: Scaled, weights: Tensor) -> Tensor:
@@ -279,17 +293,26 @@ class Kernel:
             weights: Shape ``(m,)``.
         """
         out = torch.full((len(a),), float(weights.sum()), dtype=torch.float64)
-        for name in self.linear:
-            x, y = (_linear_columns(scaled, name) for scaled in (a, b))
-            out += x @ (y.T @ weights) * (self.squared[name] / max(1, x.shape[1]))
-        for (squared, x), (_, y) in zip(self._stretched(a), self._stretched(b), strict=True):
-            left, right = ((values * values).sum(dim=1, keepdim=True) * -0.5 for values in (x, y))
-            x, y = torch.cat([x, left, torch.ones_like(left)], dim=1), torch.cat([y, torch.ones_like(right), right], 1)
+        for x, y in zip(self._linear(a), self._linear(b), strict=True):
+            out += x @ (y.T @ weights)
+        for squared, x, y in self._pairs(a, b):
             weighted = weights * squared
             for rows in tiles(len(x), TILE):
                 for columns in tiles(len(y), 4 * TILE):
                     out[rows] += (x[rows] @ y[columns].T).exp_() @ weighted[columns]
         return out
+
+    def _linear(self, scaled: Scaled) -> list[Tensor]:
+        """Columns of each linear term; inner products are its covariances. Shapes ``(n, columns)``."""
+        found = ((_linear_columns(scaled, name), self.squared[name]) for name in self.linear)
+        return [values * (squared / max(1, values.shape[1])) ** 0.5 for values, squared in found]
+
+    def _pairs(self, a: Scaled, b: Scaled) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Squared-exponential kernels: squared amplitude, and columns whose inner products are their logarithms."""
+        for (squared, x), (_, y) in zip(self._stretched(a), self._stretched(b), strict=True):
+            left, right = ((values * values).sum(dim=1, keepdim=True) * -0.5 for values in (x, y))
+            ones = (torch.ones_like(left), torch.ones_like(right))
+            yield float(squared), torch.cat([x, left, ones[0]], dim=1), torch.cat([y, ones[1], right], dim=1)
 
     def _stretched(self, scaled: Scaled) -> Iterator[tuple[Tensor, Tensor]]:
         """Squared-exponential kernels: squared amplitude, and columns in lengthscales, shape ``(n, columns)``."""
