@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from autobuild.errors import EvaluationError
-from autobuild.spaces.registry import JOINT
+from autobuild.spaces.registry import kind_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,42 +61,32 @@ class NetworkEvaluator(Evaluator, Protocol):
         ...
 
 
-def _training() -> Evaluator:
-    from autobuild.evaluate.training import TrainingEvaluator  # torch, which tables and programs do not need
-
-    return TrainingEvaluator()
-
-
-def _digits(model: str) -> Callable[[], Evaluator]:
-    def made() -> Evaluator:
-        from autobuild.evaluate.digits_diffusion import DigitsDiffusionEvaluator
-
-        return DigitsDiffusionEvaluator(model)
+def _of(module: str, name: str, *given: str) -> Callable[[], Evaluator]:
+    def made() -> Evaluator:  # imports torch, which tables and programs do not need
+        evaluator: Evaluator = getattr(importlib.import_module(f"autobuild.evaluate.{module}"), name)(*given)
+        return evaluator
 
     return made
 
 
-EVALUATORS: dict[str, Callable[[], Evaluator]] = {
-    "tiny_mbconv": _training,
-    "digits_dit": _digits("digits_dit"),
-    "digits_unet": _digits("digits_unet"),
+EVALUATORS: dict[str, Callable[[], Evaluator]] = {  # kind of spaces -> what makes their standard evaluator
+    "tiny_mbconv": _of("training", "TrainingEvaluator"),
+    "joint:tiny_mbconv": _of("training", "JointEvaluator"),
+    "digits_dit": _of("digits_diffusion", "DigitsDiffusionEvaluator", "digits_dit"),
+    "digits_unet": _of("digits_diffusion", "DigitsDiffusionEvaluator", "digits_unet"),
 }
 
 
 def evaluator_for(space: SearchSpace) -> Evaluator:
-    """The standard evaluator of a space's family.
+    """The standard evaluator of a space (:func:`autobuild.spaces.registry.kind_of`).
 
     Raises:
-        EvaluationError: The family has none; the message names those that have one.
+        EvaluationError: There is none; the message names those that have one.
     """
-    joint = space.options.get(JOINT)
-    if joint and EVALUATORS.get(joint["space"]["family"]) is _training:
-        from autobuild.evaluate.training import JointEvaluator
-
-        return JointEvaluator()
-    if space.family not in EVALUATORS:
+    kind = kind_of(space)
+    if kind not in EVALUATORS:
         raise EvaluationError(
-            f"search space {space.family!r} has no evaluator of its own, so its architectures cannot be measured here; "
+            f"search space {kind!r} has no evaluator of its own, so its architectures cannot be measured here; "
             f"spaces that have one: {', '.join(sorted(EVALUATORS))}"
         )
-    return EVALUATORS[space.family]()
+    return EVALUATORS[kind]()

@@ -119,9 +119,9 @@ def latency_meter(space: SearchSpace) -> Evaluator:
         EvaluationError: The space builds no networks, or does not declare the size of their inputs.
     """
     from autobuild.evaluate.evaluator import EVALUATORS, NetworkEvaluator, evaluator_for
-    from autobuild.spaces.registry import declared_by, realiser
+    from autobuild.spaces.registry import declared_by, kind_of, realiser
 
-    if space.family in EVALUATORS and isinstance(evaluator := evaluator_for(space), NetworkEvaluator):
+    if kind_of(space) in EVALUATORS and isinstance(evaluator := evaluator_for(space), NetworkEvaluator):
         return LatencyMeter(evaluator)
     try:
         realiser(space)

@@ -24,9 +24,10 @@ from autobuild.quant.weights import Choice, stored_bits
 from autobuild.spaces import Architecture, Feature, SearchSpace, Stage, Unit
 from autobuild.spaces.blocks import Block, Plan, Tally
 from autobuild.spaces.blocks import count as counted
-from autobuild.spaces.registry import JOINT, declared_by, network_arguments, realiser
+from autobuild.spaces.registry import declared_by, network_arguments, realiser
 from autobuild.spaces.serialise import from_dict, to_dict
 
+JOINT = "joint"  # the option of a joint space, as in autobuild.spaces.registry.DERIVED
 GRAINS = ("layer", "stage")
 COUNTS = ("payload_bits", "stored_bits", "weights", "size_bytes")  # beside those of a Tally
 Layers = list[list[dict[str, Any]]]

@@ -25,11 +25,11 @@ from autobuild.spaces.space import Architecture, SearchSpace
 
 SUFFIXES = (".yaml", ".yml", ".json")
 CLASSES = "num_classes"  # the option of every space that builds networks
-JOINT = "joint"  # the option of a space over architectures and bits
 SCHEMES = {
     "quant": "autobuild.quant.examples",
-    JOINT: "autobuild.quant.joint_names",
+    "joint": "autobuild.quant.joint_names",
 }  # what stands before the colon -> module whose functions give spaces
+DERIVED = {"joint": "autobuild.quant.joint"}  # option of spaces made from another -> module with ``declaration(space)``
 
 Declared = TypeVar("Declared")
 _WHOLE: dict[tuple[Any, str], SearchSpace] = {}  # spaces built with options; looked up once per graph
@@ -122,9 +122,9 @@ def _imported(name: str, options: dict[str, Any]) -> SearchSpace:
     """The space of ``package.module:object``, which is a declaration, a space, or a function that returns one."""
     called = f"space={name}"
     scheme, _, rest = name.partition(":")
-    name = f"{SCHEMES[scheme]}:{rest}" if scheme in SCHEMES else name
+    where = f"{SCHEMES[scheme]}:{rest}" if scheme in SCHEMES else name
     try:
-        found = imported(name, os.getcwd(), called, "space=package.module:Class")
+        found = imported(where, os.getcwd(), called, "space=package.module:Class")
     except ConfigError as error:
         raise SpaceError(str(error)) from error
     made = not isinstance(getattr(found, "SPACE", None), SearchSpace) and inspect.isroutine(found)
@@ -250,20 +250,23 @@ def _bundled_file(name: str) -> ModuleType | None:
 SPACES = Registry("space", "spaces", _shipped, error=SpaceError, load=_bundled_file, form=None)
 
 
+def kind_of(space: SearchSpace) -> str:
+    """The family of a space; for one that was made from another, how and its family, such as ``joint:tiny_mbconv``."""
+    made = (f"{option}:{space.options[option]['space']['family']}" for option in DERIVED if option in space.options)
+    return next(made, space.family)
+
+
 def declared_by(space: SearchSpace) -> Any:
     """The declaration of a space, also of a narrowed or joined one; None if the space declares graphs only.
 
     The name alone is not enough: the stages and joins must be equal to those of the declared space, because a user's
     space may happen to have the name of another one.
     """
-    if JOINT in space.options:
-        try:
-            return importlib.import_module("autobuild.quant.joint").declaration(space)
-        except SpaceError:
-            return None
     if space.source and space.family not in SPACES:
         _declare_again(space.source)
     try:
+        for option in DERIVED.keys() & space.options.keys():
+            return importlib.import_module(DERIVED[option]).declaration(space)
         declared = declaration(space.family)
     except SpaceError:
         return None

@@ -9,7 +9,7 @@ import torch
 
 import autobuild as ab
 from autobuild.construct.problem import Problem
-from autobuild.errors import ConfigError, QuantisationError, SpaceError
+from autobuild.errors import ConfigError, EvaluationError, QuantisationError, SpaceError
 from autobuild.evaluate import DigitTask, evaluator_for
 from autobuild.evaluate.training import JointEvaluator
 from autobuild.expressions import Names
@@ -103,6 +103,11 @@ def test_stored_narrowed_and_pickled(space, small):
     named = ab.space("joint:tiny_mbconv(quant=['uaq3', 'uaq8'])")
     assert named.to_json() == ab.joint_space(ab.space("tiny_mbconv"), ("uaq3", "uaq8")).to_json()
     assert isinstance(evaluator_for(named), JointEvaluator)
+
+
+def test_only_derived_spaces_of_families_with_an_evaluator_have_one():
+    with pytest.raises(EvaluationError, match=r"'joint:mnasnet' has no evaluator .* joint:tiny_mbconv, tiny_mbconv"):
+        evaluator_for(ab.joint_space(ab.space("mnasnet"), ("uaq4",)))
 
 
 def test_one_budget_over_architecture_and_bits(small):

@@ -20,6 +20,7 @@ from autobuild.errors import ConfigError, QuantisationError
 from autobuild.importance import bit_sensitivity
 from autobuild.quant import arch_of, choice_table, config_of, weight_layers
 from autobuild.quant.digits.networks import DigitsTransformer, DigitsUNet, example_input
+from autobuild.spaces.registry import declared_by
 
 
 class Residual(nn.Module):
@@ -308,3 +309,16 @@ def test_a_budget_that_nothing_meets_names_the_least(sizes_space):
     scores = ab.fit(ab.LabelledSet.read(frame, sizes_space), target="acc", model="linear", seed=0).explain()
     with pytest.raises(NoNetworkError, match=r"avg_bits <= 1\.9: .*the least that a network has is 2\n"):
         scores.build(top=1, where="avg_bits <= 1.9")
+
+
+def test_a_named_space_is_made_once(monkeypatch):
+    """It may take a minute, and has no declaration that a worker would need."""
+    made = []
+
+    def digits_dit():
+        made.append(ab.sequence_space("made", {"a": [1]}, {"bits": [3, 4]}, text="b{bits}"))
+        return made[-1]
+
+    monkeypatch.setattr("autobuild.quant.examples.digits_dit", digits_dit)
+    assert declared_by(ab.space("quant:digits_dit")) is None
+    assert len(made) == 1
