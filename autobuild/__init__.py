@@ -1,4 +1,4 @@
-"""Neural architecture construction: learn what matters from labelled architectures, then build the best networks.
+"""Neural architecture construction: learn from labelled architectures which choices matter, then build the best ones.
 
 >>> import autobuild as ab
 >>> space = ab.space("ofa_mbv3")

@@ -8,13 +8,13 @@ A truth is a table that holds every network of its space, or an emulator: anothe
 rows of a Once-for-All space, whose values stand in for the labels, too. Three kinds are used, so that none favours a
 method: networks of two hidden layers, boosted trees, and ridge regression on products of three choices. Beside what
 ``build`` gives stand the best sum of a ridge on one-hot choices, the best sum of the model's scores, and the build by
-lower bounds. ``inside`` is the share of the ten networks built whose true value lies in their 90 % interval;
-``flatter`` is the mean of predicted less true value of the first one, in standard deviations of the labels.
+lower bounds. ``coverage`` is the share of the ten networks built whose true value lies in their 90 % interval;
+``optimism, sd`` is the mean of predicted minus true value of the first one, in standard deviations of the labels.
 
 With ``--withheld`` the best 20 or 40 % of a published table are withheld. The model learns from rows below, and chooses
 ten of 3,000 other rows. ``predicted gain`` is how far it predicts them above its best label, ``true gain`` how far they
-are, both in standard deviations of its latent values; ``share`` is the second over the first. Ridge, boosted trees and
-lower bounds choose one of the same rows.
+are, both in standard deviations of its latent values; ``true / predicted`` is the ratio of these gains. Ridge, boosted
+trees and lower bounds choose one of the same rows.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ def judged(
         "by lower bound": true[2],
         "built": true[3],
         "best of 10": true[3:].max(),
-        "inside": float(inside.mean()),
-        "flatter": float(built.predicted[0] - true[3]) / float(given.std()),
+        "coverage": float(inside.mean()),
+        "optimism, sd": float(built.predicted[0] - true[3]) / float(given.std()),
     }
 
 
@@ -211,8 +211,8 @@ def chosen_from_withheld(labels: ab.LabelledSet, metric: str, below: float, spli
         "best of all": true.max(),
         "predicted gain": float((latent(predicted[ten]) - most).mean()),
         "true gain": float((latent(true[ten]) - most).mean()),
-        "inside": float(((lower[ten] <= true[ten]) & (true[ten] <= upper[ten])).mean()),
-        "flatter": (predicted[ten[0]] - true[ten[0]]) / sd,
+        "coverage": float(((lower[ten] <= true[ten]) & (true[ten] <= upper[ten])).mean()),
+        "optimism, sd": (predicted[ten[0]] - true[ten[0]]) / sd,
         "chosen - ridge, sd": (true[ten[0]] - true[guessed.argmax()]) / sd,
         "chosen - trees, sd": (true[ten[0]] - true[trees.predict_mean(others).argmax()]) / sd,
     }
@@ -232,15 +232,15 @@ def withheld(only: str, quick: bool, splits: int, model: str) -> pd.DataFrame:
                 [chosen_from_withheld(labels, metric, below, split, model) for split in range(2 if quick else splits)]
             )
             line = {"table": f"{space}, {metric}", "withheld": f"{1 - below:.0%}", **frame.mean().to_dict()}
-            line["share"] = line["true gain"] / line["predicted gain"]
+            line["true / predicted"] = line["true gain"] / line["predicted gain"]
             for other in ("ridge", "trees"):
                 line[f"90 % +- {other}"] = 1.645 * frame[f"chosen - {other}, sd"].std() / np.sqrt(len(frame))
             table.append(line)
             print({key: f"{own:.3f}" if isinstance(own, float) else own for key, own in line.items()}, flush=True)
     out = pd.DataFrame(table)
-    median = out["share"].median()
-    spread = 1.4826 * (out["share"] - median).abs().median()
-    print(f"share of a predicted gain that is true: median {median:.2f}, robust deviation {spread:.2f}")
+    median = out["true / predicted"].median()
+    spread = 1.4826 * (out["true / predicted"] - median).abs().median()
+    print(f"true / predicted gain: median {median:.2f}, robust deviation {spread:.2f}")
     return out
 
 

@@ -52,9 +52,12 @@ def of_labels(labels: ab.LabelledSet, target: str, n: int, fits: int) -> list[tu
         frame = stability(scores)
         out.append((f"{where}: candidate scores, labels {what}: SRCC between fits, mean (worst unit and pair)",
                     f"{frame['srcc'].mean():.3f} ({frame['worst'].min():.3f})"))  # fmt: skip
-    told = apart[0].choices
+    choices = apart[0].choices
     out.append(
-        (f"{where}: choices whose best value is told from the second", f"{told['told_apart'].sum()} of {len(told)}")
+        (
+            f"{where}: choices whose best value is significantly better than the second",
+            f"{choices['significant'].sum()} of {len(choices)}",
+        )
     )
     if labels.space.name == "nas_bench_macro":
         known = dict(zip(labels.keys, labels.frame["mean_acc"], strict=True))
@@ -64,9 +67,9 @@ def of_labels(labels: ab.LabelledSet, target: str, n: int, fits: int) -> list[tu
 
         frame = pd.concat([deletion(scores, truth, seed=seed) for seed, scores in enumerate(apart)])
         for unit, group in frame.groupby("unit", sort=False):
-            out.append((f"{where}: {unit}, best candidate replaced by the median one: said, truly lost (points)",
-                        f"{group['said'].mean():.2f}, {group['lost'].mean():.2f}; random exchange "
-                        f"{group['random'].mean():+.2f}"))  # fmt: skip
+            out.append((f"{where}: {unit}, best candidate replaced by the median one: predicted, true loss (points)",
+                        f"{group['predicted_loss'].mean():.2f}, {group['true_loss'].mean():.2f}; random exchange "
+                        f"{group['random_loss'].mean():+.2f}"))  # fmt: skip
     return out
 
 

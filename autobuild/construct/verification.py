@@ -214,7 +214,7 @@ def _compared(
                 "predicted": predicted,
                 "label": label_of.get(space.key(arch), np.nan),
                 "measured": values.mean() if len(values) else np.nan,
-                "deviation": values.std(ddof=1) if len(values) > 1 else np.nan,
+                "measured_sd": values.std(ddof=1) if len(values) > 1 else np.nan,
                 "seeds": len(values),
             }
         )

@@ -147,7 +147,7 @@ class Effects:
             gap, half = float(difference[0]), float(self._half(difference[None])[0])
             best, other = self._rows[first][3], self._rows[second][3]
             rows.append((unit, layer, feature, best, other, gap, gap - half, gap + half, bool(gap - half > 0)))
-        names = ["unit", "layer", "feature", "best", "second", "difference", "lower", "upper", "told_apart"]
+        names = ["unit", "layer", "feature", "best", "second", "difference", "lower", "upper", "significant"]
         frame = table(rows, names, ["best", "second"])
         return frame.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 

@@ -14,6 +14,7 @@ from autobuild.rank import srcc
 from autobuild.spaces import Architecture
 
 MAX_COMPARED = 5_000  # candidates of a unit
+COLUMNS = ["unit", "best", "median", "predicted_loss", "true_loss", "true_loss_se", "random_loss", "n"]
 
 
 def stability(scores: Sequence[Scores]) -> pd.DataFrame:
@@ -55,9 +56,9 @@ def deletion(
         seed: Seed of the draw.
 
     Returns:
-        One row per unit. Columns ``unit, best, median, said, lost, lost_sd, random, n``: the two candidates, the
-        difference of their scores (``said``), the mean true loss and its standard error, the mean loss if one random
-        candidate is replaced by another (about 0), and the number of pairs whose true values are known.
+        One row per unit. Columns ``unit, best, median, predicted_loss, true_loss, true_loss_se, random_loss, n``: both
+        candidates, the difference of their scores, the mean true loss and its standard error, the mean true loss if a
+        random candidate is replaced by another one (about 0), and the number of pairs whose true values are known.
     """
     archs = scores.space.sample(n, seed, "depth")
     rng = np.random.default_rng(seed)
@@ -83,7 +84,7 @@ def deletion(
                 len(known),
             )
         )
-    return pd.DataFrame(rows, columns=["unit", "best", "median", "said", "lost", "lost_sd", "random", "n"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _with(scores: Scores, archs: Sequence[Architecture], place: int, candidates: Sequence[int]) -> list[Architecture]:

@@ -26,12 +26,14 @@ class AdditiveScores(Scores):
 
     def _about(self) -> list[str]:
         share, left = self.projection.share, self.projection.remainder_sd
-        total = f"prediction = {self.base:.4g} + sum of scores + rest; sums explain {share:.1%}, rest {left:.3g}"
+        total = f"prediction = {self.base:.4g} + sum of scores + rest"
+        total += f"; sums explain {share:.1%} of the variance, standard deviation of the rest {left:.3g}"
         return [total, *(f"warning: {text}" for text in self.warnings)]
 
     def _shown(self) -> list[tuple[str, pd.DataFrame]]:
         features, candidates = super()._shown()
-        return [features, ("The choices that matter most: best value and second", self.choices.head(8)), candidates]
+        largest = ("Choices with the largest effects: best value and second best", self.choices.head(8))
+        return [features, largest, candidates]
 
     @property
     def base(self) -> float:
@@ -75,7 +77,7 @@ class AdditiveScores(Scores):
     def effect_map(self) -> pd.DataFrame:
         """Effects of :attr:`places` as a map: a row for each ``unit, layer``, a column for each ``feature, value``.
 
-        NaN where a place has no such choice. :func:`autobuild.plot.effect_map` draws it, with what the labels tell.
+        NaN where a place has no such choice. :func:`autobuild.plot.effect_map` draws it.
         """
         frame = self.places
         order = list(dict.fromkeys(zip(frame["feature"], frame["value"], strict=True)))
@@ -111,11 +113,11 @@ class AdditiveScores(Scores):
 
     @cached_property
     def choices(self) -> pd.DataFrame:
-        """For every choice, whether the labels can tell the best value from the second best.
+        """For every choice, the best value and the second best, and whether their difference is significant.
 
-        Columns ``unit, layer, feature, best, second, difference, lower, upper, told_apart``, largest difference first.
+        Columns ``unit, layer, feature, best, second, difference, lower, upper, significant``, largest difference first.
         ``difference`` is the effect of the best value minus that of the second, with its 90 % interval ``lower,
-        upper``. ``told_apart`` is true if ``lower`` is above 0.
+        upper``. ``significant`` is true if ``lower`` is above 0.
         """
         return self._effects.choices
 
@@ -124,15 +126,15 @@ class AdditiveScores(Scores):
         """Limits of what these labels can show, as text: the model's warnings, then those about the scores."""
         frame, texts = self.choices, list(self.model.report.get("warnings", ()))
         if len(frame) and not frame["lower"].isna().all():
-            apart = int(frame["told_apart"].sum())
-            if apart < len(frame) / 2:
+            significant = int(frame["significant"].sum())
+            if significant < len(frame) / 2:
                 texts.append(
-                    f"the labels tell the best value from the second in {apart} of {len(frame)} choices; "
-                    "the others cannot be told apart (table `choices`): label more architectures before trusting them"
+                    f"the best value is significantly better than the second best in {significant} of {len(frame)} "
+                    "choices (table `choices`); in the others the order may be chance: label more architectures"
                 )
         if self.projection.share < 0.9:
             texts.append(
-                f"sums of scores explain {self.projection.share:.0%} of the prediction's variance: units interact, "
+                f"sums of scores explain {self.projection.share:.0%} of the variance of predictions: units interact, "
                 "so use the predicted column of built networks, not their scores"
             )
         return texts

@@ -19,11 +19,11 @@ def bit_sensitivity(scores: Scores) -> pd.DataFrame:
         scores: Scores of a space of :func:`autobuild.quant_space`; it may be narrowed, and its units may be joined.
 
     Returns:
-        One row a layer, the most sensitive first. ``layer, kind, block, stage``; ``share`` of the model's weights, to a
-        factor of the square root of 2; ``fewest, most``: bits; ``gain``: the best score with the most bits minus the
-        best with the fewest, in units of the target; ``lower, upper``: its 90 % interval, from draws of the model (NaN
-        where the scorer gives none); ``gain_per_bit``: divided by what the step adds to the average
-        bits; ``best_method`` with the fewest bits. A mean over ``kind``, ``block`` or ``stage`` says the same of them.
+        One row a layer, the most sensitive first. ``layer, kind, block, stage``; ``weight_share``: share of the
+        model's weights, to a factor of the square root of 2; ``fewest, most``: bits; ``gain``: the best score with the
+        most bits minus the best with the fewest, in units of the target; ``lower, upper``: its 90 % interval, from
+        draws of the model (NaN where the scorer gives none); ``gain_per_bit``: divided by what the step adds to the
+        average bits; ``best_method`` with the fewest bits. Means over ``kind``, ``block`` or ``stage`` can be taken.
 
     Raises:
         ConfigError: The space has no layers with methods and bits.
@@ -46,7 +46,7 @@ def bit_sensitivity(scores: Scores) -> pd.DataFrame:
                 {
                     "layer": stage.name,
                     **{name: layers[0].get(name) for name in ("kind", "block", "stage")},
-                    "share": share,
+                    "weight_share": share,
                     "fewest": few,
                     "most": most,
                     "gain": gain,

@@ -103,7 +103,7 @@ class Pair:
 
 @dataclass
 class Interactions:
-    """Which choices interact, as far as the labels tell; ``scores.interactions`` gives it.
+    """Pairs of choices that interact significantly in the labels; ``scores.interactions`` gives it.
 
     Attributes:
         target: The target.
@@ -128,15 +128,15 @@ class Interactions:
 
     @cached_property
     def units(self) -> pd.DataFrame:
-        """Columns ``unit, other, share``: share of the variance of what the labels tell, largest first.
+        """Columns ``unit, other, variance_share``: share of the estimated variance of the target, largest first.
 
         Where ``other`` is ``unit`` it is the share of that unit alone, interactions within it included.
         """
         total = self.variance.sum() or 1.0
         places = zip(*np.triu_indices(len(self.stages)), strict=True)
         rows = [(self.stages[a], self.stages[b], self.variance[a, b] / total) for a, b in places]
-        frame = pd.DataFrame(rows, columns=["unit", "other", "share"])
-        return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+        frame = pd.DataFrame(rows, columns=["unit", "other", "variance_share"])
+        return frame.sort_values("variance_share", ascending=False, kind="stable", ignore_index=True)
 
     @cached_property
     def choices(self) -> pd.DataFrame:
@@ -162,8 +162,8 @@ class Interactions:
     def sentences(self) -> list[str]:
         """Each pair found in a sentence, the most certain one first.
 
-        The numbers say, in units of the target, what the first value is worth compared with its other values, with and
-        without the second, with 90 % intervals.
+        The numbers are effects in units of the target, with 90 % intervals: of the first value compared with its other
+        values, with and without the second value.
         """
         return [_sentence(pair) for pair in self.pairs]
 
@@ -171,7 +171,7 @@ class Interactions:
         found = "no pair of choices interacts" if not self.pairs else f"{len(self.pairs)} pairs of choices interact"
         if len(self.pairs) == 1:
             found = "1 pair of choices interacts"
-        return f"Interactions({found}, as far as {self.rows:,} labels tell, target {self.target!r})"
+        return f"Interactions({found}, found in {self.rows:,} labels, target {self.target!r})"
 
     def __str__(self) -> str:
         return "\n".join(self.sentences or [repr(self)])
@@ -208,7 +208,7 @@ def _strongest(effect: FloatArray) -> list[tuple[int, int]]:
 
 
 def _sentence(pair: Pair) -> str:
-    """The pair of values with the largest effect in words: where the one pays, and what it is worth elsewhere."""
+    """The pair of values with the most certain effect in words: the effect of one with and without the other."""
     a, b = pair.first, pair.second
     i, j = max(_strongest(pair.effect), key=lambda place: abs(pair.effect[place]) / (pair.sd[place] or np.inf))
     sides = [
@@ -224,13 +224,13 @@ def _sentence(pair: Pair) -> str:
 
     choice, other, given, elsewhere = max(sides, key=clearness)
     signs = [int(np.sign(mean)) * (abs(mean) > INTERVAL_SDS * sd) for mean, sd in (given, elsewhere)]
-    verb = "pays" if 1 in signs else "costs" if -1 in signs else "is worth"
-    sign = -1 if verb == "costs" else 1
-    if verb != "is worth" and signs.count(sign) == 1:
+    verb = "raises" if 1 in signs else "lowers" if -1 in signs else "changes"
+    sign = -1 if verb == "lowers" else 1
+    if verb != "changes" and signs.count(sign) == 1:
         how = "only with" if signs[0] == sign else "only without"
     else:
         how = "more with" if sign * given[0] > sign * elsewhere[0] else "less with"
-    return f"{choice} {verb} {how} {other}: {_interval(*given)}, otherwise {_interval(*elsewhere)}"
+    return f"{choice} {verb} the target {how} {other}: {_interval(*given)}, otherwise {_interval(*elsewhere)}"
 
 
 def _interval(mean: float, sd: float) -> str:

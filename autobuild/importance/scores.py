@@ -142,7 +142,7 @@ class Scores:
         """Tables shown in a notebook, with their titles."""
         best = self.candidates.groupby("unit", sort=False).head(3)
         return [
-            ("What each feature value is worth, averaged over its places", self.features),
+            ("Main effects of feature values, averaged over units and layers", self.features),
             ("The three best candidates of every unit", best),
         ]
 

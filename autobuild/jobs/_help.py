@@ -10,7 +10,8 @@ from autobuild.settings.groups import groups
 from autobuild.settings.option import TEXTS, Key
 
 _INTRO = """\
-autobuild learns from labelled architectures what matters in them, and builds the best networks of a search space.
+autobuild fits a model on labelled architectures, explains which choices matter, and builds the best networks of a
+search space.
 
 Usage: autobuild [JOB] [KEY=VALUE ...]        (without a job: demo)
        autobuild JOB --help                   keys, defaults, examples and files of one job
@@ -19,18 +20,18 @@ Usage: autobuild [JOB] [KEY=VALUE ...]        (without a job: demo)
 Jobs:"""
 
 _OPTIONS = {
-    "--help, -h": "this text, or that of a job",
+    "--help, -h": "this text, or the help of a job",
     "--version": "the version of autobuild",
     "--multirun, -m": "a sweep: KEY=A,B  KEY=range(1,5)  GROUP=glob(*)",
     "--cfg, -c job|hydra|all": "print the settings and stop; with -m those of every job",
     "--package, -p KEY": "with --cfg: only this part",
     "--resolve": "with --cfg: with ${...} filled in",
     "--config-dir, -cd DIR": "a folder of your own configurations: DIR/sampler/mine.yaml, DIR/experiment/first.yaml",
-    "--config-name, -cn NAME": "NAME.yaml of that folder; --config-dir RUN --config-name config does a run again",
-    "--info, -i [WHAT]": "what Hydra knows: all, config, defaults, defaults-tree, plugins, searchpath",
+    "--config-name, -cn NAME": "NAME.yaml of that folder; --config-dir RUN --config-name config repeats a run",
+    "--info, -i [WHAT]": "what Hydra has found: all, config, defaults, defaults-tree, plugins, searchpath",
     "--shell-completion, -sc": 'eval "$(autobuild -sc install=bash)" (or zsh, fish)',
     "--hydra-help": "Hydra's own help",
-    "+KEY=V, ++KEY=V, ~KEY": "add, set or add, remove: as Hydra has it; e.g. +experiment=first",
+    "+KEY=V, ++KEY=V, ~KEY": "add, set or add, remove a key, as in Hydra; e.g. +experiment=first",
 }
 
 

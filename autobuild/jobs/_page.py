@@ -1,4 +1,4 @@
-"""The page about a run folder: what was asked, found and measured, from the files that lie there."""
+"""The page about a run folder: its settings, results and measurements, from the files in it."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 _TABLE_BYTES = 20_000_000  # larger tables are named, not shown
 # The parts of a page: title, tables with captions, pictures with captions. Other files are shown at the end.
 _PARTS: tuple[tuple[str, Mapping[str, str], Mapping[str, str]], ...] = (
-    ("The labels", {"data_card.csv": "Metrics"}, {}),
+    ("Labels", {"data_card.csv": "Metrics"}, {}),
     (
-        "How good the model is",
-        {"members.csv": "What it is made of"},
+        "Accuracy of the model",
+        {"members.csv": "Members of the ensemble: weight, and rank correlation alone and without it"},
         {
             "predicted.png": "Predicted against measured, on rows that were held out",
             "hops.png": "Rank correlation by hop",
             "history.png": "Losses",
-            "learning_curve.png": "With fewer labels",
+            "learning_curve.png": "Accuracy with fewer labels",
         },
     ),
     (
-        "What matters",
+        "Effects of choices",
         {
-            "interactions.csv": "What interacts: effects beside those of each value alone",
-            "features.csv": "Effects of feature values, averaged over places",
-            "choices.csv": "Whether the labels tell the best value from the second",
+            "interactions.csv": "Interactions: effects in addition to those of each value alone",
+            "features.csv": "Main effects of feature values, averaged over units and layers",
+            "choices.csv": "Best and second-best value of each choice, and whether their difference is significant",
         },
         {
-            "interactions.png": "What interacts",
-            "features.png": "What each feature value is worth",
+            "interactions.png": "Interactions",
+            "features.png": "Main effects of feature values",
             "candidates.png": "The best candidates of every unit",
         },
     ),
     (
-        "What was built",
+        "Built networks",
         {
             "built.csv": "Built networks, best first",
             "built_costs.csv": "Their costs",
-            "prices.csv": "What loosening each limit would buy",
-            "pareto.csv": "The predicted front",
+            "prices.csv": "Shadow prices of the limits",
+            "pareto.csv": "The predicted Pareto front",
         },
         {
             "best.png": "The best network, layer by layer",
-            "why.png": "Why it is predicted so",
-            "built.png": "Built beside labelled",
-            "pareto.png": "The predicted front",
+            "why.png": "From the average network to its prediction",
+            "built.png": "Built and labelled networks",
+            "pareto.png": "The predicted Pareto front",
         },
     ),
-    ("What was measured", {"verified.csv": "Measured with fresh seeds"}, {}),
-    ("What was quantised", {}, {}),
+    ("Measurements", {"verified.csv": "Measured with new seeds"}, {}),
+    ("Quantisation", {}, {}),
 )
 _NOT_SHOWN = (
     "places.csv",
@@ -103,7 +103,7 @@ def _page(folder: Path, finishing: bool, drawn: Path) -> str:
         sections += _about_search(drawn, search)
         used |= {"history.png", "front.png", "hypervolume.png", "chain.png", "trials.csv", "history.csv"}
     elif missing:
-        sections.append(Section("The search", missing=missing))
+        sections.append(Section("Search", missing=missing))
     for title, tables, pictures in _PARTS if state else ():
         left = [{name: own[name] for name in own if name not in used} for own in (tables, pictures)]
         section = _part(folder, numbers, title, *left)
@@ -124,7 +124,7 @@ def _asked(folder: Path, state: Mapping[str, Any] | None, numbers: Mapping[str, 
     if state is None:
         told = "its run.json cannot be read" if (folder / "run.json").exists() else "there is no run.json"
         missing = f"No run of autobuild is known here: {told}. Below are the tables and pictures that lie here."
-        return Section("What is here", missing=missing)
+        return Section("Contents", missing=missing)
     settings = flat(state.get("config") or {})
     defaults = _defaults(str(state.get("job")))
     asked = [(key, str(value)) for key, value in settings.items() if value != defaults.get(key)]
@@ -142,7 +142,7 @@ def _asked(folder: Path, state: Mapping[str, Any] | None, numbers: Mapping[str, 
     if numbers.get("build_where"):
         lines.append(f"Limits: {numbers['build_where']}")
     table = pd.DataFrame(asked or [("all", "defaults")], columns=["setting", "value"])
-    return Section("What was asked", "\n".join(lines), missing, tables=[("Settings that are not defaults", table)])
+    return Section("Settings", "\n".join(lines), missing, tables=[("Settings that are not defaults", table)])
 
 
 def _defaults(job: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _part(
             shown.append((caption or name, frame))
         elif error:
             unread.append(error)
-    effects = _read(folder / "places.csv")[0] if title == "What matters" else None
+    effects = _read(folder / "places.csv")[0] if title == "Effects of choices" else None
     if effects is not None and not {"unit", "layer", "feature", "value", "effect", "lower", "upper"} <= set(effects):
         effects = None
     drawn = [(folder / name, caption) for name, caption in pictures.items() if (folder / name).is_file()]
@@ -194,7 +194,7 @@ def _of_model(numbers: Mapping[str, Any]) -> list[str]:
             f"absolute error {numbers.get('test_mae') or float('nan'):.4g}."
         )
     if numbers.get("picked"):
-        lines.append(f"Made of {numbers['picked']}.")
+        lines.append(f"Ensemble of models: {numbers['picked']}.")
     return lines + [f"warning: {text}" for text in numbers.get("warnings") or ()]
 
 
@@ -217,8 +217,8 @@ def _of_built(numbers: Mapping[str, Any]) -> list[str]:
     within = " within the limits" if numbers.get("build_where") else ""
     if best is not None and first is not None:
         lines.append(
-            f"The first is predicted at {first:.5g}; the best label{within} is {best:.5g}: {first - best:+.3g}. The "
-            "best of many noisy labels flatters itself; measuring both anew (autobuild verify) tells more."
+            f"The first is predicted at {first:.5g}; the best label{within} is {best:.5g} ({first - best:+.3g}). The "
+            "maximum of many noisy labels is too high on average: compare both by new measurements (autobuild verify)."
         )
     elif first is not None and within:
         lines.append(f"The first is predicted at {first:.5g}; no labelled network is known to be{within}.")
@@ -230,10 +230,10 @@ def _of_built(numbers: Mapping[str, Any]) -> list[str]:
 def _of_measured(numbers: Mapping[str, Any]) -> list[str]:
     lines = []
     if numbers.get("verify_trainings"):
-        names = {"built_first": "built, first by score", "built_best": "built, best", "labelled_best_retrained":
-                 "best labelled, measured again", "labelled_best": "best labelled, as labelled"}  # fmt: skip
+        names = {"built_first": "built, first by prediction", "built_best": "built, best", "labelled_best_retrained":
+                 "best labelled, measured again", "labelled_best": "best label"}  # fmt: skip
         values = [f"{text}: {numbers[key]:.5g}" for key, text in names.items() if numbers.get(key) is not None]
-        lines.append(f"{numbers['verify_trainings']:,} evaluations with fresh seeds. {'; '.join(values)}.")
+        lines.append(f"{numbers['verify_trainings']:,} evaluations with new seeds. {'; '.join(values)}.")
     return lines
 
 
@@ -241,19 +241,19 @@ def _of_quantised(numbers: Mapping[str, Any]) -> list[str]:
     lines = []
     if numbers.get("avg_bits"):
         lines.append(
-            f"{numbers['avg_bits']:.4g} bits a weight; {numbers['size_bytes']:,} bytes of tensors, "
+            f"{numbers['avg_bits']:.4g} bits per weight; {numbers['size_bytes']:,} bytes of tensors, "
             f"{numbers['file_bytes']:,} in the file; sum of squared errors {numbers['quant_error']:.4g}."
         )
     return lines
 
 
 _SENTENCES = {
-    "The labels": _of_labels,
-    "How good the model is": _of_model,
-    "What matters": _of_scores,
-    "What was built": _of_built,
-    "What was measured": _of_measured,
-    "What was quantised": _of_quantised,
+    "Labels": _of_labels,
+    "Accuracy of the model": _of_model,
+    "Effects of choices": _of_scores,
+    "Built networks": _of_built,
+    "Measurements": _of_measured,
+    "Quantisation": _of_quantised,
 }
 
 
@@ -291,9 +291,9 @@ def _again(folder: Path, state: Mapping[str, Any] | None, numbers: Mapping[str, 
     try:
         code = config.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return Section("To do it again", missing="config.yaml is missing here.", tables=[("Versions", table)])
+        return Section("How to repeat this run", missing="config.yaml is missing here.", tables=[("Versions", table)])
     text = f"autobuild --config-dir {folder.name} --config-name config"
-    return Section("To do it again", text, tables=[("Versions", table)], code=code)
+    return Section("How to repeat this run", text, tables=[("Versions", table)], code=code)
 
 
 def _read(path: Path) -> tuple[pd.DataFrame | None, str]:
@@ -337,9 +337,9 @@ def _about_search(drawn: Path, search: Search) -> list[Section]:
     figures = {name: (plot.save(axes, drawn / name), caption) for name, caption, axes in search_figures(search)}
     chain = [figures.pop("chain.png")]
     pictures = list(figures.values())
-    title = f"The front, {search.targets[0]} first" if several else "The best networks"
+    title = f"The Pareto front, {search.targets[0]} first" if several else "The best networks"
     sections = [
-        Section("What was done", _summary(search), pictures=pictures),
+        Section("Search", _summary(search), pictures=pictures),
         Section(title, tables=[("", _best(search))]),
     ]
     if len(search.studies) > 1:
@@ -348,7 +348,7 @@ def _about_search(drawn: Path, search: Search) -> list[Section]:
         sections.append(Section("How the space was narrowed", text, tables=[("", _chain(search))], pictures=chain))
     failed = evaluated[evaluated["state"] == "FAIL"][["arch", "reason"]]
     if len(failed):
-        sections.append(Section("What failed", tables=[("", failed.head(SHOWN))]))
+        sections.append(Section("Failed evaluations", tables=[("", failed.head(SHOWN))]))
     return sections
 
 
@@ -385,8 +385,8 @@ def _best(search: Search) -> pd.DataFrame:
     left_out = ["state", "reason", "number"]
     if len(search.studies) == 1:
         left_out.append("study")
-    if not (best["broken"] > 0).any():
-        left_out.append("broken")
+    if not (best["violation"] > 0).any():
+        left_out.append("violation")
     evaluated = best[best["source"] != "label"] if (best["source"] != "label").any() else best
     return best.drop(columns=[*left_out, *(evaluated.columns[evaluated.isna().all()].difference(left_out))])
 
@@ -397,5 +397,5 @@ def _chain(search: Search) -> pd.DataFrame:
 
     chain = search.chain
     sizes = [readable_count(int(size)) for size in chain["size"]]
-    shares = [f"{100 * share:.3g} %" for share in chain["share"]]
-    return chain.assign(size=sizes, share=shares)[["study", "size", "share", "evaluated", "carried"]]
+    shares = [f"{100 * share:.3g} %" for share in chain["space_share"]]
+    return chain.assign(size=sizes, space_share=shares)[["study", "size", "space_share", "evaluated", "carried"]]

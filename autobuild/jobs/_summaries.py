@@ -19,28 +19,29 @@ def show_answer(folder: Run) -> None:
     numbers, built = folder.metrics, folder.read_frame("verified.csv")
     best = built[built["set"] == "built"].iloc[0]
     gained = numbers["built_first"] - numbers["labelled_best_retrained"]
-    heading(f"The answer (target: {numbers['target']})")
-    say(f"  built without evaluating any network: {best['arch']}")
-    known = f"the best of {numbers['n_train']:,} labelled networks {number(numbers['labelled_best_retrained'])}"
-    say(f"  it really measures {number(numbers['built_first'])}; with the same seeds, {known}: {gained:+.3g}")
+    heading(f"Summary (target: {numbers['target']})")
+    say(f"  best built network, by prediction alone: {best['arch']}")
+    known = f"the best of {numbers['n_train']:,} labelled networks: {number(numbers['labelled_best_retrained'])}"
+    say(f"  measured with new seeds: {number(numbers['built_first'])}; with the same seeds, {known} ({gained:+.3g})")
     if folder.has("choices.csv"):
-        told = folder.read_frame("choices.csv").query("told_apart")
-        if len(told):
-            first = told.iloc[0]
+        significant = folder.read_frame("choices.csv").query("significant")
+        if len(significant):
+            first = significant.iloc[0]
             where = f"layer {first['layer']} of {first['unit']}" if first["layer"] else first["unit"]
-            say(f"  what matters most: {first['feature']} in {where}: {first['best']} rather than {first['second']}, "
-                f"{first['difference']:+.3g} [{first['lower']:.3g}, {first['upper']:.3g}]")  # fmt: skip
+            values = f"{first['best']} rather than {first['second']}"
+            effect = f"{first['difference']:+.3g} [{first['lower']:.3g}, {first['upper']:.3g}]"
+            say(f"  largest significant effect: {first['feature']} in {where}, {values}: {effect}")
     for sentence in (numbers.get("interactions") or [])[:1]:
-        say(f"  what interacts most: {sentence}")
-    say(f"  all of it on one page: {folder.dir / 'report.html'}")
+        say(f"  most certain interaction: {sentence}")
+    say(f"  report: {folder.dir / 'report.html'}")
 
 
 def show_fit(folder: Run) -> None:
     """Rank correlations and errors on held-out rows."""
     numbers = folder.metrics
-    heading(f"How good is the model? (target: {numbers['target']})")
+    heading(f"Accuracy of the model (target: {numbers['target']})")
     if numbers.get("test_srcc") is None:
-        say("  not judged: no row was held out")
+        say("  not evaluated: no row was held out")
     else:
         correlations = f"{number(numbers['test_srcc'])} Spearman, {number(numbers['test_tau'])} Kendall"
         how = (
@@ -51,7 +52,7 @@ def show_fit(folder: Run) -> None:
         say(f"  rank correlation {how}: {correlations}")
         say(f"  mean absolute error there: {number(numbers['test_mae'])}")
     if numbers.get("picked"):
-        say(f"  made of {numbers['picked']}")
+        say(f"  ensemble of models: {numbers['picked']}")
     if numbers.get("hop_srcc"):
         norms = ", ".join(map(number, numbers["hop_srcc"]))
         say(f"  rank correlation of the norm of the graph embedding at hop 0, 1, ...: {norms}")
@@ -73,14 +74,13 @@ def show_fit(folder: Run) -> None:
 
 
 def show_where(folder: Run) -> None:
-    """The map of effects, in which a star marks what the labels cannot tell from 0; then what interacts."""
+    """The map of effects, in which a star marks those that are not significant; then interactions."""
     if folder.has("places.csv"):
         frame = folder.read_frame("places.csv")
         frame = frame[frame["effect"].notna()]
         columns = list(dict.fromkeys(zip(frame["feature"], frame["value"].astype(str), strict=True)))
-        heading(
-            "Where each choice matters (units of the target, against the mean; *: the labels cannot tell it from 0)"
-        )
+        heading("Effect of each choice, by unit and layer (units of the target, compared with the mean)")
+        say("  *: not significant, the 90 % interval contains 0")
         if len(columns) <= _MAP_COLUMNS:
             cells: dict[tuple[str, int], dict[tuple[str, str], str]] = {}
             for place in frame.to_dict("records"):
@@ -95,7 +95,7 @@ def show_where(folder: Run) -> None:
             table(told.loc[told["effect"].abs().sort_values(ascending=False, kind="stable").index], rows=20)
     sentences = folder.metrics.get("interactions")
     if sentences is not None:
-        heading(f"What interacts: {len(sentences) or 'no'} pairs of choices, as far as these labels tell")
+        heading(f"Interactions: {len(sentences) or 'no'} pairs of choices whose effects do not add up (90 % intervals)")
         for sentence in sentences[:_SENTENCES]:
             say(f"  {sentence}")
         if len(sentences) > _SENTENCES:
@@ -106,18 +106,19 @@ def show_features(folder: Run) -> None:
     """Scores of feature values and layers."""
     frame = folder.read_frame("features.csv")
     by = "effect" if "effect" in frame else "score"
-    heading("What matters: feature values, best first (effect: units of the target, against the mean)")
+    heading("Main effects of feature values, best first (units of the target, compared with the mean)")
     if folder.metrics.get("base") is not None:
         frame = frame.drop(columns="score")
     table(frame.sort_values(by, ascending=False, kind="stable"), rows=20)
     layers = folder.read_frame("layers.csv").sort_values("spread", ascending=False, kind="stable")
-    heading("Where the choice matters most (spread: best operation less worst, units of the target)")
+    heading("Layers where the operation matters most (spread: best operation minus worst, units of the target)")
     table(layers, rows=6)
     if "absent" in layers:
-        say("  score: networks that have the layer, less all networks; absent: networks that lack it, less all")
+        say("  score: mean of networks with the layer, minus that of all; absent: the same for networks without it")
     if folder.metrics.get("additive_share") is not None:
-        share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
-        say(f"  sums of scores explain {share:.1%} of the prediction's variance; deviation of the rest: {number(left)}")
+        share, rest = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
+        explained = f"{share:.1%} of the variance of predictions"
+        say(f"  sums of scores explain {explained}; standard deviation of the rest {number(rest)}")
     for warning in folder.metrics.get("score_warnings", ()):
         if warning not in folder.metrics.get("warnings", ()):  # those of the model are printed by show_fit
             say(f"  warning: {warning}")
@@ -130,7 +131,7 @@ def show_candidates(folder: Run) -> None:
     columns = [name for name in named if name in frame and not frame[name].isna().all()]
     heading(f"The {_PER_UNIT} best candidates of every unit, of {len(frame):,}")
     if folder.metrics.get("base") is not None:
-        say(f"  score: what the candidate adds to an average network, which has {number(folder.metrics['base'])}")
+        say(f"  score: effect of the candidate, compared with an average network ({number(folder.metrics['base'])})")
     best = frame.groupby("unit", sort=False).head(_PER_UNIT)
     table(best, rows=10 * _PER_UNIT, columns=columns)
 
@@ -140,10 +141,10 @@ def show_built(folder: Run) -> None:
     heading("Built networks, best first")
     table(folder.read_frame("built.csv"), rows=10)
     if folder.has("prices.csv"):
-        heading("What loosening each limit would buy (gain: units of the target)")
+        heading("Shadow prices of the limits (gain: increase of the target if the limit is loosened by 5 %)")
         table(folder.read_frame("prices.csv"), rows=20)
     if folder.has("pareto.csv"):
-        say(f"  the predicted front has {folder.metrics['n_pareto']:,} networks: pareto.csv, pareto.png")
+        say(f"  the predicted Pareto front has {folder.metrics['n_pareto']:,} networks: pareto.csv, pareto.png")
     if folder.metrics.get("narrowed"):
         say(f"  {folder.metrics['narrowed']}")
 
@@ -152,24 +153,24 @@ def show_verified(folder: Run) -> None:
     """The built networks as measured, beside the labelled ones."""
     numbers = folder.metrics
     frame = folder.read_frame("verified.csv")
-    heading(f"Really measured: {numbers['verify_trainings']} trainings with fresh seeds (target: {numbers['target']})")
+    heading(f"Measured: {numbers['verify_trainings']} trainings with new seeds (target: {numbers['target']})")
     table(frame, rows=len(frame))
     rows = (
-        ("built, first by score", "built_first"),
+        ("built, first by prediction", "built_first"),
         ("built, best", "built_best"),
         ("built, mean", "built_mean"),
         ("best labelled, trained again", "labelled_best_retrained"),
-        ("best labelled, as labelled (the best of many noisy labels flatters)", "labelled_best"),
+        ("best label (too high: the maximum of many noisy labels)", "labelled_best"),
         ("labelled, mean", "labelled_mean"),
     )
     say()
     for text, key in rows:
-        say(f"  {text + ':':<70} {number(numbers[key])}")
+        say(f"  {text + ':':<58} {number(numbers[key])}")
 
 
 def show_place(folder: Run) -> None:
     """The run folder."""
-    say(f"\nEverything lies in {folder.dir}")
+    say(f"\nResults in {folder.dir}")
 
 
 def number(value: Any) -> str:

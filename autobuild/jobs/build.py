@@ -1,4 +1,4 @@
-"""Build the best networks of a space directly, without a search: fit, explain, then the exact best assemblies.
+"""Build the best networks of a space without a search: fit, explain, combine the best candidates exactly.
 
 Examples:
     autobuild build
@@ -10,18 +10,19 @@ Examples:
 Writes:
     report.html  one page about all of it
     built.csv  rank, arch, score, predicted, lower, upper (90 %), and limited metrics
-    prices.csv  with where: what loosening each limit would buy
-    pareto.csv, pareto.png  with build.pareto: the predicted front
+    prices.csv  with where: increase of the target if each limit is loosened by 5 %
+    pareto.csv, pareto.png  with build.pareto: the predicted Pareto front
     candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first
     features.csv, operations.csv, layers.csv  what feature values, operations, layers add, in units of the target
-    places.csv, choices.csv  every choice at every place; whether the labels can tell the best value from the second
+    places.csv  the effect of every choice, by unit and layer
+    choices.csv  best and second-best value of every choice, and whether their difference is significant
     interactions.csv  pairs of choices whose effects do not add up
     narrowed.json  with build.narrow: the space of the best candidates only; space= takes it
-    members.csv  what each member of the model does alone, its weight, and the model without it
+    members.csv  members of the ensemble: weight, rank correlation alone, and of the ensemble without it
     heldout.csv  arch, measured, predicted, ...: cross-validated (model=graph: the held-out rows)
     model/  the fitted model (unless model= was given)
     metrics.json  test_srcc, hop_srcc, rest_srcc (with test=), fit_seconds, explain_seconds, build_seconds, n_train, ...
-    *.png  where each choice matters, what interacts, why the best network, predicted against measured, features, candidates, ...
+    *.png  effects by unit and layer, interactions, the best network, predicted against measured, features, candidates, ...
 """  # noqa: E501
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class BuildKeys:
     )
     pareto: str | list[str] | None = option(
         None,
-        "one or two more targets, separated by ';' or as a list, e.g. '-latency_gpu': also the predicted front",
+        "one or two more targets, separated by ';' or as a list, e.g. '-latency_gpu': also the predicted Pareto front",
         kind="texts",
     )
 

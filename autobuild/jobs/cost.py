@@ -1,4 +1,4 @@
-"""Costs of architectures, or of any network, without training any: parameters, MACs, memory, latency and DRAM traffic of a hardware.
+"""Compute costs of networks without training: parameters, MACs, and memory, latency and DRAM traffic on a hardware.
 
 Costs are a plug-in: an installed package may add its own (docs/cost.md).
 
@@ -11,7 +11,7 @@ Examples:
 Writes:
     costs.csv  arch (or network), a column for each metric, and reason: why a number is missing
     metrics.json  the hardware's numbers, the metrics' units, how many numbers are missing, versions, ...
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

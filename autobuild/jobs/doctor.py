@@ -1,4 +1,4 @@
-"""Say what is installed: versions, devices, and the extras, with what each missing one would give.
+"""List what is installed: versions, devices and extras, with the purpose of each missing one.
 
 Examples:
     autobuild doctor

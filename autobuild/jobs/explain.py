@@ -1,6 +1,6 @@
-"""Say what matters: scores of feature values, operations, layers and candidates.
+"""Score how much feature values, operations, layers and candidates contribute to the target.
 
-Scores are in units of the target. n_seen says how many labelled architectures contain what is scored.
+Scores are in units of the target. n_seen is the number of labelled architectures that contain what is scored.
 
 Examples:
     autobuild explain
@@ -11,12 +11,13 @@ Writes:
     report.html  one page about all of it
     features.csv  feature, value, score, effect (units of the target), lower, upper (90 %), n_seen
     operations.csv, layers.csv  the score of every operation and layer of every unit
-    places.csv, choices.csv  every choice at every place; whether the labels can tell the best value from the second
+    places.csv  the effect of every choice, by unit and layer
+    choices.csv  best and second-best value of every choice, and whether their difference is significant
     interactions.csv  pairs of choices whose effects do not add up, with 90 % intervals
     candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first
     model/  the fitted model (unless model= was given)
     metrics.json  test_srcc, hop_srcc, explain_seconds, n_candidates, versions, ...
-    where.png, interactions.png  effects by unit and layer; what interacts
+    where.png, interactions.png  effects by unit and layer; interactions
     features.png, candidates.png  the scores of the feature values; the best candidates of every unit
 """
 

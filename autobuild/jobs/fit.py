@@ -1,4 +1,4 @@
-"""Fit a model on labelled architectures, and judge it on held-out ones.
+"""Fit a model on labelled architectures, and measure its accuracy on held-out ones.
 
 Examples:
     autobuild fit
@@ -9,7 +9,7 @@ Examples:
 Writes:
     model/  the fitted model: what model= takes
     heldout.csv  arch, measured, predicted, ...: cross-validated; with model=graph the held-out rows and their norms by hop
-    members.csv  what each member of the model does alone, its weight, and the model without it (not with model=graph)
+    members.csv  members of the ensemble: weight, rank correlation alone, and of the ensemble without it (not with model=graph)
     history.csv  with model=graph: the losses of every epoch
     metrics.json  test_srcc, picked, fit_seconds, n_train, rest_srcc (with test=), versions, ...
     predicted.png  predicted against measured; hops.png, history.png: with model=graph

@@ -1,4 +1,4 @@
-"""Cut a network into fusion groups, so that the least crosses to DRAM (layer fusion).
+"""Divide a network into fusion groups with the least DRAM traffic (layer fusion).
 
 Examples:
     autobuild fuse model=torchvision:resnet50 hardware=edge_npu scheme=lbdf

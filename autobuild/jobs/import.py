@@ -1,4 +1,4 @@
-"""Turn a published data set into a plain table of labels, every row checked against its search space.
+"""Convert a published data set to a table of labels, with every row checked against its search space.
 
 labels= takes the published files directly, too; import them to look at them, to change them, or to share a plain table.
 With out=FILE one table is written; with a folder (or no out) a run folder with labels.csv in it.

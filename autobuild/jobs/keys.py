@@ -51,24 +51,24 @@ class FitKeys:
     ranking: str = group("srcc")
     model: str = option(
         "auto",
-        "auto weighs these by cross-validation: gp, linear, trees, graph (or name one); or the folder "
-        "model/ of another run: space, labels, target and n are then its own",
+        "family of the model: gp, linear, trees, graph; auto: an ensemble of them, weighted by cross-validation; or "
+        "the folder model/ of another run, with its space, labels, target and n",
     )
     folds: int | None = option(
         None,
-        "folds of the cross-validation that judges the model (null: 5, from 1,500 rows on 3; for model=graph "
-        "one part, fit.holdout)",
+        "folds of the cross-validation that measures the accuracy of the model (null: 5, from 1,500 rows on 3; "
+        "model=graph: one held-out part, fit.holdout)",
         ">=2 <=100",
     )
     equal: str = option(
         "auto",
-        "what equal networks share: function (the same target, as an accuracy) or execution (they need not, as a "
-        "latency: what does not affect the output runs, too); auto: labels and names tell",
+        "networks with equal targets: those that compute the same function (accuracy), or only those that execute "
+        "the same operations (latency); auto: decided from the labels and the names of the metrics",
         choices=("auto", "function", "execution"),
     )
     sources: str | list[str] | None = option(
         None,
-        "what is known from elsewhere, one or a list: an expression over other columns of the labels, another table "
+        "further knowledge, one or a list: an expression over other columns of the labels, another table "
         "with a column of the target, or FILE:expression; those that do not help are dropped",
         kind="texts",
     )
@@ -80,7 +80,7 @@ class FitKeys:
     )
     test: str | None = option(
         None,
-        "labels scored after fitting that never influence it: a file, or `rest` for the rows after the first n",
+        "labels that only test the fitted model: a file, or `rest` for the rows after the first n",
         kind="path",
     )
     fit: TrainingKeys = nested(TrainingKeys)
@@ -92,7 +92,7 @@ class ExplainKeys:
 
     scorer: str = option(
         "auto",
-        "how candidates are scored: additive (auto) adds up to the prediction; hopnorm is the one of the "
+        "how candidates are scored: additive (auto): scores that add up to the prediction; hopnorm: the scorer of the "
         "AutoBuild paper, with model=graph",
         kind="name",
     )
@@ -117,8 +117,7 @@ class ExecutorKeys:
     )
     time_limit_s: float | None = option(
         None,
-        "seconds that one evaluation may take (not with executor=inline); one that takes longer is ended,"
-        " and has failed",
+        "seconds that one evaluation may take (not with executor=inline); a longer one is stopped and counts as failed",
         ">0",
         former=("time_limit",),
     )
@@ -131,8 +130,8 @@ class DesignKeys:
 
     design: str = option(
         "depth",
-        "how they are drawn: each depth of a unit as often, each architecture, covering each value, or evenly over the "
-        "range of a cost",
+        "how they are drawn: every depth of a unit equally likely, every architecture equally likely, every value "
+        "of each feature covered, or evenly over the range of a cost",
         choices=DESIGNS,
     )
     cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
@@ -178,7 +177,7 @@ class RunKeys:
 
     out: str | None = option(None, "folder for the results (null: runs/<job>/<time>)", kind="path")
     resume: bool = option(
-        True, "go on with the newest unfinished run of the same settings and inputs; false starts anew"
+        True, "continue the newest unfinished run of the same settings and inputs; false: start from the beginning"
     )
     seed: int = option(0, "the same seed gives the same numbers on the same machine", ">=0 <=4294967295")
     threads: int | None = option(

@@ -1,8 +1,8 @@
-"""Really train and measure architectures: labels for everything else.
+"""Label architectures: train and measure them.
 
 Each architecture is evaluated once for each seed, in parallel processes, or on a cluster: executor=ray, executor=slurm.
-The latency is measured afterwards on this machine, in a phase of its own with nothing else running. After a kill the
-same command goes on; no row is lost or repeated.
+The latency is measured afterwards on this machine, in a phase of its own with nothing else running. If the job is
+killed, the same command continues it; no row is lost or repeated.
 
 Examples:
     autobuild label n=20

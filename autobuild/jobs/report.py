@@ -1,4 +1,4 @@
-"""One HTML page about a run of any job, finished or not: what was asked, the labels, the model, what matters, what was built and measured.
+"""Write an HTML report of a run of any job, finished or not: settings, labels, model, effects, built networks, measurements.
 
 Demo, build, search and quantise write it at their end. Of a folder that is no run, it shows the tables and pictures.
 

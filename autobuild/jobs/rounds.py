@@ -1,8 +1,8 @@
-"""Active rounds: build, evaluate, add the labels, fit again; then build once more from all of them.
+"""Active learning in rounds: build, evaluate, add the labels, fit again; at the end build from all labels.
 
-A batch balances the predicted best and networks that may well be better (draws of what all labels may be).
+acquisition= chooses the networks of a round: the best predictions, the best upper bounds, or a mixture with draws.
 Networks are trained by the space's own evaluator or by evaluator=, here or on a cluster (executor=ray,
-executor=slurm), or looked up in table=. After a kill the same command goes on: no evaluation is repeated or lost.
+executor=slurm), or looked up in table=. If the job is killed, the same command continues it: no evaluation is repeated or lost.
 More rounds later: labels=THAT_RUN/labels.csv.
 
 Examples:

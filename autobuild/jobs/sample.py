@@ -1,4 +1,4 @@
-"""Draw architectures of a space: what to train and measure elsewhere.
+"""Draw architectures of a space, to train and measure them elsewhere.
 
 Architectures are distinct. design=depth (the default here, in space.sample and in ab.sample_design): every depth of a unit is
 equally likely, then its layers; uniform: every architecture is, so that most are deep, as in the space, and shallow ones

@@ -1,7 +1,7 @@
 """Search a space with Optuna: evaluate networks that a sampler proposes, after narrowing the space if asked for.
 
-No network is evaluated twice, none of the labels again, and never more than n_trials, whatever is killed: the same
-command goes on, and with a larger n_trials the run grows, finished or not. With storage=postgresql+psycopg://... the same command on any number of machines is one search.
+No network is evaluated twice, no labelled one again, and never more than n_trials in all, also after a kill: the same
+command continues the search, with a larger n_trials also a finished one. With storage=postgresql+psycopg://... the same command on any number of machines is one search.
 Watch it: optuna-dashboard STORAGE. The pictures on one page, while it runs or later: autobuild report run=FOLDER.
 
 Examples:
@@ -12,10 +12,10 @@ Examples:
 
 Writes:
     report.html  one page about all of it
-    trials.csv  every network: study, number, arch, state, source (label: known before), targets, metrics, predicted, broken (limits), seconds, reason (why it failed)
-    best.csv  those that keep all limits, best first
-    front.csv  those that no other one reaches in all targets
-    chain.csv  the linked studies: study, parent, space, size, share, evaluated, carried, why
+    trials.csv  every network: study, number, arch, state, source (label: known before), targets, metrics, predicted, violation (of limits), seconds, reason (why it failed)
+    best.csv  those that satisfy all limits, best first
+    front.csv  the Pareto front: those that no other one equals or exceeds in all targets
+    chain.csv  the linked studies: study, parent, space, size, space_share (of the first space), evaluated, carried, why
     history.csv  evaluations, study, number, arch, measured, best; with several targets hypervolume
     search.db  without storage=: Optuna's storage
     narrowed.json  with narrow: the space where the search ended; space= takes it
@@ -86,7 +86,7 @@ class Keys(RunKeys, ExecutorKeys):
     )
     labels: str | None = option(
         None,
-        "labels known before: those in the space are entered as finished trials, all of them teach the "
+        "labels known before: those in the space are entered as finished trials, all are used to fit the "
         "model (null: none; the name of a space: the set embedded with it)",
         kind="path",
     )
@@ -335,7 +335,7 @@ def _show(folder: Run) -> None:
     targets = numbers["targets"]
     several = len(targets) > 1
     frame = folder.read_frame("front.csv" if several else "best.csv")
-    heading("The front" if several else f"The best networks (target: {targets[0]})")
+    heading("The Pareto front" if several else f"The best networks (target: {targets[0]})")
     if len(frame):
         table(frame.drop(columns=["study", "state", "reason"]).dropna(axis="columns", how="all"), rows=10)
     else:
@@ -343,7 +343,7 @@ def _show(folder: Run) -> None:
     chain = folder.read_frame("chain.csv")
     if len(chain) > 1:
         heading("Linked studies")
-        table(chain, rows=20, columns=["study", "size", "share", "evaluated", "carried"])
+        table(chain, rows=20, columns=["study", "size", "space_share", "evaluated", "carried"])
     heading(
         f"{numbers['evaluated']:,} networks were evaluated: {numbers['failed']:,} failed, {numbers['pruned']:,} pruned"
     )

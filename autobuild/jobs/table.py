@@ -1,6 +1,6 @@
-"""One table over the runs of a sweep, or of any folder that holds runs: what was set, and the main numbers of each.
+"""Write one table of the runs of a sweep or of any folder of runs: settings and main results of each.
 
-A sweep (-m) writes it by itself at its end; this makes it again, of what is there by now.
+A sweep (-m) writes it at its end; this job writes it again, from the runs that exist now.
 
 Examples:
     autobuild table run=families

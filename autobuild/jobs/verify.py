@@ -1,6 +1,6 @@
-"""Really evaluate built networks, beside the best labelled ones with the same fresh seeds.
+"""Train and measure built networks, and the best labelled ones with the same new seeds.
 
-The best of many noisy labels flatters, so the best labelled architectures are retrained too. Finished trainings are kept.
+The maximum of many noisy labels is too high on average, so the best labelled architectures are trained again, too.
 
 Examples:
     autobuild verify built=runs/build/20250131-120000
@@ -8,7 +8,7 @@ Examples:
     autobuild verify built=my_build labels=my.csv space=ofa_mbv3 evaluator=python:my_package.training:evaluate n_jobs=4
 
 Writes:
-    verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), deviation, seeds
+    verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), measured_sd, seeds
     trained.csv  every single training; finished ones are not repeated after a kill
     built.png  the built networks beside the labelled ones
     metrics.json  built_first, built_best, built_mean, labelled_best, labelled_best_retrained, labelled_mean, versions, ...

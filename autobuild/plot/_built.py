@@ -54,8 +54,8 @@ def built(
         ax: Where to draw; a new figure by default.
         measured: Target as measured for the first networks of the frame, NaN where it was not. Shape ``(k,)``.
         target: The target; that of the built networks by default.
-        retrained: The best labelled network, measured again as the built ones were: the largest of many noisy labels
-            flatters.
+        retrained: The best labelled network, measured again as the built ones were: the largest of many noisy labels is
+            too high on average.
         where: The limits that the networks were built under; those of the built networks by default.
         best_labelled: Label of the best labelled network that satisfies the limits, None where none does; that of the
             built networks by default. Without limits it is the largest label.
@@ -77,7 +77,7 @@ def built(
         best_labelled = float(np.nanmax(values))
     values = values[np.isfinite(values)]
     ax = own_axes(ax, 6.4, 3.0 + 0.16 * min(len(frame_built), 10))
-    title = "Built networks beside the labelled ones"
+    title = "Built networks and labelled ones"
     if not len(values):
         return message(ax, title, "No labelled values: there is nothing to compare with.")
     predicted = frame_built["predicted"].to_numpy(dtype=float)

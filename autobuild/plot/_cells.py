@@ -38,6 +38,7 @@ def draw_cell(
     text: str,
     *,
     hatched: bool = False,
+    framed: bool = False,
     size: float = 7.5,
 ) -> None:
     """Draw one cell.
@@ -47,15 +48,16 @@ def draw_cell(
         box: Left, top, width and height.
         colour: RGBA of the cell.
         text: What is written in it.
-        hatched: Whether it is hatched: the labels cannot tell its effect.
+        hatched: Whether it is hatched: its effect is not significant.
+        framed: Whether it has a frame if it is not hatched: its effect is negative, which grey prints do not show.
         size: Font size; 0 for no text.
     """
     left, top, width, height = box
     dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 0.5
     ink = "white" if dark else INK
-    cell = Rectangle(
-        (left + 0.03, top + 0.04), width - 0.06, height - 0.08, facecolor=colour, linewidth=0, gid=ON_COLOUR
-    )
+    cell = Rectangle((left + 0.03, top + 0.04), width - 0.06, height - 0.08, facecolor=colour, gid=ON_COLOUR)
+    frame = "white" if is_dark(root(ax).get_facecolor()) else INK
+    cell.set(linewidth=1.1 if framed and not hatched else 0, edgecolor=frame)
     ax.add_patch(cell)
     if hatched:
         shade = Rectangle(cell.get_xy(), cell.get_width(), cell.get_height(), fill=False, linewidth=0, gid=ON_COLOUR)

@@ -21,7 +21,7 @@ def comparison(compared: Comparison | Sequence[Any], ax: Axes | None = None) -> 
     """Draw the effects of every value of every feature of every unit on several targets, a column a target.
 
     Numbers are in units of each target. Colours are relative to the standard deviation of its predictions, so that
-    columns compare. Cells are hatched where the 90 % interval holds 0.
+    columns compare. Negative effects are framed. Cells are hatched where the 90 % interval contains 0.
 
     Args:
         compared: What :func:`autobuild.compare` gave, or a list of scores.
@@ -49,7 +49,8 @@ def comparison(compared: Comparison | Sequence[Any], ax: Axes | None = None) -> 
         for top, value, share, (lower, upper) in zip(tops, values, effects[:, column], bounds, strict=True):
             if np.isfinite(value):
                 text = format(value, form).replace("-", "−")
-                draw_cell(ax, (column, top, 1.0, 1.0), colours(norm(share)), text, hatched=bool(lower <= 0 <= upper))
+                box, unsure = (column, top, 1.0, 1.0), bool(lower <= 0 <= upper)
+                draw_cell(ax, box, colours(norm(share)), text, hatched=unsure, framed=value < 0)
     labels = [
         f"{shorten(feature, 16)} {shorten(value, 14)}"
         for feature, value in zip(frame["feature"], frame["value"], strict=True)
@@ -73,8 +74,11 @@ def comparison(compared: Comparison | Sequence[Any], ax: Axes | None = None) -> 
     if max(map(len, names)) > 9:
         for label in ax.get_xticklabels():
             label.set(rotation=25, ha="left", rotation_mode="anchor")
-    ax.set_title("What each choice does to each target", pad=20)
+    ax.set_title("Effect of each choice on each target", pad=20)
     ax.set_xlabel(
-        "in units of each target; colours in its deviations\nhatched: not told from 0 (90 %)", fontsize=8, loc="left"
+        "in units of each target; colours in its standard deviations\n"
+        "framed: negative; hatched: not significant (90 %)",
+        fontsize=8,
+        loc="left",
     )
     return ax

@@ -1,4 +1,4 @@
-"""Where each choice matters: a map of effects, place by place."""
+"""The effect of every choice, by unit and layer."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 NEEDED = ("unit", "layer", "feature", "value", "effect", "lower", "upper", "n_seen")
 APART = 0.35  # columns between two features, and rows between two units
-TITLE = "Where each choice matters"
+TITLE = "Effect of each choice"
 
 
 @styled
 def effect_map(
     scores: AdditiveScores | FittedModel | pd.DataFrame, ax: Axes | None = None, target: str | None = None
 ) -> Axes:
-    """Draw the effect of every choice at every place: units and layers by values of features, in units of the target.
+    """Draw the effect of every choice in every unit and layer, in units of the target.
 
-    A choice of a whole unit, such as its depth, is one tall cell. Cells whose 90 % interval holds 0 are hatched:
-    these labels cannot tell that effect from none.
+    A choice of a whole unit, such as its depth, is one tall cell. Cells of negative effects have a frame. Cells are
+    hatched if the effect is not significant: its 90 % interval contains 0.
 
     Args:
         scores: Additive scores, a fitted model, or their ``places`` frame.
@@ -75,8 +75,9 @@ def effect_map(
     _name_rows(ax, down)
     _name_columns(ax, across)
     known = np.isfinite(frame["lower"].to_numpy(dtype=float)).any()
-    about = "hatched: these labels cannot tell it from 0 (90 %)" if known else "this model gives no intervals"
-    lines = wrap(f"{about}; compared with the mean where the choice exists", max(30, int(17 * cell * width)))
+    about = "not significant (the 90 % interval contains 0)" if known else "none, this model gives no intervals"
+    text = f"framed: negative; hatched: {about}; compared with the mean where the choice exists"
+    lines = wrap(text, max(30, int(17 * cell * width)))
     ax.set_xlabel("\n".join(lines), fontsize=8, loc="left")
     ax.set_title(f"{TITLE}, in units of {shorten(target, 30)}", pad=30)
     return ax
@@ -119,7 +120,7 @@ def _cells(ax: Axes, frame: pd.DataFrame, across: dict[Any, float], down: dict[A
         top, height = (min(rows), max(rows) - min(rows) + 1) if not layer else (down[unit, layer], 1.0)
         text = format(effect, form).replace("-", "−") if seen else f"{format(effect, form)}*".replace("-", "−")
         box = (across[str(feature), value], top, 1.0, height)
-        draw_cell(ax, box, colours(norm(effect)), text, hatched=bool(lower <= 0 <= upper), size=size)
+        draw_cell(ax, box, colours(norm(effect)), text, hatched=bool(lower <= 0 <= upper), framed=effect < 0, size=size)
     if not frame["n_seen"].astype(bool).all():
         ax.text(1.0, -0.01, "* no label has it", transform=ax.transAxes, ha="right", va="top", fontsize=7.5, color=GREY)
 

@@ -40,7 +40,7 @@ def feature_scores(
     check_columns(frame, ("feature", "value", "effect", "n_seen"), "the feature scores")
     groups = list(frame.groupby("feature", sort=False))
     ax = own_axes(ax, 5.6, 1.1 + 0.21 * (len(frame) + GAP * len(groups)))
-    title = "What each feature value is worth"
+    title = "Main effects of feature values"
     if frame.empty:
         return message(ax, title, "No features were scored.")
     places, names, heads, y = [], [], [], 0.0

@@ -24,10 +24,10 @@ COLD = (0.87, 0.87, 0.87, 1.0)  # of units alone
 
 @styled
 def interactions(found: Interactions | Scores | FittedModel) -> Panels:
-    """Draw which units interact, and what the values of the most certain pairs add beside their own effects.
+    """Draw which units interact, and the interaction effects of the most certain pairs of choices.
 
     The map at the left gives shares of variance in percent: units alone on the diagonal, pairs of units above it. The
-    others give effects in units of the target, hatched where the 90 % interval holds 0.
+    others give effects in units of the target, framed if negative, hatched where the 90 % interval contains 0.
 
     Args:
         found: Interactions, scores, or a fitted model.
@@ -94,11 +94,12 @@ def _pair(ax: Axes, pair: Pair, target: str) -> None:
             effect, reach = float(pair.effect[i, j]), float(half[i, j])
             text = f"{format(effect, form)}\n±{format(reach, form.replace('+', ''))}".replace("-", "−")
             box = (float(j), float(i), 1.0, 1.0)
-            draw_cell(ax, box, colours(norm(effect)), text, hatched=abs(effect) <= reach, size=7.0)
+            colour, unsure = colours(norm(effect)), abs(effect) <= reach
+            draw_cell(ax, box, colour, text, hatched=unsure, framed=effect < 0, size=7.0)
     for axis, factor in ((ax.yaxis, pair.first), (ax.xaxis, pair.second)):
         axis.set_ticks(np.arange(len(factor.values)) + 0.5, [shorten(value, 12) for value in factor.values])
         if axis is ax.xaxis and max(len(str(value)) for value in factor.values) > 8:
             for label in ax.get_xticklabels():
                 label.set(rotation=30, ha="right", rotation_mode="anchor")
         axis.set_label_text(factor.text(None).replace("None ", ""), fontsize=8)
-    ax.set_title(f"adds together, {shorten(target, 14)}")
+    ax.set_title(f"interaction, {shorten(target, 14)}")

@@ -55,7 +55,7 @@ def search_front(
         raise ConfigError("plot.search_front needs front= and targets= beside a frame of trials")
     if len(targets) not in (2, 3):
         raise ConfigError(f"a front of {len(targets)} targets: two or three are drawn")
-    check_columns(rows, ("source", "state", "broken", *targets), "the trials")
+    check_columns(rows, ("source", "state", "violation", *targets), "the trials")
     check_columns(front, targets, "the front")
     ax, title = own_axes(ax, 5.6, 4.0), "Measured Pareto front"
     done = rows[rows["state"] == "COMPLETE"]
@@ -68,7 +68,7 @@ def search_front(
         column = rows[targets[place]].astype(float)
         return -column if flips[place] else column
 
-    broken = done["broken"] > 0
+    broken = done["violation"] > 0
     kinds = (
         ("label", done[(done["source"] == "label") & ~broken], PALE, "o"),
         ("evaluated", done[(done["source"] != "label") & ~broken], ORANGE, "o"),

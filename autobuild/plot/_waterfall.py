@@ -28,7 +28,8 @@ def waterfall(
     """Draw what every unit of a network adds, from the average network (or another one) to its prediction.
 
     From the average network the bars are the scores of its candidates, and ``rest`` is what their sum leaves out. From
-    another network they are Shapley values of the units that differ (``scores.explain_change``).
+    another network they are Shapley values of the units that differ (``scores.explain_change``). Negative bars are
+    hatched.
 
     Args:
         scores: Additive scores, or a fitted model.
@@ -47,20 +48,23 @@ def waterfall(
         table = held.why(arch)
         start, start_name = float(table["score"].iloc[0]), "average network"
         steps = table.iloc[1:-1]
-        title = "Why this network: what each unit adds"
+        title = "From the average network to the prediction"
     else:
         change = held.explain_change(since, arch)
         parsed = held.space.parse(since) if isinstance(since, str) else since
         start, start_name = float(held.model.predict_mean([parsed])[0]), "before"
         steps = change.iloc[:-1].rename(columns={"after": "candidate", "change": "score"})
-        title = "What each change adds"
+        title = "Contribution of each change (Shapley values)"
     values = steps["score"].to_numpy(dtype=float)
     ends = start + np.concatenate([[0.0], np.cumsum(values)])
     ax = own_axes(ax, 6.2, 1.1 + 0.3 * (len(values) + 2))
     rows = np.arange(len(values)) + 1
     low = min(ends) - 0.08 * (np.ptp(ends) or 1.0)
     ax.barh([0, len(values) + 1], [ends[0] - low, ends[-1] - low], left=low, height=0.62, color=PALE)
-    ax.barh(rows, values, left=ends[:-1], height=0.62, color=[BLUE if value >= 0 else VERMILLION for value in values])
+    bars = ax.barh(rows, values, left=ends[:-1], height=0.62, color=BLUE)
+    for bar, value in zip(bars, values, strict=True):
+        if value < 0:  # hatched, so that a print in grey shows it
+            bar.set(facecolor=VERMILLION, hatch="////", edgecolor="white", linewidth=0)
     for row, end in enumerate(ends):
         ax.plot([end, end], [row - 0.31, row + 1.31], color=GREY, linewidth=0.7)
     _intervals(ax, steps, rows, ends[1:])

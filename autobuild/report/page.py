@@ -198,10 +198,10 @@ def _map(frame: pd.DataFrame) -> str:
         lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{shown}</tr>')
     table = f'<table class="map"><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
     about = (
-        "Effects in units of the target, against the mean where the choice exists. Slanted, with a star: these labels"
+        "Effects in units of the target, compared with the mean of networks that have the choice. Italic, with a star:"
     )
-    note = f'<p class="note">{about} cannot tell it from 0 (90 %).</p>'
-    return _scrolled(table, "Effects by place") + note
+    note = f'<p class="note">{about} not significant, the 90 % interval contains 0.</p>'
+    return _scrolled(table, "Effects by unit and layer") + note
 
 
 def _size(text: str) -> float:

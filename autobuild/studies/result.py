@@ -115,8 +115,8 @@ class Search:
     def chain(self) -> pd.DataFrame:
         """One row for each linked study.
 
-        Columns: ``study, parent, space, size, share`` (of the first space), ``evaluated``, ``carried`` (labels, and
-        finished trials of earlier studies) and ``why`` (how the space was narrowed).
+        Columns: ``study, parent, space, size, space_share`` (of the first space), ``evaluated``, ``carried`` (labels,
+        and finished trials of earlier studies) and ``why`` (how the space was narrowed).
         """
         sizes = [int(study.user_attrs[INFO]["size"]) for study in self.studies]
         rows = []
@@ -130,7 +130,7 @@ class Search:
                     "parent": info.get("parent") or "",
                     "space": info["space"],
                     "size": size,
-                    "share": size / sizes[0],
+                    "space_share": size / sizes[0],
                     "evaluated": len(complete) - carried,
                     "carried": carried,
                     "why": info.get("why") or "",
@@ -220,7 +220,7 @@ class Search:
         words = {"FAIL": "failed", "PRUNED": "pruned"}
         parts = ", ".join(f"{number:,} {words[name]}" for name, number in counted.items() if number)
         text = f"{len(evaluated):,} evaluated{f' ({parts})' if parts else ''}"
-        if evaluated["broken"].max() > 0:
+        if evaluated["violation"].max() > 0:
             text += f", {len(feasible(evaluated)):,} within the limits"
         text += f", {self.space.name}, target {', '.join(self.targets)}"
         best = self.best
@@ -266,7 +266,7 @@ def load_search(storage: str, name: str) -> Search:
 
 def feasible(trials: pd.DataFrame) -> pd.DataFrame:
     """Complete rows that satisfy all limits."""
-    return trials[(trials["state"] == "COMPLETE") & ~(trials["broken"] > 0)]
+    return trials[(trials["state"] == "COMPLETE") & ~(trials["violation"] > 0)]
 
 
 def best_value(trials: pd.DataFrame, targets: Sequence[str]) -> float | None:
@@ -293,7 +293,7 @@ def trials_of(studies: Sequence[optuna.Study], targets: Sequence[str]) -> pd.Dat
     """
     rows = [row for study in studies for row in _rows(study, targets)]
     first = ["study", "number", "arch", "state", "source", *targets]
-    last = ["broken", "seconds", "reason"]
+    last = ["violation", "seconds", "reason"]
     middle = dict.fromkeys(name for row in rows for name in row if name not in (*first, *last))
     return pd.DataFrame(rows, columns=[*first, *middle, *last])
 
@@ -316,7 +316,7 @@ def _rows(study: optuna.Study, targets: Sequence[str]) -> list[dict[str, Any]]:
         if PREDICTED in attrs:
             names = ["predicted"] if len(targets) == 1 else [f"predicted.{target}" for target in targets]
             row |= dict(zip(names, attrs[PREDICTED], strict=False))
-        row["broken"] = sum(max(0.0, value) for value in trial.constraints.values())
+        row["violation"] = sum(max(0.0, value) for value in trial.constraints.values())
         duration = trial.duration if FROM not in attrs else None
         row["seconds"] = duration.total_seconds() if duration is not None else np.nan
         row["reason"] = attrs.get(REASON, "")

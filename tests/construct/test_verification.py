@@ -22,14 +22,14 @@ def test_built_and_labelled_networks_are_measured_with_the_same_fresh_seeds(smal
     archs = small_space.sample(3, 5)
     frame = pd.DataFrame({"arch": [arch.text for arch in archs], "predicted": [3.0, 2.0, 1.0]})
     found = verify(frame, measured, small_labels, top=2, labelled=2, seeds=3)
-    assert list(found.frame.columns) == ["set", "arch", "predicted", "label", "measured", "deviation", "seeds"]
+    assert list(found.frame.columns) == ["set", "arch", "predicted", "label", "measured", "measured_sd", "seeds"]
     assert list(found.frame["set"]) == ["built", "built", "labelled", "labelled"]
     assert set(found.trained["seed"]) == {10_000, 10_001, 10_002}
     assert not set(found.trained["seed"]) & set(range(1_000))
     for row in found.frame.itertuples():
         own = [measured(small_space, row.arch, seed)["acc"] for seed in (10_000, 10_001, 10_002)]
         assert row.measured == pytest.approx(np.mean(own))
-        assert row.deviation == pytest.approx(1.0)
+        assert row.measured_sd == pytest.approx(1.0)
         assert row.seeds == 3
     labels = small_labels.frame.set_index("arch")["acc"].sort_values(ascending=False)
     assert list(found.frame["label"][2:]) == list(labels[:2])

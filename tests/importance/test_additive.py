@@ -118,14 +118,14 @@ def test_too_few_labels_are_said(small_space):
     noise = np.random.default_rng(2).normal(size=24)
     labels = ab.LabelledSet.from_frame(pd.DataFrame({"arch": [a.text for a in archs], "acc": noise}), small_space)
     said = ab.fit(labels, "acc", model="gp").explain()
-    assert said.choices["told_apart"].mean() < 0.3
-    assert any("cannot be told apart" in text for text in said.warnings)
+    assert said.choices["significant"].mean() < 0.3
+    assert any("the order may be chance" in text for text in said.warnings)
 
 
 def test_enough_labels_tell_choices_apart(scores):
-    told = scores.choices.set_index(["unit", "layer", "feature"])["told_apart"]
+    told = scores.choices.set_index(["unit", "layer", "feature"])["significant"]
     assert told["b", 1, "width"]
-    assert not any("cannot be told apart" in text for text in scores.warnings)
+    assert not any("the order may be chance" in text for text in scores.warnings)
 
 
 def test_a_graph_model_has_additive_scores_without_intervals(small_model):

@@ -31,9 +31,9 @@ def test_what_is_praised_is_missed(small_space, refits):
         return np.array([true_score(small_space, arch) for arch in archs])
 
     frame = deletion(refits[0], truth, n=60)
-    assert (frame["lost"] > 0.3).all()
-    np.testing.assert_allclose(frame["said"], frame["lost"], rtol=0.25)
-    assert (frame["random"].abs() < frame["lost"] / 2).all()
+    assert (frame["true_loss"] > 0.3).all()
+    np.testing.assert_allclose(frame["predicted_loss"], frame["true_loss"], rtol=0.25)
+    assert (frame["random_loss"].abs() < frame["true_loss"] / 2).all()
     unknown = deletion(refits[0], lambda archs: np.full(len(archs), np.nan), n=5)
-    assert unknown["lost"].isna().all()
+    assert unknown["true_loss"].isna().all()
     assert (unknown["n"] == 0).all()

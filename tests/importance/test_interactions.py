@@ -57,7 +57,7 @@ def test_two_planted_pairs_are_found_first_and_nothing_else(found):
         frozenset(["stage2", "stage3"]),
         frozenset(["stage1", "stage4"]),
     }
-    assert found.units["share"].sum() == pytest.approx(1)
+    assert found.units["variance_share"].sum() == pytest.approx(1)
 
 
 def test_effects_are_those_that_were_planted(found):
@@ -66,7 +66,7 @@ def test_effects_are_those_that_were_planted(found):
     pays = rows.loc[("stage2", 1, "kernel", 5, "stage3", "depth", 3)]
     assert pays["lower"] < 1.2 * 4 / 9 < pays["upper"]
     assert pays["upper"] - pays["lower"] < 0.4
-    assert "kernel 5 in layer 1 of stage2 pays" in str(found)
+    assert "kernel 5 in layer 1 of stage2 raises the target" in str(found)
     assert "with depth 3 of stage3" in str(found)
     # without the pair, the worth of the kernel is what the law says; with it 1.2 more
     pair = next(p for p in found.pairs if p.first.unit == "stage2")

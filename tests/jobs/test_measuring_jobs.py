@@ -72,7 +72,7 @@ def test_verify_compares_with_fresh_seeds(capsys: pytest.CaptureFixture[str]) ->
     for _, row in frame.iterrows():
         own = trained.loc[trained["arch"] == row["arch"], "acc"]
         assert row["measured"] == pytest.approx(own.mean())
-        assert row["deviation"] == pytest.approx(own.std())
+        assert row["measured_sd"] == pytest.approx(own.std())
     told = metrics("v")
     assert told["labelled_best"] == labels["acc"].max()
     assert told["labelled_mean"] == pytest.approx(labels["acc"].mean())
@@ -130,10 +130,10 @@ def test_the_demo_walks_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["demo", "labels=labels.csv", "build.top=2", "seeds=1", "fit.epochs=20", "out=d"]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    for part in ("cross-validated on all", "What matters", "Built networks", "Really measured",
+    for part in ("cross-validated on all", "Main effects", "Built networks", "Measured: ",
                  "best labelled, trained again", "labelled, mean"):  # fmt: skip
         assert part in shown
-    assert shown.rstrip().endswith("Everything lies in d")
+    assert shown.rstrip().endswith("Results in d")
     names = {path.name for path in Path("d").iterdir()}
     assert {"built.csv", "verified.csv", "trained.csv", "candidates.csv", "features.csv", "metrics.json"} <= names
     pictures = {"predicted.png", "features.png", "candidates.png", "best.png", "built.png"}
@@ -220,7 +220,7 @@ def test_verify_takes_ones_own_evaluator_where_networks_cannot_be_trained(
     found = pd.read_csv("v/verified.csv")
     assert list(found["set"]) == ["built", "built", "labelled"]
     assert list(found["measured"]) == [10.0 * arch.count("k3") + 1 for arch in found["arch"]]
-    assert (found["deviation"] == 1).all()
+    assert (found["measured_sd"] == 1).all()
     assert sorted(pd.read_csv("v/trained.csv")["seed"].unique()) == [10_000, 10_001, 10_002]
     assert main([*words, "evaluator=table:ofa.csv", "executor=inline", "workers=1", "out=looked"]) == 0
     assert "note: workers= is now called n_jobs=" in capsys.readouterr().out

@@ -53,7 +53,7 @@ def test_build_writes_its_tables_and_finds_the_best(
     shown = capsys.readouterr().out
     assert "Spearman" in shown
     assert built["arch"][0] in shown
-    assert shown.rstrip().endswith("Everything lies in b")
+    assert shown.rstrip().endswith("Results in b")
 
 
 def test_held_out_numbers_are_those_of_the_held_out_table(toy: Path) -> None:

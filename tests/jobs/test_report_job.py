@@ -110,9 +110,9 @@ def test_build_and_spaces_have_a_page(toy: Path) -> None:
     assert len(page) < 5_000_000
     for text in (
         "90 labelled networks",
-        "What matters",
+        "Effects of choices",
         "the best label within the limits is",
-        "Why it is predicted so",
+        "From the average network to its prediction",
     ):
         assert text in page, text
     built = pd.read_csv("b/built.csv", dtype={"arch": str})

@@ -59,7 +59,7 @@ def read(folder: str) -> dict[str, str]:
 def test_a_table_is_looked_up_and_everything_is_written(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*WORDS, "out=r"]) == 0
     shown = capsys.readouterr().out
-    for part in ("round 3: 5 evaluated", "Best label: ", "Built networks", "Everything lies in r"):
+    for part in ("round 3: 5 evaluated", "Best label: ", "Built networks", "Results in r"):
         assert part in shown
     frame, start = pd.read_csv("r/rounds.csv"), pd.read_csv("start.csv")
     truth = pd.read_csv("table.csv").set_index("arch")["acc"]

@@ -33,7 +33,7 @@ def test_the_map_hatches_what_the_labels_cannot_tell(additive) -> None:
     assert {"a", "b", "width", "kernel", "depth"} <= set(texts)
     largest = places["effect"].abs().max()
     assert any(re.fullmatch(rf"[+−]{largest:.2f}", text) for text in texts)
-    assert plot.effect_map(places).get_title(loc="left") == "Where each choice matters, in units of the target"
+    assert plot.effect_map(places).get_title(loc="left") == "Effect of each choice, in units of the target"
 
 
 def test_columns_of_a_feature_lie_together_whatever_the_units_have(additive) -> None:

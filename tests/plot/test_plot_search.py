@@ -48,7 +48,7 @@ def test_a_front_is_drawn_with_what_is_smaller_turned_round():
             "arch": list("abcd"),
             "source": ["label", "search", "search", "search"],
             "state": "COMPLETE",
-            "broken": [0.0, 0.0, 0.0, 0.5],
+            "violation": [0.0, 0.0, 0.0, 0.5],
             "acc": [1.0, 2.0, 3.0, 9.0],
             "-ms": [-2.0, -1.0, -5.0, -1.0],
         }
@@ -69,7 +69,7 @@ def test_the_chain_has_a_bar_a_study_on_a_scale_of_powers_of_ten():
         {
             "study": ["s", "s/2"],
             "size": [10**40, 10**4],
-            "share": [1.0, 1e-36],
+            "space_share": [1.0, 1e-36],
             "evaluated": [0, 20],
             "carried": [100, 7],
         }
@@ -82,7 +82,7 @@ def test_the_chain_has_a_bar_a_study_on_a_scale_of_powers_of_ten():
 
 
 def test_no_words_lie_over_one_another(overlapping):
-    told = {"study": ["s"], "size": [2 * 10**11], "share": [1.0], "evaluated": [40], "carried": [0]}
+    told = {"study": ["s"], "size": [2 * 10**11], "space_share": [1.0], "evaluated": [40], "carried": [0]}
     long = "100*log(accuracy_of_the_validation_set) - 0.01*latency_ms"
     for ax in (
         plot.search_history(history(), long),

@@ -167,7 +167,7 @@ def test_measured_limits_are_told_to_optuna_and_keep_the_best_inside(space):
     assert len(evaluated) == 30
     for trial in evaluated:  # those of proposals that were passed over are predicted
         assert trial.constraints["ms <= 3"] == pytest.approx((metrics(trial.user_attrs["arch"])["ms"] - 3) / 3)
-    assert dict(zip(rows["arch"], rows["broken"], strict=True)) == pytest.approx(broken)
+    assert dict(zip(rows["arch"], rows["violation"], strict=True)) == pytest.approx(broken)
     assert found.best["acc"][0] == rows[rows["ms"] <= 3]["acc"].max() == found.study.best_value
 
 
@@ -179,7 +179,7 @@ def test_a_limit_that_is_not_measured_is_predicted_from_the_labels(space, labels
     model = ab.fit(labels, "label.ms", model="gp")
     for row in found.evaluated.itertuples():
         predicted = float(model.predict_mean([row.arch])[0])
-        assert row.broken == pytest.approx(max(0.0, (predicted - 3) / 3))
+        assert row.violation == pytest.approx(max(0.0, (predicted - 3) / 3))
     with pytest.raises(EvaluationError, match="'ms' is neither measured by the evaluator nor a cost"):
         ab.search(space, only_acc, n_trials=20, where="ms <= 3")
 

@@ -44,8 +44,8 @@ def test_labels_narrow_the_space_before_anything_is_evaluated(space, labels, tmp
     assert list(chain["study"]) == ["n", "n/2"]
     assert list(chain["parent"]) == ["", "n"]
     assert list(chain["evaluated"]) == [0, 12]
-    assert chain["share"][0] == 1
-    assert chain["share"][1] == found.space.size / space.size < 0.05
+    assert chain["space_share"][0] == 1
+    assert chain["space_share"][1] == found.space.size / space.size < 0.05
     assert "->" in chain["why"][1]
     assert all(arch in found.space for arch in found.evaluated["arch"])
     inside = [arch for arch in labels.archs if arch in found.space]
@@ -296,7 +296,7 @@ def test_without_labels_a_front_is_narrowed_for_after_a_first_part(space):
         space, metrics, target=["acc", "-ms"], n_trials=45, narrow={"share": 0.05}, sampler="motpe", name="w"
     )
     assert list(found.chain["evaluated"]) == [22, 23]
-    assert found.chain["share"][1] < 0.6
+    assert found.chain["space_share"][1] < 0.6
     assert found.evaluated["arch"].nunique() == 45
     # Whatever lies on the true front and was looked for is better than what chance finds.
     first, last = (found.evaluated[found.evaluated["study"] == name] for name in ("w", "w/2"))

@@ -96,7 +96,7 @@ def test_what_is_predicted_to_break_a_measured_limit_is_passed_over(space, sampl
     # Where no network is predicted to keep the limit, the search goes on all the same, and says what came of it.
     none = ab.search(space, metrics, prior=labels, **{**options, "where": "ms <= 1", "n_trials": 5})
     assert len(none.evaluated) == 5
-    assert (none.evaluated["broken"] > 0).all()
+    assert (none.evaluated["violation"] > 0).all()
     assert none.why == "5 networks were evaluated; 5 of 5 break ms <= 1, the nearest reaches 4"
     assert none.why in repr(none)
     assert html.escape(none.why) in none._repr_html_()
@@ -106,7 +106,7 @@ def test_what_is_predicted_to_break_a_measured_limit_is_passed_over(space, sampl
 def test_trials_alone_teach_a_limit(space):
     """Without labels the first 20 evaluations say what the next ones are to keep clear of."""
     found = ab.search(space, metrics, n_trials=40, sampler="random", where="ms <= 5", model=None, seed=1).evaluated
-    first, later = found["broken"][:20] > 0, found["broken"][20:] > 0
+    first, later = found["violation"][:20] > 0, found["violation"][20:] > 0
     assert first.mean() > 0.3
     assert later.mean() <= 0.2
 
@@ -150,12 +150,12 @@ def test_a_measured_limit_is_kept_by_every_sampler_narrowed_or_not(wide_labels, 
     )
     own = found.evaluated
     assert len(own) == 12
-    assert (own["broken"] > 0).sum() <= 3
+    assert (own["violation"] > 0).sum() <= 3
     if narrow:
         assert found.space.size < 0.2 * WIDE.size
     within = wide_labels.frame[wide_labels.frame["latency_ms"] <= bound]["acc"].max()
     if sampler == "guided":
-        assert own[own["broken"] <= 0]["acc"].max() > within  # it is not kept by staying far inside
+        assert own[own["violation"] <= 0]["acc"].max() > within  # it is not kept by staying far inside
 
 
 def test_searches_under_limits_pickle_and_names_with_dashes_are_limits(space):
