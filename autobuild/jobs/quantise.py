@@ -82,7 +82,9 @@ def run(config: Mapping[str, Any]) -> int:
             use_threads(config["threads"])
             choices, space = _choices(config)
             model = folded(model, space) if space else model
-            quantised = quantise(model, choices, activations=config["activations"], exact=config["exact"])
+            half = bool(space and space.options.get("half"))  # the sizes that a space without weights has promised
+            how = {"activations": config["activations"], "exact": config["exact"], "half": half}
+            quantised = quantise(model, choices, **how)
             with folder.writing("quantised.safetensors") as path:
                 quantised.save(path)
                 file_bytes = path.stat().st_size

@@ -26,12 +26,14 @@ class Knowledge:
         choices: The choices, in the order of the numbers.
         numbers: ``(layer, metric)`` -> one number a choice; 0 for choices that a layer cannot have.
         other_bytes: Bytes of the model's tensors that are not quantised.
+        half: Whether sizes are those of ``quantise(..., half=True)``, which do not depend on the weights.
         note: What is not known, and why; else empty.
     """
 
     choices: Sequence[Choice]
     numbers: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     other_bytes: int = 0
+    half: bool = False
     note: str = ""
 
     def of(self, layer: str, metric: str) -> list[Any]:
@@ -94,9 +96,10 @@ def measure(
 
 def _sizes(model: nn.Module, graph: LayerGraph, known: Knowledge) -> Knowledge:
     """What shapes alone tell."""
+    known.half = True
     known.note = (
-        "weights have no values (meta device): errors are not known, and stored_bits count 16 bits for each scale and "
-        "each number of a codebook"
+        "weights have no values (meta device): errors are not known; sizes are exact for quantise(..., half=True), "
+        "with 16 bits for each scale and each number of a codebook"
     )
     names = []
     for node in graph.nodes:

@@ -61,7 +61,7 @@ def quant_space(
 
     Args:
         model: Any module. It is quantised layer by layer and restored. Where its weights have no values (meta device),
-            bits, sizes and ``bops`` are known, errors are not.
+            bits and ``bops`` are known, and sizes for ``ab.quantise(..., half=True)``; errors are not.
         example_input: As for :func:`autobuild.graph_of`: a tensor, a tuple, keyword arguments, or a shape, which may
             also stand for a tensor of the others.
         methods: Methods of :data:`autobuild.quant.METHODS`.
@@ -134,13 +134,14 @@ def declared(
         notes.append(f"{left_out} choices of layers were left out, which store as many numbers as they encode")
     if len(nodes) < len(graph.nodes):
         notes.append(f"{len(graph.nodes) - len(nodes)} layers without a choice keep their weights")
+    options = {"tables": _tables(nodes, choices, known, total, activations or 16), "activations": activations}
     space = SearchSpace(
         name,
         units,
         joins=joins,
         about=f"Mixed-precision quantisation: {len(nodes)} weight layers, {total:,} weights",
         note="; ".join(notes),
-        options={"tables": _tables(nodes, choices, known, total, activations or 16), "activations": activations},
+        options=options | ({"half": True} if known.half else {}),
     )
     return _joined(space, nodes, blocks) if grain == "block" or blocks is not None else space
 

@@ -1,14 +1,18 @@
 """Spaces of other libraries' models: sizes against the models' own parameters, blocks, weights from a checkpoint."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import autobuild as ab
+from autobuild.cli import main
 from autobuild.errors import ConfigError, QuantisationError, SpaceError
+from autobuild.quant import config_of, weight_layers
 from autobuild.quant import published as module
-from autobuild.quant import weight_layers
 from autobuild.quant.published import load_published, published
 
 
@@ -61,6 +65,32 @@ def test_sizes_are_known_without_values():
     assert "quant_error" in ab.costs(full)
     assert "quant_error" not in ab.costs(empty)
     assert "errors are not known" in empty.note
+    model = Small()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e-6)  # 16 bits hold few digits of such scales
+    for half, agree in ((True, True), (False, False)):
+        with ab.quantise(model, config_of(empty, archs[0]), half=half) as quantised:
+            assert (quantised.size_bytes == ab.costs(empty)["size_bytes"](archs[:1])[0]) == agree
+
+
+def test_the_job_writes_the_size_that_a_space_without_values_promised(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = "nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 8))"
+    lines = (
+        "from torch import nn",
+        "def load():",
+        f"    net = {network}",
+        "    net[0].weight.data *= 1e-6",
+        "    return net",
+    )
+    Path("mine.py").write_text("\n".join(lines))
+    with torch.device("meta"):
+        space = ab.quant_space(nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 8)), (1, 64), bits=(2, 3), name="mine")
+    Path("mine.json").write_text(space.to_json())
+    assert main(["quantise", "model=mine:load", "space=mine.json", "config=uaq3|uaq2", "out=out"]) == 0
+    found = json.loads(Path("out/metrics.json").read_text())
+    assert found["size_bytes"] == ab.costs(space)["size_bytes"](["uaq3|uaq2"])[0]
 
 
 def test_what_needs_values_is_refused():
