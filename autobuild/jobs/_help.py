@@ -17,7 +17,7 @@ Usage: autobuild [JOB] [KEY=VALUE ...]        (without a job: demo)
        autobuild JOB --help                   keys, defaults, examples and files of one job
        autobuild JOB -m KEY=A,B,C             one run for each value (a sweep), and a table of all
 
-Jobs:"""
+Jobs (start with fit, explain and build; each includes the steps of the one before):"""
 
 _OPTIONS = {
     "--help, -h": "this text, or the help of a job",

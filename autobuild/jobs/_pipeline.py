@@ -240,7 +240,7 @@ def _record_fit(folder: Run, model: FittedModel) -> None:
 
 
 def score_test(folder: Run, config: Mapping[str, Any], model: FittedModel, labels: LabelledSet | None) -> None:
-    """Score the model on the labels of ``test=``, which no other step uses."""
+    """Test the model on the labels of ``test=``, which no other step uses."""
     if config["test"] is None:
         return
     with folder.step("test") as todo:
