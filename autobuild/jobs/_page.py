@@ -194,7 +194,7 @@ def _of_model(numbers: Mapping[str, Any]) -> list[str]:
             f"absolute error {numbers.get('test_mae') or float('nan'):.4g}."
         )
     if numbers.get("picked"):
-        lines.append(f"Ensemble of models: {numbers['picked']}.")
+        lines.append(f"Models, by weight: {numbers['picked']}.")
     return lines + [f"warning: {text}" for text in numbers.get("warnings") or ()]
 
 

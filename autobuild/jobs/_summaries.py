@@ -52,7 +52,7 @@ def show_fit(folder: Run) -> None:
         say(f"  rank correlation {how}: {correlations}")
         say(f"  mean absolute error there: {number(numbers['test_mae'])}")
     if numbers.get("picked"):
-        say(f"  ensemble of models: {numbers['picked']}")
+        say(f"  models, by weight: {numbers['picked']}")
     if numbers.get("hop_srcc"):
         norms = ", ".join(map(number, numbers["hop_srcc"]))
         say(f"  rank correlation of the norm of the graph embedding at hop 0, 1, ...: {norms}")
@@ -132,6 +132,8 @@ def show_candidates(folder: Run) -> None:
     heading(f"The {_PER_UNIT} best candidates of every unit, of {len(frame):,}")
     if folder.metrics.get("base") is not None:
         say(f"  score: effect of the candidate, compared with an average network ({number(folder.metrics['base'])})")
+    if "n_seen_rarest" in columns:
+        say("  n_seen: labels with the candidate; n_seen_rarest: labels with its rarest feature value in that layer")
     best = frame.groupby("unit", sort=False).head(_PER_UNIT)
     table(best, rows=10 * _PER_UNIT, columns=columns)
 

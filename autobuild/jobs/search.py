@@ -342,7 +342,7 @@ def _show(folder: Run) -> None:
         say(f"  none: {numbers.get('why') or 'no network is complete and within the limits'}")
     chain = folder.read_frame("chain.csv")
     if len(chain) > 1:
-        heading("Linked studies")
+        heading("Linked studies (carried: trials entered from the labels and from earlier studies)")
         table(chain, rows=20, columns=["study", "size", "space_share", "evaluated", "carried"])
     heading(
         f"{numbers['evaluated']:,} networks were evaluated: {numbers['failed']:,} failed, {numbers['pruned']:,} pruned"
@@ -353,4 +353,4 @@ def _show(folder: Run) -> None:
         say(f"  {numbers['labels']:,} labelled networks of the space were entered as finished trials")
     for note in numbers["notes"]:
         say(f"  note: {note}")
-    say(f"  pictures on one page: autobuild report run={folder.dir}")
+    say(f"  report: {folder.dir / 'report.html'}")

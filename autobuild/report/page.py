@@ -179,10 +179,8 @@ def _cell(value: Any) -> str:
 
 def _map(frame: pd.DataFrame) -> str:
     """Effects by unit and layer (rows) and value of each feature (columns); hovering shows intervals and counts."""
-    pairs, features = (
-        zip(frame["feature"], frame["value"].astype(str), strict=True),
-        list(dict.fromkeys(frame["feature"])),
-    )
+    pairs = dict.fromkeys(zip(frame["feature"], frame["value"].astype(str), strict=True))
+    features = list(dict.fromkeys(frame["feature"]))
     # Feature by feature, numbers by size: a unit may have values that those before it lack.
     columns = sorted(pairs, key=lambda own: (features.index(own[0]), _size(own[1])))
     rows: dict[tuple[str, int], dict[tuple[str, str], dict[Any, Any]]] = {}

@@ -118,7 +118,9 @@ def test_build_and_spaces_have_a_page(toy: Path) -> None:
     built = pd.read_csv("b/built.csv", dtype={"arch": str})
     assert built["arch"][0] in page
     assert page.count("data:image/png;base64,") >= 6
-    assert 'class="map"' in page
+    choices = pd.read_csv("b/places.csv", dtype=str)[["feature", "value"]].drop_duplicates()
+    head = page.split('class="map"')[1].split("</thead>")[0]
+    assert head.count('scope="col"') == len(choices)  # a column for each value
     assert "This run is" not in page
     again = page
     shutil.move("b", "moved")
