@@ -21,6 +21,7 @@ from autobuild.plot._style import (
 from autobuild.spaces.sizes import byte_unit
 
 COLOURS = {"mixed": BLUE, "lbdf": ORANGE, "brr": GREEN}
+MARKERS = {"mixed": "o", "lbdf": "^", "brr": "s"}  # told apart in grey prints, too
 
 
 @styled
@@ -45,7 +46,7 @@ def buffer_sweep(sweep: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for scheme, part in sweep.groupby("scheme", sort=False):
         part = part.sort_values("buffer_bytes")
         ax.plot(
-            part["buffer_bytes"] / 1024, part["dram_bytes"] / size, marker="o", markersize=4,
+            part["buffer_bytes"] / 1024, part["dram_bytes"] / size, marker=MARKERS.get(str(scheme), "D"), markersize=5,
             color=COLOURS.get(str(scheme), VERMILLION), label=str(scheme),
         )  # fmt: skip
     alone = sweep.groupby("buffer_bytes")["unfused_dram_bytes"].max() / size

@@ -60,7 +60,9 @@ def _occupancy(ax: Axes, fused: Fused, x: np.ndarray) -> None:
     """Draw the share of the buffer that each group needs; groups that do not fit are highlighted."""
     kilo = np.array([cost.buffer_bytes for cost in fused.group_costs]) / 1024
     valid = [cost.valid for cost in fused.group_costs]
-    ax.bar(x, kilo, color=[BLUE if good else VERMILLION for good in valid], width=0.8, alpha=0.75)
+    bars = ax.bar(x, kilo, color=[BLUE if good else VERMILLION for good in valid], width=0.8, alpha=0.75)
+    for bar, good in zip(bars, valid, strict=True):
+        bar.set(hatch="" if good else "////", edgecolor="white", linewidth=0)
     ax.axhline(fused.costs.buffer_bytes / 1024, color=VERMILLION, linewidth=1, linestyle="--")
     ax.text(
         x[-1] + 0.45, fused.costs.buffer_bytes / 1024, "capacity", ha="right", va="bottom", fontsize=8, color=VERMILLION

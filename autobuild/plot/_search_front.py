@@ -60,7 +60,7 @@ def search_front(
     ax, title = own_axes(ax, 5.6, 4.0), "Measured Pareto front"
     done = rows[rows["state"] == "COMPLETE"]
     if front.empty:
-        return message(ax, title, "No network keeps the limits." if len(done) else "Nothing was evaluated.")
+        return message(ax, title, "No network satisfies the limits." if len(done) else "Nothing was evaluated.")
     flips = [target.startswith("-") and target[1:].isidentifier() for target in targets]
     shown = [target[1:] if flip else target for target, flip in zip(targets, flips, strict=True)]
 
@@ -71,8 +71,8 @@ def search_front(
     broken = done["violation"] > 0
     kinds = (
         ("label", done[(done["source"] == "label") & ~broken], PALE, "o"),
-        ("evaluated", done[(done["source"] != "label") & ~broken], ORANGE, "o"),
-        ("breaks a limit", done[broken], GREY, "x"),
+        ("evaluated", done[(done["source"] != "label") & ~broken], ORANGE, "^"),
+        ("violates a limit", done[broken], GREY, "x"),
     )
     for name, rows, colour, marker in kinds:
         if len(rows):

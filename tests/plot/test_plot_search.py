@@ -57,7 +57,7 @@ def test_a_front_is_drawn_with_what_is_smaller_turned_round():
     drawn = {points.get_label(): points.get_offsets().tolist() for points in ax.collections}
     assert drawn["front"] == [[5, 3], [1, 2]]
     assert drawn["label"] == [[2, 1]]
-    assert drawn["breaks a limit"] == [[1, 9]]
+    assert drawn["violates a limit"] == [[1, 9]]
     assert ax.get_xlabel() == "ms (smaller is better)"
     with pytest.raises(ConfigError, match="two or three"):
         plot.search_front(trials, trials, ["acc"])
