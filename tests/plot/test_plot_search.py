@@ -61,7 +61,7 @@ def test_a_front_is_drawn_with_what_is_smaller_turned_round():
     assert ax.get_xlabel() == "ms (smaller is better)"
     with pytest.raises(ConfigError, match="two or three"):
         plot.search_front(trials, trials, ["acc"])
-    assert "No network keeps" in plot.search_front(trials, trials.iloc[:0], ["acc", "-ms"]).texts[0].get_text()
+    assert "No network satisfies" in plot.search_front(trials, trials.iloc[:0], ["acc", "-ms"]).texts[0].get_text()
 
 
 def test_the_chain_has_a_bar_a_study_on_a_scale_of_powers_of_ten():
