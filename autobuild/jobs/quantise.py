@@ -13,6 +13,7 @@ Writes:
     report.html  one page about all of it
     quantised.safetensors  the whole model: packed codes, scales, zero points, codebooks; other tensors as they are
     torchao.pt  with export=torchao: a state for load_state_dict(..., assign=True), linear layers as torchao's integers
+    compressed_tensors  with export=compressed_tensors: a folder for from_pretrained of transformers, and for vLLM
     layers.csv  a row a layer: method, bits, weights, payload_bits, stored_bits, error
     metrics.json  avg_bits, stored_bits, size_bytes, quant_error, file_bytes, versions, ...
 """
@@ -59,7 +60,9 @@ class Keys(RunKeys):
         None, "instead of config: a run of build, or its built.csv, of which the first", kind="path"
     )
     activations: int | None = option(None, "bits of online quantisation of activations, 6 or 8 (null: none)", ">=6 <=8")
-    export: str | None = option(None, "torchao: also write uniform weights for this deployment library", kind="name")
+    export: str | None = option(
+        None, "torchao or compressed_tensors: also write uniform weights in the format of this library", kind="name"
+    )
     exact: bool = option(False, "codebooks of least squared error, which take longer")
 
 
@@ -70,12 +73,13 @@ def run(config: Mapping[str, Any]) -> int:
     from autobuild.jobs._page import write_page
     from autobuild.jobs.run import Run, use_threads
     from autobuild.quant import folded, quantise
-    from autobuild.quant.deploy import torchao_state
+    from autobuild.quant._files import write_tensors
+    from autobuild.quant.deploy import compressed_tensors, torchao_state
 
     if (config["config"] is None) == (config["built"] is None):
         raise ConfigError("quantise takes config= or built=, one of them")
-    if config["export"] not in (None, "torchao"):
-        raise ConfigError(f"export={config['export']}: accepted: torchao, or null")
+    if (export := config["export"]) not in (None, "torchao", "compressed_tensors"):
+        raise ConfigError(f"export={export}: accepted: torchao, compressed_tensors, or null")
     model = _model(config["model"], config["checkpoint"])
     with Run.open("quantise", config, input_files(config)) as folder:
         if not folder.finished:
@@ -88,11 +92,17 @@ def run(config: Mapping[str, Any]) -> int:
             with folder.writing("quantised.safetensors") as path:
                 quantised.save(path)
                 file_bytes = path.stat().st_size
-            if config["export"]:
+            if export == "torchao":
                 state, floating = torchao_state(quantised)
                 with folder.writing("torchao.pt") as path:
                     torch.save(state, path)
-                folder.record(export="torchao", layers_kept_floating=floating)
+            elif export:
+                state, about, floating = compressed_tensors(quantised)
+                with folder.writing("compressed_tensors/model.safetensors") as path:
+                    write_tensors(path, state, {"format": "pt"})
+                folder.write_json("compressed_tensors/config.json", about)
+            if export:
+                folder.record(export=export, layers_kept_floating=floating)
             folder.write_frame("layers.csv", quantised.table())
             names = ("avg_bits", "stored_bits", "size_bytes", "quant_error")
             folder.record(**{name: getattr(quantised, name) for name in names}, file_bytes=file_bytes,

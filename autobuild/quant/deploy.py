@@ -1,12 +1,12 @@
-"""Quantised weights in the format of a deployment library: torchao.
+"""Quantised weights in the formats of deployment libraries: torchao and compressed-tensors.
 
-K-means codebooks have no format in torchao; other libraries were not tried.
+K-means codebooks have no format in either; other libraries were not tried.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -40,22 +40,74 @@ def torchao_state(quantised: Quantised) -> tuple[dict[str, Tensor], list[str]]:
         from torchao.quantization import IntxUnpackedToInt8Tensor
     except ModuleNotFoundError as error:
         raise ConfigError("export=torchao needs torchao: pip install 'autobuild-nas[deploy]'") from error
+    linear, floating = _linear(quantised, "torchao")
+    made = {weight: IntxUnpackedToInt8Tensor(*_integers(weight), None) for weight in linear.values()}
+    return quantised.model.state_dict() | {f"{name}.weight": made[weight] for name, weight in linear.items()}, floating
+
+
+def compressed_tensors(quantised: Quantised) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+    """The state and configuration of a quantised model in the format ``int-quantized`` of compressed-tensors.
+
+    ``from_pretrained`` of transformers reads it, with the library compressed-tensors: codes of 2 to 8 bits in 8 bits
+    each, a scale and a zero point for every output channel. They dequantise to the same weights. The format with packed
+    codes (``pack-quantized``) is not written: transformers 5.24 with compressed-tensors 0.20 does not load it with zero
+    points, not even as they write it themselves.
+
+    Args:
+        quantised: A model, quantised uniformly, that was not restored.
+
+    Returns:
+        Name -> tensor, for ``model.safetensors``; what ``config.json`` says, of the model itself only for one of
+        transformers; and names of quantised layers that are not linear, whose rounded weights stay floating-point
+        numbers.
+
+    Raises:
+        QuantisationError: A layer is quantised by k-means, for which the library has no format, or activations are.
+    """
+    linear, floating = _linear(quantised, "compressed-tensors")
+    model = quantised.model.state_dict()
+    state = quantised._others() | {f"{name}.weight": model[f"{name}.weight"] for name in floating}
+    groups: dict[int, list[str]] = {}
+    for name, weight in linear.items():
+        codes, *beside = _integers(weight)[:3]
+        scale, zero = (part.expand(len(codes), 1) for part in beside)
+        state |= {f"{name}.weight": codes, f"{name}.weight_scale": scale, f"{name}.weight_zero_point": zero}
+        groups.setdefault(weight.choice.bits, []).append(name)
+    how = {"type": "int", "symmetric": False, "strategy": "channel"}
+    about: dict[str, Any] = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+    }
+    about["config_groups"] = {
+        f"{bits}_bits": {"format": "int-quantized", "targets": names, "weights": {"num_bits": bits, **how}}
+        for bits, names in sorted(groups.items())
+    }
+    own = getattr(getattr(quantised.model, "config", None), "to_dict", dict)
+    config = own() | {"architectures": [type(quantised.model).__name__], "quantization_config": about}
+    return {name: tensor.cpu().contiguous() for name, tensor in state.items()}, config, floating
+
+
+def _linear(quantised: Quantised, library: str) -> tuple[dict[str, QuantisedWeight], list[str]]:
+    """Name -> weight of linear layers, with those that share one; and names of the other quantised layers."""
     if quantised.activations is not None:
-        raise QuantisationError(f"torchao: activations={quantised.activations}; accepted: weights alone are quantised")
-    state, floating = dict(quantised.model.state_dict()), []
+        raise QuantisationError(
+            f"{library}: activations={quantised.activations}; accepted: weights alone are quantised"
+        )
+    linear: dict[str, QuantisedWeight] = {}
+    floating: list[str] = []
     for name, weight in quantised.weights.items():
         if weight.choice.method not in ("uaq", "uaqt"):
             raise QuantisationError(
-                f"{name}: {weight.choice}: torchao has no format for k-means codebooks; "
-                "accepted for torchao: uaq and uaqt"
+                f"{name}: {weight.choice}: {library} has no format for k-means codebooks; "
+                f"accepted for {library}: uaq and uaqt"
             )
-        if not isinstance(quantised.model.get_submodule(name), nn.Linear):
+        if isinstance(quantised.model.get_submodule(name), nn.Linear):
+            users = [name, *(user for user, owner in quantised.shared.items() if owner == name)]
+            linear |= dict.fromkeys(users, weight)
+        else:
             floating.append(name)
-            continue
-        users = [name, *(user for user, owner in quantised.shared.items() if owner == name)]
-        made = IntxUnpackedToInt8Tensor(*_integers(weight), None)
-        state |= {f"{user}.weight": made for user in users}
-    return state, floating
+    return linear, floating
 
 
 def _integers(

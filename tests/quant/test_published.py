@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import autobuild as ab
@@ -88,9 +89,13 @@ def test_the_job_writes_the_size_that_a_space_without_values_promised(tmp_path, 
     with torch.device("meta"):
         space = ab.quant_space(nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 8)), (1, 64), bits=(2, 3), name="mine")
     Path("mine.json").write_text(space.to_json())
-    assert main(["quantise", "model=mine:load", "space=mine.json", "config=uaq3|uaq2", "out=out"]) == 0
+    words = ["quantise", "model=mine:load", "space=mine.json", "config=uaq3|uaq2", "out=out"]
+    assert main([*words, "export=compressed_tensors"]) == 0
     found = json.loads(Path("out/metrics.json").read_text())
     assert found["size_bytes"] == ab.costs(space)["size_bytes"](["uaq3|uaq2"])[0]
+    about = json.loads(Path("out/compressed_tensors/config.json").read_text())["quantization_config"]
+    assert [group["targets"] for group in about["config_groups"].values()] == [["1"], ["0"]]
+    assert load_file("out/compressed_tensors/model.safetensors")["1.weight"].dtype == torch.int8
 
 
 def test_what_needs_values_is_refused():
