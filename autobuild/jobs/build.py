@@ -8,7 +8,7 @@ Examples:
     autobuild build build.narrow=5 && autobuild sample space=runs/build/20250131-120000/narrowed.json
 
 Writes:
-    report.html  one page about all of it
+    report.html  all results on one page
     built.csv  rank, arch, score, predicted, lower, upper (90 %), and limited metrics
     prices.csv  with where: increase of the target if each limit is loosened by 5 %
     pareto.csv, pareto.png  with build.pareto: the predicted Pareto front

@@ -8,7 +8,7 @@ Examples:
     autobuild demo n=100 build.top=3
 
 Writes:
-    report.html  one page about all of it
+    report.html  all results on one page
     built.csv  rank, arch, score, predicted
     verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), measured_sd, seeds
     trained.csv  every single training; finished ones are not repeated after a kill

@@ -8,7 +8,7 @@ Examples:
     autobuild explain model=runs/fit/20250131-120000/model
 
 Writes:
-    report.html  one page about all of it
+    report.html  all results on one page
     features.csv  feature, value, score, effect (units of the target), lower, upper (90 %), n_seen
     operations.csv, layers.csv  the score of every operation and layer of every unit
     places.csv  the effect of every choice, by unit and layer

@@ -10,7 +10,7 @@ Examples:
     autobuild quantise model=sd15_unet checkpoint=stable-diffusion-v1-5/unet config=uaq4
 
 Writes:
-    report.html  one page about all of it
+    report.html  all results on one page
     quantised.safetensors  the whole model: packed codes, scales, zero points, codebooks; other tensors as they are
     torchao.pt  with export=torchao: a state for load_state_dict(..., assign=True), linear layers as torchao's integers
     compressed_tensors  with export=compressed_tensors: a folder for from_pretrained of transformers, and for vLLM
@@ -57,7 +57,7 @@ class Keys(RunKeys):
         None, "the quantisation space of an architecture (null: quant:MODEL of a model that ships)", kind="name"
     )
     built: str | None = option(
-        None, "instead of config: a run of build, or its built.csv, of which the first", kind="path"
+        None, "instead of config: a run of build, or its built.csv: its first configuration", kind="path"
     )
     activations: int | None = option(None, "bits of online quantisation of activations, 6 or 8 (null: none)", ">=6 <=8")
     export: str | None = option(

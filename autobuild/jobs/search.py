@@ -11,7 +11,7 @@ Examples:
     autobuild search space=my.yaml evaluator='command:./measure.sh' where='params < 6e6' storage=postgresql+psycopg://me@db/nas name=first
 
 Writes:
-    report.html  one page about all of it
+    report.html  all results on one page
     trials.csv  every network: study, number, arch, state, source (label: known before), targets, metrics, predicted, violation (of limits), seconds, reason (why it failed)
     best.csv  those that satisfy all limits, best first
     front.csv  the Pareto front: those that no other one equals or exceeds in all targets
