@@ -104,11 +104,11 @@ def measured(name: str, buffer_kib: int, quick: bool) -> list[dict[str, object]]
             "space": name, "buffer (KiB)": buffer_kib, "limit (MB)": f"{limit / 1e6:.3f}",
             "quantile": f"{quantile:.0%}",
             "seconds": f"{seconds:.1f}",
-            "built": len(built), "keep it exactly": f"{sum(right)} of {len(right)}",
-            "most used": f"{max(told) / limit:.1%}", "in / open / out by sums": "{in} / {open} / {out}".format(
-                **{key: f"{found[key]:,}" for key in ("in", "open", "out")}),
-            "open ones computed": found["checked"], "of them kept": found["kept"],
-            "ms a network": f"{1e3 * each:.0f}", **sums,
+            "built": len(built), "satisfy the limit": f"{sum(right)} of {len(right)}",
+            "largest use of the limit": f"{max(told) / limit:.1%}",
+            "feasible / undecided / infeasible by bounds": " / ".join(f"{found[key]:,}" for key in ("in", "open", "out")),
+            "undecided ones computed": found["checked"], "of these feasible": found["kept"],
+            "ms per network": f"{1e3 * each:.0f}", **sums,
         })  # fmt: skip
         print(rows[-1], flush=True)
     return rows
@@ -122,10 +122,10 @@ def tightness(cost: MetricOf, archs: list[ab.Architecture], values: np.ndarray) 
     fit = partial(fitted_sum, space) if bounds is None else bounds.likely
     likely, _ = fit(indices[:half], values[:half])
     off = np.abs(likely.totals(indices[half:]) / values[half:] - 1)
-    told = {"upper / exact": "", "lower / exact": "", "fitted sum off by": f"{np.median(off):.1%}"}
+    told = {"upper bound / exact": "", "lower bound / exact": "", "error of the fitted sum": f"{np.median(off):.1%}"}
     if bounds is not None:
         for name, table in (("upper", bounds.upper), ("lower", bounds.lower)):
-            told[f"{name} / exact"] = f"{np.median(table.totals(indices) / values):.3f}"
+            told[f"{name} bound / exact"] = f"{np.median(table.totals(indices) / values):.3f}"
     return told
 
 

@@ -134,7 +134,7 @@ def exact_table(frame: pd.DataFrame) -> pd.DataFrame:
                 open_gap = "" if got["optimal"] else f" (bound {got['bound'] / 1e6:.2f})"
                 row[f"{label} (MB)"] = f"{got['dram'] / 1e6:.2f}{open_gap}, {got['dram'] / unfused - 1:+.1%}"
                 row[f"{label} (s)"] = f"{got['seconds']:.2f}"
-        row["fit in no way"] = int(first["unschedulable"])
+        row["operations that do not fit"] = int(first["unschedulable"])
         if "recompute" in wide.index:
             row["MACs computed twice"] = f"{wide.loc['recompute', 'extra_macs'] / first['macs']:.1%}"
         rows.append(row)

@@ -47,8 +47,12 @@ def of_space(name: str) -> dict[str, object]:
     counted = int(space.options["tables"]["avg_bits"]["divisor"])
     size = 4 * counted + known.other_bytes
     bytes_ = sum({id(t): t.nbytes for t in model.state_dict(keep_vars=True).values()}.values())
-    row |= {"weight layers": len(space.stages), "of the model": len(layers)}
-    row |= {"weights in them": f"{counted:,}", "of the model ": f"{own:,}", "bytes agree": size == bytes_}
+    row |= {"weight layers": len(space.stages), "weight layers of the model": len(layers)}
+    row |= {
+        "weights in these layers": f"{counted:,}",
+        "weights of the model": f"{own:,}",
+        "bytes agree": size == bytes_,
+    }
     row |= {"edges": len(graph.edges), "graph": "chain of modules" if graph.note else "exported"}
     row["CPU s"] = round(time.process_time() - begun, 1)
     row["peak GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
