@@ -106,7 +106,7 @@ def measured(name: str, buffer_kib: int, quick: bool) -> list[dict[str, object]]
             "seconds": f"{seconds:.1f}",
             "built": len(built), "satisfy the limit": f"{sum(right)} of {len(right)}",
             "largest use of the limit": f"{max(told) / limit:.1%}",
-            "feasible / undecided / infeasible by bounds": " / ".join(f"{found[key]:,}" for key in ("in", "open", "out")),
+            "feasible / undecided / infeasible by bounds": " / ".join(f"{found[k]:,}" for k in ("in", "open", "out")),
             "undecided ones computed": found["checked"], "of these feasible": found["kept"],
             "ms per network": f"{1e3 * each:.0f}", **sums,
         })  # fmt: skip
