@@ -216,10 +216,18 @@ def rounds(
         acquisition: ``"upper"``, ``"predicted"`` or ``"balanced"``: see :func:`autobuild.construct.acquire`.
         seed: Seed of everything random but the evaluations.
         seeds: Number of evaluations of each network, with the seeds 0, 1, ..., or a list of seeds; a label is the mean.
-        n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
+        n_jobs: Number of evaluations at the same time, as in :func:`autobuild.search`.
+        executor: Where evaluations run, as in a search.
+        executor_options: Options of the executor.
+        time_limit_s: Seconds that one evaluation may take.
+        retries: How often an evaluation is tried again whose worker was killed.
         costs: Cost name -> function of architectures, for targets that name costs (default: all costs of the space).
         hardware: What those default costs are computed for.
-        folds, encoder, config, on_progress, device: Of each fit, as in :func:`autobuild.fit`.
+        folds: Folds of each fit; this and the following as in :func:`autobuild.fit`.
+        encoder: Settings of the graph encoder.
+        config: Settings of the training.
+        on_progress: Called with the progress of each fit.
+        device: Where the graph encoder is trained.
 
     Returns:
         An iterator over the rounds, one :class:`Round` after each.

@@ -105,7 +105,11 @@ def verify(
         labelled: Number of the best labelled networks to evaluate.
         seeds: Number of evaluations of each network, with seeds that no label has used, or a list of seeds.
         seed: Number from which the fresh seeds are derived.
-        n_jobs, executor, executor_options, time_limit_s, retries: Where evaluations run, as in a search.
+        n_jobs: Number of evaluations at the same time, as in :func:`autobuild.search`.
+        executor: Where evaluations run, as in a search.
+        executor_options: Options of the executor.
+        time_limit_s: Seconds that one evaluation may take.
+        retries: How often an evaluation is tried again whose worker was killed.
         costs: Cost name -> function of architectures (default: all costs of the space).
         hardware: What those default costs are computed for, as in :func:`autobuild.fit`.
         measure: Evaluates instead of ``evaluator`` and the executor: jobs keep what was measured in a file.

@@ -51,8 +51,8 @@ def compare(scores: Sequence[Scores], names: Sequence[str] | None = None) -> Com
 
     >>> labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=60)
     >>> both = ab.compare([ab.fit(labels, target, model="linear").explain() for target in ("acc", "-macs")])
-    >>> list(both.frame)[:4]
-    ['unit', 'feature', 'value', 'acc']
+    >>> print(*list(both.frame)[:4])
+    unit feature value acc
 
     Args:
         scores: Scores of two or more models (``model.explain()``) of spaces that share units and features.

@@ -128,7 +128,7 @@ def _asked(folder: Path, state: Mapping[str, Any] | None, numbers: Mapping[str, 
     settings = flat(state.get("config") or {})
     defaults = _defaults(str(state.get("job")))
     asked = [(key, str(value)) for key, value in settings.items() if value != defaults.get(key)]
-    lines = [f"Job: {state.get('job')}, begun {state.get('started')}"]
+    lines = [f"Job: {state.get('job')}, started {state.get('started')}"]
     missing = ""
     if state.get("status") != "finished" and not finishing:
         done = ", ".join(state.get("steps") or {}) or "none"
@@ -317,7 +317,7 @@ def _search(folder: Path, state: Mapping[str, Any] | None) -> tuple[Search | Non
 
     numbers = read_json(folder / "metrics.json") or {}
     if "study" not in numbers:
-        return None, "The search has not begun yet."
+        return None, "The search has not started yet."
     storage = str(((state or {}).get("config") or {}).get("storage"))
     try:
         address = address_in(folder, storage)

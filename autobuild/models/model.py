@@ -179,7 +179,8 @@ class FittedModel:
         one. So it belongs to what is stated of a network, and not to what networks are ranked by.
 
         Args:
-            archs, level: As of :meth:`intervals`.
+            archs: Architectures of the model's space.
+            level: Share of true values that an interval should contain.
 
         Returns:
             Predictions, lower bounds and upper bounds, each of the shape ``(len(archs),)``.

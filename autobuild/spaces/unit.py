@@ -44,8 +44,8 @@ class Unit:
     >>> unit = space.units[0]
     >>> unit
     Unit('stage1', 6 candidates, depths [1, 2])
-    >>> [str(candidate) for candidate in unit]
-    ['k3', 'k5', 'k3-k3', 'k3-k5', 'k5-k3', 'k5-k5']
+    >>> print(*unit)
+    k3 k5 k3-k3 k3-k5 k5-k3 k5-k5
     >>> unit.index("k5-k3")
     4
 
