@@ -348,5 +348,5 @@ def _picked(
     if len(weights) > 1:
         text += f" ({base} alone {srcc(out[base], latent):.4f})"
     left = [kind for kind in out if kind not in weights]
-    reasons = [f"{kind} earned no weight" for kind in left] + [f"{kind}: {why}" for kind, why in dropped.items()]
+    reasons = [f"{kind} has weight 0" for kind in left] + [f"{kind}: {why}" for kind, why in dropped.items()]
     return text + ("; " + ", ".join(reasons) if reasons else "")

@@ -128,7 +128,7 @@ class FittedModel:
         if report.get("hop_srcc"):
             text += f", by hop: {', '.join(f'{value:.3f}' for value in report['hop_srcc'])}"
         if report.get("picked"):
-            text += f"<br>made of {report['picked']}"
+            text += f"<br>models, by weight: {report['picked']}"
         text += "".join(f"<br><b>warning:</b> {html.escape(warning)}" for warning in report.get("warnings", ()))
         return text + "</p>"
 
