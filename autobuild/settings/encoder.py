@@ -56,7 +56,7 @@ class EncoderConfig:
         "how much of the gradient of deeper hops reaches the FE-MLP (1: all of it, plain joint training)",
         ">=0 <=1",
     )
-    norm: str = option("l1", "which norm of an embedding is ranked and scored", choices=NORMS)
+    norm: str = option("l1", "which norm of an embedding is ranked, and is its score", choices=NORMS)
 
     def __post_init__(self) -> None:
         check_settings(self, "encoder.")

@@ -27,7 +27,7 @@ class Ranking:
 class SoftSpearman(Ranking):
     """Options of the soft Spearman correlation."""
 
-    eps: float = option(0.1, "softness of the soft ranks, in standard deviations of the scores", ">0")
+    eps: float = option(0.1, "softness of the soft ranks, in standard deviations of the ranked values", ">0")
     against: str = option(
         "ranks", "what the soft ranks are correlated with: the target's ranks or its values", choices=AGAINST
     )
