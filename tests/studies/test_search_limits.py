@@ -45,11 +45,9 @@ def test_no_sampler_breaks_a_limit_over_costs(space, sampler, seed, share, upper
     never_breaks(space, sampler, seed, share, upper, narrows)
 
 
-@settings(max_examples=2, deadline=None)
-@given(**CASES)
-def test_nor_does_the_gaussian_process_of_optuna(space, seed, share, upper, narrows):
+def test_nor_does_the_gaussian_process_of_optuna(space):
     """What it proposes is checked as for every sampler; each of its proposals takes a second."""
-    never_breaks(space, "gp", seed, share, upper, narrows)
+    never_breaks(space, "gp", seed=3, share=0.4, upper=True, narrows=False)
 
 
 def never_breaks(space, sampler, seed, share, upper, narrows):
@@ -84,13 +82,14 @@ def never_breaks(space, sampler, seed, share, upper, narrows):
 
 
 @pytest.mark.parametrize("sampler", ["qmc", "tpe"])
-def test_what_is_predicted_to_break_a_measured_limit_is_passed_over(space, sampler):
-    rows = [{"arch": arch.text, **metrics(arch)} for arch in dict.fromkeys(space.sample(60, 1))]
+def test_what_is_predicted_to_break_a_measured_limit_is_passed_over(sampler):
+    space = ab.sequence_space("s", {"a": [1, 2], "b": [1, 2]}, {"w": [1, 2], "k": [3, 5]}, text="w{w}k{k}")
+    rows = [{"arch": arch.text, **metrics(arch)} for arch in dict.fromkeys(space.sample(40, 1))]
     labels = ab.LabelledSet.from_frame(pd.DataFrame(rows), space)
-    options = {"n_trials": 40, "sampler": sampler, "where": "ms <= 5", "model": None}
+    options = {"n_trials": 20, "sampler": sampler, "where": "ms <= 5", "model": None}
     steered = ab.search(space, metrics, prior=labels, **options)
-    assert len(steered.evaluated) == 40
-    free = 36 - sum(len(arch.runs[0]) + len(arch.runs[1]) == 2 for arch in labels.archs)  # one layer each
+    assert len(steered.evaluated) == 20
+    free = 16 - sum(len(arch.runs[0]) + len(arch.runs[1]) == 2 for arch in labels.archs)  # one layer each
     assert (steered.evaluated["ms"][:free] <= 5).all()  # all that keep it, before any other
     assert (steered.evaluated["ms"][free:] > 5).all()
     # Where no network is predicted to keep the limit, the search goes on all the same, and says what came of it.
@@ -133,7 +132,7 @@ def wide_labels():
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "evolution", "guided"])
-@pytest.mark.parametrize("narrow", [None, pytest.param({"share": 0.02}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("narrow", [None, {"share": 0.02}])
 def test_a_measured_limit_is_kept_by_every_sampler_narrowed_or_not(wide_labels, sampler, narrow):
     """Labels hold the metric, and four in five networks break the limit; the best are just within it."""
     bound = float(wide_labels.frame["latency_ms"].quantile(0.2))
@@ -145,6 +144,7 @@ def test_a_measured_limit_is_kept_by_every_sampler_narrowed_or_not(wide_labels, 
         n_trials=12,
         sampler=sampler,
         narrow=narrow,
+        model="gp",
         where=f"latency_ms <= {bound:.6g} and params_like <= 1000",
         costs={"params_like": widths},
     )
