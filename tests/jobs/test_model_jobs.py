@@ -218,7 +218,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(toy: Path, number: signal.Signals) -> None:
-    words = ["build", "space=toy.yaml", "labels=labels.csv", "fit.epochs=250", "fit.batch_size=90", "plots=false"]
+    words = ["build", "space=toy.yaml", "labels=labels.csv", "fit.epochs=120", "fit.batch_size=90", "plots=false"]
     words += ["model=graph", "scorer=hopnorm"]
     command = [sys.executable, "-c", _HASTY, *words]
     process = subprocess.Popen(
