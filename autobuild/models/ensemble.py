@@ -9,7 +9,7 @@ from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from autobuild._typing import IntArray
 from autobuild.encode import EncoderConfig
@@ -155,7 +155,7 @@ class EnsembleModel(FittedModel):
         normal = NormalDist()
         least = 0.0
         if self.base is not None:  # Student's t: of few labels, two thirds are spent on learning the kernel
-            least = float(t.ppf(0.5 + level / 2, max(1, len(errors) // 3)))
+            least = float(stdtrit(max(1, len(errors) // 3), 0.5 + level / 2))
         rank = math.ceil((len(errors) + 1) * level)
         if rank <= len(errors):
             return max(least, float(errors[rank - 1]))

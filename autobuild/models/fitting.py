@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
 from autobuild._moved import renamed_arguments
 from autobuild._progress import shown
@@ -306,10 +306,10 @@ def _source_columns(
 
 def _labels_in_disguise(labels: LabelledSet, features: Sequence[Any], usable: TargetValues) -> list[str]:
     """Features that order the rows exactly as the target does, which hardly is known without training."""
-    ranks = rankdata(usable.values)
+    ranks = pd.Series(usable.values).rank().to_numpy()
     found = []
     for name in (one for one in features if isinstance(one, str) and one in labels.metrics):
-        own = rankdata(labels.frame[name].to_numpy()[usable.rows])
+        own = labels.frame[name].iloc[usable.rows].rank().to_numpy()
         if np.array_equal(own, ranks) or np.array_equal(own, len(own) + 1 - ranks):
             found.append(f"the feature {name!r} orders the labels exactly as the target does: is it a label itself?")
     return found

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 FloatArray = NDArray[np.float64]
 
@@ -28,6 +27,8 @@ def stack(predicted: Mapping[str, FloatArray], measured: FloatArray, base: str) 
     Returns:
         Member -> weight, without members of weight 0.
     """
+    from scipy.optimize import nnls
+
     names = [base, *(name for name in predicted if name != base)]
     error = float(((predicted[base] - measured) ** 2).mean()) or 1e-12
     columns = np.column_stack([predicted[name] for name in names])

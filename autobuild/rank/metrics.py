@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from autobuild._typing import FloatArray
@@ -34,12 +35,10 @@ def srcc(predicted: ArrayLike, target: ArrayLike) -> float:
     Raises:
         ConfigError: The shapes differ or are not (n,).
     """
-    from scipy.stats import rankdata
-
     a, b = _pair(predicted, target)
     if not _comparable(a, b):
         return math.nan
-    a, b = rankdata(a), rankdata(b)
+    a, b = (pd.Series(values).rank().to_numpy() for values in (a, b))
     a, b = a - a.mean(), b - b.mean()
     return float(np.clip((a @ b) / math.sqrt((a @ a) * (b @ b)), -1, 1))
 

@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import torch
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from autobuild.errors import ConfigError, nearest
@@ -130,6 +129,8 @@ class _Project(torch.autograd.Function):
 
 def _starts_pav(y: Tensor) -> Tensor:
     """Starts of the blocks of the isotonic regression of each row of y (rows, n), as booleans; on the CPU."""
+    from scipy.optimize import isotonic_regression
+
     starts = torch.zeros(y.shape, dtype=torch.bool)
     marks = starts.numpy()
     for mark, row in zip(marks, y.detach().cpu().numpy(), strict=True):

@@ -6,8 +6,6 @@ import heapq
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import csc_array
 
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import NEVER, Deadline, TimeUp
@@ -99,6 +97,9 @@ def operation_prices(part_groups: PartGroups, deadline: Deadline = NEVER) -> dic
     Returns:
         Operation -> bytes.
     """
+    from scipy.optimize import linprog
+    from scipy.sparse import csc_array
+
     number = {i: row for row, i in enumerate(bits(part_groups.part))}
     groups = [(group, dram) for listed in part_groups.by_first.values() for group, _, dram in listed]
     rows = [[number[i] for i in bits(group)] for group, _ in groups]
