@@ -38,8 +38,8 @@ def srcc(predicted: ArrayLike, target: ArrayLike) -> float:
     a, b = _pair(predicted, target)
     if not _comparable(a, b):
         return math.nan
-    a, b = (pd.Series(values).rank().to_numpy() for values in (a, b))
-    a, b = a - a.mean(), b - b.mean()
+    ranks = pd.DataFrame({"a": a, "b": b}).rank()
+    a, b = (ranks - ranks.mean()).to_numpy(dtype=float).T
     return float(np.clip((a @ b) / math.sqrt((a @ a) * (b @ b)), -1, 1))
 
 
