@@ -85,11 +85,11 @@ def test_the_job_writes_the_size_that_a_space_without_values_promised(tmp_path, 
         "    net[0].weight.data *= 1e-6",
         "    return net",
     )
-    Path("mine.py").write_text("\n".join(lines))
+    Path("two_layers.py").write_text("\n".join(lines))
     with torch.device("meta"):
         space = ab.quant_space(nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 8)), (1, 64), bits=(2, 3), name="mine")
     Path("mine.json").write_text(space.to_json())
-    words = ["quantise", "model=mine:load", "space=mine.json", "config=uaq3|uaq2", "out=out"]
+    words = ["quantise", "model=two_layers:load", "space=mine.json", "config=uaq3|uaq2", "out=out"]
     assert main([*words, "export=compressed_tensors"]) == 0
     found = json.loads(Path("out/metrics.json").read_text())
     assert found["size_bytes"] == ab.costs(space)["size_bytes"](["uaq3|uaq2"])[0]
