@@ -120,16 +120,18 @@ def _add(sums: Iterable[Sum]) -> Sum:
 @lru_cache(maxsize=100_000)  # many cells are the same once zero operations are removed
 def _canonical(own_inputs: tuple[tuple[int, Sum], ...], texts: tuple[tuple[int, str], ...], output: Sum) -> str:
     """The smallest text over all numberings of operations that are consistent with colour refinement."""
-    inputs, labels = dict(own_inputs), dict(texts)
+    inputs, labels, in_output = dict(own_inputs), dict(texts), dict(output)
+    users: dict[int, list[tuple[int, int]]] = {operation: [] for operation in (CELL_INPUT, *inputs)}
+    for operation, fed in own_inputs:
+        for source, times in fed:
+            users[source].append((operation, times))
     colours = {operation: labels[operation] for operation in inputs}
     while len(set(colours.values())) < len(colours):
         refined = {}
         for operation, fed in inputs.items():
             below = sorted((colours.get(source, ""), times) for source, times in fed)
-            above = sorted(
-                (colours[other], times) for other, own in inputs.items() for source, times in own if source == operation
-            )
-            refined[operation] = repr((labels[operation], below, above, dict(output).get(operation, 0)))
+            above = sorted((colours[user], times) for user, times in users[operation])
+            refined[operation] = repr((labels[operation], below, above, in_output.get(operation, 0)))
         ranks = {text: str(rank) for rank, text in enumerate(sorted(set(refined.values())))}
         stable = len(ranks) == len(set(colours.values()))
         colours = {operation: f"{ranks[text]}:{labels[operation]}" for operation, text in refined.items()}
