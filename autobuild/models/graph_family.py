@@ -15,7 +15,6 @@ from autobuild.encode import EncoderConfig
 from autobuild.graphs import PackedGraphs
 from autobuild.models.kernel import Scaling
 from autobuild.models.members import Inputs, Member, Settings
-from autobuild.models.model import CHUNK
 from autobuild.models.network import Predictor
 from autobuild.models.threads import torch_threads
 from autobuild.models.training import train_side_by_side
@@ -76,11 +75,9 @@ class GraphMember(Member):
     def predict(self, inputs: Inputs) -> FloatArray:
         """See :meth:`Member.predict`."""
         graphs = _with_context(inputs, self.scaling, self.network.context)
-        parts = []
-        for start in range(0, len(inputs), CHUNK):
-            with torch_threads(self.threads), torch.inference_mode():
-                parts.append(self.network(graphs.slice(start, start + CHUNK))[0].double().numpy())
-        return np.concatenate(parts) * self.sd + self.mean if parts else np.zeros(0)
+        with torch_threads(self.threads):
+            latent: FloatArray = self.network.predict(graphs).numpy() * self.sd + self.mean
+        return latent
 
     def to_disk(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See :meth:`Member.to_disk`."""

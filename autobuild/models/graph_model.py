@@ -71,9 +71,9 @@ class GraphModel(FittedModel):
 
     def predict_mean(self, archs: Iterable[Architecture | str]) -> FloatArray:
         """See :meth:`FittedModel.predict_mean`."""
-        with torch_threads(self.config.threads), torch.inference_mode():
-            packed = (pack_architectures(self.space, chunk) for chunk in self._chunks(archs))
-            parts = [self.network(graphs)[0].double().numpy() if len(graphs) else np.zeros(0) for graphs in packed]
+        with torch_threads(self.config.threads):
+            chunks = self._chunks(archs)
+            parts = [self.network.predict(pack_architectures(self.space, chunk)).numpy() for chunk in chunks]
         return np.concatenate(parts) * self.sd + self.mean
 
     def intervals(self, archs: Sequence[Architecture], level: float) -> tuple[FloatArray, FloatArray, FloatArray]:

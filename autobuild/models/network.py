@@ -12,6 +12,8 @@ from autobuild.encode import EncoderConfig, Encoding, HopEncoder, scale_gradient
 from autobuild.encode.stackable import Linear
 from autobuild.graphs import PackedGraphs, StackedGraphs
 
+GRAPHS_AT_A_TIME = 512  # in a prediction: their embeddings fit into the cache of a processor
+
 
 class Predictor(nn.Module):
     """Hop encoder and a regression head over the graph embeddings of all hops.
@@ -49,6 +51,13 @@ class Predictor(nn.Module):
         assert graphs.context is not None
         whole = self.head(torch.cat([*parts, graphs.context], dim=-1)) + self.straight(graphs.context)
         return whole.squeeze(-1), encoding
+
+    def predict(self, graphs: PackedGraphs) -> Tensor:
+        """Predictions of many graphs, some at a time and without gradients. Shape ``(G,)``, float64."""
+        with torch.inference_mode():
+            starts = range(0, len(graphs), GRAPHS_AT_A_TIME)
+            parts = [self(graphs.slice(start, start + GRAPHS_AT_A_TIME))[0].double() for start in starts]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
 
 def stacked(networks: Sequence[Predictor]) -> Predictor:
