@@ -6,7 +6,8 @@ Sections: ``execution`` (latencies of NAS-Bench-201 from 100 labels), ``function
 labels), ``sources`` (10 labels and the other devices), ``proxies`` (TransNAS-Bench-101 with its zen score), ``tau``
 (NAS-Bench-201's accuracy by Kendall's tau), ``design`` (networks to measure, chosen or drawn). Every row is the mean
 over seeds, which draw the labels; all other networks of the table judge, at most 3,000 of them. Networks whose key is
-among the labels' do not judge accuracies. The tables are kept, unless ``--seeds`` is given.
+among the labels' do not judge accuracies. Ridge regression, a Gaussian process and XGBoost (``pip install -e
+'.[bench]'``) learn from the same labels, on one-hot columns. The tables are kept, unless ``--seeds`` is given.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 import autobuild as ab
 from autobuild._typing import FloatArray, IntArray
 from autobuild.models.fitting import unwarned
 from autobuild.rank import kendall_tau, srcc
+from benchmarks.baselines import Fitter, boosted_trees, gaussian_process, ridge
 from benchmarks.report import machine, published, write
 
 FILES = {
@@ -31,6 +34,7 @@ FILES = {
     "trans_nas_bench_macro": ("trans_nas_bench_macro.csv", ["class_scene", "autoencoder", "room_layout"]),
 }
 JUDGES = 3000
+BASELINES: dict[str, Fitter] = {"ridge": ridge, "GP": gaussian_process, "XGBoost": boosted_trees}
 Row = dict[str, object]
 
 
@@ -71,6 +75,24 @@ def judged(predicted: FloatArray, truth: FloatArray) -> tuple[float, float]:
     return srcc(predicted, truth), float(np.mean(np.abs(predicted / truth - 1) < 0.1))
 
 
+def baselines(name: str, given: IntArray, rest: IntArray, values: FloatArray, seed: int) -> list[float]:
+    """Rank correlation of every baseline on the rows that judge."""
+    columns = _one_hot(name)
+    predictors = [fit(columns[given], values[given], seed) for fit in BASELINES.values()]
+    return [srcc(predict(columns[rest]), values[rest]) for predict in predictors]
+
+
+@cache
+def _one_hot(name: str) -> FloatArray:
+    """The choice of every layer of every stage, one column a value; no layer is a value, too."""
+    runs = [arch.runs for arch in table(name).archs]
+    depths = [max(map(len, own)) for own in zip(*runs, strict=True)]
+    digits = [
+        [one for run, d in zip(own, depths, strict=True) for one in (*run, *[-1] * (d - len(run)))] for own in runs
+    ]
+    return pd.get_dummies(pd.DataFrame(digits).astype(str)).to_numpy(dtype=float)
+
+
 def latency_rows(n: int, seeds: int, sources: bool = False) -> list[Row]:
     """Every device from n labels; the costs alone beside, and trees on nine tenths of the table, which bound them."""
     name, rows = "nas_bench_201", []
@@ -81,7 +103,7 @@ def latency_rows(n: int, seeds: int, sources: bool = False) -> list[Row]:
         few = np.sort(np.random.default_rng(1000).permutation(np.flatnonzero(np.isfinite(labels.frame[device])))[:400])
         models[device] = fitted(name, few, f"-{device}", 0, folds=2)
     for device in devices():
-        found, inside, views, alone = [], [], [], []
+        found, inside, views, alone, simple = [], [], [], [], []
         for seed in range(seeds):
             given, rest, values = drawn(name, device, n, seed, equal=False)
             others = {"sources": [models[one] for one in devices() if one != device]} if sources else {}
@@ -91,13 +113,15 @@ def latency_rows(n: int, seeds: int, sources: bool = False) -> list[Row]:
             found.append(judged(-frame["predicted"].to_numpy(), truth))
             inside.append(np.mean((frame["lower"] <= -truth) & (-truth <= frame["upper"])))
             alone.append(srcc(macs[rest], truth))
+            simple.append(baselines(name, given, rest, values, seed))
             views.append("+".join(model.report["views"]))
         mean = np.mean(found, axis=0)
         rows.append({"device": device.removeprefix("latency_"), "labels": n, "SRCC": mean[0], "within 10 %": mean[1],
                      "in 90 % intervals": np.mean(inside), "MACs alone": np.mean(alone),
+                     **dict(zip(BASELINES, np.mean(simple, axis=0).tolist(), strict=True)),
                      "described": ", ".join(sorted(set(views)))})  # fmt: skip
         print(rows[-1], flush=True)
-    numbers = ("SRCC", "within 10 %", "in 90 % intervals", "MACs alone")
+    numbers = ("SRCC", "within 10 %", "in 90 % intervals", "MACs alone", *BASELINES)
     rows.append({"device": "mean", "labels": n, **{key: np.mean([row[key] for row in rows]) for key in numbers}})
     return rows
 
@@ -126,9 +150,10 @@ def accuracy_rows(n: int, seeds: int) -> list[Row]:
     rows = []
     for name, (_, metrics) in FILES.items():
         for metric in metrics:
-            own, against = [], []
+            own, against, simple = [], [], []
             for seed in range(seeds):
                 given, rest, values = drawn(name, metric, n, seed, equal=True)
+                simple.append(baselines(name, given, rest, values, seed))
                 archs = [table(name).archs[row] for row in rest]
                 model = fitted(name, given, metric, seed)
                 own.append(srcc(model.predict_mean(archs), values[rest]))
@@ -138,7 +163,8 @@ def accuracy_rows(n: int, seeds: int) -> list[Row]:
             gain = np.subtract(own, against)
             rows.append({"table": name, "metric": metric, "labels": n, "SRCC": np.mean(own),
                          "by function": np.mean(against),
-                         "gain": gain.mean(), "worst gain": gain.min()})  # fmt: skip
+                         "gain": gain.mean(), "worst gain": gain.min(),
+                         **dict(zip(BASELINES, np.mean(simple, axis=0).tolist(), strict=True))})  # fmt: skip
             print(rows[-1], flush=True)
     return rows
 
@@ -229,8 +255,6 @@ SECTIONS: dict[str, tuple[int, Callable[[int], list[Row]]]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    import pandas as pd
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--seeds", type=int, help="seeds of each row (default: by section)")
