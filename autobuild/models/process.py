@@ -23,8 +23,8 @@ FIRST_ROWS = 400  # rows from which the kernel is learned first; more rows then 
 LAST_STEPS = 20  # at most, from the parameters that the first rows gave
 # Where the likelihood has two maxima, one explains the labels by sums over units and noise, the other by units that act
 # on each other; the search starts near both. The first start is the mean of the priors, this is the second.
-# With few units both searches have ended within half a nat of each other on every table tried.
-FEW_UNITS = 10
+# With few units both searches have ended within half a nat of each other on every table tried, but not with ten rows.
+FEW_UNITS, FEW_ROWS = 10, 50
 INTERACTING = {"a_linear": -3.0, "a_units": -4.0, "a_joint": -0.7, "noise": -3.0}
 TOLERANCE = 0.02  # logarithm of the evidence; a step that promises less is not made
 
@@ -166,7 +166,8 @@ def fit_process(
     vector, curvature = np.zeros(0), np.zeros((0, 0))
     before, evidence = stages[0], math.nan
     allowed = [iterations, *(min(LAST_STEPS, iterations) for _ in stages[1:])]
-    twice = start is None and {"units", "joint"} <= set(parts) and len(description.choices) > FEW_UNITS
+    doubtful = len(description.choices) > FEW_UNITS or count <= FEW_ROWS
+    twice = start is None and {"units", "joint"} <= set(parts) and doubtful
     made, total = 0, sum(allowed) + iterations * twice
     for size, steps in zip(stages, allowed, strict=True):
         rows = np.sort(order[:size])
