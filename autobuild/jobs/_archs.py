@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autobuild.spaces import Architecture, SearchSpace
+    from autobuild.spaces.additive import Additive
 
 _TEXTS = (".txt", ".list")
 _SHOWN = 20
+ESTIMATES = ("quant_error", "first_order", "fisher", "output_error")  # of the harm of a quantisation
 
 
 def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.DataFrame, list[Architecture]]:
@@ -71,21 +73,36 @@ def drawn_archs(config: Mapping[str, Any], space: SearchSpace, n: int) -> list[A
     """Draw ``n`` architectures by the keys of :class:`~autobuild.jobs.keys.DesignKeys` and the seed.
 
     Raises:
-        ConfigError: ``by`` is no cost of the space, or no sum over its units; or see ``sample_design``.
+        ConfigError: ``by`` or one of ``estimates`` is no cost of the space, or no sum over its units; or see
+            ``sample_design``.
     """
     from autobuild.labels import sample_design
 
-    if config["design"] != "stratified":
-        return sample_design(space, n, config["design"], config["seed"], config["cover"])
+    design, seed = config["design"], config["seed"]
+    if design not in ("stratified", "guided"):
+        return sample_design(space, n, design, seed, config["cover"])
     from autobuild.cost.space_costs import costs
 
     known = costs(space)
-    if config["by"] not in known:
-        raise ConfigError(f"design=stratified by={config['by']}: {nearest(str(config['by']), known)}")
-    bounds = known[config["by"]].bounds()
-    if bounds is None or not bounds.exact:
-        raise ConfigError(f"by={config['by']} is no sum over the units of {space.name}; accepted: one that is")
-    return sample_design(space, n, "stratified", config["seed"], by=bounds.lower)
+
+    def summed(key: str, name: str) -> Additive:
+        if name not in known:
+            raise ConfigError(f"design={design} {key}={name}: {nearest(name, known)}")
+        bounds = known[name].bounds()
+        if bounds is None or not bounds.exact:
+            raise ConfigError(f"{key}={name} is no sum over the units of {space.name}; accepted: one that is")
+        return bounds.lower
+
+    by = summed("by", str(config["by"]))
+    if design == "stratified":
+        return sample_design(space, n, design, seed, by=by)
+    given = config["estimates"] or [name for name in ESTIMATES if name in known]
+    if not given:
+        raise ConfigError(f"design=guided: {space.name} has none of the costs {', '.join(ESTIMATES)}; give estimates=")
+    estimates = [summed("estimates", name) for name in ([given] if isinstance(given, str) else given)]
+    least, most = config["by_least"], config["by_most"]
+    between = (by.least if least is None else least, by.greatest if most is None else most)
+    return sample_design(space, n, design, seed, by=by, estimates=estimates, between=between)
 
 
 def _parsed(

@@ -131,11 +131,20 @@ class DesignKeys:
     design: str = option(
         "depth",
         "how they are drawn: every depth of a unit equally likely, every architecture equally likely, every value "
-        "of each feature covered, or evenly over the range of a cost",
+        "of each feature covered, evenly over the range of a cost, or near the best that estimates know under limits "
+        "on a cost",
         choices=DESIGNS,
     )
     cover: int = option(3, "with design=cover, in how many architectures each value is seen at least", ">=1")
-    by: str | None = option(None, "with design=stratified, the cost: avg_bits, params, ...", kind="name")
+    by: str | None = option(None, "with design=stratified and guided, the cost: avg_bits, params, ...", kind="name")
+    by_least: float | None = option(None, "with design=guided, the least limit on by (null: the least of the space)")
+    by_most: float | None = option(None, "with design=guided, the largest limit on by (null: the largest of the space)")
+    estimates: str | list[str] | None = option(
+        None,
+        "with design=guided, the costs that are minimised, one or a list (null: those of quant_error, first_order, "
+        "fisher and output_error that the space has)",
+        kind="texts",
+    )
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, cycle
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from autobuild.spaces import Architecture, SearchSpace, Stage, Unit
 from autobuild.spaces.additive import Additive
 from autobuild.spaces.sampling import DEFAULT
 
-DESIGNS = ("depth", "uniform", "cover", "stratified")
+DESIGNS = ("depth", "uniform", "cover", "stratified", "guided")
 
 _ENUMERABLE = 200_000  # up to this many candidates or architectures are enumerated instead of drawn
 _POOL = 2_000  # candidates drawn from a unit that is too large to enumerate
@@ -22,6 +23,11 @@ _DIRECTED = 8  # further candidates made for each depth and feature value of suc
 _TRIES = 4
 _REPAIRS = 500
 _NEAREST = 16  # draws for each stratum, of which the nearest to its middle is chosen
+# Guided designs. Standard deviations of the logarithms of the factors that estimates are multiplied by. They are about
+# those by which the estimates of a quantisation space differ from each other (python -m benchmarks.quant --noise).
+_UNIT_NOISE, _CANDIDATE_NOISE = 0.7, 0.4
+_STRATIFIED_EVERY = 5  # one in so many is stratified, so that the labels also show what the estimates advise against
+_REDRAWS = 50
 
 
 def sample_design(
@@ -31,6 +37,8 @@ def sample_design(
     seed: int | np.random.Generator = 0,
     cover: int = 3,
     by: Additive | None = None,
+    estimates: Sequence[Additive] = (),
+    between: tuple[float, float] | None = None,
 ) -> list[Architecture]:
     """Choose ``n`` networks to label; no two are the same network (by ``space.key``).
 
@@ -41,19 +49,27 @@ def sample_design(
             depth of every unit, and every feature value that occurs in a unit, is in at least ``cover`` of the
             networks. The networks that achieve this come first; the rest are drawn as for ``"depth"``.
             ``"stratified"``: the range of ``by`` is divided into ``n`` equal parts, and each gives one network, drawn
-            with the greatest entropy among those whose expected sum is the middle of the part.
+            with the greatest entropy among those whose expected sum is the middle of the part. ``"guided"``: four of
+            five networks are optima of randomly perturbed estimates under evenly spread limits on ``by`` (perturb and
+            MAP: Papandreou and Yuille, ICCV 2011), so they lie near the best trade-offs that the estimates know; every
+            fifth is drawn as for ``"stratified"``. ``by`` and ``estimates`` are both better the lower they are.
         seed: Seed or generator; the same seed gives the same networks.
         cover: Number of networks that must show each value (only for ``"cover"``).
         by: A sum over units, such as the average bits of a quantisation, ``ab.costs(space)["avg_bits"].bounds().lower``
-            (only for ``"stratified"``).
+            (only for ``"stratified"`` and ``"guided"``).
+        estimates: Sums over units that take turns as what is minimised, with no negative values, such as ``fisher`` of
+            a quantisation. The first network of each is the optimum of the estimate itself. For the others its values
+            are multiplied by log-normal factors, of every unit and of every candidate (only for ``"guided"``).
+        between: Range of the limits on ``by``; None: its whole range (only for ``"guided"``).
 
     Returns:
         The architectures. Length ``(n,)``.
 
     Raises:
-        ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, ``by`` is missing, or of other
-            units, or the same for all networks, the space holds fewer than ``n`` distinct networks, or ``n`` is too
-            small to cover (the message says which ``n`` is enough).
+        ConfigError: The design is unknown, ``n`` or ``cover`` is no positive integer, ``by`` or ``estimates`` are
+            missing, of other units or the same for all networks, an estimate has negative values, ``between`` is no
+            range of ``by``, the space holds fewer than ``n`` distinct networks, or ``n`` is too small to cover (the
+            message says which ``n`` is enough).
     """
     if design not in DESIGNS:
         raise ConfigError(f"unknown design {design!r}: {nearest(design, DESIGNS)}")
@@ -67,7 +83,10 @@ def sample_design(
     if design == "cover":
         chosen = _cover(space, n, cover, rng)
     elif design == "stratified":
-        chosen = _stratified(space, n, by, rng)
+        chosen = _stratified(space, n, _checked(space, "by", by, design), rng)
+    elif design == "guided":
+        checked = [_checked(space, "estimates", estimate, design) for estimate in estimates or (None,)]
+        chosen = _guided(space, n, _checked(space, "by", by, design), checked, between, rng)
     _fill(space, n, "uniform" if design == "uniform" else "depth", rng, chosen)
     return list(chosen.values())
 
@@ -99,15 +118,86 @@ def _add(space: SearchSpace, archs: list[Architecture], n: int, chosen: dict[str
             chosen.setdefault(space.key(arch), arch)
 
 
-def _stratified(space: SearchSpace, n: int, by: Additive | None, rng: np.random.Generator) -> dict[str, Architecture]:
-    """Choose up to ``n`` networks whose sums are evenly spread over the range."""
-    if by is None:
-        raise ConfigError("design 'stratified' needs by, the sum over units whose range is covered evenly")
+def _checked(space: SearchSpace, name: str, given: Additive | None, design: str) -> Additive:
+    """A sum over the units of a space that differs between networks. Raises ConfigError."""
+    if given is None:
+        what = "the sum over units whose range is covered" if name == "by" else "sums over units that are minimised"
+        raise ConfigError(f"design {design!r} needs {name}, {what}")
     sizes = tuple(unit.size for unit in space.units)
-    if by.sizes != sizes:
-        raise ConfigError(f"by has units of {by.sizes} candidates; accepted: those of {space.name}, {sizes}")
-    if by.least == by.greatest:
-        raise ConfigError(f"by is {by.least:g} for all architectures of {space.name}; accepted: a sum that differs")
+    if given.sizes != sizes:
+        raise ConfigError(f"{name} has units of {given.sizes} candidates; accepted: those of {space.name}, {sizes}")
+    if given.least == given.greatest:
+        raise ConfigError(
+            f"{name} is {given.least:g} for all architectures of {space.name}; accepted: a sum that differs"
+        )
+    return given
+
+
+def _guided(
+    space: SearchSpace,
+    n: int,
+    by: Additive,
+    estimates: Sequence[Additive],
+    between: tuple[float, float] | None,
+    rng: np.random.Generator,
+) -> dict[str, Architecture]:
+    """Choose up to ``n`` networks: optima of perturbed estimates, and stratified ones."""
+    for estimate in estimates:
+        if min(table.min() for table in estimate.tables) < 0:
+            raise ConfigError("estimates: a value is negative; accepted: sums without negative values, lower is better")
+    low, high = between if between is not None else (by.least, by.greatest)
+    if not (np.isfinite([low, high]).all() and by.least <= low <= high):
+        raise ConfigError(f"between={between!r}: accepted are two ascending numbers from {by.least:g} on, limits of by")
+    apart = n // _STRATIFIED_EVERY
+    chosen = _stratified(space, apart, by, rng) if apart else {}
+    count = n - len(chosen)
+    limits = low + (high - low) * (rng.permutation(count) + 0.5) / count
+    for place, (limit, estimate) in enumerate(zip(limits, cycle(estimates), strict=False)):
+        for redraw in range(_REDRAWS):
+            noise = [_UNIT_NOISE * rng.normal() + _CANDIDATE_NOISE * rng.normal(size=size) for size in estimate.sizes]
+            plain = place < len(estimates) and not redraw
+            tables = [
+                table if plain else table * np.exp(own) for table, own in zip(estimate.tables, noise, strict=True)
+            ]
+            arch = space.assemble(_least(tables, by, limit))
+            if chosen.setdefault(space.key(arch), arch) is arch:
+                break
+    order = rng.permutation(len(chosen))
+    archs = list(chosen.items())
+    return dict(archs[place] for place in order)
+
+
+def _least(tables: Sequence[FloatArray], by: Additive, limit: float) -> list[int]:
+    """Candidates of the least sum of ``tables`` with ``by <= limit``, by a Lagrange multiplier of ``by``.
+
+    They are optimal for their own sum of ``by``, which may be below the limit by a part of what one unit adds.
+    """
+    width = max(map(len, tables))
+    padded = [[np.pad(t, (0, width - len(t)), constant_values=np.inf) for t in own] for own in (tables, by.tables)]
+    value, used = map(np.array, padded)
+    value /= value[np.isfinite(value)].mean() or 1.0
+    used = np.where(np.isfinite(used), used, 0.0)
+    rows = np.arange(len(tables))
+
+    def chosen(price: float) -> list[int]:
+        return [int(place) for place in (value + price * used).argmin(axis=1)]
+
+    def over(price: float) -> bool:
+        return bool(by.constant + used[rows, chosen(price)].sum() > limit + 1e-9 * abs(limit))
+
+    low, high = 0.0, 1.0
+    if not over(low):
+        return chosen(low)
+    while over(high) and high < 1e30:
+        low, high = high, high * 16
+    for _ in range(80):
+        middle = (low * high) ** 0.5 if low else high / 16
+        low, high = (middle, high) if over(middle) else (low, middle)
+    return chosen(high)
+
+
+def _stratified(space: SearchSpace, n: int, by: Additive, rng: np.random.Generator) -> dict[str, Architecture]:
+    """Choose up to ``n`` networks whose sums are evenly spread over the range."""
     scaled = [(table - table.min()) / (by.greatest - by.least) for table in by.tables]
     chosen: dict[str, Architecture] = {}
     for part in rng.permutation(n):

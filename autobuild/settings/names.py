@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import NormalDist
 
 BOUNDS = ("predicted", "lower", "upper")  # what ranks built networks
-DESIGNS = ("depth", "uniform", "cover", "stratified")  # how architectures are drawn to be labelled
+DESIGNS = ("depth", "uniform", "cover", "stratified", "guided")  # how architectures are drawn to be labelled
 DEVICES = ("cpu", "cuda")
 EXPORTS = ("json", "onnx", "pt")
 FORMATS = (

@@ -46,3 +46,14 @@ def test_stratified_by_a_cost():
         drawn_archs(config | {"by": "parms"}, space, 8)
     with pytest.raises(ConfigError, match="by=dram_bytes is no sum over the units"):
         drawn_archs(config | {"by": "dram_bytes"}, space, 8)
+
+
+def test_guided_by_known_costs():
+    space = ab.space("tiny_mbconv")
+    config = {"design": "guided", "by": "macs", "seed": 0, "by_least": None, "by_most": 5e5, "estimates": "params"}
+    macs = np.sort(ab.costs(space)["macs"](drawn_archs(config, space, 10)))
+    assert (macs <= 5e5).sum() >= 8  # the other two are stratified over the whole range
+    with pytest.raises(ConfigError, match="tiny_mbconv has none of the costs quant_error"):
+        drawn_archs(config | {"estimates": None}, space, 10)
+    with pytest.raises(ConfigError, match="estimates=parms: did you mean 'params'"):
+        drawn_archs(config | {"estimates": ["params", "parms"]}, space, 10)
