@@ -1,15 +1,17 @@
 """What breaks: processes killed and stopped, disks full, storages gone, files from strangers, odd numbers. One table.
 
-python -m benchmarks.faults [--quick] [--part WORD] [--kills N] [--inputs N] [--rounds N]
+python -m benchmarks.faults [--quick] [--part WORD] [--kills N] [--inputs N] [--seconds N] [--rounds N]
 
 Every job is killed by SIGKILL ``--kills`` times, at moments drawn over the time it takes, started again, and compared
 with an undisturbed run. Every reader of files gets ``--inputs`` changed ones: only errors of ours, in 2 s and 500 MB an
-input. Tests of the other promises run ``--rounds`` times with new examples, moments and orders. ``--part`` takes the
-lines whose name has the word; the other lines of the written table stay.
+input; then, where ``atheris`` is installed, ``--seconds`` of files that reach new code. Tests of the other promises run
+``--rounds`` times with new examples, moments and orders. ``--part`` takes the lines whose name has the word; the other
+lines of the written table stay.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -35,6 +37,7 @@ class Tests(NamedTuple):
 
 
 FUZZED = "readers: files changed at random"
+COVERED = "readers: files that reach new code"
 TESTS = {
     "label: latency phase, interrupts": Tests(("tests/evaluate/test_kills.py",), "rows filled once"),
     "search: killed, two of four workers killed": Tests(
@@ -47,6 +50,7 @@ TESTS = {
         ("tests/jobs/test_run.py",), "a lock, and files renamed"
     ),
     FUZZED: Tests(("tests/hostile", "-k", "changed_files"), "bounds before values are built"),
+    COVERED: Tests((), "bounds before values are built"),
     "readers: bombs, and files that would run code": Tests(
         ("tests/hostile", "-k", "not changed_files"), "bounds before values are built; nothing unpickled or evaluated"
     ),
@@ -87,10 +91,30 @@ def tested(name: str, rounds: int, inputs: int) -> tuple[str, int]:
     return f"{ran} readers, {inputs:,} files each" if fuzzes else f"{ran} tests in {rounds} rounds", failed
 
 
+def covered(seconds: int) -> tuple[str, int]:
+    """Fuzz every reader by the coverage of its code; what was done in words, and how many readers failed."""
+    from tests.hostile.test_hostile_files import SEEDS
+
+    ran = failed = 0
+    for name in SEEDS:
+        with tempfile.TemporaryDirectory() as place:
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.hostile.covered", name, str(seconds)],
+                cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        if not (found := re.search(r"number_of_executed_units: (\d+)", done.stderr)):
+            raise SystemExit(done.stderr)
+        ran += int(found[1])
+        failed += done.returncode != 0
+        print(name, found[1], done.stdout + done.stderr if done.returncode else "")
+    return f"{len(SEEDS)} readers, {seconds} s each: {ran:,} files", failed
+
+
 def main() -> None:
     """Try to break every promise and count."""
-    options = arguments(__doc__ or "", kills=20, inputs=1000, rounds=2)
+    options = arguments(__doc__ or "", kills=20, inputs=1000, seconds=120, rounds=2)
     kills, inputs, rounds = (2, 20, 1) if options.quick else (options.kills, options.inputs, options.rounds)
+    seconds = 2 if options.quick else options.seconds
     from benchmarks.kills import JOBS
 
     lines = {f"{name}: killed": job.rests_on for name, job in JOBS.items()}
@@ -98,11 +122,14 @@ def main() -> None:
     path = RESULTS / "faults.csv"
     rows = {row[0]: row for row in pd.read_csv(path).itertuples(index=False, name=None)} if path.exists() else {}
     for what, rests_on in lines.items():
-        if (options.part or "") not in what:
+        if (options.part or "") not in what or (what == COVERED and not importlib.util.find_spec("atheris")):
             continue
         started = time.perf_counter()
         job = what.removesuffix(": killed")
-        tried, failed = killed(job, kills) if job in JOBS else tested(what, rounds, inputs)
+        if what == COVERED:
+            tried, failed = covered(seconds)
+        else:
+            tried, failed = killed(job, kills) if job in JOBS else tested(what, rounds, inputs)
         rows[what] = (what, rests_on, tried, failed, round(time.perf_counter() - started))
         table = pd.DataFrame([rows[name] for name in lines if name in rows],
                              columns=["what", "rests on", "tried", "failed", "seconds"])  # fmt: skip

@@ -37,6 +37,7 @@ from autobuild.graphs.operations import Operation, OperationGraph
 from autobuild.labels.importers import read_any
 from autobuild.quant import load_quantised
 from autobuild.spaces import SearchSpace
+from autobuild.spaces.declare import resolutions
 from autobuild.studies.result import load_search
 from autobuild.studies.storage import open_storage
 
@@ -470,6 +471,7 @@ SEEDS = {
     "model.json": (model, (SAVED / "model.json").read_bytes()),
     "expression.txt": (lambda path: TargetExpression.parse(text_of(path)), b"100*acc - log(`top-1`)**2"),
     "limits.txt": (lambda path: parse_where(text_of(path)), b"1 <= latency_ms <= 8 and 2*params < 6e6"),
+    "resolution.txt": (lambda path: resolutions(text_of(path)), b"128-224/32"),
     "arch.txt": (lambda path: SPACE.parse(text_of(path)), str(SPACE.example).encode()),
 }  # fmt: skip
 
