@@ -95,18 +95,17 @@ def fit_ensemble(
         work = _Work(inputs, values, settings, on_progress)
     judged = np.sort(np.concatenate([test for _, test in parts]))
     with torch_threads(settings.config.threads), one_blas_thread():
-        processes = {kind: work.process(kind) for kind in kinds if _is_process(kind)}
-        warp = next(iter(processes.values())).process.warp if processes else Warp.of(values)
-        work.warp = warp
-        if not processes:  # the bend of the labels is learned by a process even if no member is one
-            work.warp = warp = work.process("linear").process.warp
-        processes = {kind: replace(member, process=member.process.warped(warp)) for kind, member in processes.items()}
+        # The first process learns the warp of the labels, which all members share, even if no member is a process.
+        first = next((kind for kind in kinds if _is_process(kind)), "linear")
+        processes = {first: work.process(first)}
+        warp = work.warp = processes[first].process.warp
+        processes |= {kind: work.process(kind, warp) for kind in kinds if _is_process(kind) and kind != first}
+        processes = {kind: member for kind, member in processes.items() if kind in kinds}
         out, sds = (
             {kind: own[judged] for kind, own in part.items()} for part in work.cross_validate(kinds, parts, processes)
         )
         latent = warp.latent(values[judged])
-        best = _base(out, latent)
-        weights = stack(out, latent, best)
+        best, weights = _weighed(out, latent)
         work.fitted |= processes
         members = {kind: work.final(kind) for kind in weights}
     combined = combine(out, weights)
@@ -175,6 +174,24 @@ def _base(out: Mapping[str, FloatArray], latent: FloatArray) -> str:
     return min(bases, key=lambda kind: float(((out[kind] - latent) ** 2).mean()))
 
 
+def _weighed(out: Mapping[str, FloatArray], latent: FloatArray) -> tuple[str, dict[str, float]]:
+    """The base member and the weights: by squared held-out errors of the latent values, or of their ranks.
+
+    Squares of latent errors are decided by few labels if these are far from the others, or in two groups. The weights
+    whose ensemble ranks the held-out rows better are taken.
+    """
+    ordered = np.sort(latent)
+
+    def rank(values: FloatArray) -> FloatArray:
+        return np.asarray(np.interp(values, ordered, np.linspace(0, 1, len(ordered))))
+
+    found = []
+    for scaled, measured in ((out, latent), ({kind: rank(own) for kind, own in out.items()}, rank(latent))):
+        best = _base(scaled, measured)
+        found.append((best, stack(scaled, measured, best)))
+    return max(found, key=lambda own: kendall_tau(combine(out, own[1]), latent))
+
+
 class _Work:
     """The fits of one ensemble, with their times and progress."""
 
@@ -187,14 +204,16 @@ class _Work:
         self._say("describing the networks", 0, 1)
         _ = inputs.description  # computed once; folds take rows of it
 
-    def process(self, kind: str) -> ProcessMember:
+    def process(self, kind: str, warp: Warp | None = None) -> ProcessMember:
+        """A process on all rows; without a warp it learns one."""
         phase = f"learning the {kind} kernel"
         settings = replace(self.settings, on_epoch=lambda done, total: self._say(phase, done, total))
         self._say(phase, 0, 1)
         with self._timed(kind):
-            member = self._fit(kind, self.inputs, self.values, settings)
-        assert isinstance(member, ProcessMember)
-        return member
+            family = FAMILIES[kind]
+            assert issubclass(family, ProcessMember)
+            member: ProcessMember = family.fit(self.inputs, self.values, warp, settings)
+            return member
 
     def cross_validate(
         self, kinds: Sequence[str], folds: Folds, processes: Mapping[str, ProcessMember]
@@ -273,7 +292,7 @@ class _Work:
         known = {name: values[rows] for name, values in out.items()}
         errors = []
         for both in (known, {**known, kind: predicted}):
-            errors.append(float(((combine(both, stack(both, latent, _base(both, latent))) - latent) ** 2).mean()))
+            errors.append(float(((combine(both, _weighed(both, latent)[1]) - latent) ** 2).mean()))
         if errors[1] < (1 - gain) ** 2 * errors[0]:
             return False
         self.dropped[kind] = "no gain on the first fold"
@@ -322,7 +341,7 @@ def _member_rows(
         others = {name: values for name, values in out.items() if name != kind}
         without = None
         if others and weights.get(kind):
-            without = srcc(combine(others, stack(others, latent, _base(others, latent))), latent)
+            without = srcc(combine(others, _weighed(others, latent)[1]), latent)
         row: dict[str, Any] = {"member": kind, "weight": weights.get(kind, 0.0), "base": kind == base}
         row |= {"srcc_alone": srcc(predicted, latent), "ndcg_alone": ndcg_at_k(predicted, latent)}
         row |= {"srcc_without": without, "seconds": seconds.get(kind), "note": ""}

@@ -13,6 +13,7 @@ from autobuild._typing import FloatArray
 from autobuild.errors import ConfigError
 from autobuild.models.kernel import PART_OF, PER_UNIT, PRIORS, Kernel, Parameters, Products, Scaled, Sides, tiles
 from autobuild.models.warp import STRAIGHT
+from autobuild.rank import kendall_tau
 
 NOISE_PRIOR = (-2.0, 1.0)  # log of the noise's standard deviation relative to the target's: mean, deviation
 BEND_PRIOR = (0.0, 0.5)
@@ -141,11 +142,21 @@ class Evidence:
 
     def left_out(self, vector: FloatArray) -> float:
         """Log density of every label given all others, summed (Rasmussen and Williams, 2006, eq. 5.10 to 5.12)."""
-        latent, _, log_slope = self._latent(self.bend(vector))
+        precision, solved, _ = self._given_others(vector)
+        log_slope = self._latent(self.bend(vector))[2]
+        return float(0.5 * (precision.log() - solved**2 / precision).sum()) + log_slope
+
+    def ranked(self, vector: FloatArray) -> float:
+        """Kendall's tau of the labels and their predictions, each given all other labels."""
+        precision, solved, latent = self._given_others(vector)
+        return kendall_tau((latent - solved / precision).numpy(), latent.numpy())
+
+    def _given_others(self, vector: FloatArray) -> tuple[Tensor, Tensor, Tensor]:
+        """Precision of every label given all others, the inverse covariance times the latent values, and these."""
+        latent = torch.from_numpy(self._latent(self.bend(vector))[0])
         tensors = {name: torch.as_tensor(value) for name, value in self.parameters(vector).items()}
         inverse = torch.cholesky_inverse(self._factor(tensors)[2])
-        precision, solved = inverse.diagonal(), inverse @ torch.from_numpy(latent)
-        return float(0.5 * (precision.log() - solved**2 / precision).sum()) + log_slope
+        return inverse.diagonal(), inverse @ latent, latent
 
     def _likelihood(self, parameters: Parameters, latent: Tensor) -> tuple[float, dict[str, Tensor], Tensor]:
         """Negative log-likelihood, its derivatives by the parameters, and the inverse covariance times ``latent``."""

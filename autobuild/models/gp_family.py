@@ -29,12 +29,13 @@ class ProcessMember(Member):
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, values: FloatArray, warp: Warp, settings: Settings, start: Process | None = None
+        cls, inputs: Inputs, values: FloatArray, warp: Warp | None, settings: Settings, start: Process | None = None
     ) -> Self:
         """See :meth:`Member.fit`.
 
         Args:
-            inputs, values, warp, settings: As of :meth:`Member.fit`.
+            inputs, values, settings: As of :meth:`Member.fit`.
+            warp: Map from labels to latent values; None if it is to be learned.
             start: An earlier process, fitted on more rows, from whose parameters learning starts.
 
         Returns:
@@ -42,7 +43,7 @@ class ProcessMember(Member):
         """
         steps, parts = 12 if start is not None and len(values) >= WARM_ROWS else 60, cls.parts_of(inputs)
         how: dict[str, Any] = {"iterations": steps, "seed": settings.seed, "on_step": settings.on_epoch}
-        how |= {"start": start, "scaling": inputs.scaling, "residual": inputs.describer.residual}
+        how |= {"start": start, "warp": warp, "scaling": inputs.scaling, "residual": inputs.describer.residual}
         return cls(fit_process(inputs.description, values, parts, **how))
 
     @classmethod

@@ -77,11 +77,11 @@ class ManyRows:
         self.fitted: dict[str, Member] = {}
         self._order = np.random.default_rng(settings.seed).permutation(len(values))
 
-    def process(self, kind: str) -> ProcessMember:
-        """Fit a process on a part of the rows that are not judged."""
+    def process(self, kind: str, warp: Warp | None = None) -> ProcessMember:
+        """Fit a process on a part of the rows that are not judged; without a warp it learns one."""
         known = self.parts[0][0] if len(self.parts) == 1 else np.arange(len(self.values))
         self.rows[kind] = self._some(kind, known)
-        member = self._fit(kind, self.rows[kind])
+        member = self._fit(kind, self.rows[kind], warp)
         assert isinstance(member, ProcessMember)
         return member
 
@@ -99,7 +99,7 @@ class ManyRows:
                 rows = self._some(kind, train)
                 member = self.fitted.get(kind) if len(self.parts) == 1 else None
                 if member is None:
-                    member = self._fit(kind, rows)
+                    member = self._fit(kind, rows, self.warp)
                     if len(self.parts) == 1:
                         self.fitted[kind] = member
                         self.rows[kind] = rows
@@ -111,14 +111,14 @@ class ManyRows:
                 self.seconds[kind] += time.perf_counter() - before
                 if len(self.parts) == 1 and len(rows) == self.exact < len(train) and kind in processes:
                     self.halves[kind] = np.full(len(self.values), np.nan)
-                    self.halves[kind][test] = self._fit(kind, self._some(kind, train, 0.5)).predict(judged)
+                    self.halves[kind][test] = self._fit(kind, self._some(kind, train, 0.5), self.warp).predict(judged)
         return out, sds
 
     def final(self, kind: str) -> Member:
         """The member that was judged; if folds were asked for, one that is fitted on all rows."""
         if kind not in self.fitted:
             self.rows[kind] = self._some(kind, np.arange(len(self.values)))
-            self.fitted[kind] = self._fit(kind, self.rows[kind])
+            self.fitted[kind] = self._fit(kind, self.rows[kind], self.warp)
         return self.fitted[kind]
 
     def approximations(
@@ -151,12 +151,12 @@ class ManyRows:
         chosen[rows] = True
         return np.sort(self._order[chosen[self._order]][: int(most * share)])
 
-    def _fit(self, kind: str, rows: IntArray) -> Member:
+    def _fit(self, kind: str, rows: IntArray, warp: Warp | None) -> Member:
         phase = f"fitting {kind} on {len(rows):,} rows"
         settings = replace(self.settings, on_epoch=lambda done, total: self.say(phase, done, total), phase=kind)
         self.say(phase, 0, 1)
         before = time.perf_counter()
-        member: Member = FAMILIES[kind].fit(self.inputs.take(rows), self.values[rows], self.warp, settings)
+        member: Member = FAMILIES[kind].fit(self.inputs.take(rows), self.values[rows], warp, settings)
         self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - before
         return member
 

@@ -125,9 +125,9 @@ def fit_process(
     parts: Sequence[str],
     *,
     start: Process | None = None,
+    warp: Warp | None = None,
     scaling: Scaling | None = None,
     iterations: int = 60,
-    bend: bool = True,
     seed: int = 0,
     residual: float = 0.0,
     on_step: Callable[[int, int], None] | None = None,
@@ -139,9 +139,11 @@ def fit_process(
         values: Their labels, not constant. Shape ``(n,)``.
         parts: Parts of the kernel, of :data:`autobuild.models.kernel.PARTS`.
         start: An earlier process, fitted on more rows. Learning starts from its parameters, and its warp is kept.
+        warp: The map from labels to latent values, if it is known. Otherwise its bend is learned; if the distribution
+            of the labels is far from normal after any bend, a map by ranks is tried, too, and kept if the process then
+            ranks each label better by the others.
         scaling: Standardises descriptions by the given ones; None computes it.
         iterations: Largest number of steps.
-        bend: Whether the bend of the labels is learned; otherwise they are only standardised.
         seed: Seed of the subsample from which the kernel is learned if there are too many rows. Predictions use all
             rows in any case.
         residual: Added to the prior mean of the logarithm of every amplitude but those of the part ``known``: what is
@@ -154,13 +156,45 @@ def fit_process(
     Raises:
         ConfigError: The covariance matrix cannot be factorised.
     """
+    warp = start.warp if start else warp
+    linear = tuple(parts) == ("linear",)
+    warps = [warp or Warp.of(values)]
+    if warp is None and not linear and warps[0].worth_knots(values):
+        warps.append(warps[0].by_ranks(values))
+    found = []
+    for number, own in enumerate(warps):
+
+        def say(done: int, total: int, number: int = number) -> None:
+            if on_step:
+                on_step(number * total + done, len(warps) * total)
+
+        how: dict[str, Any] = {"iterations": iterations, "seed": seed, "residual": residual, "on_step": say}
+        found.append(_fit_warped(description, values, parts, own, warp is None, start, scaling, **how))
+    return max(found, key=lambda own: own[1]())[0] if len(found) > 1 else found[0][0]
+
+
+def _fit_warped(
+    description: Description,
+    values: FloatArray,
+    parts: Sequence[str],
+    warp: Warp,
+    bend: bool,
+    start: Process | None,
+    scaling: Scaling | None,
+    *,
+    iterations: int,
+    seed: int,
+    residual: float,
+    on_step: Callable[[int, int], None],
+) -> tuple[Process, Callable[[], float]]:
+    """A process with this warp, whose bend may be learned; and how well it ranks each label given the others."""
     rng, count = np.random.default_rng(seed), len(values)
     order = rng.permutation(count)
     linear = tuple(parts) == ("linear",)
     most = count if linear else max(200, int((LEARNING_BUDGET / len(description.choices)) ** 0.5))
     stages = [FIRST_ROWS] if min(most, count) > FIRST_ROWS * 1.5 and not linear and start is None else []
     stages.append(min(most, count))
-    warp, scaling = start.warp if start else Warp.of(values), scaling or Scaling(description)
+    scaling = scaling or Scaling(description)
     scaled = scaling(description)
     parameters = {name for part in parts for name in PART_OF[part]} | {"noise"}
     vector, curvature = np.zeros(0), np.zeros((0, 0))
@@ -171,11 +205,9 @@ def fit_process(
     made, total = 0, sum(allowed) + iterations * twice
     for size, steps in zip(stages, allowed, strict=True):
         rows = np.sort(order[:size])
-        standard, latent = Warp(warp.mean, warp.sd).latent(values[rows]), warp.latent(values[rows])
+        standard, latent = warp.standard(values[rows]), warp.latent(values[rows])
         own = scaled.rows(torch.from_numpy(rows)) if size < count else scaled
-        problem = (LinearEvidence if linear else Evidence)(
-            own, parts, standard, None if bend and start is None else latent, residual
-        )
+        problem = (LinearEvidence if linear else Evidence)(own, parts, standard, None if bend else latent, residual)
         if not len(vector):
             begins = [problem.vector(start.parameters if start else {})]
             if twice:
@@ -187,8 +219,7 @@ def fit_process(
             for begin in begins:
 
                 def say(done: int, made: int = made) -> None:
-                    if on_step:
-                        on_step(made + done, total)
+                    on_step(made + done, total)
 
                 found.append(minimise(problem, begin, curvature * (before / size), steps, TOLERANCE, say))
                 say(steps)
@@ -198,10 +229,13 @@ def fit_process(
         begins = [vector]
         before, evidence = size, -negative / size
     learned = problem.bend(vector)
+    slope = replace(warp, bend=0.0).log_slope(values) / count  # of the knots; that of the bend is in the evidence
     warp = warp if learned is None else replace(warp, bend=learned)
-    out = Process(tuple(parts), problem.parameters(vector), warp, description, np.asarray(values), evidence, curvature)
+    out = Process(
+        tuple(parts), problem.parameters(vector), warp, description, np.asarray(values), evidence + slope, curvature
+    )
     out._state["scaling"] = scaling
-    return out
+    return out, lambda: problem.ranked(vector)
 
 
 def _curvature(problem: Evidence, start: Process | None) -> FloatArray:

@@ -59,9 +59,13 @@ def members_from_disk(
     """
     values = training["target"].to_numpy(dtype=float)
     ends = {"low": values.min(), "high": values.max()}  # not written by earlier versions
-    warp = Warp(**{key: float(value) for key, value in {**ends, **header["warp"]}.items()})
+    stored = {**ends, **header["warp"]}
+    knots = tuple((float(at), float(score)) for at, score in stored.pop("knots", ()))  # not written by earlier versions
+    warp = Warp(**{key: float(value) for key, value in stored.items()}, knots=knots)
     if not (np.isfinite([warp.mean, warp.sd, warp.bend, warp.low, warp.high]).all() and warp.sd > 0):
         raise ValueError(f"{warp} must be finite, sd above 0")
+    if len(knots) == 1 or not (np.isfinite(knots).all() and (np.diff(knots, axis=0) > 0).all()):
+        raise ValueError(f"knots {knots} must be finite and rise")
     views = tuple(str(view) for view in header.get("views", FUNCTION))  # not written by earlier versions
     if not views or set(views) - set(VIEWS):
         raise ValueError(f"views {views}: accepted are {VIEWS}")

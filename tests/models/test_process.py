@@ -1,9 +1,11 @@
 """The Gaussian process: against textbook formulas, its gradients, its warp and its calibration on planted truths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import autobuild as ab
@@ -292,6 +294,37 @@ def test_beyond_the_labels_a_warp_goes_on_in_small_steps(bend):
     step = np.array([-0.5, 0.5])  # half a standard deviation of the latent values, about
     assert (np.abs(warp.label(ends + step) - [37.0, 120.0]) <= 0.51 * warp.sd).all()
     np.testing.assert_allclose(warp.label(ends), [37.0, 120.0])
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=40), st.floats(-1, 1), st.floats(-4, 4))
+def test_a_warp_by_ranks_is_monotone_and_inverts(values, bend, beyond):
+    values = np.sort(np.array(values))
+    assume(values.std() > 1e-6)
+    warp = replace(Warp.of(values).by_ranks(values), bend=bend)
+    latent = warp.latent(values)
+    assert (np.diff(latent) >= 0).all()
+    np.testing.assert_allclose(warp.label(latent), values, rtol=1e-6, atol=1e-5 * warp.sd)
+    outside = warp.latent(values[[0, -1]]) + np.array([-1, 1]) * abs(beyond)
+    labels = warp.label(outside)
+    assert (labels - values[[0, -1]])[1] >= -1e-6 * warp.sd >= (labels - values[[0, -1]])[0] - 2e-6 * warp.sd
+    np.testing.assert_allclose(warp.latent(labels), outside, atol=1e-5)
+
+
+def test_labels_in_two_groups_are_mapped_by_their_ranks():
+    """A few networks do not work. Normal labels keep a bend; among these, ranks tell the good networks apart."""
+    archs, _ = planted(150, 9)
+    good = smooth(archs)
+    labels = np.where(np.arange(150) % 10 == 0, good - 40 * good.std(), good)
+    ranked, straight = Warp.of(labels).by_ranks(labels), Warp.of(good)
+    assert Warp.of(labels).worth_knots(labels)
+    assert not straight.worth_knots(np.random.default_rng(0).normal(size=150))
+    working = labels > good.min() - 1
+    assert ranked.latent(labels)[working].std() > 5 * Warp.of(labels).latent(labels)[working].std()
+    step = 1e-6 * ranked.sd
+    inside = labels[2:-2] + step  # the sum of the logarithms of derivatives, against differences
+    slopes = (ranked.latent(inside + step) - ranked.latent(inside - step)) / (2e-6)
+    price = len(ranked.knots) * np.log(len(inside)) / 2
+    assert ranked.log_slope(inside) == pytest.approx(np.log(slopes).sum() - price, rel=1e-3)
 
 
 def smooth(archs):
