@@ -65,9 +65,9 @@ def drawn(name: str, metric: str, n: int, seed: int, *, equal: bool) -> tuple[In
 
 
 def fitted(name: str, given: IntArray, target: str, seed: int, **options: object) -> ab.FittedModel:
-    """A process on some rows."""
+    """A process on some rows, or what ``options`` say."""
     with unwarned():
-        return ab.fit(table(name).subset(given), target, model="gp", seed=seed, **options)  # type: ignore[arg-type]
+        return ab.fit(table(name).subset(given), target, seed=seed, **{"model": "gp", **options})  # type: ignore[arg-type]
 
 
 def judged(predicted: FloatArray, truth: FloatArray) -> tuple[float, float]:
@@ -198,7 +198,12 @@ def tau_rows(seeds: int) -> list[Row]:
     """Kendall's tau on all other cells, validation to validation."""
     name, metric, rows = "nas_bench_201", "cifar10_val", []
     for n in (39, 78, 156):
-        without, both = [], []
+        found: dict[str, list[float]] = {
+            "gp": [],
+            "gp with zen score": [],
+            "auto": [],
+            **{key: [] for key in BASELINES},
+        }
         score = dict(zip(table(name).frame["arch"], table(name).frame["zen_score"].tolist(), strict=True))
 
         def zen(archs: Sequence[ab.Architecture], score: dict[str, float] = score) -> list[float]:
@@ -207,10 +212,13 @@ def tau_rows(seeds: int) -> list[Row]:
         for seed in range(seeds):
             given, rest, values = drawn(name, metric, n, seed, equal=False)
             archs = [table(name).archs[row] for row in rest]
-            for out, options in ((without, {}), (both, {"features": [zen]})):
+            for how, options in (("gp", {}), ("gp with zen score", {"features": [zen]}), ("auto", {"model": "auto"})):
                 model = fitted(name, given, metric, seed, **options)
-                out.append(kendall_tau(model.predict_mean(archs), values[rest]))
-        rows.append({"labels": n, "tau": np.mean(without), "tau with zen score": np.mean(both)})
+                found[how].append(kendall_tau(model.predict_mean(archs), values[rest]))
+            for how, fit in BASELINES.items():
+                predict = fit(_one_hot(name)[given], values[given], seed)
+                found[how].append(kendall_tau(predict(_one_hot(name)[rest]), values[rest]))
+        rows.append({"labels": n, **{how: np.mean(own) for how, own in found.items()}})
         print(rows[-1], flush=True)
     return rows
 
