@@ -64,7 +64,7 @@ SETTINGS = {  # cell of the runs -> setting
     "trans_rounds": Setting("trans", "class_scene", "TransNAS-Bench-101, cells", 16, 8, 6, (16, 28, 40, 52, 64)),
 }
 TABLES = {"macro_rounds": "rounds", "nb201_rounds": "rounds_201", "trans_rounds": "rounds_trans"}
-OPTIONS = {"revision": 2, "model": "gp"}  # a part of the name of a run: raise it when rounds change
+OPTIONS = {"revision": 3, "model": "gp"}  # a part of the name of a run: raise it when rounds change
 RUNS = RESULTS / "rounds_runs.csv"
 
 Method = Callable[[Problem, Setting, int], list[Architecture]]

@@ -130,6 +130,7 @@ def fit_ensemble(
         "picked": _picked(out, weights, latent, best, work.dropped, how) + said(parts_taken),
         "approximations": parts_taken,
         "bend": warp.bend,
+        "by_ranks": bool(warp.knots),
         "views": list(describer.views),
         "n_train": len(values) if count else len(parts[0][0]),
         "n_fitted_for_test": len(values) if count else len(parts[0][0]),

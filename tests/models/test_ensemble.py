@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -197,6 +200,7 @@ def test_labels_of_few_distinct_networks():
         ("weights", {"gp": 2.0}),
         ("base", "nobody"),
         ("warp", []),
+        ("warp", {"mean": 0.0, "sd": 1.0, "bend": 0.0, "knots": [[0.0, 0.0], [0.0, 1.0]]}),
         ("members", None),
     ],
 )
@@ -264,3 +268,21 @@ def test_an_iterator_is_predicted_in_chunks(monkeypatch, labels):
     texts = (arch.text for arch in labels.archs)
     np.testing.assert_allclose(model.predict_mean(texts), whole, rtol=1e-9)
     assert model.predict_mean(iter([])).shape == (0,)
+
+
+@pytest.mark.skipif("AUTOBUILD_DATA" not in os.environ, reason="AUTOBUILD_DATA is not set")
+def test_cells_that_do_not_work_do_not_set_the_scale(tmp_path):
+    """Scene classification of TransNAS-Bench-101: some cells are no better than chance, the others close together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = Path(os.environ["AUTOBUILD_DATA"]) / "trans_nas_bench_micro.csv"
+        labels = ab.LabelledSet.read(file, ab.space("trans_nas_bench_micro"))
+        order = np.random.default_rng(0).permutation(len(labels))
+        model = ab.fit(labels.subset(np.sort(order[:156])), "class_scene", model="gp")
+    assert model.report["by_ranks"]
+    truth = labels.frame["class_scene"].to_numpy()[order[156:1156]]
+    judged = [labels.archs[row] for row in order[156:1156]]
+    assert ab.rank.kendall_tau(model.predict_mean(judged), truth) > 0.77  # .75 without ranks
+    pd.testing.assert_frame_equal(
+        ab.FittedModel.load(model.save(tmp_path / "model")).predict(judged[:50]), model.predict(judged[:50])
+    )
