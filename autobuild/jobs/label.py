@@ -8,7 +8,6 @@ Examples:
     autobuild label n=20
     autobuild label n=400 seeds=2 n_jobs=2 out=my_labels
     autobuild label archs=to_train/sample.csv latency=false
-    autobuild label space=quant:digits_dit n=50 design=stratified by=avg_bits
     autobuild label space=quant:digits_dit n=50 design=guided by=avg_bits by_least=3.4
     autobuild label space=my_space.yaml n=100 evaluator='command:python train.py' executor=slurm n_jobs=50 time_limit_s=7200
 
