@@ -1,6 +1,7 @@
 """Mixed-precision configurations of four small networks, built from labels, beside baselines at the same bits.
 
     python -m benchmarks.quant [--quick] [--seeds 3] [--table] [--model digits_dit] [--labels 100] [--only text]
+    python -m benchmarks.quant --guide [--model digits_dit]  # label guided configurations that have no labels yet
 
 The networks are the two diffusion models of digits that ship, and two of packages (:mod:`benchmarks.quant_networks`):
 without these packages, their labels and finished results are there, and what needs an evaluation is skipped. All
@@ -10,7 +11,8 @@ which are finer. The labels use one set of data; every configuration is measured
 
 Built configurations come from a Gaussian process, or a linear model, of minus the logarithm of the label, or from the
 graph encoder with a ranking loss and the scorer ``hopweighted``, fitted to 50, 100 or 300 labels drawn by the seed;
-random search takes the best of the same labels within the budget. Optuna's TPE evaluates as many configurations within
+random search takes the best of the same labels within the budget. Guided labels are of configurations drawn with the
+design ``guided``, random ones are stratified. Optuna's TPE evaluates as many configurations within
 the middle budget. Integer programmes minimise what is known without labels. Every result is appended to
 ``quant_runs.csv`` as soon as it is there.
 """
@@ -40,7 +42,7 @@ from autobuild.quant import kmeans, quantise_weight, weight_layers
 from autobuild.quant.digits.networks import load_digits_network
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
-from benchmarks.quant_networks import LABELLED, Missing, PackageNetwork, label_file, space_file
+from benchmarks.quant_networks import DATA, LABELLED, Missing, PackageNetwork, label_file, space_file
 from benchmarks.report import RESULTS, write
 from benchmarks.runs import Run, Runs
 
@@ -50,6 +52,7 @@ COUNTS = (50, 100, 300)
 KNOWN = ("quant_error", "first_order", "fisher", "output_error")
 FAMILIES = ("gp", "linear")
 RANKINGS = ("srcc", "lambdarank", "hybrid")
+GUIDED = {"digits_dit": 100, "digits_unet": 100, "pitch": 100, "text": 50}  # labels of each of three guided draws
 EVALUATED = 100  # configurations of TPE
 FRESH = (100, 101)  # seeds of data
 MEASURED = {"pitch": 500, "text": 48}  # windows or lines of each
@@ -194,17 +197,46 @@ def peer(model: str) -> Metrics:
     return out
 
 
-def drawn(model: str, count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def guided_file(model: str) -> Path:
+    """Where the labels of guided configurations are."""
+    return DATA / f"quant_guided_{model}.csv"
+
+
+def guide(model: str) -> None:
+    """Label guided configurations, drawn by several seeds; rows that are there are kept."""
+    space, path = space_of(model), guided_file(model)
+    costs, limits = ab.costs(space), budgets(model)
+    sums = {name: costs[name].bounds().lower for name in ("avg_bits", *KNOWN)}
+    how = {"by": sums["avg_bits"], "estimates": [sums[name] for name in KNOWN], "between": (limits[0], limits[-1])}
+    done = set(map(tuple, pd.read_csv(path)[["draw", "arch"]].to_numpy())) if path.exists() else set()
+    for draw in range(3):
+        for arch in ab.sample_design(space, GUIDED[model], "guided", seed=draw, **how):
+            if (draw, arch.text) not in done:
+                row = pd.DataFrame([{"draw": draw, "arch": arch.text, **evaluator(model, False)(space, arch, 0)}])
+                row.to_csv(path, mode="a", header=not path.exists(), index=False, float_format="%.7g")
+
+
+def guided(model: str, count: int, seed: int) -> pd.DataFrame:
+    """Guided labels: those of seeds 0 to 2 begin with these draws, those of 3 and 4 in the middle of the first two."""
+    frame = pd.read_csv(guided_file(model)).rename(columns={"fid": "label", "loss": "label"})[["arch", "label"]]
+    begin = GUIDED[model] * seed % (5 * GUIDED[model] // 2)
+    rolled = pd.concat([frame.iloc[begin:], frame.iloc[:begin]])
+    return rolled.drop_duplicates("arch").head(count).reset_index(drop=True)
+
+
+def drawn(model: str, count: int, seed: int, design: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """Labels drawn by a seed, and the others."""
+    if design == "guided":
+        return guided(model, count, seed), labels_of(model)
     frame = labels_of(model)
     rows = np.random.default_rng(seed).permutation(len(frame))
     return frame.iloc[rows[:count]].reset_index(drop=True), frame.iloc[rows[count:]]
 
 
-def random_search(model: str, count: int, seed: int) -> Metrics:
+def random_search(model: str, count: int, seed: int, design: str = "") -> Metrics:
     """The best labelled configuration within the budget."""
     space = space_of(model)
-    frame, _ = drawn(model, count, seed)
+    frame, _ = drawn(model, count, seed, design)
     used = ab.costs(space)["avg_bits"](list(frame["arch"]))
 
     def chosen(budget: float) -> Architecture:
@@ -214,10 +246,10 @@ def random_search(model: str, count: int, seed: int) -> Metrics:
     return measures(model, chosen)
 
 
-def built(model: str, count: int, seed: int, family: str, ranking: str | None = None) -> Metrics:
+def built(model: str, count: int, seed: int, family: str, ranking: str | None = None, design: str = "") -> Metrics:
     """The configuration of the highest prediction within the budget, or with a ranking loss of the highest norms."""
     space = space_of(model)
-    frame, rest = drawn(model, count, seed)
+    frame, rest = drawn(model, count, seed, design)
     how: dict[str, Any] = {"model": family}
     if ranking:
         how |= {"folds": 5, "config": ab.FitConfig(ranking=ranking)}
@@ -295,6 +327,11 @@ def tasks_of(model: str, seeds: int, counts: Sequence[int]) -> Iterator[tuple[st
             yield f"random search, {n} labels", seed, partial(random_search, model, n, seed)
             for family in FAMILIES:
                 yield f"built from {n} labels by {family}", seed, partial(built, model, n, seed, family)
+    for n in counts if guided_file(model).exists() else ():
+        for seed in range(seeds):
+            yield f"best of {n} guided labels", seed, partial(random_search, model, n, seed, "guided")
+            task = partial(built, model, n, seed, "gp", design="guided")
+            yield f"built from {n} guided labels by gp", seed, task
     for seed in range(seeds):
         for n in counts:
             if n <= 100:
@@ -338,12 +375,12 @@ def table() -> pd.DataFrame:
             row[f"{place} bits"] = shown + (f" ± {spread[key]:.1f}" if shown and count[key] > 1 else "")
         row["held-out SRCC"] = f"{mean['srcc']:.2f}" if "srcc" in mean else ""
         rows.append(row)
-    kinds = ("full", "uniform", "greedy", "integer", "auto_quantize", "random", "TPE", "built")
+    kinds = ("full", "uniform", "greedy", "integer", "auto_quantize", "random", "best", "TPE", "built")
     order = {name: place for place, name in enumerate(kinds)}
 
     def place_of(row: dict[str, Any]) -> tuple[Any, ...]:
-        method, counted = row["method"], re.search(r"(\d+) labels", row["method"])
-        by = method.partition(" by ")[2] if method.startswith("built") else ""
+        method, counted = row["method"], re.search(r"(\d+) (guided )?labels", row["method"])
+        by = f"{counted and counted[2]}{method.partition(' by ')[2]}" if method.startswith("built") else ""
         return MODELS.index(row["model"]), order[method.split()[0].rstrip(",")], by, int(counted[1]) if counted else 0
 
     rows.sort(key=place_of)
@@ -353,7 +390,7 @@ def table() -> pd.DataFrame:
 def to_reach() -> pd.DataFrame:
     """A row a model and budget: the best without labels, and the means over seeds of what labels give.
 
-    Reached: the Gaussian process's mean from the most labels is below every baseline's.
+    Reached: the Gaussian process's mean is below every baseline's, those from guided and from more labels included.
     """
     found = Runs(RUNS).read()
     value = found.groupby(["cell", "method", "metric"])["value"].mean()
@@ -361,21 +398,29 @@ def to_reach() -> pd.DataFrame:
     for model in (name for name in MODELS if name in set(found["cell"])):
         for budget in budgets(model):
             own, counts = value[model].xs(f"{METRICS[model]} {budget}", level="metric"), counts_of(model)
-            known = own[[not name.startswith(("random", "built", "TPE")) for name in own.index]]
+            known = own[[not name.startswith(("random", "best", "built", "TPE")) for name in own.index]]
             row = {"model": model, "bits": budget, "metric": METRICS[model]}
             row |= {"full precision": value[model, "full precision", METRICS[model]]}
             row |= {"best without labels": f"{known.min():.1f} ({known.idxmin()})"}
             row["labels"] = ", ".join(map(str, counts))
-            columns = ("random search, {} labels", *(f"built from {{}} labels by {family}" for family in FAMILIES))
+            columns = (
+                "random search, {} labels",
+                *(f"built from {{}} labels by {family}" for family in FAMILIES),
+                "best of {} guided labels",
+                "built from {} guided labels by gp",
+            )
             for what in columns:
                 means = [own.get(what.format(n), float("nan")) for n in counts]
                 shown = "" if np.isnan(means).all() else ", ".join("-" if m != m else f"{m:.1f}" for m in means)
-                row[what.replace(", {} labels", "").replace(" from {} labels", "")] = shown
+                title = what.replace(", {} labels", "").replace(" from {} labels", "").replace("{} ", "")
+                row[title] = shown
             for name in (f"TPE, {EVALUATED} evaluations", "auto_quantize of Model-Optimizer"):
                 row[name] = own.get(name, float("nan"))
             others = own[[not name.startswith("built") for name in own.index]].min()
-            for title, n in (("reached", counts[-1]), ("with 50 labels", counts[0])):
-                row[title] = "yes" if own.get(f"built from {n} labels by gp", np.inf) < others else "no"
+            for design in ("", "guided "):
+                means = [own.get(f"built from {n} {design}labels by gp", np.nan) for n in counts]
+                shown = ["-" if np.isnan(mean) else "yes" if mean < others else "no" for mean in means]
+                row[f"reached, {design}labels"] = "" if np.isnan(means).all() else ", ".join(shown)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -388,6 +433,24 @@ def knowledge_table() -> pd.DataFrame:
     found = found.assign(known=parts["known"], labels=parts["labels"].astype(int))
     wide = found.pivot_table(index=["cell", "labels"], columns="known", values="value").round(3)
     return wide[["bits alone", *KNOWN, "all"]].reset_index().rename(columns={"cell": "model"})
+
+
+def noise() -> pd.DataFrame:
+    """A row a model: standard deviations over estimates of the logarithms of their values.
+
+    ``unit``: of the median of a layer, relative to all layers, the mean over layers; ``candidate``: of a candidate,
+    relative to its layer, the mean over candidates.
+    """
+    rows = []
+    for model in MODELS:
+        costs = ab.costs(space_of(model))
+        logs = [[np.log(np.maximum(own, 1e-30)) for own in costs[name].bounds().lower.tables] for name in KNOWN]
+        units = np.array([[np.median(own) for own in tables] for tables in logs])
+        units -= np.median(units, axis=1, keepdims=True)
+        candidates = np.array([np.concatenate([own - np.median(own) for own in tables]) for tables in logs])
+        row = {"unit": units.std(axis=0).mean(), "candidate": candidates.std(axis=0).mean()}
+        rows.append({"model": model, **{name: round(float(value), 2) for name, value in row.items()}})
+    return pd.DataFrame(rows)
 
 
 def speed(size: int = 4096) -> pd.DataFrame:
@@ -424,12 +487,21 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS)
     parser.add_argument("--labels", type=int)
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
+    parser.add_argument("--guide", action="store_true", help="only label guided configurations that have no labels yet")
     parser.add_argument("--speed", action="store_true", help="only the seconds of the quantisers")
+    parser.add_argument("--noise", action="store_true", help="only by how much the estimates differ")
     given = parser.parse_args()
+    if given.noise:
+        write("quant_noise", noise(), quick=given.quick)
+        return
     if given.speed:
         write("quant_speed", speed(512 if given.quick else 4096), quick=given.quick)
         return
     torch.set_num_threads(1)
+    if given.guide:
+        for model in (given.model,) if given.model else MODELS:
+            guide(model)
+        return
     if not given.table:
         for model in (given.model,) if given.model else MODELS:
             counts = (given.labels,) if given.labels else counts_of(model)[: 1 if given.quick else None]

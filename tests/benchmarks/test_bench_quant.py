@@ -21,6 +21,15 @@ def test_stored_labels_are_of_the_stored_space_and_cover_its_bits(name):
     assert frame["label"].between(0, 100).all()
 
 
+@pytest.mark.parametrize("name", [name for name in quant.MODELS if quant.guided_file(name).exists()])
+def test_guided_labels_of_seeds_differ(name):
+    first, second, more = (quant.guided(name, count, seed) for count, seed in ((50, 0), (50, 1), (100, 0)))
+    assert len(first) == len(second) == 50
+    assert not {*first["arch"]} & {*second["arch"]}
+    assert {*first["arch"]} < {*more["arch"]}
+    assert first["label"].between(0, 1000).all()
+
+
 def test_answers_of_the_peer_name_every_layer():
     for model in ("digits_dit", "digits_unet"):
         space = quant.space_of(model)
