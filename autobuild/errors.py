@@ -99,4 +99,5 @@ def nearest(given: object, accepted: Iterable[object], *, limit: int = 20) -> st
     listed = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
     # What is quoted already stands as it is to be typed.
     guess = f"did you mean {' or '.join(n if n.endswith('`') else repr(n) for n in close)}? " if close else ""
-    return f"{guess}(accepted: {listed or 'none'})"
+    known = f"accepted: {listed or 'none'}"
+    return f"{guess}({known})" if guess else known

@@ -17,7 +17,7 @@ Row = tuple[str, str, str, str]
 
 
 def rows() -> list[Row]:
-    """What, measured here, beside it, and the command."""
+    """What, measured here, compared with, and the command."""
     return [row for part in (_construct, _search, _overhead, _fusion, _latency) for row in part(_read)]
 
 
@@ -94,7 +94,7 @@ def _latency(read: Read) -> list[Row]:
 
 def table() -> pd.DataFrame:
     """The rows as a frame."""
-    frame = pd.DataFrame(rows(), columns=["what", "measured", "beside it", "command"])
+    frame = pd.DataFrame(rows(), columns=["what", "measured", "compared with", "command"])
     return frame.assign(command=[f"`python -m benchmarks.{name}`" for name in frame["command"]])
 
 

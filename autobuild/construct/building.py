@@ -72,7 +72,11 @@ class Built:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any."""
+        """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any.
+
+        A limited metric has its plain name (``latency_ms``: predicted, ``params``: exact). Where a limited label column
+        and a limited cost have the same name, or one that is a column already, it is ``label.NAME`` or ``cost.NAME``.
+        """
         import pandas as pd
 
         columns = {
@@ -83,7 +87,11 @@ class Built:
         }
         if self.lower is not None and self.upper is not None:
             columns |= {"lower": self.lower, "upper": self.upper}
-        return pd.DataFrame({**columns, **self.values})
+        plain = [name.partition(".")[2] for name in self.values]
+        for name, short in zip(self.values, plain, strict=True):
+            taken = plain.count(short) > 1 or short in columns or not name.startswith(("label.", "cost."))
+            columns[name if taken else short] = self.values[name]
+        return pd.DataFrame(columns)
 
 
 def build_by_sum(

@@ -70,7 +70,9 @@ def as_evaluator(
     declared = getattr(evaluator, "metrics", None)
     if declared is not None and (missing := [name for name in needs if name not in declared]):
         hint = nearest_metric(missing[0], declared)
-        raise EvaluationError(f"{source} gives no {missing[0]!r}, which the target needs: {hint}")
+        if what == "train" and "latency" in missing[0]:
+            hint += "; evaluator=train+latency also measures the latency"
+        raise EvaluationError(f"{source} gives no {missing[0]!r}, which the target needs; {hint}")
     return checked(evaluator, needs, source)
 
 

@@ -122,7 +122,7 @@ class Effects:
 
     @property
     def layers(self) -> pd.DataFrame:
-        """Effect of having each layer and of not having it. Columns ``unit, layer, score, lower, upper, absent``."""
+        """Effect of having each layer and of lacking it: ``unit, layer, score, lower, upper, score_without``."""
         rows: Rows = []
         for means, _, there, _ in self._stages:
             share = means.shares.sum(axis=1)
@@ -132,7 +132,7 @@ class Effects:
             absent = np.where(optional, -there[:, 0] * share / np.where(optional, 1 - share, 1), np.nan)
             for layer, (score, bound) in enumerate(zip(there[:, 0], half, strict=True)):
                 rows.append((means.stage.name, layer + 1, score, score - bound, score + bound, absent[layer]))
-        return pd.DataFrame(rows, columns=["unit", "layer", "score", "lower", "upper", "absent"])
+        return pd.DataFrame(rows, columns=["unit", "layer", "score", "lower", "upper", "score_without"])
 
     @property
     def choices(self) -> pd.DataFrame:

@@ -101,15 +101,16 @@ class AdditiveScores(Scores):
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """Effect of having each layer. Columns ``unit, layer, score, lower, upper, absent, spread, best, n_seen``.
+        """Effect of having each layer.
 
+        Columns ``unit, layer, score, lower, upper, score_without, score_range, best, n_seen``.
         ``score`` is the mean prediction over the networks that have the layer, minus the mean over all networks.
-        ``absent`` is the same for the networks without the layer, NaN if there are none. ``spread`` is the score of the
-        best operation in this layer minus that of the worst, ``best`` the best operation as text.
+        ``score_without`` is the same for the networks without the layer, NaN if there are none. ``score_range`` is the
+        score of the best operation in this layer minus that of the worst, ``best`` the best operation as text.
         """
         frame = operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
         frame = frame.drop(columns="score").merge(self._effects.layers, on=["unit", "layer"], how="left")
-        return frame[["unit", "layer", "score", "lower", "upper", "absent", "spread", "best", "n_seen"]]
+        return frame[["unit", "layer", "score", "lower", "upper", "score_without", "score_range", "best", "n_seen"]]
 
     @cached_property
     def choices(self) -> pd.DataFrame:

@@ -212,10 +212,10 @@ class Scores:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """How much the choice at each place matters. Columns ``unit, layer, score, spread, best, n_seen``.
+        """How much the choice at each place matters. Columns ``unit, layer, score, score_range, best, n_seen``.
 
-        ``score`` is the mean over the operations seen there, ``spread`` the best score minus the worst (both in units
-        of the target), ``best`` the best operation as text.
+        ``score`` is the mean over the operations seen there, ``score_range`` the best score minus the worst (both in
+        units of the target), ``best`` the best operation as text.
         """
         return operations_by_layer(self.operations, [feature.name for feature in self.model.space.features])
 
@@ -332,7 +332,7 @@ def operations_by_layer(operations: pd.DataFrame, features: Sequence[str]) -> pd
                 int(weights.sum()),
             )
         )
-    return pd.DataFrame(rows, columns=["unit", "layer", "score", "spread", "best", "n_seen"])
+    return pd.DataFrame(rows, columns=["unit", "layer", "score", "score_range", "best", "n_seen"])
 
 
 def table(rows: Sequence[tuple[Any, ...]], columns: Sequence[str], values: Sequence[str]) -> pd.DataFrame:

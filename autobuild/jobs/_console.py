@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+
+from autobuild._decimals import IN_TARGET_UNITS, decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,30 +48,57 @@ def heading(text: str) -> None:
 
 
 def table(frame: pd.DataFrame, *, rows: int = 10, columns: Sequence[str] | None = None) -> None:
-    """Print the first ``rows`` rows of a frame and how many more there are; fractions with five significant digits."""
-    shown = frame[list(columns)] if columns is not None else frame
-    cells = [[cell(value) for value in row] for row in shown.head(rows).itertuples(index=False)]
-    grid([str(name) for name in shown.columns], cells)
+    """Print the first ``rows`` rows of a frame and how many more there are.
+
+    Effects, predictions and their bounds have the same number of decimals, four digits of the largest;
+    fractions in other columns have five significant digits.
+    """
+    shown = (frame[list(columns)] if columns is not None else frame).head(rows)
+    names = [str(name) for name in shown.columns]
+    places = decimals(value for name in IN_TARGET_UNITS.intersection(names) for value in shown[name])
+    lines = [
+        [
+            f"{value:.{places}f}"
+            if name in IN_TARGET_UNITS and isinstance(value, float) and value == value
+            else cell(value)
+            for name, value in zip(names, row, strict=True)
+        ]
+        for row in shown.itertuples(index=False)
+    ]
+    grid(names, lines)
     if len(frame) > rows:
         say(f"  ... {len(frame) - rows:,} more rows")
 
 
 def grid(header: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Print text cells in columns: a drawn table on a terminal, aligned plain columns elsewhere."""
+    """Print text cells in columns, numbers to the right: a drawn table on a terminal, plain columns elsewhere."""
+    numbers = [all(_is_number(row[i]) for row in cells) for i in range(len(header))]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
         drawn = Table(show_edge=False, pad_edge=False, header_style="bold")
-        for name in header:
-            drawn.add_column(name, overflow="fold")
+        for name, right in zip(header, numbers, strict=True):
+            drawn.add_column(name, overflow="fold", justify="right" if right else "left")
         for row in cells:
             drawn.add_row(*row)
         Console(highlight=False, markup=False).print(drawn)
         return
     widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
     for row in [header, *cells]:
-        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        placed = zip(row, widths, numbers, strict=True)
+        say(
+            "  "
+            + "  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in placed).rstrip()
+        )
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell stands to the right: a number, with a star or not, or an empty one."""
+    try:
+        return text in ("", "-") or math.isfinite(float(text.rstrip("*").replace(",", "")))
+    except ValueError:
+        return False
 
 
 def cell(value: Any) -> str:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from autobuild.errors import ConfigError, nearest
 from autobuild.registry import FAMILIES
 
 
 def saved_model(config: Mapping[str, Any]) -> str | None:
-    """The folder that ``model=`` names; None if it names a family, or the job has no such key."""
+    """The folder that ``model=`` names; None if it names a family, or the job has no such key.
+
+    Raises:
+        ConfigError: It is a plain word that is neither a family nor a folder.
+    """
     model = config.get("model")
-    return None if model is None or model in FAMILIES.choices else str(model)
+    if model is None or model in FAMILIES.choices:
+        return None
+    if str(model).isidentifier() and not Path(str(model)).exists():
+        known = nearest(model, FAMILIES.choices)
+        raise ConfigError(f"model={model}: neither a family of models nor the folder of a fitted one: {known}")
+    return str(model)
 
 
 def family(config: Mapping[str, Any]) -> str:

@@ -139,7 +139,7 @@ def _unknown(word: str, command: Command, job: Job, error: Exception) -> str | N
     if name not in accepted and name not in job.former:
         if command.job is None and name in known_keys() and "--config-name" in command.flags:
             return None
-        return f"job {job.name}: unknown key {name!r} {nearest(name, accepted, limit=60)}"
+        return f"job {job.name}: unknown key {name!r}: {nearest(name, accepted, limit=60)}"
     if word == f"{name}=null" and name in job.groups:
         return f"{word}: unknown choice: {nearest('null', groups()[name].members)}"
     group = name.split(".")[0]

@@ -36,13 +36,13 @@ _PARTS: tuple[tuple[str, Mapping[str, str], Mapping[str, str]], ...] = (
     (
         "Effects of choices",
         {
-            "interactions.csv": "Interactions: effects in addition to those of each value alone",
+            "interactions.csv": "Interactions: effects beyond those of each value alone (layer 0: the whole unit)",
             "features.csv": "Main effects of feature values, averaged over units and layers",
-            "choices.csv": "Best and second-best value of each choice, and whether their difference is significant",
+            "choices.csv": "Best and second-best value of each choice (layer 0: the depth of the unit)",
         },
         {
             "interactions.png": "Interactions",
-            "features.png": "Main effects of feature values",
+            "features.png": "Main effects of feature values, averaged over units and layers",
             "candidates.png": "The best candidates of every unit",
         },
     ),
@@ -163,6 +163,8 @@ def _part(
     for name, caption in tables.items():
         frame, error = _read(folder / name)
         if frame is not None and len(frame):
+            if name == "features.csv" and "effect" in frame and frame["score"].equals(frame["effect"]):
+                frame = frame.drop(columns="score")
             shown.append((caption or name, frame))
         elif error:
             unread.append(error)
@@ -398,4 +400,4 @@ def _chain(search: Search) -> pd.DataFrame:
     chain = search.chain
     sizes = [readable_count(int(size)) for size in chain["size"]]
     shares = [f"{100 * share:.3g} %" for share in chain["space_share"]]
-    return chain.assign(size=sizes, space_share=shares)[["study", "size", "space_share", "evaluated", "carried"]]
+    return chain.assign(size=sizes, space_share=shares)[["study", "size", "space_share", "evaluated", "reused"]]

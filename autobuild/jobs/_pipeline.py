@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning
+from autobuild.errors import ConfigError, FitWarning, LabelError, LabelWarning, TargetError
 from autobuild.jobs._console import Phases, progress, say
 from autobuild.jobs._families import family, saved_model
 from autobuild.jobs._files import embedded_labels
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from autobuild.models import FitConfig, FittedModel
     from autobuild.spaces import SearchSpace
 
+# Names of metrics that are nearly always minimised: whoever maximises one has probably forgotten a minus.
+_SMALL_IS_GOOD = re.compile(
+    r"(?i)(^|_)(lat(ency)?|runtime|seconds|ms|us|energy|mj|memory|bytes|params|macs|flops|error|loss|fid|perplexity)(_|$)"
+)
 _COSTED = 20  # built networks whose costs are written
 _WARNINGS = 8  # how many suspicious values are listed
 # Fields of a model's report that are not metrics of this run, or are recorded under other names.
@@ -137,6 +142,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
     if saved is not None:
         _check_test(config)
         model = ab.FittedModel.load(saved, features=_listed(config.get("features")))
+        _check_same_target(config, model)
         _record_fit(folder, model)
         return model
     assert labels is not None
@@ -159,6 +165,21 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
                 space_size=readable_count(labels.space.size),
             )
     return ab.FittedModel.load(folder.dir / "model", features=_listed(config["features"]))
+
+
+def _check_same_target(config: Mapping[str, Any], model: FittedModel) -> None:
+    """Refuse a target beside a saved model of another one; the default of ``target`` is no wish.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    from autobuild.expressions import TargetExpression
+    from autobuild.jobs.keys import LabelKeys
+
+    given = config.get("target")
+    if given in (None, LabelKeys.target, model.target) or TargetExpression.parse(given).text == model.target:
+        return
+    raise ConfigError(f"target={given}: the saved model {config['model']} predicts {model.target}; fit another model")
 
 
 def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedModel:
@@ -339,6 +360,9 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
     if saved is None:
         labels = read_labels(config)
         target, space = labels.target(config["target"], costs(config, labels.space)).expression.text, labels.space
+        if target in labels.metrics and _SMALL_IS_GOOD.search(target):
+            say(f"note: a target is maximised, so these are the networks with the largest {target}; "
+                f"for the smallest write target=-{target}")  # fmt: skip
     elif where is None and pareto is None:
         return None
     else:
@@ -348,7 +372,12 @@ def labels_of(config: Mapping[str, Any]) -> LabelledSet | None:
             labels = _read(config, config["labels"], space, config["n"])
     exact = costs(config, space)
     if where is not None:
-        (Names(costs=exact) if labels is None else labels.names(exact)).limits(where)
+        try:
+            (Names(costs=exact) if labels is None else labels.names(exact)).limits(where)
+        except TargetError as error:
+            if labels is not None:
+                raise
+            raise TargetError(f"{error}; a limit on a label column needs labels= beside a saved model") from None
     if pareto is not None:
         _other_targets(config, labels, target)
     return labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autobuild._decimals import decimals
 from autobuild.jobs._console import duration, grid, heading, say, table
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 _PER_UNIT = 3
 _MAP_COLUMNS = 14  # of the map of effects, which a terminal shows beside one another
+_MAP_ROWS = 60
 _SENTENCES = 5
 
 
@@ -81,18 +83,19 @@ def show_where(folder: Run) -> None:
         columns = list(dict.fromkeys(zip(frame["feature"], frame["value"].astype(str), strict=True)))
         heading("Effect of each choice, by unit and layer (units of the target, compared with the mean)")
         say("  *: not significant, the 90 % interval contains 0")
-        if len(columns) <= _MAP_COLUMNS:
-            cells: dict[tuple[str, int], dict[tuple[str, str], str]] = {}
-            for place in frame.to_dict("records"):
-                star = "*" if place["lower"] <= 0 <= place["upper"] else ""
-                own = cells.setdefault((str(place["unit"]), int(place["layer"])), {})
-                own[str(place["feature"]), str(place["value"])] = f"{place['effect']:+.2g}{star}"
-            rows = [[f"{unit} {layer or ''}".rstrip(), *(shown.get(column, "") for column in columns)]
-                    for (unit, layer), shown in cells.items()]  # fmt: skip
-            grid(["unit, layer", *(" ".join(column) for column in columns)], rows)
-        else:
-            told = frame[(frame["lower"] > 0) | (frame["upper"] < 0)]
-            table(told.loc[told["effect"].abs().sort_values(ascending=False, kind="stable").index], rows=20)
+        cells: dict[tuple[str, int], dict[tuple[str, str], str]] = {}
+        digits = decimals(frame["effect"], 3)
+        for place in frame.to_dict("records"):
+            star = "*" if place["lower"] <= 0 <= place["upper"] else " "
+            own = cells.setdefault((str(place["unit"]), int(place["layer"])), {})
+            own[str(place["feature"]), str(place["value"])] = f"{place['effect']:+.{digits}f}{star}"
+        for part in _parts(columns):
+            rows = [[f"{unit} {layer or ''}".rstrip(), *(shown.get(column, "") for column in part)]
+                    for (unit, layer), shown in cells.items() if not shown.keys().isdisjoint(part)]  # fmt: skip
+            if len(rows) > _MAP_ROWS:
+                say(f"  {', '.join(dict.fromkeys(name for name, _ in part))}: {len(rows):,} layers, in places.csv")
+            else:
+                grid(["unit, layer", *(" ".join(column) for column in part)], rows)
     sentences = folder.metrics.get("interactions")
     if sentences is not None:
         heading(f"Interactions: {len(sentences) or 'no'} pairs of choices whose effects do not add up (90 % intervals)")
@@ -102,19 +105,32 @@ def show_where(folder: Run) -> None:
             say(f"  ... {len(sentences) - _SENTENCES} more (interactions.csv)")
 
 
+def _parts(columns: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Columns of the map, ``(feature, value)``, in parts that fit beside one another; a feature is not divided."""
+    parts: list[list[tuple[str, str]]] = [[]]
+    for feature in dict.fromkeys(feature for feature, _ in columns):
+        own = [column for column in columns if column[0] == feature]
+        if parts[-1] and len(parts[-1]) + len(own) > _MAP_COLUMNS:
+            parts.append([])
+        parts[-1] += own
+    return parts
+
+
 def show_features(folder: Run) -> None:
     """Scores of feature values and layers."""
     frame = folder.read_frame("features.csv")
     by = "effect" if "effect" in frame else "score"
-    heading("Main effects of feature values, best first (units of the target, compared with the mean)")
+    heading("Main effects of feature values, averaged over units and layers, best first")
     if folder.metrics.get("base") is not None:
         frame = frame.drop(columns="score")
     table(frame.sort_values(by, ascending=False, kind="stable"), rows=20)
-    layers = folder.read_frame("layers.csv").sort_values("spread", ascending=False, kind="stable")
-    heading("Layers where the operation matters most (spread: best operation minus worst, units of the target)")
+    layers = folder.read_frame("layers.csv").sort_values("score_range", ascending=False, kind="stable")
+    heading("Layers where the operation matters most (score_range: best operation minus worst, units of the target)")
     table(layers, rows=6)
-    if "absent" in layers:
-        say("  score: mean of networks with the layer, minus that of all; absent: the same for networks without it")
+    if "score_without" in layers:
+        say(
+            "  score: mean of networks with the layer, minus that of all; score_without: of those without it, minus all"
+        )
     if folder.metrics.get("additive_share") is not None:
         share, rest = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
         explained = f"{share:.1%} of the variance of predictions"
@@ -133,7 +149,7 @@ def show_candidates(folder: Run) -> None:
     if folder.metrics.get("base") is not None:
         say(f"  score: effect of the candidate, compared with an average network ({number(folder.metrics['base'])})")
     if "n_seen_rarest" in columns:
-        say("  n_seen: labels with the candidate; n_seen_rarest: labels with its rarest feature value in that layer")
+        say("  n_seen: labels with the candidate; n_seen_rarest: labels with that feature value of it which is rarest")
     best = frame.groupby("unit", sort=False).head(_PER_UNIT)
     table(best, rows=10 * _PER_UNIT, columns=columns)
 

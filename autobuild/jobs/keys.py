@@ -52,7 +52,7 @@ class FitKeys:
     model: str = option(
         "auto",
         "family of the model: gp, linear, trees, graph; auto: an ensemble of them, weighted by cross-validation; or "
-        "the folder model/ of another run, with its space, labels, target and n",
+        "the folder model/ of another run, with its space, target and training rows",
     )
     folds: int | None = option(
         None,

@@ -268,8 +268,8 @@ class Run:
     def saved_so_far(self) -> str:
         """Describe what an interrupted run has saved."""
         done = ", ".join(self._state["steps"])
-        saved = f"finished steps ({done}) are saved" if done else "no step was finished; what was begun is"
-        return f"{saved} in {self.dir}; the same command goes on from there"
+        saved = f"finished steps ({done}) and what was begun" if done else "what was begun"
+        return f"{saved}: in {self.dir}; the same command continues it"
 
 
 def interruption() -> str | None:

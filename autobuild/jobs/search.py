@@ -15,7 +15,7 @@ Writes:
     trials.csv  every network: study, number, arch, state, source (label: known before), targets, metrics, predicted, violation (of limits), seconds, reason (why it failed)
     best.csv  those that satisfy all limits, best first
     front.csv  the Pareto front: those that no other one equals or exceeds in all targets
-    chain.csv  the linked studies: study, parent, space, size, space_share (of the first space), evaluated, carried, why
+    chain.csv  the linked studies: study, parent, space, size, space_share (of the first space), evaluated, reused, why
     history.csv  evaluations, study, number, arch, measured, best; with several targets hypervolume
     search.db  without storage=: Optuna's storage
     narrowed.json  with narrow: the space where the search ended; space= takes it
@@ -342,8 +342,9 @@ def _show(folder: Run) -> None:
         say(f"  none: {numbers.get('why') or 'no network is complete and within the limits'}")
     chain = folder.read_frame("chain.csv")
     if len(chain) > 1:
-        heading("Linked studies (carried: trials entered from the labels and from earlier studies)")
-        table(chain, rows=20, columns=["study", "size", "space_share", "evaluated", "carried"])
+        heading("Linked studies (reused: trials entered from the labels and from earlier studies)")
+        sizes = [f"{int(size):,}" for size in chain["size"]]
+        table(chain.assign(size=sizes), rows=20, columns=["study", "size", "space_share", "evaluated", "reused"])
     heading(
         f"{numbers['evaluated']:,} networks were evaluated: {numbers['failed']:,} failed, {numbers['pruned']:,} pruned"
     )

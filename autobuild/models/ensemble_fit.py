@@ -343,12 +343,12 @@ def _member_rows(
         without = None
         if others and weights.get(kind):
             without = srcc(combine(others, _weighed(others, latent)[1]), latent)
-        row: dict[str, Any] = {"member": kind, "weight": weights.get(kind, 0.0), "base": kind == base}
+        row: dict[str, Any] = {"member": kind, "weight": weights.get(kind, 0.0), "gives_intervals": kind == base}
         row |= {"srcc_alone": srcc(predicted, latent), "ndcg_alone": ndcg_at_k(predicted, latent)}
         row |= {"srcc_without": without, "seconds": seconds.get(kind), "note": ""}
         rows.append(row)
     for kind, why in dropped.items():
-        row = {"member": kind, "weight": 0.0, "base": False, "srcc_alone": None, "ndcg_alone": None}
+        row = {"member": kind, "weight": 0.0, "gives_intervals": False, "srcc_alone": None, "ndcg_alone": None}
         rows.append({**row, "srcc_without": None, "seconds": seconds.get(kind), "note": why})
     return rows
 

@@ -17,7 +17,7 @@ def search_chain(chain: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the size of each study's space on a logarithmic scale, and how many networks each evaluated and took over.
 
     Args:
-        chain: A search, or its ``chain``: ``study, size, space_share, evaluated, carried``.
+        chain: A search, or its ``chain``: ``study, size, space_share, evaluated, reused``.
         ax: Where to draw; a new figure by default.
 
     Raises:
@@ -25,7 +25,7 @@ def search_chain(chain: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     read = (Search, lambda search: search.chain)
     studies: pd.DataFrame = given_as(chain, "search_chain", "a search or its chain", read, (pd.DataFrame, same))
-    check_columns(studies, ("study", "size", "space_share", "evaluated", "carried"), "the chain")
+    check_columns(studies, ("study", "size", "space_share", "evaluated", "reused"), "the chain")
     ax = own_axes(ax, 6.4, 0.9 + 0.45 * max(2, len(studies)))
     sizes = [int(size) for size in studies["size"]]
     exponents = [math.log10(size) if size > 0 else 0.0 for size in sizes]  # sizes may be too large for a float
@@ -35,7 +35,7 @@ def search_chain(chain: Search | pd.DataFrame, ax: Axes | None = None) -> Axes:
     for row, (size, exponent) in enumerate(zip(sizes, exponents, strict=True)):
         study = studies.iloc[row]
         share = "" if row == 0 else f" ({_share(float(study['space_share']))})"
-        text = f"{readable_count(size)}{share}: {int(study['evaluated']):,} evaluated, {int(study['carried']):,} known"
+        text = f"{readable_count(size)}{share}: {int(study['evaluated']):,} evaluated, {int(study['reused']):,} known"
         ax.text(exponent + 0.02 * widest, row, text, va="center", fontsize=8.5, color=INK)
     ax.set_yticks(list(rows), [shorten(name, 24) for name in studies["study"]])
     ax.set_ylim(max(len(studies), 2) - 0.5, -0.5)

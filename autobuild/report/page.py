@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._decimals import IN_TARGET_UNITS, decimals, table_decimals
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,8 +22,9 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } h3 { font-size: 1rem; margin: 1.2rem 0 0; }
 p { margin: 0.3rem 0; } nav a { margin-right: 1rem; } a { color: #00558a; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-end; }
-figure { margin: 1rem 0; flex: 0 1 auto; max-width: 33rem; } img { max-width: 100%; display: block; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
+figure { margin: 1rem 0; flex: 0 1 auto; max-width: 33rem; }
+figure.broad { max-width: 100%; } img { max-width: 100%; display: block; }
 figcaption, .note { color: #5a5a5a; font-size: 13px; }
 .missing { border-left: 4px solid #d55e00; padding-left: 0.7rem; }
 .wide { overflow: auto; margin: 0.6rem 0; max-height: 32rem; }
@@ -35,7 +38,8 @@ th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 :focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
 pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; font-size: 12.5px; }
-.map td { text-align: center; border: 2px solid #fff; }
+.map th, .map td { padding: 0.2rem 0.4rem; } .map td, .map thead th { text-align: center; border: 2px solid #fff; }
+.map thead th { position: static; }
 .unknown { font-style: italic; } .unknown::after { content: "*"; }
 @media print {
   body { max-width: none; margin: 0; font-size: 11px; } nav { display: none; } h2, h3 { break-after: avoid; }
@@ -140,12 +144,23 @@ def _figure(path: Path, caption: str, budget: list[int]) -> str:
     if budget[0] < 0:
         return _lacking(f"{caption}: {path.name} is left out, to keep the page small")
     coded = base64.b64encode(data).decode("ascii")
-    return f'<figure><img alt="{said}" src="data:image/png;base64,{coded}"><figcaption>{said}</figcaption></figure>'
+    # A PNG has its width and height in these bytes; in half a page the texts of a broad picture cannot be read.
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    kind = ' class="broad"' if width > 2 * height else ""
+    picture = f'<img alt="{said}" src="data:image/png;base64,{coded}">'
+    return f"<figure{kind}>{picture}<figcaption>{said}</figcaption></figure>"
 
 
 def _table(frame: pd.DataFrame) -> str:
-    """Columns of numbers stand right; fractions have five digits that count, and what is missing is left empty."""
+    """Columns of numbers stand right; what is missing is left empty.
+
+    Columns in units of the target have the same number of decimals, other fractions five significant digits.
+    """
     import pandas as pd
+
+    names = [str(name) for name in frame.columns]
+    places = table_decimals(frame.head(ROWS))
+    shown = [places if name in IN_TARGET_UNITS else None for name in names]
 
     marks = [' class="number"' if pd.api.types.is_numeric_dtype(kind) else "" for kind in frame.dtypes]
     head = "".join(
@@ -153,16 +168,16 @@ def _table(frame: pd.DataFrame) -> str:
         for mark, name in zip(marks, frame.columns, strict=True)
     )
     rows = [
-        "".join(_td(value, mark) for mark, value in zip(marks, row, strict=True))
+        "".join(_td(value, mark, own) for mark, own, value in zip(marks, shown, row, strict=True))
         for row in frame.head(ROWS).itertuples(index=False)
     ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _td(value: Any, mark: str) -> str:
-    shown = _cell(value)
+def _td(value: Any, mark: str, places: int | None) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    shown = f"{value:.{places}f}" if places is not None and number and isinstance(value, float) else _cell(value)
     full = f' data-value="{value!r}" title="{value!r}"' if number else ""
     return f"<td{mark}{full}>{html.escape(shown)}</td>"
 
@@ -188,13 +203,17 @@ def _map(frame: pd.DataFrame) -> str:
         key = (str(place["unit"]), int(place["layer"]))
         rows.setdefault(key, {})[str(place["feature"]), str(place["value"])] = place
     largest = float(frame["effect"].abs().max()) or 1.0
-    head = "".join(f'<th scope="col">{html.escape(feature)}<br>{html.escape(value)}</th>' for feature, value in columns)
+    digits = decimals([largest], 3)
+    own = {feature: sum(name == feature for name, _ in columns) for feature in features}
+    above = "".join(f'<th scope="colgroup" colspan="{own[name]}">{html.escape(name)}</th>' for name in features)
+    head = "".join(f'<th scope="col">{html.escape(value)}</th>' for _, value in columns)
     lines = []
     for (unit, layer), cells in rows.items():
         name = f"{unit}, layer {layer}" if layer else f"{unit}, as a whole"
-        shown = "".join(_effect(cells.get(column), largest, f"{name}: {' '.join(column)}") for column in columns)
+        shown = "".join(_effect(cells.get(one), largest, digits, f"{name}: {' '.join(one)}") for one in columns)
         lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{shown}</tr>')
-    table = f'<table class="map"><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    top = f"<thead><tr><th></th>{above}</tr><tr><th></th>{head}</tr></thead>"
+    table = f'<table class="map">{top}<tbody>{"".join(lines)}</tbody></table>'
     about = (
         "Effects in units of the target, compared with the mean of networks that have the choice. Italic, with a star:"
     )
@@ -209,7 +228,7 @@ def _size(text: str) -> float:
         return 0.0
 
 
-def _effect(place: Mapping[Any, Any] | None, largest: float, name: str) -> str:
+def _effect(place: Mapping[Any, Any] | None, largest: float, digits: int, name: str) -> str:
     if place is None or place["effect"] != place["effect"]:
         return "<td></td>"
     effect, lower, upper = (float(place[key]) for key in ("effect", "lower", "upper"))
@@ -218,4 +237,4 @@ def _effect(place: Mapping[Any, Any] | None, largest: float, name: str) -> str:
     known = "" if lower != lower else f" [{lower:.3g}, {upper:.3g}]"
     unknown = ' class="unknown"' if lower <= 0 <= upper else ""
     said = html.escape(f"{name}: {effect:+.4g}{known}, seen {int(place['n_seen']):,} times")
-    return f'<td{unknown} style="background:rgba({colour},{share:.2f})" title="{said}">{effect:+.2g}</td>'
+    return f'<td{unknown} style="background:rgba({colour},{share:.2f})" title="{said}">{effect:+.{digits}f}</td>'

@@ -197,7 +197,8 @@ def _read(path: Path) -> SearchSpace:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SpaceError(f"no such file: {path}; spaces that ship: {', '.join(space_names())}") from None
+        beside = sorted(str(file) for pattern in ("*.yaml", "*.json") for file in path.parent.glob(pattern))
+        raise SpaceError(f"no such file: {path}; {nearest(path, [*space_names(), *beside])}") from None
     except (OSError, ValueError) as error:  # not UTF-8, or a null character in the name
         raise SpaceError(f"{path}: cannot be read: {error}") from None
     if path.suffix != ".json":

@@ -115,7 +115,7 @@ class Search:
     def chain(self) -> pd.DataFrame:
         """One row for each linked study.
 
-        Columns: ``study, parent, space, size, space_share`` (of the first space), ``evaluated``, ``carried`` (labels,
+        Columns: ``study, parent, space, size, space_share`` (of the first space), ``evaluated``, ``reused`` (labels,
         and finished trials of earlier studies) and ``why`` (how the space was narrowed).
         """
         sizes = [int(study.user_attrs[INFO]["size"]) for study in self.studies]
@@ -123,7 +123,7 @@ class Search:
         for study, size in zip(self.studies, sizes, strict=True):
             info: dict[str, Any] = study.user_attrs[INFO]
             complete = [row for row in _rows(study, self.targets) if row["state"] == "COMPLETE"]
-            carried = sum(row["source"] != "search" for row in complete)
+            reused = sum(row["source"] != "search" for row in complete)
             rows.append(
                 {
                     "study": study.study_name,
@@ -131,8 +131,8 @@ class Search:
                     "space": info["space"],
                     "size": size,
                     "space_share": size / sizes[0],
-                    "evaluated": len(complete) - carried,
-                    "carried": carried,
+                    "evaluated": len(complete) - reused,
+                    "reused": reused,
                     "why": info.get("why") or "",
                 }
             )

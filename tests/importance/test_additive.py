@@ -78,7 +78,7 @@ def test_tables_are_in_units_of_the_target(scores):
     assert row["b", 1, "kernel", 5] - row["b", 1, "kernel", 3] == pytest.approx(0.4, abs=0.1)
     assert (places["lower"] <= places["effect"]).all()
     assert set(scores.features["feature"]) == {"depth", "width", "kernel"}
-    layers = ["unit", "layer", "score", "lower", "upper", "absent", "spread", "best", "n_seen"]
+    layers = ["unit", "layer", "score", "lower", "upper", "score_without", "score_range", "best", "n_seen"]
     assert list(scores.layers.columns) == layers
     first = scores.operations.iloc[0]
     assert (first["unit"], first["layer"], first["width"], first["kernel"]) == ("a", 1, 2, 5)

@@ -124,7 +124,7 @@ def test_feature_and_layer_tables(small_model):
         assert (group["effect"] * group["n_seen"]).sum() == pytest.approx(0, abs=1e-6 * nodes)
     assert scores.operations["n_seen"].sum() == nodes
     assert scores.layers["n_seen"].sum() == nodes
-    assert (scores.layers["spread"] >= 0).all()
+    assert (scores.layers["score_range"] >= 0).all()
 
 
 def test_node_scores_are_calibrated(small_model):

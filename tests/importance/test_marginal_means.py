@@ -106,10 +106,10 @@ def test_every_table_is_an_average_of_candidate_scores(scores, joined):
         assert row.score == pytest.approx(there, abs=1e-9)
         if row.layer == 1:
             assert row.score == 0
-            assert np.isnan(row.absent)
+            assert np.isnan(row.score_without)
         else:
             lacks = mean_where(unit, scored.score, lambda ls: len(ls) < row.layer)  # noqa: B023
-            assert row.absent == pytest.approx(lacks, abs=1e-9)
+            assert row.score_without == pytest.approx(lacks, abs=1e-9)
     pooled = own.places.groupby(["feature", "value"])["effect"].mean()
     for row in own.features.itertuples():
         assert row.effect == pytest.approx(pooled[row.feature, row.value])
@@ -129,8 +129,8 @@ def test_depth_is_worth_what_its_layers_bring(scores):
     assert places["s3", 1, "kernel", 5] == pytest.approx(0.0, abs=0.06)
     layers = scores.layers.set_index(["unit", "layer"])
     assert layers.loc[("s3", 3), "score"] == pytest.approx((3.4 + 5.7) / 2 - 2.6875, abs=0.12)
-    assert layers.loc[("s3", 3), "absent"] == pytest.approx((0.55 + 1.1) / 2 - 2.6875, abs=0.12)
-    assert layers.loc[("s3", 4), "absent"] == pytest.approx((0.55 + 1.1 + 3.4) / 3 - 2.6875, abs=0.12)
+    assert layers.loc[("s3", 3), "score_without"] == pytest.approx((0.55 + 1.1) / 2 - 2.6875, abs=0.12)
+    assert layers.loc[("s3", 4), "score_without"] == pytest.approx((0.55 + 1.1 + 3.4) / 3 - 2.6875, abs=0.12)
 
 
 def test_effects_are_mean_predictions_where_units_act_on_each_other():

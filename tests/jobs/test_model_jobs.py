@@ -130,7 +130,7 @@ def test_the_same_seed_builds_the_same_and_another_does_not(toy: Path) -> None:
     assert tables[0] == tables[1] != tables[2]
 
 
-def test_a_saved_model_is_reused(toy: Path) -> None:
+def test_a_saved_model_is_reused(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *FIT, "out=f"]) == 0
     assert main(["build", "model=f/model", "plots=false", "out=b"]) == 0
     assert main(["build", *COMMON, "out=direct"]) == 0
@@ -144,6 +144,11 @@ def test_a_saved_model_is_reused(toy: Path) -> None:
     assert (predicted["score"] == built["score"]).all()
     assert main(["predict", "model=f", f"archs={built['arch'][0]}", "out=q"]) == 0
     assert len(pd.read_csv("q/predictions.csv")) == 1
+    capsys.readouterr()
+    assert main(["build", "model=f/model", "target=-acc", "out=other"]) == 2
+    assert "f/model predicts acc" in capsys.readouterr().err
+    assert main(["build", "model=f/model", "where=acc >= 3", "out=other"]) == 2
+    assert "needs labels= beside a saved model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "told"), [
@@ -160,7 +165,7 @@ def test_a_saved_model_is_reused(toy: Path) -> None:
     (["fit", "space=toy.yaml", "labels=labels.csv", "encoder.heads=5"], "encoder.heads=5"),
     (["fit", "space=toy.yaml", "labels=labels.csv", "ranking.k=3"], "ranking=lambdarank"),
     (["explain", "space=toy.yaml", "labels=labels.csv", "scorer=hopnrom", "fit.epochs=1"], "did you mean 'hopnorm'"),
-    (["build", "model=nowhere"], "nowhere"),
+    (["build", "model=nowhere"], "model=nowhere: neither a family of models nor the folder of a fitted one: accepted"),
     (["predict", "archs=x"], "model="),
     (["predict", "model=toy.yaml"], "archs="),
     (["verify"], "built="),

@@ -87,7 +87,7 @@ def test_n_takes_the_first_rows_before_twins_are_averaged_and_checks_no_other(
 
 
 HEADERS = {
-    "accuracy,lat\n1,2\n": "no column 'arch', and none of another name holds architectures of ofa_mbv3; (accepted",
+    "accuracy,lat\n1,2\n": "no column 'arch', and none of another name holds architectures of ofa_mbv3; accepted",
     "Arch,lat\n1,2\n": "did you mean 'Arch'",
     f"arch,acc,acc\n{GOOD},1,2\n": "duplicated column names: acc",
     "arch,acc\n": "but no rows",

@@ -71,7 +71,7 @@ def test_the_chain_has_a_bar_a_study_on_a_scale_of_powers_of_ten():
             "size": [10**40, 10**4],
             "space_share": [1.0, 1e-36],
             "evaluated": [0, 20],
-            "carried": [100, 7],
+            "reused": [100, 7],
         }
     )
     ax = plot.search_chain(chain)
@@ -82,7 +82,7 @@ def test_the_chain_has_a_bar_a_study_on_a_scale_of_powers_of_ten():
 
 
 def test_no_words_lie_over_one_another(overlapping):
-    told = {"study": ["s"], "size": [2 * 10**11], "space_share": [1.0], "evaluated": [40], "carried": [0]}
+    told = {"study": ["s"], "size": [2 * 10**11], "space_share": [1.0], "evaluated": [40], "reused": [0]}
     long = "100*log(accuracy_of_the_validation_set) - 0.01*latency_ms"
     for ax in (
         plot.search_history(history(), long),

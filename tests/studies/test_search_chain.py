@@ -47,7 +47,7 @@ def test_labels_narrow_the_space_before_anything_is_evaluated(space, labels, tmp
     assert "->" in chain["why"][1]
     assert all(arch in found.space for arch in found.evaluated["arch"])
     inside = [arch for arch in labels.archs if arch in found.space]
-    assert chain["carried"][1] == len(inside)
+    assert chain["reused"][1] == len(inside)
     # The best label is never narrowed away.
     best = labels.frame.sort_values("acc", ascending=False)["arch"].iloc[0]
     assert best in found.space
