@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from autobuild._decimals import IN_TARGET_UNITS, decimals
+from autobuild._decimals import IN_TARGET_UNITS, table_decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def table(frame: pd.DataFrame, *, rows: int = 10, columns: Sequence[str] | None 
     """
     shown = (frame[list(columns)] if columns is not None else frame).head(rows)
     names = [str(name) for name in shown.columns]
-    places = decimals(value for name in IN_TARGET_UNITS.intersection(names) for value in shown[name])
+    places = table_decimals(shown)
     lines = [
         [
             f"{value:.{places}f}"
