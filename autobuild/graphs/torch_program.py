@@ -42,7 +42,7 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
     with _evaluation_mode(model), _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(model, positional, keywords)
+            program = torch.export.export(model, positional, keywords, strict=False)
             for node in program.graph.nodes:
                 check_fixed_shapes(node)
             return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
@@ -145,8 +145,10 @@ def _quiet() -> Iterator[None]:
 def _decompositions() -> dict[Any, Any]:
     """Decompositions by PyTorch of all operators that are not known here."""
     import torch
+    from torch._decomp import core_aten_decompositions
 
-    table = dict(torch.export.default_decompositions())
+    made = getattr(torch.export, "default_decompositions", core_aten_decompositions)  # torch 2.5 has the other alone
+    table = dict(made())
     return {operator: how for operator, how in table.items() if not is_known(operator)}
 
 

@@ -84,13 +84,14 @@ def open_study(
 
 
 def load_study(storage: Storage, name: str) -> tuple[optuna.Study, SearchSpace] | None:
-    """The study ``name`` and its space; None if there is no such study."""
+    """The study ``name`` and its space; None if there is no such study, or none of autobuild's."""
     try:
         study = optuna.load_study(storage=storage.optuna, study_name=name)
     except KeyError:
         return None
-    attrs = study.user_attrs
-    return (study, SearchSpace.from_json(attrs[_SPACE])) if INFO in attrs else None
+    attrs, info = study.user_attrs, study.user_attrs.get(INFO)
+    ours = isinstance(info, dict) and isinstance(info.get("targets"), list) and isinstance(attrs.get(_SPACE), str)
+    return (study, SearchSpace.from_json(attrs[_SPACE])) if ours else None
 
 
 def _check_same_search(study: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:

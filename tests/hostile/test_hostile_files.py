@@ -284,6 +284,10 @@ BOMBS = {
     "a latency table, nested": (LatencyTable, "t.json", lambda: DEEP),
     "a torn database": (database, "s.db", lambda: b"SQLite format 3\0" + b"x" * 5000),
     "a text as database": (database, "s.db", lambda: "hello" * 1000),
+    "a journal without a space": (journal, "j", lambda: small_journal().replace(b"space_json", b"space_jsoo")),
+    **{f"a journal whose {key} is a list": (journal, "j",
+        lambda key=key: small_journal().replace(b'"%s":' % key.encode(), b'"%s":[],"x":' % key.encode()))
+       for key in ("space_json", "autobuild", "targets")},
     **{f"a journal of {line[:12]!r}": (journal, "j", lambda line=line: line + b"\n")
        for line in (b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b"1" * 5000,
                     b'{"op_code": 99, "worker_id": "x"}', b'{"op_code": 0, "worker_id": "x"}')},
