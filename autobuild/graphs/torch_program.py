@@ -42,7 +42,7 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
     with _evaluation_mode(model), _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(model, positional, keywords, strict=False)
+            program = torch.export.export(model, positional, keywords)
             for node in program.graph.nodes:
                 check_fixed_shapes(node)
             return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
