@@ -35,6 +35,7 @@ LATE = {"trees": 1000, "graph": 200}  # slow members: from so many rows on they 
 SCREEN_ROWS = 1000  # of a short fit, at most
 SCREEN_STEPS = 200  # training steps of the graph encoder in a short fit
 SCREEN_GAIN = 0.05  # share of the held-out error (root mean square) that a short fit must save from 1,000 rows on
+RANK_GAIN = 0.02  # share of the pairs ranked wrong that weights by ranks must put right
 FEW_ROWS = 20  # with fewer, members are processes, and each row is a fold
 FEWER_FOLDS_ROWS = 1500  # from this number of rows on, three folds are enough
 
@@ -178,8 +179,8 @@ def _base(out: Mapping[str, FloatArray], latent: FloatArray) -> str:
 def _weighed(out: Mapping[str, FloatArray], latent: FloatArray) -> tuple[str, dict[str, float]]:
     """The base member and the weights: by squared held-out errors of the latent values, or of their ranks.
 
-    Squares of latent errors are decided by few labels if these are far from the others, or in two groups. The weights
-    whose ensemble ranks the held-out rows better are taken.
+    Squares of latent errors are decided by few labels if these are far from the others, or in two groups. Weights by
+    ranks are taken if their ensemble ranks clearly fewer pairs of held-out rows wrong.
     """
     ordered = np.sort(latent)
 
@@ -190,7 +191,8 @@ def _weighed(out: Mapping[str, FloatArray], latent: FloatArray) -> tuple[str, di
     for scaled, measured in ((out, latent), ({kind: rank(own) for kind, own in out.items()}, rank(latent))):
         best = _base(scaled, measured)
         found.append((best, stack(scaled, measured, best)))
-    return max(found, key=lambda own: kendall_tau(combine(out, own[1]), latent))
+    wrong = [1 - kendall_tau(combine(out, weights), latent) for _, weights in found]
+    return found[int(wrong[1] < (1 - RANK_GAIN) * wrong[0])]
 
 
 class _Work:
