@@ -102,11 +102,11 @@ def _is_number(text: str) -> bool:
 
 
 def cell(value: Any) -> str:
-    """Format a table cell: floats with five significant digits, missing values as a dash."""
+    """Format a table cell: floats with five significant digits or more, missing values as a dash."""
     if value is None or type(value).__name__ == "NAType" or value != value:  # pandas is not imported for this
         return "-"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.5g}"
+        return f"{value:.0f}" if (value.is_integer() or abs(value) >= 1e5) and abs(value) < 1e15 else f"{value:.5g}"
     return str(value)
 
 

@@ -29,6 +29,7 @@ _SMALL_IS_GOOD = re.compile(
 )
 _COSTED = 20  # built networks whose costs are written
 _WARNINGS = 8  # how many suspicious values are listed
+_MANY = 50_000  # candidates whose scoring is announced
 # Fields of a model's report that are not metrics of this run, or are recorded under other names.
 _NOT_RECORDED = ("target", "seed", "notes", "label_hash", "members", "model")
 
@@ -322,6 +323,9 @@ def explain_step(folder: Run, config: Mapping[str, Any], model: FittedModel) -> 
     from autobuild.importance import AdditiveScores
 
     start = time.perf_counter()
+    candidates = sum(unit.size for unit in model.space.units)
+    if candidates > _MANY:
+        say(f"scoring {candidates:,} candidates")  # takes a while; a bar is shown on terminals only
     scores: Scores = model.explain(scorer=config["scorer"])
     names = ["features", "operations", "layers", "candidates"]
     summed = isinstance(scores, AdditiveScores)
