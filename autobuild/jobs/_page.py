@@ -163,7 +163,7 @@ def _part(
     for name, caption in tables.items():
         frame, error = _read(folder / name)
         if frame is not None and len(frame):
-            if name == "features.csv" and "effect" in frame and frame["score"].equals(frame["effect"]):
+            if name == "features.csv" and {"effect", "score"} <= set(frame) and frame["score"].equals(frame["effect"]):
                 frame = frame.drop(columns="score")
             shown.append((caption or name, frame))
         elif error:

@@ -37,7 +37,7 @@ def sample_design(
     seed: int | np.random.Generator = 0,
     cover: int = 3,
     by: Additive | None = None,
-    estimates: Sequence[Additive] = (),
+    estimates: Sequence[Additive] | None = None,
     between: tuple[float, float] | None = None,
 ) -> list[Architecture]:
     """Choose ``n`` networks to label; no two are the same network (by ``space.key``).

@@ -91,12 +91,12 @@ def test_one_meaning_for_targets_limits_and_wherever_labels_are_asked(space, lab
 
 @pytest.mark.parametrize("name", ["label.acc", "`top-1`", "max", "cost.macs", "params", "unfused_dram_bytes"])
 def test_one_meaning_in_build_and_narrow(labels, scores, name):
-    kind, bare = CASES[name]
+    _, bare = CASES[name]
     values = labels.target(name, ab.costs(labels.space)).values
     where = f"{name} <= {np.quantile(values, 0.8):.12g}"
     built = scores.build(top=2, where=where)
     assert built.where == where
-    assert (built.frame[f"{kind}.{bare}"] <= np.quantile(values, 0.8) + 1e-9).all()
+    assert (built.frame[bare] <= np.quantile(values, 0.8) + 1e-9).all()
     assert scores.narrow(top=3, where=where).size <= scores.space.size
 
 

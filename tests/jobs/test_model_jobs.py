@@ -242,7 +242,7 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(toy: Path, number: sig
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     if number == signal.SIGINT:
         assert "interrupted" in error
-        assert "the same command goes on" in error
+        assert "the same command continues it" in error
         assert "Traceback" not in error
     (folder,) = (toy / "runs" / "build").iterdir()
     assert not (folder / "built.csv").exists()
@@ -343,7 +343,7 @@ def test_any_column_name_and_slips_in_the_labels(
     assert "warning: cifar10-test" not in shown
     told = metrics("b")
     assert (told["n_train"], told["label_warnings"]) == (88, [])
-    assert pd.read_csv("b/built.csv")["label.5th"][0] <= 6
+    assert pd.read_csv("b/built.csv")["5th"][0] <= 6
     assert main([*line, "out=c"]) == 0
     assert "warning: cifar10-test: -1 (2 times) in lines 4, 9: a usual mark of a failure" in capsys.readouterr().out
     assert metrics("c")["n_train"] == 90

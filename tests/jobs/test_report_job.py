@@ -93,7 +93,7 @@ def test_an_unfinished_and_a_failed_run_say_so_and_show_the_rest(
     assert "This run is failed: division &lt;script&gt;" in page
     assert "Finished steps: fit" in page
     assert "0.9 (Spearman)" in page
-    assert ">0.25<" in page
+    assert ">0.2500<" in page
     assert "params &lt; 5" in page
     state = json.loads(Path("b/run.json").read_text())
     Path("b/run.json").write_text(json.dumps({**state, "status": "running", "error": None}))
