@@ -9,6 +9,7 @@ decomposed. Only shapes are computed, no values.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import linecache
 import logging
@@ -42,7 +43,8 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
     with _evaluation_mode(model), _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(model, positional, keywords)
+            with _without_recompile_limit():
+                program = torch.export.export(model, positional, keywords)
             for node in program.graph.nodes:
                 check_fixed_shapes(node)
             return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
@@ -139,6 +141,21 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, disabled in zip(loggers, before, strict=True):
             logger.disabled = disabled
+
+
+@contextlib.contextmanager
+def _without_recompile_limit() -> Iterator[None]:
+    """Trace any number of networks in one process: older versions of PyTorch refuse the ninth."""
+    import torch
+
+    if inspect.signature(torch.export.export).parameters["strict"].default is not True:
+        yield  # this version does not trace by dynamo, which has the limit
+        return
+    from torch._dynamo import config
+
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # of torch 2.5
+    with config.patch({name: sys.maxsize, f"accumulated_{name}": sys.maxsize}):
+        yield
 
 
 @lru_cache(maxsize=1)

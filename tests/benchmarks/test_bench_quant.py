@@ -25,7 +25,7 @@ def test_stored_labels_are_of_the_stored_space_and_cover_its_bits(name):
 def test_guided_labels_of_seeds_differ(name):
     first, second, more = (quant.guided(name, count, seed) for count, seed in ((50, 0), (50, 1), (100, 0)))
     assert len(first) == len(second) == 50
-    assert not {*first["arch"]} & {*second["arch"]}
+    assert len({*first["arch"]} & {*second["arch"]}) <= 4  # the optimum of each of four estimates may be in both
     assert {*first["arch"]} < {*more["arch"]}
     assert first["label"].between(0, 1000).all()
 
