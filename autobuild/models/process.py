@@ -53,10 +53,6 @@ class Process:
     curvature: FloatArray | None = field(default=None, repr=False)
     _state: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def warped(self, warp: Warp) -> Process:
-        """The same process with another map from labels to latent values; what is solved for the rows is kept."""
-        return replace(self, warp=warp, _state={key: own for key, own in self._state.items() if key != "weights"})
-
     def predict(self, description: Description) -> tuple[FloatArray, FloatArray]:
         """Latent mean and standard deviation (including noise) of m architectures. Shapes ``(m,)``, ``(m,)``."""
         with torch_threads(1), torch.inference_mode():

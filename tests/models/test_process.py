@@ -302,7 +302,7 @@ def test_a_warp_by_ranks_is_monotone_and_inverts(values, bend, beyond):
     assume(values.std() > 1e-6)
     warp = replace(Warp.of(values).by_ranks(values), bend=bend)
     latent = warp.latent(values)
-    assert (np.diff(latent) >= 0).all()
+    assert (np.diff(latent) >= -1e-12).all()  # of two labels that are one but for rounding
     np.testing.assert_allclose(warp.label(latent), values, rtol=1e-6, atol=1e-5 * warp.sd)
     outside = warp.latent(values[[0, -1]]) + np.array([-1, 1]) * abs(beyond)
     labels = warp.label(outside)
