@@ -36,6 +36,6 @@ def imported(name: str, folder: str, called: str, form: str) -> Any:
     for part in path.split("."):
         if not hasattr(found, part):
             names = [name for name in dir(found) if not name.startswith("_")]
-            raise ConfigError(f"{called}: {module_name} has no {part!r} {nearest(part, names)}")
+            raise ConfigError(f"{called}: {module_name} has no {part!r}: {nearest(part, names)}")
         found = getattr(found, part)
     return found

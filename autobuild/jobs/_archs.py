@@ -45,7 +45,7 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     if is_table(path):
         raw = read_table(locate(given))
         if "arch" not in raw.columns:
-            raise LabelError(f"{given}: no column 'arch' {nearest('arch', raw.columns)}")
+            raise LabelError(f"{given}: no column 'arch': {nearest('arch', raw.columns)}")
         if raw.bad:
             problems = "\n".join(f"  row {raw.numbers[row]}: {raw.bad[row]}" for row in sorted(raw.bad)[:_SHOWN])
             raise LabelError(f"{given}: {len(raw.bad)} of {len(raw.numbers)} rows cannot be read:\n{problems}")

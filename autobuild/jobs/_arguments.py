@@ -57,7 +57,7 @@ def checked(job: Job, composed: DictConfig) -> dict[str, Any]:
     used = {str(name): value for name, value in plain.items() if name in known or f"${{{name}" not in raw}
     if unknown := [name for name in used if name not in known]:
         raise ConfigError(
-            f"job {job.name}: unknown key {unknown[0]!r} {nearest(unknown[0], job.keys, limit=60)}; "
+            f"job {job.name}: unknown key {unknown[0]!r}: {nearest(unknown[0], job.keys, limit=60)}; "
             f"a key of your own is taken where another one refers to it: ${{{unknown[0]}}}"
         )
     config = job.check(used)

@@ -81,7 +81,7 @@ class Job:
         checked: dict[str, Any] = {}
         for name, value in given.items():
             if name not in keys:
-                raise ConfigError(f"job {self.name}: unknown key {name!r} {nearest(name, self.keys, limit=60)}")
+                raise ConfigError(f"job {self.name}: unknown key {name!r}: {nearest(name, self.keys, limit=60)}")
             set_in(checked, name, keys[name].check(_converted(keys[name].kind, value)))
         return checked
 
@@ -103,13 +103,13 @@ class Job:
             raise ConfigError(f"{group.name}: key {group.kind} is missing (accepted: {', '.join(group.members)})")
         member = str(values[which])
         if member not in group.members:
-            raise ConfigError(f"{group.kind}={member}: unusable value {nearest(member, group.members)}")
+            raise ConfigError(f"{group.kind}={member}: unusable value: {nearest(member, group.members)}")
         keys = {key.name: key for key in group.keys(member)}
         wanted = {name.partition(".")[2] for name in keys}
         for name in (name for name in values if name not in wanted):
             known = self.keys.get(f"{group.name}.{name}")
             if known is None:
-                raise ConfigError(f"job {self.name}: unknown key {f'{group.name}.{name}'!r} {nearest(name, wanted)}")
+                raise ConfigError(f"job {self.name}: unknown key {f'{group.name}.{name}'!r}: {nearest(name, wanted)}")
             having = " or ".join(known.members)
             raise ConfigError(f"{known.name} belongs to {group.name}={having}, and {group.kind} is {member}")
         if missing := sorted(wanted - set(values)):
@@ -136,7 +136,7 @@ def read_job(name: str) -> Job:
         ConfigError: There is no such job.
     """
     if name not in job_names():
-        raise ConfigError(f"unknown job {name!r} {nearest(name, job_names())}")
+        raise ConfigError(f"unknown job {name!r}: {nearest(name, job_names())}")
     module = import_module(f"autobuild.jobs.{name}")
     sections = _sections(module.__doc__ or "")
     summary, *notes = sections[""]

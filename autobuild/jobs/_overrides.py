@@ -136,7 +136,7 @@ def _take_flag(command: Command, word: str, rest: list[str]) -> None:
         if (key in known_keys() or key in known_groups()) and not begins_a_flag:
             shown = f"{key}={value or (rest[0] if rest else 'VALUE')}"
             raise ConfigError(f"unknown option {typed!r}: keys are written without dashes, with '=': {shown}")
-        raise ConfigError(f"unknown option {word!r} {nearest(typed, [*FLAGS, *SHORT], limit=30)}")
+        raise ConfigError(f"unknown option {word!r}: {nearest(typed, [*FLAGS, *SHORT], limit=30)}")
     takes = FLAGS[flag]
     if takes == 0 and equals:
         raise ConfigError(f"option {typed} takes no value")

@@ -129,8 +129,8 @@ class Key:
             bounds = _BOUND.findall(self.option.bounds)
             right = right and all(_COMPARE[sign](value, float(bound)) for sign, bound in bounds)
         if not right:
-            hint = nearest(value, self.choices) if kind == "choice" else f"(accepted: {self.accepted})"
-            raise ConfigError(f"{self.name}={written(value)}: unusable value {hint}")
+            hint = f": {nearest(value, self.choices)}" if kind == "choice" else f" (accepted: {self.accepted})"
+            raise ConfigError(f"{self.name}={written(value)}: unusable value{hint}")
         return value
 
 

@@ -345,7 +345,7 @@ def test_functions_may_be_given_as_such(space, arch):
     [
         ("user_functions", "write python:package.module:function"),
         ("nowhere_at_all:f", "nowhere_at_all cannot be imported (ModuleNotFoundError"),
-        ("user_functions:deph", "has no 'deph' did you mean 'depth'"),
+        ("user_functions:deph", "has no 'deph': did you mean 'depth'"),
         ("user_functions:VALUE", "is 3, which cannot be called"),
         ("user_functions:too_many", "takes (arch, epochs, lr); accepted: a function of (arch)"),
         ("user_functions:nothing_taken", "takes (); accepted"),

@@ -84,7 +84,7 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
         LabelError: The format is unknown, or the file does not exist or cannot be read; the message names the file.
     """
     if format != "auto" and format not in FORMATS:
-        raise LabelError(f"format={format}: unknown format {nearest(format, ['auto', *FORMATS])}")
+        raise LabelError(f"format={format}: unknown format: {nearest(format, ['auto', *FORMATS])}")
     if format in ("auto", "table"):
         path, detected = find(path_or_name)
         table = FORMATS[detected if format == "auto" else format](path)

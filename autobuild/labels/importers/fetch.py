@@ -41,7 +41,7 @@ class Progress(Protocol):
 def published(name: str) -> Published:
     """Look up a data set by name. Raises LabelError if it is unknown; the message offers the nearest names."""
     if name not in PUBLISHED:
-        raise LabelError(f"name={name}: unknown data set {nearest(name, PUBLISHED)}")
+        raise LabelError(f"name={name}: unknown data set: {nearest(name, PUBLISHED)}")
     return PUBLISHED[name]
 
 
