@@ -138,7 +138,7 @@ def within(model: str, score: Additive) -> Callable[[float], Architecture]:
     """What gives the configuration of the highest sum within a budget, exactly."""
     space = space_of(model)
     costs = ab.costs(space)
-    problem = Problem(score, {"avg_bits": costs["avg_bits"].bounds().lower})
+    problem = Problem(score, {"avg_bits": costs.additive("avg_bits")})
 
     def chosen(budget: float) -> Architecture:
         solution = problem.best(Names(costs=costs).limits(f"avg_bits <= {budget}"))
@@ -149,14 +149,14 @@ def within(model: str, score: Additive) -> Callable[[float], Architecture]:
 
 def least(model: str, metric: str) -> Metrics:
     """The configuration of the least sum of a known metric within the budget."""
-    return measures(model, within(model, ab.costs(space_of(model))[metric].bounds().lower.scaled(-1)))
+    return measures(model, within(model, ab.costs(space_of(model)).additive(metric).scaled(-1)))
 
 
 def greedy(model: str) -> Metrics:
     """From the least error on, the step that adds the least error for each bit saved, until the budget holds."""
     space = space_of(model)
     costs = ab.costs(space)
-    bits, error = (costs[name].bounds().lower for name in ("avg_bits", "quant_error"))
+    bits, error = (costs.additive(name) for name in ("avg_bits", "quant_error"))
 
     def chosen(budget: float) -> Architecture:
         own = [int(table.argmin()) for table in error.tables]
@@ -206,7 +206,7 @@ def guide(model: str) -> None:
     """Label guided configurations, drawn by several seeds; rows that are there are kept."""
     space, path = space_of(model), guided_file(model)
     costs, limits = ab.costs(space), budgets(model)
-    sums = {name: costs[name].bounds().lower for name in ("avg_bits", *KNOWN)}
+    sums = {name: costs.additive(name) for name in ("avg_bits", *KNOWN)}
     how = {"by": sums["avg_bits"], "estimates": [sums[name] for name in KNOWN], "between": (limits[0], limits[-1])}
     done = set(map(tuple, pd.read_csv(path)[["draw", "arch"]].to_numpy())) if path.exists() else set()
     for draw in range(3):
@@ -444,7 +444,7 @@ def noise() -> pd.DataFrame:
     rows = []
     for model in MODELS:
         costs = ab.costs(space_of(model))
-        logs = [[np.log(np.maximum(own, 1e-30)) for own in costs[name].bounds().lower.tables] for name in KNOWN]
+        logs = [[np.log(np.maximum(own, 1e-30)) for own in costs.additive(name).tables] for name in KNOWN]
         units = np.array([[np.median(own) for own in tables] for tables in logs])
         units -= np.median(units, axis=1, keepdims=True)
         candidates = np.array([np.concatenate([own - np.median(own) for own in tables]) for tables in logs])

@@ -316,7 +316,7 @@ def label(name: str, count: int, n: int) -> None:
     if not space_file(name).exists():
         space_file(name).write_text(network.space.to_json(), encoding="utf-8")
     space = SearchSpace.from_json(space_file(name).read_text(encoding="utf-8"))
-    by = ab.costs(space)["avg_bits"].bounds().lower
+    by = ab.costs(space).additive("avg_bits")
     archs = ab.sample_design(space, n, "stratified", seed=0, by=by)
     done = set(pd.read_csv(label_file(name))["arch"]) if label_file(name).exists() else set()
     for arch in archs:

@@ -58,7 +58,7 @@ def of_space(name: str) -> dict[str, object]:
     row["peak GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
     block = declared(graph, choices, known, name=name, grain="block")
     row |= {"block units": len(block.units), "block candidates": sum(unit.size for unit in block.units)}
-    bits = ab.costs(space)["avg_bits"].bounds().lower
+    bits = ab.costs(space).additive("avg_bits")
     noise = Additive(0.0, tuple(-own.sum() * 4.0 ** -(own / own.min() * 3) for own in bits.tables))
     begun = time.process_time()
     solved = Problem(noise, {"avg_bits": bits}).best(parse_where("avg_bits <= 3.7"))

@@ -10,7 +10,7 @@ import numpy as np
 from autobuild.construct.limits import NoNetworkError
 from autobuild.construct.problem import Problem
 from autobuild.cost.space_costs import SpaceCosts
-from autobuild.errors import ConfigError, nearest
+from autobuild.errors import ConfigError
 from autobuild.expressions import Names
 from autobuild.importance import AdditiveScores, Scores
 from autobuild.spaces import Architecture
@@ -52,7 +52,7 @@ def budget_front(
     names = Names(costs=known)
     further = names.limits(where) if where else []
     used = dict.fromkeys([cost, *(name for limit in further for name in limit.expression.names)])
-    tables = {name: _table(name, known) for name in used}
+    tables = {name: known.additive(name) for name in used}
     steps: list[float] = (
         np.linspace(tables[cost].least, tables[cost].greatest, budgets).tolist()
         if isinstance(budgets, int)
@@ -83,12 +83,3 @@ def budget_front(
         frame[name] = known[name](archs)
     frame["predicted"] = [row[2] for row in rows]
     return frame.assign(gain=frame["predicted"].diff())
-
-
-def _table(name: str, known: SpaceCosts) -> Additive:
-    if name not in known:
-        raise ConfigError(f"cost {name!r}: {nearest(name, known)}")
-    bounds = known[name].bounds()
-    if bounds is None or not bounds.exact:
-        raise ConfigError(f"cost {name!r} is no sum over the units of the space; accepted: one that is")
-    return bounds.lower

@@ -27,7 +27,7 @@ from autobuild.errors import ConfigError, CostError, GraphError, SpaceError, nea
 from autobuild.graphs.of_architecture import graph_of_architecture
 from autobuild.graphs.operations import Shape
 from autobuild.spaces import Architecture, SearchSpace, architectures, check_space
-from autobuild.spaces.additive import Bounds
+from autobuild.spaces.additive import Additive, Bounds
 from autobuild.spaces.registry import declared_by
 
 if TYPE_CHECKING:
@@ -257,6 +257,17 @@ class SpaceCosts(Mapping[str, "MetricOf | CountOf | RatioOf"]):
         if source not in self._shared:
             self._shared[source] = CostOf(make_cost(source, self.hardware), self.space)
         return MetricOf(self._shared[source], metric)
+
+    def additive(self, name: str) -> Additive:
+        """The cost ``name`` as a sum over units.
+
+        Raises:
+            ConfigError: The cost is unknown, or no sum over the units of the space.
+        """
+        bounds = self[name].bounds()
+        if bounds is None or not bounds.exact:
+            raise ConfigError(f"{name} is no sum over the units of {self.space.name}; accepted: a cost that is one")
+        return bounds.lower
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.space, self.hardware)  # tables and costs are found again, not carried along

@@ -85,21 +85,19 @@ def drawn_archs(config: Mapping[str, Any], space: SearchSpace, n: int) -> list[A
 
     known = costs(space)
 
-    def summed(key: str, name: str) -> Additive:
-        if name not in known:
-            raise ConfigError(f"design={design} {key}={name}: {nearest(name, known)}")
-        bounds = known[name].bounds()
-        if bounds is None or not bounds.exact:
-            raise ConfigError(f"{key}={name} is no sum over the units of {space.name}; accepted: one that is")
-        return bounds.lower
+    def additive(key: str, name: str) -> Additive:
+        try:
+            return known.additive(name)
+        except ConfigError as error:
+            raise ConfigError(f"design={design} {key}={name}: {error}") from error
 
-    by = summed("by", str(config["by"]))
+    by = additive("by", str(config["by"]))
     if design == "stratified":
         return sample_design(space, n, design, seed, by=by)
     given = config["estimates"] or [name for name in ESTIMATES if name in known]
     if not given:
         raise ConfigError(f"design=guided: {space.name} has none of the costs {', '.join(ESTIMATES)}; give estimates=")
-    estimates = [summed("estimates", name) for name in ([given] if isinstance(given, str) else given)]
+    estimates = [additive("estimates", name) for name in ([given] if isinstance(given, str) else given)]
     least, most = config["by_least"], config["by_most"]
     between = (by.least if least is None else least, by.greatest if most is None else most)
     return sample_design(space, n, design, seed, by=by, estimates=estimates, between=between)

@@ -55,7 +55,7 @@ def sample_design(
             fifth is drawn as for ``"stratified"``. ``by`` and ``estimates`` are both better the lower they are.
         seed: Seed or generator; the same seed gives the same networks.
         cover: Number of networks that must show each value (only for ``"cover"``).
-        by: A sum over units, such as the average bits of a quantisation, ``ab.costs(space)["avg_bits"].bounds().lower``
+        by: A sum over units, such as the average bits of a quantisation, ``ab.costs(space).additive("avg_bits")``
             (only for ``"stratified"`` and ``"guided"``).
         estimates: Sums over units that take turns as what is minimised, with no negative values, such as ``fisher`` of
             a quantisation. The first network of each is the optimum of the estimate itself. For the others its values

@@ -42,9 +42,9 @@ def test_stratified_by_a_cost():
     params = np.sort(ab.costs(space)["params"](drawn_archs(config, space, 8)))
     least, most = params[0], params[-1]
     assert np.diff(params).max() < 0.3 * (most - least)
-    with pytest.raises(ConfigError, match="by=parms: did you mean 'params'"):
+    with pytest.raises(ConfigError, match=r"by=parms: .*did you mean 'params'"):
         drawn_archs(config | {"by": "parms"}, space, 8)
-    with pytest.raises(ConfigError, match="by=dram_bytes is no sum over the units"):
+    with pytest.raises(ConfigError, match="by=dram_bytes: dram_bytes is no sum over the units"):
         drawn_archs(config | {"by": "dram_bytes"}, space, 8)
 
 
@@ -55,5 +55,5 @@ def test_guided_by_known_costs():
     assert (macs <= 5e5).sum() >= 8  # the other two are stratified over the whole range
     with pytest.raises(ConfigError, match="tiny_mbconv has none of the costs quant_error"):
         drawn_archs(config | {"estimates": None}, space, 10)
-    with pytest.raises(ConfigError, match="estimates=parms: did you mean 'params'"):
+    with pytest.raises(ConfigError, match=r"estimates=parms: .*did you mean 'params'"):
         drawn_archs(config | {"estimates": ["params", "parms"]}, space, 10)

@@ -118,7 +118,7 @@ def test_one_budget_over_architecture_and_bits(small):
     assert len(every) == small.size == 864
     archs = [small.assemble(tuple(row)) for row in every.tolist()]
     size, bits = costs["size_bytes"](archs), costs["avg_bits"](archs)
-    tables = {name: costs[name].bounds().lower for name in ("size_bytes", "payload_bits", "weights")}
+    tables = {name: costs.additive(name) for name in ("size_bytes", "payload_bits", "weights")}
     assert np.array_equal(tables["size_bytes"].totals(every), size)
     score = Additive(0.0, tuple(rng.normal(size=unit.size) + np.log(table) for unit, table in
                                 zip(small.units, tables["size_bytes"].tables, strict=True)))  # fmt: skip
