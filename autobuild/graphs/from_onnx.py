@@ -83,6 +83,8 @@ def _checked(shapes: Shapes | None, path: Path) -> dict[str, Shape]:
 
 
 def _load(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise GraphError(f"{path}: there is no such file")
     try:
         import onnx
         from onnx import inliner
@@ -90,8 +92,6 @@ def _load(path: Path) -> onnx.ModelProto:
         raise ConfigError(
             f"{path}: reading ONNX files needs the package onnx: pip install 'autobuild-nas[onnx]'"
         ) from error
-    if not path.is_file():
-        raise GraphError(f"{path}: there is no such file")
     try:
         model = onnx.load(str(path), load_external_data=False)
         if not model.graph.output or not model.opset_import:

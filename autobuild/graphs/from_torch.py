@@ -26,7 +26,7 @@ from autobuild.graphs.torch_operators import (
     operator_name,
     product,
 )
-from autobuild.graphs.torch_program import Example, check_fixed_shapes, is_view, line_of, program_of, writes
+from autobuild.graphs.torch_program import Example, check_fixed_shapes, is_view, line_of, own_name, program_of, writes
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ class _Reader:
             if node.name in learnt or node.name in buffers:
                 target = learnt.get(node.name) or buffers[node.name]
                 tensor = self.program.state_dict.get(target, node.meta["val"])
-                key = shared.setdefault(id(tensor), target)
+                key = shared.setdefault(id(tensor), own_name(target))
                 self.known[node] = Weight(key, tuple(tensor.shape), tensor.element_size(), node.name in learnt)
             elif 0 in getattr(node.meta.get("val"), "shape", (0,)):
                 self.known[node] = self._computed(node, "constant", [])  # an empty input
@@ -163,6 +163,8 @@ class _Reader:
         shapes = _shapes(node)
         if not shapes:
             return None
+        if base in ("slice", "narrow") and data and data[0].shape == shapes[0]:
+            return data[0]  # all of it: up to version 2.9, PyTorch writes x[:, :4] as x[:][:, :4]
         named = _named(node, args, keywords)
         if base in COPIES or (base == "fill" and isinstance(named.get("value"), Value)):
             return self._copied(node, args[1], shapes[0])
@@ -393,7 +395,7 @@ def _same_type(node: torch.fx.Node) -> bool:
 def _module(node: torch.fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     path = list(stack.values())[-1][0] if stack else ""
-    return str(path)
+    return own_name(str(path))
 
 
 def _at(node: torch.fx.Node) -> str:

@@ -9,14 +9,13 @@ decomposed. Only shapes are computed, no values.
 from __future__ import annotations
 
 import contextlib
-import inspect
+import functools
 import io
 import linecache
 import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+_HOLDER = "held_network"
+_PAST_THE_TRACER = "fake tensor in the exported program constant"
 Example = Any  # a tensor, a tuple of tensors, a dict of keyword arguments, or the shape of one picture
 
 
@@ -38,13 +39,15 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
         GraphError: The network does not run on the example, or cannot be traced.
     """
     import torch
+    from torch._subclasses.fake_tensor import FakeTensor
 
     positional, keywords = _arguments(model, example)
     with _evaluation_mode(model), _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with _without_recompile_limit():
-                program = torch.export.export(model, positional, keywords)
+            program = torch.export.export(_held(model), positional, keywords, strict=False)
+            if any(isinstance(constant, FakeTensor) for constant in program.constants.values()):
+                raise RuntimeError(_PAST_THE_TRACER)  # as PyTorch does from version 2.10 on
             for node in program.graph.nodes:
                 check_fixed_shapes(node)
             return program.run_decompositions(_decompositions()) if _has_to_be_rewritten(program) else program
@@ -83,6 +86,25 @@ def writes(node: torch.fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     info = schema.arguments[0].alias_info if schema and schema.arguments else None
     return bool(info and info.is_write and node.args)
+
+
+def own_name(name: str) -> str:
+    """Name of a parameter, buffer or module in the network, from its name in the program."""
+    return name.removeprefix(_HOLDER).removeprefix(".")
+
+
+def _held(model: nn.Module) -> nn.Module:
+    """A module with nothing but the network.
+
+    Before version 2.10, PyTorch refuses a network that sets attributes of itself when it runs, as recurrent layers and
+    ``spectral_norm`` do, but not one that contains it.
+    """
+    import torch
+
+    holder = torch.nn.Module()
+    holder.add_module(_HOLDER, model)
+    holder.forward = functools.wraps(model.forward)(lambda *given, **named: model(*given, **named))
+    return holder
 
 
 def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -143,29 +165,12 @@ def _quiet() -> Iterator[None]:
             logger.disabled = disabled
 
 
-@contextlib.contextmanager
-def _without_recompile_limit() -> Iterator[None]:
-    """Trace any number of networks in one process: older versions of PyTorch refuse the ninth."""
-    import torch
-
-    if inspect.signature(torch.export.export).parameters["strict"].default is not True:
-        yield  # this version does not trace by dynamo, which has the limit
-        return
-    from torch._dynamo import config
-
-    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # of torch 2.5
-    with config.patch({name: sys.maxsize, f"accumulated_{name}": sys.maxsize}):
-        yield
-
-
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _decompositions() -> dict[Any, Any]:
     """Decompositions by PyTorch of all operators that are not known here."""
     import torch
-    from torch._decomp import core_aten_decompositions
 
-    made = getattr(torch.export, "default_decompositions", core_aten_decompositions)  # torch 2.5 has the other alone
-    table = dict(made())
+    table = dict(torch.export.default_decompositions())
     return {operator: how for operator, how in table.items() if not is_known(operator)}
 
 
@@ -228,7 +233,7 @@ def _told(model: nn.Module, error: Exception) -> str:
     if "__obj_flatten__" in str(error) or "PackedParams" in str(error):
         return (f"{name} could not be traced: it holds packed parameters, as quantised layers do, not tensors; "
                 "give graph_of the network before it is quantised")  # fmt: skip
-    if "fake tensor in the exported program constant" in str(error):
+    if _PAST_THE_TRACER in str(error):
         return (f"{name} could not be traced: it reads a parameter past the tracer, as .data does; read the parameter "
                 "itself, or .detach()")  # fmt: skip
     said = " ".join(str(error).split())[:400]

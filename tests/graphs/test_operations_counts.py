@@ -292,10 +292,7 @@ def test_rewriting_a_program_changes_no_operation(monkeypatch):
         (lambda m, x: x[x > 0], r"aten.index.Tensor at test_operations_counts.py:\d+ .*depends on the values of data"),
         (lambda m, x: torch.nonzero(x).float(), r"aten.nonzero.default at test_operations_counts.py:\d+"),
         (lambda m, x: torch.unique(x), r"aten._unique2.default at test_operations_counts.py:\d+"),
-        (
-            lambda m, x: x[:, : int(x.max())],
-            r"Net could not be traced at test_operations_counts.py:\d+ .*values of data",
-        ),
+        (lambda m, x: x[:, : int(x.max())], r"Net.* at test_operations_counts.py:\d+ .*values of data"),
         (lambda m, x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)), "cond: control flow"),
         (lambda m, x: x @ nn.Parameter(torch.ones(12, 5)).data, "past the tracer, as .data does"),
         (lambda m, x: F.conv2d(x, torch.ones(3, 8, 13, 13)), "Kernel size can't be greater"),
@@ -336,7 +333,8 @@ def test_forms_of_the_example_input():
         lambda x: x.cumsum(1), lambda x: x.sort(1)[0], lambda x: torch.hypot(x, x), lambda x: F.cosine_similarity(x, x),
         lambda x: x.scatter(1, x.argsort(1), x), lambda x: x.masked_fill(x > 0, 0.0), lambda x: x.mT,
         lambda x: torch.histc(x, 4), lambda x: F.fractional_max_pool2d(x, 2, 3),
-        lambda x: x * torch.tensor(x.mean().item()), nn.GRU(12, 3),
+        pytest.param(lambda x: x * torch.tensor(x.mean().item()), marks=pytest.mark.skipif(
+            torch.__version__ < "2.8", reason="PyTorch traces this from 2.8 on")), nn.GRU(12, 3),
     ],
 )  # fmt: skip
 def test_operators_under_other_names_are_no_barriers(expression):
