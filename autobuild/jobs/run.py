@@ -115,8 +115,8 @@ class Run:
     def _begin(self, config: Mapping[str, Any]) -> None:
         import yaml
 
-        for leftover in self.dir.glob(f"{_TEMPORARY}*") if self.resumed else ():
-            leftover.unlink(missing_ok=True)
+        if self.resumed:
+            self._remove_leftovers()
         if self.finished:
             print(f"finished already on {self._state['finished']} in {self.dir} (resume=false does it again)")
             return
@@ -200,6 +200,13 @@ class Run:
         self.write_json("metrics.json", self.metrics)
 
     # -- files ---------------------------------------------------------------------------------------------------------
+
+    def _remove_leftovers(self) -> None:
+        """Remove the half files of a killed process, only inside the folder; figures are written beside theirs."""
+        wrote = [self.dir, *((self.dir / name).parent.resolve() for name in self._state["files"])]
+        for folder in {place for place in wrote if self.dir.resolve() in (place.resolve(), *place.resolve().parents)}:
+            for half in (*folder.glob(f"{_TEMPORARY}*"), *folder.glob(f".{_TEMPORARY}*")):
+                half.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """The place of a file or folder of this run, remembered as one that the run wrote."""

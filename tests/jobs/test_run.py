@@ -234,6 +234,19 @@ def test_a_broken_write_leaves_the_old_file(tmp_path: Path) -> None:
         assert not list(run.dir.glob("_tmp-*"))
 
 
+def test_half_files_of_a_killed_run_are_removed_in_its_folder_only(tmp_path: Path) -> None:
+    with Run.open("fit", CONFIG | {"out": str(tmp_path / "out")}) as run:
+        run.write_text("sub/a.csv", "whole")
+        run.path("../outside.csv")
+    halves = [run.dir / "_tmp-7-a.csv", run.dir / "._tmp-7-best-x.png", run.dir / "sub" / "_tmp-7-a.csv"]
+    others = [tmp_path / "_tmp-7-a.csv", run.dir / "a_tmp-7.csv", run.dir / "sub" / "a.csv"]
+    for path in (*halves, *others):
+        path.write_text("half")
+    with Run.open("fit", CONFIG | {"out": str(tmp_path / "out")}):
+        pass
+    assert [path.exists() for path in (*halves, *others)] == [False] * 3 + [True] * 3
+
+
 def write_then_fail(run: Run) -> None:
     with run:
         run.write_text("half.csv", "x\n")
