@@ -78,20 +78,18 @@ def overlapping() -> Callable[[Figure], list[tuple[str, str]]]:
 
     def find(figure: Figure) -> list[tuple[str, str]]:
         figure.draw_without_rendering()
-        texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and _in_view(t)]
+        texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and _in_view(t, figure)]
         boxes = [(t.get_text(), t.get_window_extent().padded(-1)) for t in texts if t.get_rotation() in (0, 90)]
         return [(a, b) for i, (a, p) in enumerate(boxes) for b, q in boxes[:i] if p.overlaps(q)]
 
     return find
 
 
-def _in_view(text: Text) -> bool:
+def _in_view(text: Text, figure: Figure) -> bool:
     """Whether it is drawn: axes keep tick labels beyond their limits, and spare ones."""
-    ax = text.axes
-    if ax is None:
-        return True
-    for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            if text in (tick.label1, tick.label2):
-                return bool(low <= tick.get_loc() <= high)
+    for ax in figure.axes:
+        for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
+            for tick in [*axis.majorTicks, *axis.minorTicks]:
+                if text in (tick.label1, tick.label2):
+                    return bool(low <= tick.get_loc() <= high)
     return True
