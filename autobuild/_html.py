@@ -12,11 +12,10 @@ ROWS = 10
 
 
 def titled(title: str, frame: pd.DataFrame, rows: int = ROWS) -> str:
-    """The first rows of a table under a title: four digits that count, ``-`` for what is missing, no column twice."""
+    """The first rows of a table under a title: four digits that count, ``-`` for what is missing."""
     import pandas as pd
 
-    again = [name for name in ("score",) if name in frame and "effect" in frame and frame[name].equals(frame["effect"])]
-    shown = frame.drop(columns=again).head(rows)
+    shown = frame.head(rows)
     cells = pd.DataFrame({name: [_cell(value) for value in shown[name]] for name in shown.columns}, dtype=object)
     more = f"<p>{len(frame) - rows:,} more rows</p>" if len(frame) > rows else ""
     return f"<p><b>{html.escape(title)}</b></p>{cells.to_html(index=False)}{more}"

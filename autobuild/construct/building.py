@@ -11,6 +11,7 @@ import numpy as np
 
 from autobuild._html import titled
 from autobuild._typing import FloatArray
+from autobuild._words import counted
 from autobuild.construct._best_first import k_best
 from autobuild.construct._evaluators import Evaluator, Predict, WithinLimits
 from autobuild.construct.limits import Limited, NoNetworkError
@@ -28,7 +29,8 @@ class Built:
 
     Attributes:
         archs: The architectures.
-        scores: Their additive scores. Shape ``(len(archs),)``.
+        additive: Sum of the base and their candidates' scores (scorers of the papers: mean of these scores). Shape
+            ``(len(archs),)``.
         predicted: The full predictor's value of each, or NaN. Shape ``(len(archs),)``.
         lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
         values: Limited metrics by name, each of shape ``(len(archs),)``.
@@ -39,7 +41,7 @@ class Built:
     """
 
     archs: tuple[Architecture, ...]
-    scores: FloatArray
+    additive: FloatArray
     predicted: FloatArray
     lower: FloatArray | None = None
     upper: FloatArray | None = None
@@ -51,7 +53,7 @@ class Built:
 
     def __repr__(self) -> str:
         best = f", the first {self.archs[0].text}, predicted {self.predicted[0]:.5g}" if self.archs else ""
-        return f"Built({len(self):,} architectures{best})"
+        return f"Built({counted(len(self), 'architecture')}{best})"
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -68,11 +70,11 @@ class Built:
 
     def _repr_html_(self) -> str:
         limits = f" under {self.where}" if self.where else ""
-        return titled(f"{len(self)} networks built for {self.target}{limits}", self.frame, 20)
+        return titled(f"{counted(len(self), 'network')} built for {self.target}{limits}", self.frame, 20)
 
     @property
     def frame(self) -> pd.DataFrame:
-        """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any.
+        """``rank, arch, additive, predicted``, with ``lower, upper`` and limited metrics where there are any.
 
         A limited metric has its plain name (``latency_ms``: predicted, ``params``: exact). Where a limited label column
         and a limited cost have the same name, or one that is a column already, it is ``label.NAME`` or ``cost.NAME``.
@@ -82,7 +84,7 @@ class Built:
         columns = {
             "rank": np.arange(1, len(self) + 1),
             "arch": [arch.text for arch in self.archs],
-            "score": self.scores,
+            "additive": self.additive,
             "predicted": self.predicted,
         }
         if self.lower is not None and self.upper is not None:

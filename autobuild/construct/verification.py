@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autobuild._words import counted
 from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
@@ -60,7 +61,7 @@ class Verified:
     def __repr__(self) -> str:
         told = [f"best {name} {values.max():.5g}" for name, values in self.frame.groupby("set", sort=False)["measured"]]
         failed = f", {len(self.failed):,} failed" if self.failed else ""
-        return f"Verified({len(self.frame):,} networks{failed}, target {self.target}, {', '.join(told)})"
+        return f"Verified({counted(len(self.frame), 'network')}{failed}, target {self.target}, {', '.join(told)})"
 
     def _repr_html_(self) -> str:
         table: str = self.frame.to_html(index=False)
@@ -193,7 +194,7 @@ def _here(space: SearchSpace, evaluator: Any, settings: ExecutorSettings) -> Mea
 
 def _failures(failed: Mapping[str, str], *, all_of: bool = False) -> str:
     arch, reason = next(iter(failed.items()))
-    which = "all evaluations" if all_of else f"evaluations of {len(failed):,} networks"
+    which = "all evaluations" if all_of else f"evaluations of {counted(len(failed), 'network')}"
     return f"{which} failed; the first, of {arch}: {reason}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autobuild._moved import renamed_arguments
+from autobuild._words import counted
 from autobuild.errors import EvaluationError
 from autobuild.evaluate._label_file import LabelFile, locked
 from autobuild.evaluate.evaluator import Evaluator, NetworkEvaluator
@@ -101,7 +102,9 @@ def label_architectures(
     if failures:
         listed = "\n".join(f"  {f.arch}, seed {f.seed}: {f.reason}" for f in failures[:20])
         more = f"\n  ... and {len(failures) - 20} more" if len(failures) > 20 else ""
-        raise EvaluationError(f"{len(failures)} evaluations failed; all others are in {path}:\n{listed}{more}")
+        raise EvaluationError(
+            f"{counted(len(failures), 'evaluation')} failed; all others are in {path}:\n{listed}{more}"
+        )
     return path
 
 

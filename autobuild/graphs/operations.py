@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.errors import GraphError
 
 if TYPE_CHECKING:
@@ -362,8 +363,8 @@ class OperationGraph:
         left_out = ", ".join(f"{count} {name}" for name, count in self.uncounted.items())
         without = f" without {left_out}" if left_out else ""
         return (
-            f"OperationGraph({self.name!r}: {len(self.nodes):,} operations, {self.macs / 1e6:,.1f} M MACs{without}, "
-            f"{self.params / 1e6:,.2f} M parameters)"
+            f"OperationGraph({self.name!r}: {counted(len(self.nodes), 'operation')}, "
+            f"{self.macs / 1e6:,.1f} M MACs{without}, {self.params / 1e6:,.2f} M parameters)"
         )
 
     def _repr_html_(self) -> str:

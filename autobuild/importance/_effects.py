@@ -85,9 +85,7 @@ class Effects:
     @property
     def features(self) -> pd.DataFrame:
         """See :attr:`autobuild.importance.AdditiveScores.features`."""
-        frame = self._averaged("feature", "value")
-        frame.insert(2, "score", frame["effect"])
-        return frame
+        return self._averaged("feature", "value")
 
     @property
     def of_units(self) -> pd.DataFrame:

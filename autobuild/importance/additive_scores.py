@@ -60,8 +60,8 @@ class AdditiveScores(Scores):
     def features(self) -> pd.DataFrame:
         """Effects of :attr:`places`, averaged over places.
 
-        Columns ``feature, value, score, effect, lower, upper, n_seen``. ``effect`` is the gain of a layer with this
-        value over the average layer at its place (for ``depth``, the gain of a unit). ``score`` equals ``effect``.
+        Columns ``feature, value, effect, lower, upper, n_seen``. ``effect`` is the gain of a layer with this
+        value over the average layer at its place (for ``depth``, the gain of a unit).
         """
         return self._effects.features
 
@@ -136,7 +136,7 @@ class AdditiveScores(Scores):
         if self.projection.share < 0.9:
             texts.append(
                 f"sums of scores explain {self.projection.share:.0%} of the variance of predictions: units interact, "
-                "so use the predicted column of built networks, not their scores"
+                "so use the predicted column of built networks, not their sums"
             )
         return texts
 
@@ -147,9 +147,9 @@ class AdditiveScores(Scores):
             arch: An architecture of the space, or its text.
 
         Returns:
-            Rows ``average``, one for each unit, ``rest`` (what the sum of scores leaves out) and ``predicted``. Columns
-            ``unit, candidate, score, lower, upper``: what the unit adds to the sum so far with its 90 % interval, and
-            for the first and the last row the value itself, in units of the target.
+            Rows ``average``, one for each unit, ``remainder`` (what the sum leaves out) and ``predicted``, their sum.
+            Columns ``unit, candidate, contribution, lower, upper``: what the unit adds to the mean prediction (the
+            contribution of ``average``), with its 90 % interval, in units of the target.
 
         Raises:
             SpaceError: The text is not an architecture of the space.
@@ -161,9 +161,9 @@ class AdditiveScores(Scores):
             low, high = (nan if own is None else float(own[index]) for own in (scored.lower, scored.upper))
             rows.append((unit.name, str(unit.texts(np.array([index]))[0]), float(scored.score[index]), low, high))
         predicted = float(self.model.predict_mean([parsed])[0])
-        rows.append(("rest", "", predicted - sum(row[2] for row in rows), nan, nan))
+        rows.append(("remainder", "", predicted - sum(row[2] for row in rows), nan, nan))
         rows.append(("predicted", parsed.text, predicted, nan, nan))
-        return pd.DataFrame(rows, columns=["unit", "candidate", "score", "lower", "upper"])
+        return pd.DataFrame(rows, columns=["unit", "candidate", "contribution", "lower", "upper"])
 
     def node_scores(self, arch: Architecture | str) -> pd.DataFrame:
         """Effect of every layer of one architecture, compared with the average layer at its place.

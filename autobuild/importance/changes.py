@@ -15,7 +15,7 @@ from autobuild.spaces import Architecture, SearchSpace
 EXACT = 9  # units that differ, up to which all networks between the two are predicted
 ORDERS = 40  # orders of changes that are averaged if more units differ
 DRAWS = 100  # draws of the model, for intervals
-COLUMNS = ["unit", "before", "after", "change", "lower", "upper"]
+COLUMNS = ["unit", "before", "after", "contribution", "lower", "upper"]
 
 
 def change_between(model: FittedModel, space: SearchSpace, before: Architecture, after: Architecture) -> pd.DataFrame:

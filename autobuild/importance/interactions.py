@@ -27,6 +27,7 @@ import pandas as pd
 
 from autobuild._html import titled
 from autobuild._typing import BoolArray, FloatArray, IntArray
+from autobuild._words import counted
 from autobuild.importance._marginal_means import design_weights, drawn_by_design
 from autobuild.models import CostedModel, FittedModel
 from autobuild.models.threads import one_blas_thread
@@ -111,8 +112,7 @@ class Interactions:
         stages: Names of the units.
         variance: Variance of the target over the design that each unit causes (diagonal) and each pair of units (above
             it), from the mean of the process. Shape ``(units, units)``.
-        left_sd: Standard deviation of what is left in the labels, in units of the target: noise, and what they do not
-            tell.
+        residual_sd: Standard deviation of the labels about the effects and interactions found, in units of the target.
         rows: Number of labels.
     """
 
@@ -120,7 +120,7 @@ class Interactions:
     pairs: list[Pair]
     stages: list[str]
     variance: FloatArray = field(repr=False)
-    left_sd: float
+    residual_sd: float
     rows: int
 
     def __len__(self) -> int:
@@ -168,10 +168,12 @@ class Interactions:
         return [_sentence(pair) for pair in self.pairs]
 
     def __repr__(self) -> str:
-        found = "no pair of choices interacts" if not self.pairs else f"{len(self.pairs)} pairs of choices interact"
-        if len(self.pairs) == 1:
-            found = "1 pair of choices interacts"
-        return f"Interactions({found}, found in {self.rows:,} labels, target {self.target!r})"
+        pairs = (
+            f"{counted(len(self.pairs), 'pair')} of interacting choices"
+            if self.pairs
+            else "no pair of choices interacts"
+        )
+        return f"Interactions({pairs}, found in {self.rows:,} labels, target {self.target!r})"
 
     def __str__(self) -> str:
         return "\n".join(self.sentences or [repr(self)])
@@ -444,7 +446,7 @@ def _found(choices: _Choices, archs: Sequence[Architecture], values: FloatArray,
         pairs=pairs,
         stages=[stage.name for stage in choices.space.stages],
         variance=_variances(choices, process, found),
-        left_sd=process.noise**0.5,
+        residual_sd=process.noise**0.5,
         rows=len(values),
     )
 

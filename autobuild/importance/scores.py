@@ -16,6 +16,7 @@ import pandas as pd
 from autobuild._html import titled
 from autobuild._moved import renamed_arguments
 from autobuild._typing import IntArray
+from autobuild._words import counted
 from autobuild.errors import SpaceError
 from autobuild.importance.scorers import UnitScores
 from autobuild.models import FittedModel
@@ -38,7 +39,7 @@ class Scores:
     >>> labels = ab.LabelledSet.read("tiny_mbconv", ab.space("tiny_mbconv"), n=60)
     >>> scores = ab.fit(labels, "acc", model="linear").explain()
     >>> list(scores.features)
-    ['feature', 'value', 'score', 'effect', 'lower', 'upper', 'n_seen']
+    ['feature', 'value', 'effect', 'lower', 'upper', 'n_seen']
     >>> len(scores.build(top=3))
     3
     >>> scores.narrow(top=5)
@@ -81,8 +82,8 @@ class Scores:
                 hardware of the target's costs, otherwise ``edge_npu``).
 
         Returns:
-            The networks, best first: a sequence of architectures, whose ``frame`` has the columns ``rank, arch, score,
-            predicted, lower, upper`` and the limited metrics.
+            The networks, best first: a sequence of architectures, whose ``frame`` has the columns ``rank, arch,
+            additive, predicted, lower, upper`` and the limited metrics. ``additive`` is base + sum of scores.
 
         Raises:
             ConfigError: An argument is not usable, a limit cannot be read, or it names something unknown.
@@ -147,7 +148,7 @@ class Scores:
         ]
 
     def __repr__(self) -> str:
-        units = f"{self.n_candidates:,} candidates of {len(self.space.units)} units"
+        units = f"{counted(self.n_candidates, 'candidate')} of {counted(len(self.space.units), 'unit')}"
         return f"Scores({self.scorer!r}, {units}, target {self.model.target!r})"
 
     @property
@@ -162,7 +163,7 @@ class Scores:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """Every value of every feature. Columns ``feature, value, score, effect, ..., n_seen``.
+        """Every value of every feature. Columns ``feature, value, effect, ..., n_seen``.
 
         ``effect`` is in units of the target; ``n_seen`` says how often the training data show the value.
         """
@@ -199,8 +200,8 @@ class Scores:
 
         Returns:
             One row for each unit that differs, the largest change first, and a row ``total``, which is their sum.
-            Columns ``unit, before, after, change, lower, upper`` (90 %), in units of the target. Contributions are
-            Shapley values, see :func:`autobuild.importance.changes.change_between`.
+            Columns ``unit, before, after, contribution, lower, upper`` (90 %), in units of the target.
+            Contributions are Shapley values, see :func:`autobuild.importance.changes.change_between`.
 
         Raises:
             SpaceError: A text is not an architecture of the space.

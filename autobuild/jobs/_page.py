@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.errors import AutobuildError
 from autobuild.jobs._folders import flat, read_json
 from autobuild.report import Section, html_page
@@ -163,8 +164,6 @@ def _part(
     for name, caption in tables.items():
         frame, error = _read(folder / name)
         if frame is not None and len(frame):
-            if name == "features.csv" and {"effect", "score"} <= set(frame) and frame["score"].equals(frame["effect"]):
-                frame = frame.drop(columns="score")
             shown.append((caption or name, frame))
         elif error:
             unread.append(error)
@@ -182,7 +181,7 @@ def _of_labels(numbers: Mapping[str, Any]) -> list[str]:
     if not numbers.get("label_source"):
         return []
     size = f", of {numbers['space_size']} networks of the space" if numbers.get("space_size") else ""
-    lines = [f"{numbers['n_labels']:,} labelled networks{size}, from {numbers['label_source']}."]
+    lines = [f"{counted(numbers['n_labels'], 'labelled network')}{size}, from {numbers['label_source']}."]
     lines += [f"note: {text}" for text in numbers.get("label_notes") or ()]
     return lines + [f"warning: {text}" for text in numbers.get("label_warnings") or ()]
 
@@ -205,7 +204,7 @@ def _of_scores(numbers: Mapping[str, Any]) -> list[str]:
     if numbers.get("additive_share") is not None:
         lines.append(
             f"Sums of scores explain {numbers['additive_share']:.1%} of the variance of predictions; standard "
-            f"deviation of the rest {numbers.get('remainder_sd') or 0:.4g}."
+            f"deviation of the remainder {numbers.get('remainder_sd') or 0:.4g}."
         )
     known = numbers.get("warnings") or ()
     return lines + [f"warning: {text}" for text in numbers.get("score_warnings") or () if text not in known]
@@ -366,12 +365,15 @@ def _summary(search: Search) -> str:
     known = search.trials[search.trials["source"] == "label"]["arch"].nunique()
     lines = [
         f"Target: {'; '.join(search.targets)}. Space: {readable_count(int(search.chain['size'][0]))} networks.",
-        f"Evaluated: {len(evaluated):,} networks{by_state and f' ({by_state})'}{running}; known before: {known:,}.",
+        f"Evaluated: {counted(len(evaluated), 'network')}"
+        f"{by_state and f' ({by_state})'}{running}; known before: {known:,}.",
     ]
     if "hypervolume" in curve:
         volumes = curve["hypervolume"]
         start = f" ({volumes.iloc[0]:.4g} at the start)" if known else ""
-        lines.append(f"The front has {len(search.front):,} networks; hypervolume {volumes.iloc[-1]:.4g}{start}.")
+        lines.append(
+            f"The front has {counted(len(search.front), 'network')}; hypervolume {volumes.iloc[-1]:.4g}{start}."
+        )
     elif len(search.best):
         first, best = curve["best"].iloc[0], search.best.iloc[0]
         lines.append(f"Best: {best[search.targets[0]]:.5g}, {best['arch']}"

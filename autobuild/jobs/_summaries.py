@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autobuild._decimals import decimals
+from autobuild._decimals import decimals, table_decimals
+from autobuild._words import counted, signed
 from autobuild.jobs._console import duration, grid, heading, say, table
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def show_where(folder: Run) -> None:
         for place in frame.to_dict("records"):
             star = "*" if place["lower"] <= 0 <= place["upper"] else " "
             own = cells.setdefault((str(place["unit"]), int(place["layer"])), {})
-            own[str(place["feature"]), str(place["value"])] = f"{place['effect']:+.{digits}f}{star}"
+            own[str(place["feature"]), str(place["value"])] = signed(place["effect"], f"+.{digits}f") + star
         for part in _parts(columns):
             rows = [[f"{unit} {layer or ''}".rstrip(), *(shown.get(column, "") for column in part)]
                     for (unit, layer), shown in cells.items() if not shown.keys().isdisjoint(part)]  # fmt: skip
@@ -98,7 +99,9 @@ def show_where(folder: Run) -> None:
                 grid(["unit, layer", *(" ".join(column) for column in part)], rows)
     sentences = folder.metrics.get("interactions")
     if sentences is not None:
-        heading(f"Interactions: {len(sentences) or 'no'} pairs of choices whose effects do not add up (90 % intervals)")
+        heading(
+            f"Interactions: {counted(len(sentences), 'pair')} of choices whose effects do not add up (90 % intervals)"
+        )
         for sentence in sentences[:_SENTENCES]:
             say(f"  {sentence}")
         if len(sentences) > _SENTENCES:
@@ -121,8 +124,6 @@ def show_features(folder: Run) -> None:
     frame = folder.read_frame("features.csv")
     by = "effect" if "effect" in frame else "score"
     heading("Main effects of feature values, averaged over units and layers, best first")
-    if folder.metrics.get("base") is not None:
-        frame = frame.drop(columns="score")
     table(frame.sort_values(by, ascending=False, kind="stable"), rows=20)
     layers = folder.read_frame("layers.csv").sort_values("score_range", ascending=False, kind="stable")
     heading("Layers where the operation matters most (score_range: best operation minus worst, units of the target)")
@@ -132,9 +133,9 @@ def show_features(folder: Run) -> None:
             "  score: mean of networks with the layer, minus that of all; score_without: of those without it, minus all"
         )
     if folder.metrics.get("additive_share") is not None:
-        share, rest = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
+        share, left = folder.metrics["additive_share"], folder.metrics["remainder_sd"]
         explained = f"{share:.1%} of the variance of predictions"
-        say(f"  sums of scores explain {explained}; standard deviation of the rest {number(rest)}")
+        say(f"  sums of scores explain {explained}; standard deviation of the remainder {number(left)}")
     for warning in folder.metrics.get("score_warnings", ()):
         if warning not in folder.metrics.get("warnings", ()):  # those of the model are printed by show_fit
             say(f"  warning: {warning}")
@@ -158,13 +159,15 @@ def show_built(folder: Run) -> None:
     """The built networks."""
     heading("Built networks, best first")
     if folder.metrics.get("base") is not None:
-        say("  score: base + sum of the candidates' scores; predicted: by the full model, with interactions")
+        say("  additive: base + sum of the candidates' scores; predicted: by the full model, with interactions")
     table(folder.read_frame("built.csv"), rows=10)
     if folder.has("prices.csv"):
         heading("Shadow prices of the limits (gain: increase of the target if the limit is loosened by 5 %)")
         table(folder.read_frame("prices.csv"), rows=20)
     if folder.has("pareto.csv"):
-        say(f"  the predicted Pareto front has {folder.metrics['n_pareto']:,} networks: pareto.csv, pareto.png")
+        say(
+            f"  the predicted Pareto front has {counted(folder.metrics['n_pareto'], 'network')}: pareto.csv, pareto.png"
+        )
     if folder.metrics.get("narrowed"):
         say(f"  {folder.metrics['narrowed']}")
 
@@ -173,7 +176,9 @@ def show_verified(folder: Run) -> None:
     """The built networks as measured, beside the labelled ones."""
     numbers = folder.metrics
     frame = folder.read_frame("verified.csv")
-    heading(f"Measured: {numbers['verify_trainings']} trainings with new seeds (target: {numbers['target']})")
+    heading(
+        f"Measured: {counted(numbers['verify_trainings'], 'training')} with new seeds (target: {numbers['target']})"
+    )
     table(frame, rows=len(frame))
     rows = (
         ("built, first by prediction", "built_first"),
@@ -183,9 +188,11 @@ def show_verified(folder: Run) -> None:
         ("best label (too high: the maximum of many noisy labels)", "labelled_best"),
         ("labelled, mean", "labelled_mean"),
     )
+    places = table_decimals(frame)
     say()
     for text, key in rows:
-        say(f"  {text + ':':<58} {number(numbers[key])}")
+        value = numbers[key]
+        say(f"  {text + ':':<58} {'-' if value is None else f'{value:.{places}f}'}")
 
 
 def show_place(folder: Run) -> None:

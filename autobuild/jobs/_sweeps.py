@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError, RunError
 from autobuild.jobs._folders import lock, read_json, write_beside
 from autobuild.jobs._overrides import Command, in_quotes, quote
@@ -275,7 +276,7 @@ class Sweep:
             self._lock = None
         if failed:
             sys.stdout.flush()
-            print(f"error: {len(failed)} of {len(outcomes or ())} jobs failed:", file=sys.stderr)
+            print(f"error: {len(failed)} of {counted(len(outcomes or ()), 'job')} failed:", file=sys.stderr)
             for outcome in failed:
                 print(f"  {' '.join(outcome.words)}: {outcome.error}", file=sys.stderr)
         return max((outcome.code for outcome in failed), default=0)

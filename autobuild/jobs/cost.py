@@ -4,7 +4,7 @@ Costs are a plug-in: an installed package may add its own (docs/cost.md).
 
 Examples:
     autobuild cost space=ofa_mbv3 hardware=mobile_npu
-    autobuild cost space=ofa_mbv3 arch=built/built.csv cost=macs,roofline hardware=my_npu.yaml out=costs
+    autobuild cost space=ofa_mbv3 archs=built/built.csv cost=macs,roofline hardware=my_npu.yaml out=costs
     autobuild cost space=mnasnet n=200 cost=params,roofline
     autobuild cost model=network.onnx shapes='images: 1x3x224x224'
 
@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError
 from autobuild.jobs._console import grid, heading, say, table
 from autobuild.jobs._files import input_files
@@ -44,10 +45,12 @@ class Keys(RunKeys, ShapesKeys):
         None, "onnx:PATH, torchvision:NAME, timm:NAME or space:ARCH: the costs of this network (null: of architectures)"
     )
     space: str = option("tiny_mbconv", "a space that builds networks", kind="name")
-    arch: str | None = option(
-        None, "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)"
+    archs: str | None = option(
+        None,
+        "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)",
+        former=("arch",),
     )
-    n: int = option(10, "how many are drawn where arch is null", ">=1 <=1000000")
+    n: int = option(10, "how many are drawn where archs is null", ">=1 <=1000000")
     cost: str | None = option(
         None, "which costs, separated by commas (null: all but measured ones; `autobuild cost cost=?` lists them)"
     )
@@ -94,8 +97,8 @@ def _of_network(config: Mapping[str, Any]) -> int:
     from autobuild.cost import read_hardware
     from autobuild.jobs.run import Run, use_threads
 
-    if config["arch"] is not None:
-        raise ConfigError("model= and arch= were both given; one is accepted (an architecture is model=space:ARCH)")
+    if config["archs"] is not None:
+        raise ConfigError("model= and archs= were both given; one is accepted (an architecture is model=space:ARCH)")
     kind, rest = network_of(config["model"])
     files = input_files({key: value for key, value in config.items() if key != "model"})
     if kind == "onnx":
@@ -165,8 +168,8 @@ def _list(hardware: str) -> int:
 def _archs(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
     from autobuild.jobs._archs import read_archs
 
-    if config["arch"] is not None:
-        return read_archs(config["arch"], space, "arch")[1]
+    if config["archs"] is not None:
+        return read_archs(config["archs"], space)[1]
     return space.sample(config["n"], seed=config["seed"], design="depth")
 
 
@@ -226,7 +229,7 @@ def _show(folder: Run) -> None:
     numbers, frame = folder.metrics, folder.read_frame("costs.csv")
     units, hardware = numbers["units"], numbers["hardware"]
     network = numbers.get("network")
-    what = f"{len(frame):,} architectures of {numbers['space']}" if network is None else network
+    what = f"{counted(len(frame), 'architecture')} of {numbers['space']}" if network is None else network
     heading(f"Costs of {what} on {hardware['name']}")
     for line in (*numbers.get("taken", ()), left_out(numbers.get("uncounted", {}))):
         if line:

@@ -1,13 +1,15 @@
-"""Write one architecture as a file for other tools.
+"""Write architectures as files for other tools.
 
 Examples:
-    autobuild export space=ofa_mbv3 arch='e3k3-e3k3|e6k5-e6k5|e3k3-e3k3|e4k7-e4k7|e6k3-e6k3' format=json
-    autobuild export arch="$(autobuild sample n=1 out=one > /dev/null; tail -1 one/sample.csv)" format=onnx out=network
+    autobuild export space=ofa_mbv3 archs='e3k3-e3k3|e6k5-e6k5|e3k3-e3k3|e4k7-e4k7|e6k3-e6k3' format=json
+    autobuild export archs=my_run/built.csv n=3 format=onnx out=networks
 
 Writes:
     architecture.json  format=json: the layers, and the graph with named features
     network.pt  format=pt: the state_dict and the architecture's text (torch.load reads it with weights_only=True)
     network.onnx  format=onnx: the network with its initial weights (needs pip install 'autobuild-nas[onnx]')
+    network1.onnx, network2.onnx, ...  where archs is a file: one for each row (architecture1.json, network1.pt)
+    exported.csv  file, arch
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from autobuild.jobs.run import Run
     from autobuild.spaces import Architecture, SearchSpace
 
-_NAMES = {"json": "architecture.json", "pt": "network.pt", "onnx": "network.onnx"}
+_NAMES = {"json": ("architecture", ".json"), "pt": ("network", ".pt"), "onnx": ("network", ".onnx")}
 
 
 @dataclass
@@ -38,7 +40,13 @@ class Keys(RunKeys):
     space: str = option(
         "tiny_mbconv", "a name from `autobuild spaces`, your own YAML file, or package.module:Class", kind="name"
     )
-    arch: str | None = option(None, "the architecture, as its canonical text (required)")
+    archs: str | None = option(
+        None,
+        "an architecture, or a file of them: a table with a column arch, or one a line",
+        required=True,
+        former=("arch",),
+    )
+    n: int | None = option(None, "only the first n architectures of the file (null: all)", ">=1")
     format: str = option("json", "what to write; pt and onnx take initial weights by seed", choices=EXPORTS)
     shape: list[int] | None = option(
         None, "format=onnx: channels, height and width of the input (null: as the space declares)", kind="ints"
@@ -46,26 +54,31 @@ class Keys(RunKeys):
 
 
 def run(config: Mapping[str, Any]) -> int:
-    """Write the architecture in one format."""
+    """Write the architectures in one format."""
+    from autobuild.jobs._archs import read_archs
     from autobuild.jobs.run import Run, use_threads
     from autobuild.spaces import load_space
 
     space = load_space(config["space"])
-    if config["arch"] is None:
-        raise ConfigError(f"export needs arch=, an architecture of {space.name} such as arch='{space.example}'")
-    arch = space.parse(config["arch"])
-    name = _NAMES[config["format"]]
-    with Run.open("export", config, input_files(config)) as folder:
+    archs = read_archs(config["archs"], space)[1][: config["n"]]
+    stem, ending = _NAMES[config["format"]]
+    inputs = input_files(config)
+    numbers = range(1, len(archs) + 1) if "archs" in inputs else [""]
+    names = [f"{stem}{number}{ending}" for number in numbers]
+    with Run.open("export", config, inputs) as folder:
         if not folder.finished:
             use_threads(config["threads"])
-            if config["format"] == "json":
-                folder.write_json(name, describe(space, arch))
-            elif config["format"] == "pt":
-                _write_pt(folder, name, space, arch, config["seed"])
-            else:
-                _write_onnx(folder, name, space, arch, config)
-            folder.record(arch=str(arch), space=space.name, format=config["format"])
-        say(str(folder.dir / name))
+            for name, arch in zip(names, archs, strict=True):
+                if config["format"] == "json":
+                    folder.write_json(name, describe(space, arch))
+                elif config["format"] == "pt":
+                    _write_pt(folder, name, space, arch, config["seed"])
+                else:
+                    _write_onnx(folder, name, space, arch, config)
+            folder.write_table("exported.csv", ["file", "arch"], zip(names, map(str, archs), strict=True))
+            folder.record(n_exported=len(archs), space=space.name, format=config["format"])
+        for name in names:
+            say(str(folder.dir / name))
     return 0
 
 

@@ -22,6 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError
 from autobuild.jobs._console import heading, say, table
 from autobuild.jobs._files import input_files
@@ -141,7 +142,7 @@ def _show(folder: Run) -> None:
     for line in (*metrics["taken"], left_out(metrics["uncounted"])):
         if line:
             say(f"  {line}")
-    say(f"  {metrics['operations']:,} operations in {metrics['groups']:,} groups move "
+    say(f"  {counted(metrics['operations'], 'operation')} in {counted(metrics['groups'], 'group')} move "
         f"{metrics['dram_bytes']:,} bytes of DRAM")  # fmt: skip
     say(f"  unfused {metrics['unfused_dram_bytes']:,} (activations apart {metrics['separate_dram_bytes']:,}); floor "
         f"{metrics['floor_dram_bytes']:,}; {metrics['reduction']:.1%} less than unfused")  # fmt: skip

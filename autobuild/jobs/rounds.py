@@ -16,7 +16,7 @@ Writes:
     labels.csv  all labels so far: what labels= takes
     best.csv, best.png  the best label so far over the number of evaluations
     trained.csv  without table=: every single training, written as soon as it ends
-    built.csv  the best networks by the model of all labels: rank, arch, score, predicted, lower, upper
+    built.csv  the best networks by the model of all labels: rank, arch, additive, predicted, lower, upper
     model/  the model of all labels; model= of other jobs takes it
     metrics.json  best_start, best_label, evaluations, failed, test_srcc, versions, ...
 """  # noqa: E501
@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError, EvaluationError
 from autobuild.jobs._console import heading, say, table
 from autobuild.jobs._files import input_files
@@ -275,6 +276,6 @@ def _show(folder: Run) -> None:
         shown = frame.dropna(axis="columns", how="all").sort_values("measured", ascending=False, kind="stable")
         table(shown, rows=10)
     best, start = number(numbers.get("best_label")), number(numbers["best_start"])
-    heading(f"Best label: {start} at the start ({numbers['n_start']:,} labels), {best} after the rounds")
+    heading(f"Best label: {start} at the start ({counted(numbers['n_start'], 'label')}), {best} after the rounds")
     failed = f", {numbers['failed']:,} of which failed" if numbers.get("failed") else ""
-    say(f"  {numbers.get('evaluations', 0):,} evaluations{failed}; all labels: {folder.dir / 'labels.csv'}")
+    say(f"  {counted(numbers.get('evaluations', 0), 'evaluation')}{failed}; all labels: {folder.dir / 'labels.csv'}")

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.jobs._console import grid, heading, say
 from autobuild.jobs._files import input_files
 from autobuild.jobs.keys import DesignKeys, RunKeys
@@ -59,7 +60,7 @@ def run(config: Mapping[str, Any]) -> int:
             folder.write_table("counts.csv", ["unit", "feature", "value", "architectures"], rows)
             folder.record(n=len(archs), design=config["design"], rarest=min(counts.values()))
         header, rows = folder.read_table("sample.csv")
-        title = f"{len(rows):,} architectures of {space.name}, design {config['design']}"
+        title = f"{counted(len(rows), 'architecture')} of {space.name}, design {config['design']}"
         heading(
             f"{title}; every depth and feature value of every unit is in {folder.metrics['rarest']} of them or more"
         )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.jobs._console import grid, heading, say
 from autobuild.jobs._pictures import draw_space
 from autobuild.settings.option import option
@@ -80,7 +81,7 @@ def _describe(name: str, space: SearchSpace) -> dict[str, Table]:
         header.append("chosen once for all layers")
         for row, unit in zip(rows, space.units, strict=True):
             row.append(", ".join(dict.fromkeys(name for stage in unit.stages for name in stage.once)))
-    heading(f"{len(space.units)} units, {sum(unit.size for unit in space.units):,} candidates")
+    heading(f"{counted(len(space.units), 'unit')}, {counted(sum(unit.size for unit in space.units), 'candidate')}")
     grid(header, rows)
     heading("features of a layer")
     features = [[feature.name, ", ".join("-" if v is None else str(v) for v in feature.values)]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from autobuild._typing import BoolArray, FloatArray, IntArray
+from autobuild._words import counted
 from autobuild.errors import ConfigError, CostError, LabelError, LabelWarning, TargetError, nearest
 from autobuild.expressions import Names, TargetExpression
 from autobuild.labels import _splits as splits
@@ -274,7 +275,7 @@ class LabelledSet:
     def __repr__(self) -> str:
         name, metrics = os.path.basename(self._source), ", ".join(self.metrics)
         warned = "".join(f"\n  warning: {text}" for text in self.warnings)
-        return f"LabelledSet({name}: {len(self):,} architectures of {self._space.name}; {metrics}){warned}"
+        return f"LabelledSet({name}: {counted(len(self), 'architecture')} of {self._space.name}; {metrics}){warned}"
 
     def _repr_html_(self) -> str:
         lines = [f"<b>{len(self):,}</b> labelled architectures of <b>{html.escape(self._space.name)}</b>"]

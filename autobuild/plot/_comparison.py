@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from autobuild._words import signed
 from autobuild.importance.comparison import Comparison, compare
 from autobuild.plot._cells import HEIGHT, draw_cell, frame_of_cells, number_format, signed_colours, symmetric
 from autobuild.plot._style import given_as, own_axes, same, shorten, styled
@@ -48,9 +49,9 @@ def comparison(compared: Comparison | Sequence[Any], ax: Axes | None = None) -> 
         bounds = frame[[f"{name} lower", f"{name} upper"]].to_numpy(dtype=float)
         for top, value, share, (lower, upper) in zip(tops, values, effects[:, column], bounds, strict=True):
             if np.isfinite(value):
-                text = format(value, form).replace("-", "−")
+                text = signed(value, form).replace("-", "−")
                 box, unsure = (column, top, 1.0, 1.0), bool(lower <= 0 <= upper)
-                draw_cell(ax, box, colours(norm(share)), text, hatched=unsure, framed=value < 0)
+                draw_cell(ax, box, colours(norm(share)), text, hatched=unsure, framed=text.startswith("−"))
     labels = [
         f"{shorten(feature, 16)} {shorten(value, 14)}"
         for feature, value in zip(frame["feature"], frame["value"], strict=True)

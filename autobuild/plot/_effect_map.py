@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild._words import signed
 from autobuild.errors import ConfigError
 from autobuild.plot._cells import (
     HEIGHT,
@@ -112,15 +113,23 @@ def _spread(keys: list[tuple[Any, Hashable]]) -> dict[Any, float]:
 def _cells(ax: Axes, frame: pd.DataFrame, across: dict[Any, float], down: dict[Any, float], cell: float) -> None:
     effects = frame["effect"].to_numpy(dtype=float)
     norm, colours, form = symmetric(effects), signed_colours(ax), number_format(effects)
-    size = fitting(cell, [format(effect, form) for effect in effects if effect == effect])
+    size = fitting(cell, [signed(effect, form) for effect in effects if effect == effect])
     for unit, layer, feature, value, effect, lower, upper, seen in frame[list(NEEDED)].itertuples(index=False):
         if effect != effect:
             continue
         rows = [row for (name, _), row in down.items() if name == unit]
         top, height = (min(rows), max(rows) - min(rows) + 1) if not layer else (down[unit, layer], 1.0)
-        text = format(effect, form).replace("-", "−") if seen else f"{format(effect, form)}*".replace("-", "−")
+        text = signed(effect, form).replace("-", "−") + ("" if seen else "*")
         box = (across[str(feature), value], top, 1.0, height)
-        draw_cell(ax, box, colours(norm(effect)), text, hatched=bool(lower <= 0 <= upper), framed=effect < 0, size=size)
+        draw_cell(
+            ax,
+            box,
+            colours(norm(effect)),
+            text,
+            hatched=bool(lower <= 0 <= upper),
+            framed=text.startswith("−"),
+            size=size,
+        )
     if not frame["n_seen"].astype(bool).all():
         ax.text(1.0, -0.01, "* no label has it", transform=ax.transAxes, ha="right", va="top", fontsize=7.5, color=GREY)
 

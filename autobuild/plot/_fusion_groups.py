@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from autobuild._words import counted
 from autobuild.plot._style import (
     GREY,
     INK,
     ON_COLOUR,
     VERMILLION,
-    counted,
     given_as,
     message,
     own_axes,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.gridspec import GridSpec
 
+from autobuild._words import signed
 from autobuild.errors import ConfigError
 from autobuild.importance.interactions import Interactions, Pair
 from autobuild.models import FittedModel
@@ -92,10 +93,10 @@ def _pair(ax: Axes, pair: Pair, target: str) -> None:
     for i in range(len(pair.first.values)):
         for j in range(len(pair.second.values)):
             effect, reach = float(pair.effect[i, j]), float(half[i, j])
-            text = f"{format(effect, form)}\n±{format(reach, form.replace('+', ''))}".replace("-", "−")
+            text = f"{signed(effect, form)}\n±{format(reach, form.replace('+', ''))}".replace("-", "−")
             box = (float(j), float(i), 1.0, 1.0)
             colour, unsure = colours(norm(effect)), abs(effect) <= reach
-            draw_cell(ax, box, colour, text, hatched=unsure, framed=effect < 0, size=7.0)
+            draw_cell(ax, box, colour, text, hatched=unsure, framed=text.startswith("−"), size=7.0)
     for axis, factor in ((ax.yaxis, pair.first), (ax.xaxis, pair.second)):
         axis.set_ticks(np.arange(len(factor.values)) + 0.5, [shorten(value, 12) for value in factor.values])
         if axis is ax.xaxis and max(len(str(value)) for value in factor.values) > 8:

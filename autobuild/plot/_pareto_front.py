@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError
 from autobuild.labels import LabelledSet
 from autobuild.plot._inputs import target_table
-from autobuild.plot._style import BLUE, GREY, check_columns, counted, given_as, message, own_axes, same, shorten, styled
+from autobuild.plot._style import BLUE, GREY, check_columns, given_as, message, own_axes, same, shorten, styled
 
 
 @styled

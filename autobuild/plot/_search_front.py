@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError
 from autobuild.plot._style import (
     BLUE,
@@ -14,7 +15,6 @@ from autobuild.plot._style import (
     ORANGE,
     PALE,
     check_columns,
-    counted,
     given_as,
     message,
     own_axes,

@@ -246,11 +246,6 @@ def same(given: Any) -> Any:
     return given
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 group``, ``2 groups``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def shorten(text: object, width: int = 30) -> str:
     """Leave out the middle of a long name, because names mostly differ at their ends."""
     full = str(text)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild._words import counted
 from autobuild.errors import ConfigError
 from autobuild.plot._inputs import scores_of
 from autobuild.plot._style import (
@@ -20,7 +21,6 @@ from autobuild.plot._style import (
     Panel,
     Panels,
     check_columns,
-    counted,
     new_figure,
     number,
     shorten,

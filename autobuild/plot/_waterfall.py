@@ -27,8 +27,8 @@ def waterfall(
 ) -> Axes:
     """Draw what every unit of a network adds, from the average network (or another one) to its prediction.
 
-    From the average network the bars are the scores of its candidates, and ``rest`` is what their sum leaves out. From
-    another network they are Shapley values of the units that differ (``scores.explain_change``). Negative bars are
+    From the average network the bars are the scores of its candidates, and ``remainder`` is what their sum leaves out.
+    From another network they are Shapley values of the units that differ (``scores.explain_change``). Negative bars are
     hatched.
 
     Args:
@@ -46,16 +46,16 @@ def waterfall(
         raise ConfigError(f"plot.waterfall takes additive scores, those of model.explain(); given: {held.scorer!r}")
     if since is None:
         table = held.why(arch)
-        start, start_name = float(table["score"].iloc[0]), "average network"
+        start, start_name = float(table["contribution"].iloc[0]), "average network"
         steps = table.iloc[1:-1]
         title = "From the average network to the prediction"
     else:
         change = held.explain_change(since, arch)
         parsed = held.space.parse(since) if isinstance(since, str) else since
         start, start_name = float(held.model.predict_mean([parsed])[0]), "before"
-        steps = change.iloc[:-1].rename(columns={"after": "candidate", "change": "score"})
+        steps = change.iloc[:-1].rename(columns={"after": "candidate"})
         title = "Contribution of each change (Shapley values)"
-    values = steps["score"].to_numpy(dtype=float)
+    values = steps["contribution"].to_numpy(dtype=float)
     ends = start + np.concatenate([[0.0], np.cumsum(values)])
     ax = own_axes(ax, 6.2, 1.1 + 0.3 * (len(values) + 2))
     rows = np.arange(len(values)) + 1
@@ -97,6 +97,6 @@ def _write(ax: Axes, steps: pd.DataFrame, ends: np.ndarray[tuple[int], np.dtype[
     ]
     ax.set_yticks(range(len(names) + 2), [start_name, *names, "predicted"])
     side = ax.get_yaxis_transform()
-    changes = [f"{value:+.3g}".replace("-", "−") for value in steps["score"]]
+    changes = [f"{value:+.3g}".replace("-", "−") for value in steps["contribution"]]
     for row, text in enumerate([number(ends[0]), *changes, number(ends[-1])]):
         ax.text(1.01, row, text, transform=side, va="center", fontsize=7.5, color=INK)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild._decimals import IN_TARGET_UNITS, decimals, table_decimals
+from autobuild._words import signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,4 +240,5 @@ def _effect(place: Mapping[Any, Any] | None, largest: float, digits: int, name: 
     known = "" if lower != lower else f" [{lower:.3g}, {upper:.3g}]"
     unknown = ' class="unknown"' if lower <= 0 <= upper else ""
     said = html.escape(f"{name}: {effect:+.4g}{known}, seen {int(place['n_seen']):,} times")
-    return f'<td{unknown} style="background:rgba({colour},{share:.2f})" title="{said}">{effect:+.{digits}f}</td>'
+    text = signed(effect, f"+.{digits}f")
+    return f'<td{unknown} style="background:rgba({colour},{share:.2f})" title="{said}">{text}</td>'

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autobuild._words import counted
 from autobuild.errors import SpaceError, nearest
 from autobuild.spaces.parameters import Trial, parameters
 from autobuild.spaces.sizes import readable_count
@@ -160,7 +161,9 @@ class SearchSpace:
                 raise SpaceError(f"search space {name!r}: join ({source}, {target}) must run forward between stages")
 
     def __repr__(self) -> str:
-        return f"SearchSpace({self.name!r}, {len(self.units)} units, {readable_count(self.size)} architectures)"
+        return (
+            f"SearchSpace({self.name!r}, {counted(len(self.units), 'unit')}, {readable_count(self.size)} architectures)"
+        )
 
     # --- size and words ---------------------------------------------------------------------------------------
 
@@ -244,7 +247,8 @@ class SearchSpace:
             parts = text.split(self.separator) if self.separator else self._cut(text)
         if len(parts) != len(self.stages):
             raise SpaceError(
-                f"{text!r} has {len(parts)} units; {self.name} has {len(self.stages)}, as in {self.example!r}"
+                f"{text!r} has {counted(len(parts), 'unit')}; {self.name} has {len(self.stages)}, "
+                f"as in {self.example!r}"
             )
         return tuple([parse(part) for parse, part in zip(self._parsers, parts, strict=True)])
 
@@ -362,7 +366,7 @@ class SearchSpace:
             IndexError: An index is negative or not below the unit's size.
         """
         if len(indices) != len(self.units):
-            raise SpaceError(f"{self.name} has {len(self.units)} units; {len(indices)} candidates were given")
+            raise SpaceError(f"{self.name} has {counted(len(self.units), 'unit')}; {len(indices)} indices were given")
         runs: list[Digits] = []
         for place in enumerate(indices):
             digits = self._candidates.get(place)

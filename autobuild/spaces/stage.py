@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autobuild._typing import IntArray
+from autobuild._words import counted
 from autobuild.errors import SpaceError, nearest
 
 Value = int | float | str | bool
@@ -208,7 +209,9 @@ class Stage:
     def index(self, digits: Digits) -> int:
         """Number of a run, from its digits; the inverse of :meth:`run`."""
         if len(digits) not in self.depths:
-            raise SpaceError(f"unit {self.name!r}: {len(digits)} layers; accepted depths: {list(self.depths)}")
+            raise SpaceError(
+                f"unit {self.name!r}: {counted(len(digits), 'layer')}; accepted depths: {list(self.depths)}"
+            )
         shared, free = self._parts
         if self.once and len({shared[digit] for digit in digits}) > 1:
             raise SpaceError(f"unit {self.name!r}: {self._differing(digits)}")
@@ -229,7 +232,7 @@ class Stage:
     def run(self, index: int) -> Digits:
         """Digits of a run, from its number."""
         if not 0 <= index < self.size:
-            raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
+            raise IndexError(f"unit {self.name!r} has {counted(self.size, 'candidate')}; {index} is not one of them")
         block = max(b for b, start in enumerate(self._starts[:-1]) if start <= index)
         number, places = index - self._starts[block], []
         for _ in range(self.depths[block]):
@@ -280,7 +283,9 @@ class Stage:
                 raise SpaceError(f"unit {self.name!r}, layer {position}: {self._explain(token)}")
             digits.append(digit)
         if len(digits) not in self.depths:
-            raise SpaceError(f"unit {self.name!r}: {len(digits)} layers in {text!r}; accepted: {list(self.depths)}")
+            raise SpaceError(
+                f"unit {self.name!r}: {counted(len(digits), 'layer')} in {text!r}; accepted: {list(self.depths)}"
+            )
         if self.once:
             self.index(tuple(digits))  # raises if layers differ in a feature that is chosen once
         return tuple(digits)

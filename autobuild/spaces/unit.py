@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from autobuild._typing import IntArray
+from autobuild._words import counted
 from autobuild.errors import SpaceError
 from autobuild.spaces.stage import _INT64_LIMIT, Digits, Stage, Value
 
@@ -69,7 +70,7 @@ class Unit:
         self.joiner = joiner
 
     def __repr__(self) -> str:
-        return f"Unit({self.name!r}, {self.size:,} candidates, depths {list(self.depths)})"
+        return f"Unit({self.name!r}, {counted(self.size, 'candidate')}, depths {list(self.depths)})"
 
     @cached_property
     def full_size(self) -> int:
@@ -120,7 +121,7 @@ class Unit:
             IndexError: There is no such candidate.
         """
         if not 0 <= index < self.size:
-            raise IndexError(f"unit {self.name!r} has {self.size:,} candidates; {index} is not one of them")
+            raise IndexError(f"unit {self.name!r} has {counted(self.size, 'candidate')}; {index} is not one of them")
         base = int(index) if self.kept is None else int(self.kept[index])
         runs = []
         for stage in reversed(self.stages):

@@ -13,6 +13,7 @@ import optuna
 import pandas as pd
 
 from autobuild._typing import FloatArray
+from autobuild._words import counted
 from autobuild.construct.dominance import undominated
 from autobuild.construct.pareto import hypervolume
 from autobuild.errors import ConfigError, nearest
@@ -180,7 +181,9 @@ class Search:
             return ""
         first = failed.iloc[0]
         share = "all" if len(failed) == len(evaluated) else f"{len(failed):,} of"
-        return f"{share} {len(evaluated):,} evaluations failed; the first, of {first['arch']}: {first['reason']}"
+        return (
+            f"{share} {counted(len(evaluated), 'evaluation')} failed; the first, of {first['arch']}: {first['reason']}"
+        )
 
     @property
     def why(self) -> str:

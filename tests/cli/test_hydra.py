@@ -379,7 +379,7 @@ def test_a_grown_sweep_computes_only_what_is_new(capsys) -> None:
 
 def test_folders_of_jobs_never_meet(composed) -> None:
     long = "x" * 200
-    words = ["export", "-m", f"arch='a b','a_b',{long}1,{long}2,'A/B','A_B'", "out=s"]
+    words = ["export", "-m", f"archs='a b','a_b',{long}1,{long}2,'A/B','A_B'", "out=s"]
     _, started = composed(words)
     folders = values(started, "out")
     assert len(set(folders)) == 6

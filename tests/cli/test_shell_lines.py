@@ -35,7 +35,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 ])  # fmt: skip
 def test_an_architecture_reaches_the_space_exactly_as_typed(shell, text: str) -> None:
     """The space rejects it, quoting what it was given: so nothing on the way changed it."""
-    done = shell(f"autobuild export space=ofa_mbv3 arch='{text}'")
+    done = shell(f"autobuild export space=ofa_mbv3 archs='{text}'")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -43,7 +43,7 @@ def test_an_architecture_reaches_the_space_exactly_as_typed(shell, text: str) ->
 
 
 def test_a_quote_within_an_architecture_survives(shell) -> None:
-    done = shell('''autobuild export space=ofa_mbv3 arch="it's"''')
+    done = shell('''autobuild export space=ofa_mbv3 archs="it's"''')
     assert '"it\'s"' in done.stderr
 
 
@@ -170,7 +170,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails(shell, work: Path) -> None:
 
 
 def test_texts_with_commas_can_be_swept_in_quotes(shell) -> None:
-    done = shell("""autobuild export -m space=ofa_mbv3 arch="'a,b','c(d)'" out=s""")
+    done = shell("""autobuild export -m space=ofa_mbv3 archs="'a,b','c(d)'" out=s""")
     assert done.returncode == 2
     assert "'a,b'" in done.stderr
     assert "'c(d)'" in done.stderr
@@ -223,7 +223,7 @@ def test_the_users_own_space_works_where_a_name_does(shell, work: Path) -> None:
 
 
 def test_json_export_describes_the_graph(shell, work: Path) -> None:
-    done = shell(f"autobuild export space=ofa_mbv3 arch='{ARCH}' out=x")
+    done = shell(f"autobuild export space=ofa_mbv3 archs='{ARCH}' out=x")
     assert done.returncode == 0, done.stderr
     told = json.loads((work / "x" / "architecture.json").read_text())
     assert told["arch"] == ARCH

@@ -111,11 +111,11 @@ def test_the_change_between_two_networks_adds_up(small_labels):
     change = scores.explain_change(a, b.text)
     total = float(scores.model.predict_mean([b])[0] - scores.model.predict_mean([a])[0])
     assert change["unit"].iloc[-1] == "total"
-    assert change["change"].iloc[-1] == pytest.approx(total)
-    assert change["change"].iloc[:-1].sum() == pytest.approx(total)
+    assert change["contribution"].iloc[-1] == pytest.approx(total)
+    assert change["contribution"].iloc[:-1].sum() == pytest.approx(total)
     assert (change["lower"] <= change["upper"]).all()
-    assert scores.explain_change(a, a)["change"].tolist() == [0.0]
-    why = scores.why(b)["score"]
+    assert scores.explain_change(a, a)["contribution"].tolist() == [0.0]
+    why = scores.why(b)["contribution"]
     assert why.iloc[:-1].sum() == pytest.approx(why.iloc[-1])
 
 

@@ -31,7 +31,7 @@ def test_all_costs_of_drawn_architectures(capsys):
         "ms",
     )
     assert "roofline_ms in ms" in capsys.readouterr().out
-    assert main(["cost", "space=mnasnet", "arch=costs/costs.csv", "cost=macs", "out=again"]) == 0
+    assert main(["cost", "space=mnasnet", "archs=costs/costs.csv", "cost=macs", "out=again"]) == 0
     again = pd.read_csv("again/costs.csv")
     assert list(again.columns) == ["arch", "macs", "reason"]
     assert again["macs"].tolist() == frame["macs"].tolist()
@@ -40,7 +40,7 @@ def test_all_costs_of_drawn_architectures(capsys):
 def test_hardware_by_name_by_file_and_in_a_sweep(capsys):
     mine = yaml.safe_load((PRESETS / "edge_npu.yaml").read_text())
     Path("mine.yaml").write_text(yaml.safe_dump({**mine, "dram_bytes_per_s": 12.8e9}))
-    one = ["cost", "space=nas_bench_macro", "arch=00000000", "cost=roofline"]
+    one = ["cost", "space=nas_bench_macro", "archs=00000000", "cost=roofline"]
     assert main([*one, "hardware=mine.yaml", "out=mine"]) == 0
     assert main([*one, "-m", "hardware=edge_npu,large_npu", "out=sweep"]) == 0
     times = [pd.read_csv(path)["roofline_ms"][0] for path in sorted(Path("sweep").glob("*/costs.csv"))]
@@ -84,7 +84,7 @@ def test_a_space_that_builds_no_networks_is_refused_by_that(shape, capsys):
 
 
 def test_inputs_of_another_size(capsys):
-    words = ["cost", "space=nas_bench_macro", "arch=00000000", "cost=macs,dram_bytes"]
+    words = ["cost", "space=nas_bench_macro", "archs=00000000", "cost=macs,dram_bytes"]
     for shape, out in (("null", "own"), ("[3,64,64]", "larger")):
         assert main([*words, f"shape={shape}", f"out={out}"]) == 0
     own, larger = (pd.read_csv(f"{out}/costs.csv", dtype={"arch": str}) for out in ("own", "larger"))
@@ -98,8 +98,8 @@ def test_inputs_of_another_size(capsys):
 def test_what_is_asked_for_is_named_as_it_was_given(capsys):
     assert main(["cost", "cost=,"]) == 2
     assert "cost=,: names none of params, macs" in capsys.readouterr().err
-    assert main(["cost", "arch=nothing"]) == 2
-    assert "error: arch=nothing: " in capsys.readouterr().err
+    assert main(["cost", "archs=nothing"]) == 2
+    assert "error: archs=nothing: " in capsys.readouterr().err
 
 
 def test_costs_of_an_onnx_file_and_what_they_leave_out(tmp_path, capsys):
@@ -125,6 +125,6 @@ def test_costs_of_an_onnx_file_and_what_they_leave_out(tmp_path, capsys):
     assert "MACs leave out 1 DFT: there is no rule for them" in capsys.readouterr().out
     assert pd.isna(pd.read_csv("wave/costs.csv")["macs"][0])
     for words, said in ((["model=nix.onnx"], "no such file"), (["shapes=x:1"], "accepted with model="),
-                        (["model=wave.onnx", "arch=a"], "one is accepted")):  # fmt: skip
+                        (["model=wave.onnx", "archs=a"], "one is accepted")):  # fmt: skip
         assert main(["cost", *words]) == 2
         assert said in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_a_search_says_how_far_it_is_known_to_be_and_what_was_fitted(split, caps
 def test_an_onnx_file_is_its_architecture():
     """The exporter leaves out biases that are zero, as those of fresh batch norms are: four bytes a channel."""
     pytest.importorskip("onnx")
-    assert main(["export", f"arch={ARCH}", "format=onnx", "out=net"]) == 0
+    assert main(["export", f"archs={ARCH}", "format=onnx", "out=net"]) == 0
     assert main(["fuse", "model=onnx:net/network.onnx", "buffer=4KiB", "scheme=lbdf", "plots=false", "out=file"]) == 0
     assert main(["fuse", f"model=space:{ARCH}", "buffer=4KiB", "scheme=lbdf", "plots=false", "out=arch"]) == 0
     file, arch = (json.loads(Path(f"{name}/metrics.json").read_text()) for name in ("file", "arch"))

@@ -149,17 +149,28 @@ def test_the_demo_walks_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
 def test_exported_weights_come_back(tmp_path: Path) -> None:
     import torch
 
-    assert main(["export", f"arch={SMALL}", "format=pt", "seed=3", "out=p"]) == 0
+    assert main(["export", f"archs={SMALL}", "format=pt", "seed=3", "out=p"]) == 0
     stored = torch.load("p/network.pt", weights_only=True)
     assert stored["arch"] == SMALL
     network = ab.space(stored["space"]).realise(SMALL)
     network.load_state_dict(stored["state_dict"])
-    assert main(["export", f"arch={SMALL}", "format=pt", "seed=3", "out=same"]) == 0
-    assert main(["export", f"arch={SMALL}", "format=pt", "seed=4", "out=other"]) == 0
+    assert main(["export", f"archs={SMALL}", "format=pt", "seed=3", "out=same"]) == 0
+    assert main(["export", f"archs={SMALL}", "format=pt", "seed=4", "out=other"]) == 0
     weights = [next(iter(torch.load(f"{out}/network.pt", weights_only=True)["state_dict"].values()))
                for out in ("p", "same", "other")]  # fmt: skip
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_first_rows_of_a_file_are_exported() -> None:
+    archs = [str(arch) for arch in ab.space("tiny_mbconv").sample(3, seed=0)]
+    pd.DataFrame({"rank": [1, 2, 3], "arch": archs}).to_csv("built.csv", index=False)
+    assert main(["export", "archs=built.csv", "n=2", "out=e"]) == 0
+    assert json.loads(Path("e/architecture2.json").read_text())["arch"] == archs[1]
+    assert pd.read_csv("e/exported.csv").to_dict("list") == {
+        "file": ["architecture1.json", "architecture2.json"], "arch": archs[:2],
+    }  # fmt: skip
+    assert not Path("e/architecture3.json").exists()
 
 
 def test_the_onnx_file_computes_what_the_network_does() -> None:
@@ -167,7 +178,7 @@ def test_the_onnx_file_computes_what_the_network_does() -> None:
 
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    assert main(["export", f"arch={SMALL}", "format=onnx", "seed=5", "out=o"]) == 0
+    assert main(["export", f"archs={SMALL}", "format=onnx", "seed=5", "out=o"]) == 0
     torch.manual_seed(5)
     network = ab.space("tiny_mbconv").realise(SMALL).eval()
     session = runtime.InferenceSession("o/network.onnx", providers=["CPUExecutionProvider"])
@@ -181,7 +192,7 @@ def test_onnx_without_its_packages_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["export", f"arch={SMALL}", "format=onnx", "out=o"]) == 2
+    assert main(["export", f"archs={SMALL}", "format=onnx", "out=o"]) == 2
     assert "pip install 'autobuild-nas[onnx]'" in capsys.readouterr().err
     assert not Path("o/network.onnx").exists()
 

@@ -85,7 +85,7 @@ def test_another_process_that_receives_the_space_builds_its_networks(module, tmp
 
 def test_jobs_take_it(module, capsys):
     assert main(["sample", f"space={module}:Mine", "n=3", "out=drawn"]) == 0
-    assert main(["cost", f"space={module}:Mine", "arch=drawn/sample.csv", "cost=params,macs", "out=costs"]) == 0
+    assert main(["cost", f"space={module}:Mine", "archs=drawn/sample.csv", "cost=params,macs", "out=costs"]) == 0
     assert main(["spaces", f"space={module}:Mine"]) == 0
     assert f"declared in {module}:Mine" in capsys.readouterr().out
     assert main(["sample", f"space={module}:Mien", "n=3"]) == 2

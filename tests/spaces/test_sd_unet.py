@@ -137,7 +137,7 @@ def test_the_export_job_says_that_it_writes_networks_of_one_input(tmp_path, monk
     from autobuild.cli import main
 
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "space=sd_unet", f"arch={SD_V1}", "format=onnx", "shape=[9,64,64]"]) == 2
+    assert main(["export", "space=sd_unet", f"archs={SD_V1}", "format=onnx", "shape=[9,64,64]"]) == 2
     assert "take sample, timestep, encoder_hidden_states" in capsys.readouterr().err
 
 

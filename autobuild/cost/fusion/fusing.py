@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autobuild._words import counted
 from autobuild.cost.fusion.bitmask import bits
 from autobuild.cost.fusion.deadline import Deadline, TimeUp, within
 from autobuild.cost.fusion.folding import fold
@@ -139,7 +140,8 @@ class Fused:
             else "not proven the best" + ("" if gap is None else f", at most {gap:.2%} above the bound")
         )
         return (
-            f"Fused({self.graph.name or 'network'}: {metrics['operations']} operations in {metrics['groups']} groups, "
+            f"Fused({self.graph.name or 'network'}: {counted(metrics['operations'], 'operation')} in "
+            f"{counted(metrics['groups'], 'group')}, "
             f"{metrics['macs'] / 1e6:,.1f} M MACs{f' without {left_out}' if left_out else ''}, "
             f"{metrics['dram_bytes'] / size:,.2f} {unit} of DRAM traffic instead of "
             f"{metrics['unfused_dram_bytes'] / size:,.2f}, {quality})"
