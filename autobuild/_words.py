@@ -4,9 +4,8 @@ from __future__ import annotations
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 group``, ``2 groups``, ``1 latency``, ``3,000 latencies``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
+    """``1 group``, ``2 groups``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def signed(value: float, form: str) -> str:

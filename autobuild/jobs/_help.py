@@ -54,7 +54,7 @@ def describe(job: Job) -> str:
     if job.notes:
         lines += ["", *textwrap.wrap(" ".join(job.notes), width)]
     lines += ["", f"Usage: autobuild {job.name} [KEY=VALUE ...]", "", "Keys and their defaults:"]
-    plain = [key for key in job.keys.values() if not key.members]
+    plain = sorted((key for key in job.keys.values() if not key.members), key=_place)
     column = min(30, max(len(f"{key.name}={key.written}") for key in plain) + 2)
     lines += [_entry(f"{key.name}={key.written}", _about(key), column, width) for key in plain]
     for group, default in job.groups.items():
@@ -69,6 +69,13 @@ def describe(job: Job) -> str:
     lines += ["", "Examples:", *(f"  {line}" for line in job.examples)]
     lines += ["", "Writes:", *(_entry(*_split(line), column, width) for line in job.writes)]
     return "\n".join(lines)
+
+
+def _place(key: Key) -> int:
+    """What is needed and what is asked come first, where results go comes last; others stay in order."""
+    if key.option.required or key.name in ("space", "labels", "target", "n"):
+        return 0
+    return 2 if key.name in ("out", "resume", "seed", "threads", "plots") else 1
 
 
 def _about(key: Key) -> str:

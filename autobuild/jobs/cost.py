@@ -47,7 +47,7 @@ class Keys(RunKeys, ShapesKeys):
     space: str = option("tiny_mbconv", "a space that builds networks", kind="name")
     archs: str | None = option(
         None,
-        "one architecture, or a file of them: a table with a column arch, or one a line (null: draw n)",
+        "architectures: a table with a column arch, a text file with one a line, or one architecture (null: draw n)",
         former=("arch",),
     )
     n: int = option(10, "how many are drawn where archs is null", ">=1 <=1000000")

@@ -42,7 +42,7 @@ class Keys(RunKeys):
     )
     archs: str | None = option(
         None,
-        "an architecture, or a file of them: a table with a column arch, or one a line",
+        "architectures: a table with a column arch, a text file with one a line, or one architecture",
         required=True,
         former=("arch",),
     )

@@ -40,7 +40,7 @@ class Keys(RunKeys, SeedKeys, ExecutorKeys, DesignKeys):
     space: str = option("tiny_mbconv", "the space of the architectures", kind="name")
     archs: str | None = option(
         None,
-        "architectures to label: a CSV with a column arch, or a text file with one a line (null: draw n)",
+        "architectures: a table with a column arch, a text file with one a line, or one architecture (null: draw n)",
         kind="path",
     )
     n: int | None = option(None, "how many are drawn (null: 20), or the first n of archs (null: all)", ">=1")

@@ -29,7 +29,7 @@ class Keys(RunKeys):
     model: str | None = option(None, "the folder model/ of a run of fit, explain or build", kind="path", required=True)
     archs: str | None = option(
         None,
-        "a CSV, Parquet or JSON Lines file with a column arch, a text file with one a line, or one architecture",
+        "architectures: a table with a column arch, a text file with one a line, or one architecture",
         required=True,
     )
     features: str | list[str] | None = option(

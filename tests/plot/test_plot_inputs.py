@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 import autobuild as ab
 from autobuild import plot
+from autobuild._words import counted, signed
 from autobuild.errors import ConfigError
 from autobuild.plot._style import root
 
@@ -124,9 +125,12 @@ def test_saved_text_can_be_edited(model, tmp_path):
     assert re.search(r"<text[^>]*>.*Predicted against measured", plot.save(ax, tmp_path / "a.svg").read_text(), re.S)
 
 
-def test_one_is_not_plural():
-    from autobuild.plot._style import counted
+def test_zero_has_no_sign():
+    given = ((-0.04, "+.1f"), (0.05, "+,.1f"), (-0.05, "+.2f"), (-1e-9, "+.1e"), (0.0, "+.0f"))
+    assert [signed(value, form) for value, form in given] == ["0.0", "+0.1", "-0.05", "-1.0e-09", "0"]
 
+
+def test_one_is_not_plural():
     assert (counted(1, "group"), counted(2, "group"), counted(1234, "network")) == (
         "1 group",
         "2 groups",
