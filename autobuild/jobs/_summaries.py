@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autobuild._decimals import decimals, table_decimals
 from autobuild._words import counted, signed
-from autobuild.jobs._console import duration, grid, heading, say, table
+from autobuild.jobs._console import grid, heading, say, table
 
 if TYPE_CHECKING:
     from autobuild.jobs.run import Run
@@ -64,8 +64,7 @@ def show_fit(folder: Run) -> None:
     how = "the rows that are not held out"
     if numbers.get("refit"):
         how = "all of them" if numbers.get("folds") else "all rows, the held-out ones included"
-    seconds = duration(numbers["fit_seconds"])
-    say(f"  the final model is fitted on {numbers['n_train']:,} rows: {how} ({seconds} in all)")
+    say(f"  the final model is fitted on {numbers['n_train']:,} rows: {how}")
     if folder.has("curve.csv"):
         from autobuild.plot import learning_hint
 
