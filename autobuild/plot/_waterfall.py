@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild._decimals import decimals
+from autobuild._words import signed
 from autobuild.errors import ConfigError
 from autobuild.plot._inputs import scores_of
-from autobuild.plot._style import BLUE, GREY, INK, PALE, VERMILLION, number, own_axes, shorten, styled
+from autobuild.plot._style import BLUE, GREY, INK, PALE, VERMILLION, own_axes, shorten, styled
 
 if TYPE_CHECKING:
     from autobuild.importance import AdditiveScores
@@ -97,6 +99,8 @@ def _write(ax: Axes, steps: pd.DataFrame, ends: np.ndarray[tuple[int], np.dtype[
     ]
     ax.set_yticks(range(len(names) + 2), [start_name, *names, "predicted"])
     side = ax.get_yaxis_transform()
-    changes = [f"{value:+.3g}".replace("-", "−") for value in steps["contribution"]]
-    for row, text in enumerate([number(ends[0]), *changes, number(ends[-1])]):
-        ax.text(1.01, row, text, transform=side, va="center", fontsize=7.5, color=INK)
+    places = decimals(ends.tolist())
+    changes = [signed(value, f"+,.{places}f") for value in steps["contribution"]]
+    first, last = (f"{end:,.{places}f}" for end in (ends[0], ends[-1]))
+    for row, text in enumerate([first, *changes, last]):
+        ax.text(1.01, row, text.replace("-", "−"), transform=side, va="center", fontsize=7.5, color=INK)
