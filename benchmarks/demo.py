@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from shutil import copyfile
 
 from benchmarks.documents import DOCS
 from benchmarks.report import RESULTS
@@ -23,7 +22,8 @@ def main(folder: Path) -> None:
     done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")
     shown = done.stdout[done.stdout.index("Summary") :].partition("\nResults in")[0].replace(str(folder), "demo")
     (RESULTS / "demo.txt").write_text(f"$ autobuild\n{shown.strip()}\n", encoding="utf-8")
-    copyfile(folder / "report.html", DOCS / "sample_report.html")
+    page = (folder / "report.html").read_text(encoding="utf-8").replace(str(folder), "demo")
+    (DOCS / "sample_report.html").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
