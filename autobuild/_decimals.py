@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 DIGITS = 4  # of the largest effect or prediction of a table
 IN_TARGET_UNITS = frozenset(
-    {"additive", "contribution", "effect", "score", "score_without", "score_range", "lower", "upper", "difference"}
+    {"contribution", "effect", "score", "score_without", "score_range", "lower", "upper", "difference"}
     | {"predicted", "label", "measured", "measured_sd"}
 )
 
 
 def table_decimals(frame: pd.DataFrame) -> int:
-    """Decimals of the columns in units of the target; sums of scores (``additive``) do not count."""
-    names = IN_TARGET_UNITS.intersection(map(str, frame.columns)) - {"additive"}
+    """Decimals of the columns in units of the target; sums (``score``) beside predictions do not count."""
+    names = IN_TARGET_UNITS.intersection(map(str, frame.columns)) - ({"score"} if "predicted" in frame else set())
     return decimals(value for name in names for value in frame[name])
 
 

@@ -29,7 +29,7 @@ class Built:
 
     Attributes:
         archs: The architectures.
-        additive: Sum of the base and their candidates' scores (scorers of the papers: mean of these scores). Shape
+        scores: Sum of the base and their candidates' scores (scorers of the papers: mean of these). Shape
             ``(len(archs),)``.
         predicted: The full predictor's value of each, or NaN. Shape ``(len(archs),)``.
         lower, upper: Bounds of its interval, or NaN. Shapes ``(len(archs),)``.
@@ -41,7 +41,7 @@ class Built:
     """
 
     archs: tuple[Architecture, ...]
-    additive: FloatArray
+    scores: FloatArray
     predicted: FloatArray
     lower: FloatArray | None = None
     upper: FloatArray | None = None
@@ -74,7 +74,7 @@ class Built:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """``rank, arch, additive, predicted``, with ``lower, upper`` and limited metrics where there are any.
+        """``rank, arch, score, predicted``, with ``lower, upper`` and limited metrics where there are any.
 
         A limited metric has its plain name (``latency_ms``: predicted, ``params``: exact). Where a limited label column
         and a limited cost have the same name, or one that is a column already, it is ``label.NAME`` or ``cost.NAME``.
@@ -84,7 +84,7 @@ class Built:
         columns = {
             "rank": np.arange(1, len(self) + 1),
             "arch": [arch.text for arch in self.archs],
-            "additive": self.additive,
+            "score": self.scores,
             "predicted": self.predicted,
         }
         if self.lower is not None and self.upper is not None:

@@ -72,7 +72,7 @@ def build(
         hardware: What limited costs are computed for (default: what the target's are, else ``edge_npu``).
 
     Returns:
-        A sequence of architectures; ``.frame`` has ``rank, arch, additive, predicted, lower, upper`` and the limited
+        A sequence of architectures; ``.frame`` has ``rank, arch, score, predicted, lower, upper`` and the limited
         metrics, ``.prices`` the gain if each limit is loosened.
 
     Raises:
@@ -90,7 +90,7 @@ def build(
         # a candidate score is on the target's scale, so a network's is the mean over its units: the order is the sum's
         return Built(
             built.archs,
-            built.additive / len(space.units),
+            built.scores / len(space.units),
             built.predicted,
             target=model.target,
             best_labelled=best_labelled(scores, None, labels),

@@ -136,7 +136,7 @@ class AdditiveScores(Scores):
         if self.projection.share < 0.9:
             texts.append(
                 f"sums of scores explain {self.projection.share:.0%} of the variance of predictions: units interact, "
-                "so use the predicted column of built networks, not their sums"
+                "so use the predicted column of built networks, not their scores"
             )
         return texts
 

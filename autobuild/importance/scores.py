@@ -82,8 +82,8 @@ class Scores:
                 hardware of the target's costs, otherwise ``edge_npu``).
 
         Returns:
-            The networks, best first: a sequence of architectures, whose ``frame`` has the columns ``rank, arch,
-            additive, predicted, lower, upper`` and the limited metrics. ``additive`` is base + sum of scores.
+            The networks, best first: a sequence of architectures, whose ``frame`` has the columns ``rank, arch, score,
+            predicted, lower, upper`` and the limited metrics. ``score`` is base + sum of scores.
 
         Raises:
             ConfigError: An argument is not usable, a limit cannot be read, or it names something unknown.

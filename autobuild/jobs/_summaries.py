@@ -158,7 +158,7 @@ def show_built(folder: Run) -> None:
     """The built networks."""
     heading("Built networks, best first")
     if folder.metrics.get("base") is not None:
-        say("  additive: base + sum of the candidates' scores; predicted: by the full model, with interactions")
+        say("  score: base + sum of the candidates' scores; predicted: by the full model, with interactions")
     table(folder.read_frame("built.csv"), rows=10)
     if folder.has("prices.csv"):
         heading("Shadow prices of the limits (gain: increase of the target if the limit is loosened by 5 %)")

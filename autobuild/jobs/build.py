@@ -9,7 +9,7 @@ Examples:
 
 Writes:
     report.html  all results on one page
-    built.csv  rank, arch, additive, predicted, lower, upper (90 %), and limited metrics
+    built.csv  rank, arch, score, predicted, lower, upper (90 %), and limited metrics
     prices.csv  with where: increase of the target if each limit is loosened by 5 %
     pareto.csv, pareto.png  with build.pareto: the predicted Pareto front
     candidates.csv  unit, candidate, hops, score, lower, upper, n_seen, ...: every candidate of every unit, best first

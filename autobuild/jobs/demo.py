@@ -9,7 +9,7 @@ Examples:
 
 Writes:
     report.html  all results on one page
-    built.csv  rank, arch, additive, predicted
+    built.csv  rank, arch, score, predicted
     verified.csv  set (built or labelled), arch, predicted or label, measured (mean over seeds), measured_sd, seeds
     trained.csv  every single training; finished ones are not repeated after a kill
     candidates.csv, features.csv, operations.csv, layers.csv  effects of candidates, feature values, operations, layers

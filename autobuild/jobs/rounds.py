@@ -16,7 +16,7 @@ Writes:
     labels.csv  all labels so far: what labels= takes
     best.csv, best.png  the best label so far over the number of evaluations
     trained.csv  without table=: every single training, written as soon as it ends
-    built.csv  the best networks by the model of all labels: rank, arch, additive, predicted, lower, upper
+    built.csv  the best networks by the model of all labels: rank, arch, score, predicted, lower, upper
     model/  the model of all labels; model= of other jobs takes it
     metrics.json  best_start, best_label, evaluations, failed, test_srcc, versions, ...
 """  # noqa: E501

@@ -23,7 +23,7 @@ def test_the_walk(small_model):
     scores = small_model.explain()
     built = scores.build(top=5)
     assert len(built) == len(list(built)) == 5
-    assert built.frame.columns.tolist() == ["rank", "arch", "additive", "predicted", "lower", "upper"]
+    assert built.frame.columns.tolist() == ["rank", "arch", "score", "predicted", "lower", "upper"]
     assert built[0] in small_model.space
     np.testing.assert_allclose(built.frame["predicted"], small_model.predict(list(built))["predicted"])
 
@@ -37,7 +37,7 @@ def test_built_networks_are_the_best_by_brute_force(small_model):
     built = scores.build(top=400)
     assert [arch.text for arch in built] == [small_model.space.assemble(ij).text for ij in order]
     assert len(scores.build(top=1000)) == 400
-    np.testing.assert_allclose(built.additive[0], (max(a) + max(b)) / 2)
+    np.testing.assert_allclose(built.scores[0], (max(a) + max(b)) / 2)
 
 
 def test_narrowing_keeps_the_best_and_says_the_sizes(small_model):

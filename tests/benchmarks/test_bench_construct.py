@@ -163,7 +163,7 @@ def test_a_method_of_the_toolkit_is_measured_and_sees_only_its_rows(macro, monke
     assert set(found) >= {"srcc", "coverage", "width", "seconds"}
     additive = methods.toolkit(options, additive=True)(macro, rows.train, 3)
     built = additive.build(3)
-    assert np.allclose(additive.predict(built), additive.scores.build(3).additive)  # the score that it builds by
+    assert np.allclose(additive.predict(built), additive.scores.build(3).scores)  # the score that it builds by
 
 
 def test_several_fitters_give_the_mean_of_their_predictions(macro):

@@ -67,7 +67,7 @@ def test_failures_are_told_and_do_not_hide_the_rest(small_space):
             raise ValueError("too large")
         return measured(space, arch, seed)
 
-    with pytest.warns(EvaluationWarning, match=r"evaluations of 1 networks failed; the first, of .*too large"):
+    with pytest.warns(EvaluationWarning, match=r"evaluations of 1 network failed; the first, of .*too large"):
         found = verify(archs, fails, space=small_space)
     assert list(found.frame["seeds"]) == [0, 2, 2]
     assert np.isnan(found.frame["measured"][0])

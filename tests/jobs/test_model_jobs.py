@@ -37,7 +37,7 @@ def test_build_writes_its_tables_and_finds_the_best(
     assert told["n_train"] == told["n_test"] == 90
     assert set(pd.read_csv("b/members.csv")["member"]) == {"gp", "linear", "trees", "graph"}
     built = pd.read_csv("b/built.csv")
-    assert list(built.columns) == ["rank", "arch", "additive", "predicted", "lower", "upper"]
+    assert list(built.columns) == ["rank", "arch", "score", "predicted", "lower", "upper"]
     assert list(built["rank"]) == [1, 2, 3, 4, 5]
     space = ab.space("toy.yaml")
     candidates = pd.read_csv("b/candidates.csv")
@@ -141,7 +141,7 @@ def test_a_saved_model_is_reused(toy: Path, capsys: pytest.CaptureFixture[str]) 
     assert list(predicted["arch"]) == list(built["arch"])
     np.testing.assert_allclose(predicted["predicted"], built["predicted"], rtol=1e-6)
     assert (predicted["lower"] <= predicted["predicted"]).all()
-    assert (predicted["additive"] == built["additive"]).all()
+    assert (predicted["score"] == built["score"]).all()
     assert main(["predict", "model=f", f"archs={built['arch'][0]}", "out=q"]) == 0
     assert len(pd.read_csv("q/predictions.csv")) == 1
     capsys.readouterr()
