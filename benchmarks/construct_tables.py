@@ -202,9 +202,10 @@ def write_tables(runs: pd.DataFrame, *, quick: bool, part: str = "judged") -> No
     shown = current(runs)
     rows = "development" if part == "development" else "judged"
     note = (
-        f"Trained and judged on {rows} rows (but at 2,700 labels all rows outside the test are learned from). Mean and "
-        "standard deviation over splits, of ranks median and quartiles. Searches had as many evaluations in all as the "
-        f"others have labels and built networks; networks asked for again cost them nothing. {machine()}"
+        f"All rows are {rows} rows (`benchmarks/splits.py`); at 2,700 labels all rows outside the test are learned "
+        "from. Mean and standard deviation over splits, of ranks median and quartiles. Searches had as many "
+        "evaluations in all as the others have labels and built networks; networks asked for again cost them nothing. "
+        f"{machine()}"
     )
     write("construct", summary(shown), quick=quick, note=note)
     compared = comparisons(shown)

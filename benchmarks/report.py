@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from autobuild._words import counted
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -81,8 +83,8 @@ def machine(threads: Sequence[str] = ()) -> str:
     import torch
 
     return (
-        f"Measured with {torch.get_num_threads()} torch threads on {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, torch {torch.__version__}."
+        f"Measured with {counted(torch.get_num_threads(), 'torch thread')} on {counted(os.cpu_count() or 1, 'core')} "
+        f"({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}."
     )
 
 

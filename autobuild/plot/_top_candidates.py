@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from autobuild._decimals import decimals
 from autobuild._words import counted
 from autobuild.errors import ConfigError
 from autobuild.plot._inputs import scores_of
@@ -22,7 +23,6 @@ from autobuild.plot._style import (
     Panels,
     check_columns,
     new_figure,
-    number,
     shorten,
     styled,
     tidy,
@@ -129,8 +129,11 @@ def _unit(ax: Axes, unit: str, group: pd.DataFrame, top: int) -> bool:
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x", color=GREY, alpha=0.2, linewidth=0.6)
     side = ax.get_yaxis_transform()
+    form = f",.{decimals([*score.tolist(), median])}f"
     for place, (value, seen) in enumerate(zip(score, shown["n_seen"], strict=True)):
-        text = f"{number(value)}   " + (f"seen {int(seen):,}×" if seen else "never seen")
+        text = f"{format(value, form).replace('-', '−')}   " + (f"seen {int(seen):,}×" if seen else "never seen")
         ax.text(1.02, place, text, transform=side, va="center", fontsize=7.5, color=GREY if seen else INK)
-    ax.set_title(f"{shorten(unit, 28)}: {counted(len(group), 'candidate')}, median {number(median)}")
+    ax.set_title(
+        f"{shorten(unit, 28)}: {counted(len(group), 'candidate')}, median {format(median, form).replace('-', '−')}"
+    )
     return bool(borrowed.any())
