@@ -48,6 +48,8 @@ def budget_front(
     """
     import pandas as pd
 
+    if not isinstance(scores, Scores):
+        raise ConfigError(f"scores={scores!r}: scores are accepted, as model.explain() returns them")
     space, known = scores.space, SpaceCosts(scores.space)
     names = Names(costs=known)
     further = names.limits(where) if where else []

@@ -17,10 +17,13 @@ from autobuild.construct._evaluators import Evaluator, Predict, WithinLimits
 from autobuild.construct.limits import Limited, NoNetworkError
 from autobuild.construct.local_search import PROPOSALS, propose_and_climb, spread
 from autobuild.errors import ConfigError
+from autobuild.settings.option import integer
 from autobuild.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_BUILT = 100_000
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,9 @@ def build_by_sum(
         predict: Architectures -> predicted target, for the ``predicted`` column.
 
     Raises:
-        ConfigError: If ``top`` is below 1, or a unit's scores are missing or not numbers.
+        ConfigError: If ``top`` is out of range, or a unit's scores are missing or not numbers.
     """
-    check_top(top)
+    top = check_top(top)
     chosen = list(itertools.islice(distinct(space, tables_of(space, scores_by_unit)), top))
     archs = tuple(arch for _, arch in chosen)
     predicted = predict(archs) if predict else np.full(len(archs), np.nan)
@@ -147,9 +150,7 @@ def build_refined(
         ConfigError: If ``top`` or ``apart`` is out of range, or scores are missing or not numbers.
         NoNetworkError: If no network satisfies the limits.
     """
-    check_top(top)
-    if isinstance(apart, bool) or not isinstance(apart, int) or apart < 0:
-        raise ConfigError(f"apart={apart!r}: an integer of at least 0 is accepted")
+    top, apart = check_top(top), integer("apart", apart, 0)
     tables = tables_of(space, scores_by_unit)
     source = limited.proposals() if limited else (arch for _, arch in distinct(space, tables))
     within = WithinLimits(evaluator, limited) if limited else evaluator
@@ -162,10 +163,9 @@ def build_refined(
     return archs
 
 
-def check_top(top: object) -> None:
-    """Refuse an unusable number of networks. Raises ConfigError."""
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise ConfigError(f"build.top={top!r}: an integer of at least 1 is accepted")
+def check_top(top: object) -> int:
+    """Return a usable number of networks. Raises ConfigError."""
+    return integer("build.top", top, most=MOST_BUILT)
 
 
 def tables_of(space: SearchSpace, scores_by_unit: Mapping[str, FloatArray]) -> list[FloatArray]:

@@ -24,6 +24,7 @@ from autobuild.errors import ConfigError, nearest
 from autobuild.importance import AdditiveScores, Scores
 from autobuild.models import FittedModel
 from autobuild.settings.names import INTERVAL_LEVEL
+from autobuild.settings.option import positive
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.additive import Additive
 
@@ -79,6 +80,9 @@ def build(
         ConfigError: For an unusable argument, a limit that cannot be read, or a name in it that is unknown.
         NoNetworkError: If no network satisfies the limits: which one, by how much, and the nearest network.
     """
+    if not isinstance(scores, Scores):
+        raise ConfigError(f"scores={scores!r}: scores are accepted, as model.explain() returns them")
+    positive("build.time_limit_s", time_limit_s)
     model, space = scores.model, scores.space
     if not isinstance(scores, AdditiveScores):
         if where is not None or by != "predicted" or apart:
@@ -148,7 +152,8 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
         how much the front of sums may be too low: 0 if it is exact.
 
     Raises:
-        ConfigError: For other than two or three targets, different spaces, or scores that are not additive.
+        ConfigError: For other than two or three targets, a target given twice, different spaces, or scores that are
+            not additive.
     """
     import pandas as pd
 
@@ -159,6 +164,8 @@ def pareto(scores: Sequence[Scores], max_front: int = 20_000) -> pd.DataFrame:
         tables.append(Additive(each.base, tuple(each.unit_scores.values())))
     front = additive_front(tables, max_front)
     models = [each.model for each in scores]
+    if len({model.target for model in models}) < len(models):
+        raise ConfigError(f"pareto: targets {[model.target for model in models]}: accepted are different ones")
     space = next((each.space for each in scores if each.space.equal == "execution"), scores[0].space)
     evaluators = [evaluator_of(model, space, lambda part: part.predict_mean) for model in models]
     ends = [

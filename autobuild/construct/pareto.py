@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from autobuild._typing import FloatArray, IntArray
 from autobuild.construct.dominance import undominated
 from autobuild.errors import ConfigError
+from autobuild.settings.option import integer
 from autobuild.spaces.additive import Additive, same_sizes
 
 CHUNK = 1 << 20  # partial sums compared at once
@@ -59,8 +60,7 @@ def additive_front(targets: Sequence[Additive], max_front: int = 20_000) -> Fron
     """
     if len(targets) not in (2, 3):
         raise ConfigError(f"pareto: given {len(targets)} targets, accepted: two or three")
-    if max_front < 2:
-        raise ConfigError(f"max_front={max_front!r}: a whole number from 2 is accepted")
+    max_front = integer("max_front", max_front, 2)
     same_sizes({f"target {number}": target for number, target in enumerate(targets, start=1)})
     sums = np.zeros((1, len(targets)))
     indices = np.zeros((1, 0), dtype=np.int64)

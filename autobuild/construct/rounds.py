@@ -16,7 +16,7 @@ from autobuild.cost import Hardware
 from autobuild.cost.hardware import DEFAULT
 from autobuild.cost.space_costs import SpaceCosts
 from autobuild.encode import EncoderConfig
-from autobuild.errors import ConfigError, EvaluationError, TargetError
+from autobuild.errors import EvaluationError, TargetError
 from autobuild.importance import explain
 from autobuild.labels import LabelledSet
 from autobuild.labels.labelled_set import check_labels
@@ -24,6 +24,7 @@ from autobuild.models import FitConfig, fit, load_model
 from autobuild.models.fitting import OnProgress
 from autobuild.registry import ACQUISITIONS
 from autobuild.settings.names import ACQUISITION
+from autobuild.settings.option import integer
 
 if TYPE_CHECKING:
     from autobuild.evaluate import Evaluator, ExecutorSettings
@@ -237,9 +238,7 @@ def rounds(
         TargetError, LabelError: For an unusable target, or too few labels.
         EvaluationError: If all evaluations of a round fail.
     """
-    for name, number in (("rounds", rounds), ("per_round", per_round)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ConfigError(f"{name}={number!r}: an integer of at least 1 is accepted")
+    rounds, per_round = integer("rounds", rounds), integer("per_round", per_round)
     from autobuild.evaluate import as_evaluator, choose_executor, seeds_of
 
     costs = SpaceCosts(check_labels(labels).space, hardware) if costs is None else costs

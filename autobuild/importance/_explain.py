@@ -32,6 +32,8 @@ def explain(model: FittedModel, space: SearchSpace | None = None, scorer: str | 
     Raises:
         ConfigError: The scorer is unknown or cannot read this model, or the space is of another family.
     """
+    if not isinstance(model, FittedModel):
+        raise ConfigError(f"model={model!r}: a fitted model is accepted, as ab.fit(...) returns it")
     chosen = space if space is not None else model.space
     if not isinstance(chosen, SearchSpace):
         raise ConfigError(f"space={chosen!r}: a search space is accepted, such as the result of autobuild.space(...)")

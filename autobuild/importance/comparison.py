@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,7 +64,7 @@ def compare(scores: Sequence[Scores], names: Sequence[str] | None = None) -> Com
     Raises:
         ConfigError: Fewer than two are given, one is not additive, names do not match, or the spaces share no choice.
     """
-    given = list(scores)
+    given = list(scores) if isinstance(scores, Iterable) else [scores]
     if len(given) < 2 or not all(isinstance(own, AdditiveScores) for own in given):
         kinds = ", ".join(type(own).__name__ for own in given) or "nothing"
         raise ConfigError(f"compare takes two or more scores of model.explain(); given: {kinds}")

@@ -238,9 +238,9 @@ class Run:
             temporary.unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file."""
+        """Write a text file; bytes of a path that are no text become escapes such as ``\\udcff``."""
         with self.writing(name) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def write_json(self, name: str, value: object) -> None:
         """Write a JSON file."""
@@ -249,7 +249,7 @@ class Run:
     def write_frame(self, name: str, frame: pd.DataFrame) -> None:
         """Write a table as CSV, without its index."""
         with self.writing(name) as path:
-            frame.to_csv(path, index=False)
+            frame.to_csv(path, index=False, errors="backslashreplace")
 
     def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write text cells as CSV, without pandas."""

@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import LabelError, SpaceError
-from autobuild.labels._raw_table import ARCH_ALIASES, RawTable, is_missing, no_architectures, number_column, text_number
+from autobuild.labels._raw_table import (
+    ARCH_ALIASES,
+    COMMA,
+    RawTable,
+    is_missing,
+    no_architectures,
+    number_column,
+    text_number,
+)
 from autobuild.spaces import Architecture, SearchSpace, load_space, space_names
 
 SHOWN = 20
@@ -266,11 +274,21 @@ def _metrics(table: RawTable, rows: int) -> tuple[dict[str, FloatArray], list[st
         for cell in cells[:rows]
         if isinstance(cell, str)
     )
+    mixed = (
+        not commas
+        and table.separator not in (",", "")
+        and any(
+            isinstance(cell, str) and COMMA.fullmatch(cell.strip())
+            for name, cells in table.columns.items()
+            if name != "arch"
+            for cell in cells[:rows]
+        )
+    )
     used_commas = False
     for name, cells in table.columns.items():
         if name == "arch":
             continue
-        column = number_column(cells[:rows], decimal_commas=commas)
+        column = number_column(cells[:rows], decimal_commas=commas, points=not mixed)
         used_commas |= column.commas
         if column.values is None:
             ignored[name] = column.problem

@@ -67,13 +67,8 @@ def read_json(path: Path, data: bytes) -> RawTable:
             except LabelError:
                 pass
         raise LabelError(f"{path}: not readable as JSON ({error}); is it truncated?") from error
-    if isinstance(given, list) and not isinstance(given, _Pairs) and given:
-        bad = {
-            row: f"{str(cell)[:60]!r} is no object" for row, cell in enumerate(given) if not isinstance(cell, _Pairs)
-        }
-        if len(bad) < len(given):
-            records = [dict(cell) if isinstance(cell, _Pairs) else {} for cell in given]
-            return _records_table(path, records, list(range(1, len(given) + 1)), ROWS, bad)
+    if isinstance(given, list) and not isinstance(given, _Pairs) and any(isinstance(cell, _Pairs) for cell in given):
+        return _rows_table(path, given)
     if isinstance(given, _Pairs) and given:
         try:
             document = _object(given)
@@ -81,25 +76,35 @@ def read_json(path: Path, data: bytes) -> RawTable:
             raise LabelError(f"{path}: {error}") from None
         # pandas, orient="table"
         if isinstance(document.get("schema"), _Pairs) and isinstance(document.get("data"), list):
-            data = document["data"]
-            bad = {place: "not an object" for place, row in enumerate(data) if not isinstance(row, _Pairs)}
-            pairs: list[_Pairs] = [row if isinstance(row, _Pairs) else _Pairs() for row in data]
-            rows = [{key: cell for key, cell in row if key != "index"} for row in pairs]
-            return _records_table(path, rows, list(range(1, len(rows) + 1)), ROWS, bad)
+            return _rows_table(path, document["data"], index="index")
         if table := _columns_table(path, document):
             return table
         if all(isinstance(value, _Pairs) for value in document.values()):
-            inner = [dict(value) for value in document.values()]
-            named = any("arch" in record or any(name in record for name in ARCH_ALIASES) for record in inner)
-            records = inner if named else [{"arch": key, **rec} for key, rec in zip(document, inner, strict=True)]
-            return _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
+            named = any(key in ("arch", *ARCH_ALIASES) for value in document.values() for key, _ in value)
+            return _rows_table(
+                path, [value if named else _Pairs([("arch", key), *value]) for key, value in document.items()]
+            )
     raise LabelError(f"{path}: JSON, but no table of labels; accepted: {_FORMS}")
+
+
+def _rows_table(path: Path, rows: Sequence[Any], index: str | None = None) -> RawTable:
+    """A table of objects, one a row; what is none, or writes a key twice, is a bad row. ``index`` is left out."""
+    records: list[dict[str, Any]] = []
+    bad = {}
+    for place, row in enumerate(rows):
+        record = {key: cell for key, cell in row if key != index} if isinstance(row, _Pairs) else {}
+        if not isinstance(row, _Pairs):
+            bad[place] = f"{str(row)[:60]!r} is no object"
+        elif len({key for key, _ in row}) < len(row):
+            bad[place] = "a key is written twice"
+        records.append(record)
+    return _records_table(path, records, list(range(1, len(rows) + 1)), ROWS, bad)
 
 
 def _columns_table(path: Path, document: dict[str, Any]) -> RawTable | None:
     """Read ``{"arch": [...]}``, or ``{"arch": {"0": ...}}`` and ``{"columns", "data"}`` of pandas; else None."""
     if set(document) >= {"columns", "data"} and all(isinstance(document[key], list) for key in ("columns", "data")):
-        names = [str(name) for name in document["columns"]]
+        names = check_columns([str(name) for name in document["columns"]], str(path))
         rows = [row if isinstance(row, list) else [] for row in document["data"]]
         bad = {
             place: f"{len(row)} cells, {len(names)} columns" for place, row in enumerate(rows) if len(row) != len(names)
@@ -108,14 +113,23 @@ def _columns_table(path: Path, document: dict[str, Any]) -> RawTable | None:
         return _records_table(path, records, list(range(1, len(rows) + 1)), ROWS, bad)
     if not any(name in document for name in ("arch", *ARCH_ALIASES)):
         return None
-    lists = {name: [cell for _, cell in v] if isinstance(v, _Pairs) else v for name, v in document.items()}
-    lists = {name: cells for name, cells in lists.items() if isinstance(cells, list)}
+    lists = {name: cells for name, cells in document.items() if isinstance(cells, list)}
+    left = [name for name in document if name not in lists]
+    mapped = {name: cells for name, cells in lists.items() if isinstance(cells, _Pairs)}
+    order: list[tuple[str, Any]] = next(iter(mapped.values())) if mapped else []
+    for name, pairs in mapped.items():  # {"0": cell, ...}: in the order of the first column, whatever their own
+        cells = dict(pairs)
+        if len(cells) != len(pairs) or set(cells) != {row for row, _ in order}:
+            raise LabelError(f"{path}: column {name!r} has other rows than {next(iter(mapped))!r}")
+        lists[name] = [cells[row] for row, _ in order]
     sizes = {len(cells) for cells in lists.values()}
     if len(sizes) != 1:
         lengths = ", ".join(f"{name} {len(cells)}" for name, cells in list(lists.items())[:8])
         raise LabelError(f"{path}: columns of different lengths: {lengths}")
     records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    return _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
+    table = _records_table(path, records, list(range(1, len(records) + 1)), ROWS, {})
+    table.notes += [f"no column, left out: {', '.join(left[:20])}"] if left else []
+    return table
 
 
 def _records_table(

@@ -19,6 +19,7 @@ import pandas as pd
 from autobuild._typing import FloatArray
 from autobuild.errors import LabelError, nearest
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 ARCH_ALIASES = ("cellstr",)  # name of the column in tables of NAS-Bench-201
 LINES = "lines are counted from 1, the header included"
 JSON_LINES = "lines are counted from 1"
@@ -99,7 +100,7 @@ def check_columns(names: Sequence[object], source: str) -> list[str]:
     ``cellstr`` becomes ``arch`` if there is no column ``arch``.
 
     Raises:
-        LabelError: A name occurs twice, or there are too many columns.
+        LabelError: A name occurs twice, is no Unicode text, or there are too many columns.
     """
     if len(names) > MAX_COLUMNS:
         raise LabelError(
@@ -107,6 +108,8 @@ def check_columns(names: Sequence[object], source: str) -> list[str]:
         )
     columns = [name.strip() if isinstance(name, str) else "" for name in names]
     columns = ["" if re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name) else name for name in columns]
+    if broken := [name for name in columns if SURROGATE.search(name)]:
+        raise LabelError(f"{source}: column {broken[0]!r}: half a character (a surrogate), which no file can hold")
     double = sorted(name for name, count in Counter(columns).items() if count > 1 and name)
     if double:
         raise LabelError(f"{source}: duplicated column names: {', '.join(double)}; columns: {_listed(columns)}")
@@ -136,12 +139,19 @@ def unnamed_note(columns: Sequence[str], empty: Sequence[bool]) -> list[str]:
 
 
 def frame_table(frame: pd.DataFrame, source: str) -> RawTable:
-    """View a pandas frame as a raw table; its index is read only if it is named like a column of architectures."""
-    if frame.index.name in ("arch", *ARCH_ALIASES):
-        frame = frame.reset_index()
+    """View a pandas frame as a raw table; its index is read only if it is named like a column of architectures.
+
+    Raises:
+        LabelError: The names of the columns cannot be used, or there are too many cells.
+    """
+    if frame.columns.nlevels > 1:
+        raise LabelError(f"{source}: the columns have {frame.columns.nlevels} levels of names; accepted: one name each")
+    named = {"arch", *ARCH_ALIASES} & set(frame.index.names)
+    if named and named.isdisjoint(frame.columns):
+        frame = frame.reset_index(allow_duplicates=True)
     if frame.shape[0] * frame.shape[1] > MAX_CELLS:
         raise LabelError(f"{source}: {frame.shape[0]:,} x {frame.shape[1]:,} cells; at most {MAX_CELLS:,} are read")
-    columns = check_columns([str(name) if isinstance(name, int | float) else name for name in frame.columns], source)
+    columns = check_columns([str(name) if isinstance(name, numbers.Real) else name for name in frame.columns], source)
     cells: dict[str, Any] = {name: frame.iloc[:, place] for place, name in enumerate(columns) if name}
     notes = unnamed_note(columns, [False] * len(columns))
     return RawTable(source, cells, range(1, len(frame) + 1), ROWS, notes=notes)
@@ -169,7 +179,8 @@ def decode(path: Path, data: bytes) -> str:
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "-nan", "#n/a", "#na"})
 _BOOLEANS = {"true": 1.0, "false": 0.0}
-_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 _UNIT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d_][^\W\d_/]{0,7}|[%‰°])")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:[ ,.'_\u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?|[+-]?\d+,\d+|[+-]?\d[\d_]*\d")
 
@@ -193,16 +204,21 @@ class NumberColumn:
     commas: bool = False
 
 
-def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> NumberColumn:
+def number_column(cells: Iterable[Any], *, decimal_commas: bool = False, points: bool = True) -> NumberColumn:
     """Convert a column of cells to numbers.
 
     The column is a metric if at least half of its cells are numbers, or if the others consist of one or two distinct
     texts. A unit is removed if every cell has the same one. A column with thousands separators, or with units in some
-    cells only, is not a metric, because its numbers would have to be guessed.
+    cells only, is not a metric, because its numbers would have to be guessed. ``decimal_commas``: commas are decimal
+    points. ``points`` is false where other columns have decimal commas, so that 1.234 may be a thousand and more.
     """
     if isinstance(cells, pd.Series) and pd.api.types.is_numeric_dtype(cells) and cells.dtype.kind != "c":
         return NumberColumn(np.asarray(cells.to_numpy(dtype=np.float64, na_value=np.nan)))
     given = list(cells)
+    if not points:
+        dotted = [cell.strip() for cell in given if isinstance(cell, str) and "." in cell]
+        if dotted and all(_THOUSANDS.fullmatch(cell) for cell in dotted):
+            return NumberColumn(None, _may_be_grouped(dotted[0]))
     if (plain := _plain_numbers(given)) is not None:
         return NumberColumn(plain)
     values = np.full(len(given), math.nan)
@@ -212,7 +228,7 @@ def number_column(cells: Iterable[Any], *, decimal_commas: bool = False) -> Numb
     for row, cell in enumerate(given):
         if isinstance(cell, str):
             value = text_number(cell)
-            if value is None and decimal_commas and _COMMA.fullmatch(cell.strip()):
+            if value is None and decimal_commas and COMMA.fullmatch(cell.strip()):
                 value, commas = float(cell.strip().replace(",", ".")), commas + 1
             if value is None:
                 texts.setdefault(cell.strip(), []).append(row)
@@ -264,15 +280,16 @@ def _with_texts(values: FloatArray, numbers_read: int, texts: dict[str, list[int
         )
     grouped = next((text for text in texts if _GROUPED.fullmatch(text)), None)
     if grouped is not None and (numbers_read or all(_GROUPED.fullmatch(text) for text in texts)):
-        return NumberColumn(
-            None,
-            f"{grouped!r} may have thousands separators or a decimal comma; write plain numbers such as 1234.5",
-        )
+        return NumberColumn(None, _may_be_grouped(grouped))
     # A column of numbers in which failures are marked by one or two texts stays a metric, even after many failures.
     if numbers_read >= count or (len(texts) <= 2 and numbers_read > max(4, 0.1 * count)):
         return NumberColumn(values, texts=texts, commas=commas)
     some = f"; {numbers_read:,} cells are numbers, {count:,} are not" if numbers_read else ""
     return NumberColumn(None, f"text{some}")
+
+
+def _may_be_grouped(text: str) -> str:
+    return f"{text!r} may have thousands separators or a decimal comma; write plain numbers such as 1234.5"
 
 
 def text_number(cell: str) -> float | None:

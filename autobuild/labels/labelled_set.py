@@ -147,7 +147,7 @@ class LabelledSet:
                 counts them and shows the first 20.
         """
         if isinstance(path_or_name, pd.DataFrame):
-            return cls.from_frame(path_or_name if n is None else path_or_name.head(n), space)
+            return cls.from_frame(path_or_name.head(row_count(n, len(path_or_name), "labels")), space)
         return cls.from_table(read_any(path_or_name, format), space, n)
 
     @classmethod

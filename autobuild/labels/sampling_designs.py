@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from autobuild._typing import FloatArray, IntArray
 from autobuild.errors import ConfigError, nearest
-from autobuild.spaces import Architecture, SearchSpace, Stage, Unit
+from autobuild.spaces import Architecture, SearchSpace, Stage, Unit, check_space
 from autobuild.spaces.additive import Additive
-from autobuild.spaces.sampling import DEFAULT
+from autobuild.spaces.sampling import DEFAULT, generator
 
 DESIGNS = ("depth", "uniform", "cover", "stratified", "guided")
 
@@ -71,6 +71,7 @@ def sample_design(
             range of ``by``, the space holds fewer than ``n`` distinct networks, or ``n`` is too small to cover (the
             message says which ``n`` is enough).
     """
+    check_space(space)
     if design not in DESIGNS:
         raise ConfigError(f"unknown design {design!r}: {nearest(design, DESIGNS)}")
     for name, value in (("n", n), ("cover", cover)):
@@ -78,7 +79,7 @@ def sample_design(
             raise ConfigError(f"{name}={value!r}: accepted is an integer of at least 1")
     if n > space.size:
         raise ConfigError(f"n={n:,}: the space {space.name} has {space.size:,} architectures, no more can be drawn")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     chosen: dict[str, Architecture] = {}
     if design == "cover":
         chosen = _cover(space, n, cover, rng)

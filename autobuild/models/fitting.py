@@ -37,6 +37,7 @@ from autobuild.models.model import FittedModel, FloatArray
 from autobuild.models.threads import one_blas_thread, torch_threads
 from autobuild.models.views import describer_for
 from autobuild.registry import FAMILIES
+from autobuild.settings.option import integer
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -127,6 +128,9 @@ def fit(
     FAMILIES.check(model)
     check_labels(labels)
     check_device(device)
+    for name, value, kind in (("encoder", encoder, EncoderConfig), ("config", config, FitConfig)):
+        if not isinstance(value, kind | None):
+            raise ConfigError(f"{name}={value!r}: accepted is ab.{kind.__name__}(...)")
     settings = Settings(encoder or EncoderConfig(), config or FitConfig(), check_seed(seed), device, checkpoint)
     known = _listed(sources, "sources"), _listed(features, "features")
     with shown(on_progress) as report:
@@ -162,8 +166,7 @@ def _fit(
     sources: Sequence[Any] = (),
     features: Sequence[Any] = (),
 ) -> FittedModel:
-    if folds is not None and (isinstance(folds, bool) or not isinstance(folds, int) or folds < 2):
-        raise ConfigError(f"folds={folds!r}: an integer of at least 2 is accepted")
+    folds = None if folds is None else integer("folds", folds, 2)
     costs = SpaceCosts(labels.space, hardware) if costs is None else costs
     started = time.perf_counter()
     # Folds, samples of trees and batches are drawn by place: in one order, that of the rows changes nothing.

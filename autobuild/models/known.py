@@ -86,7 +86,10 @@ class FunctionColumn:
 
     def __call__(self, archs: Sequence[Architecture]) -> FloatArray:
         """The numbers. Shape ``(len(archs),)``. Raises ConfigError where it gives something else."""
-        given = np.asarray(self.function(list(archs)), dtype=np.float64)
+        try:
+            given = np.asarray(self.function(list(archs)), dtype=np.float64)
+        except Exception as error:  # whatever a function of the user raises
+            raise ConfigError(f"features={self.name}: it raised {type(error).__name__}: {error}") from error
         if given.shape != (len(archs),) or not np.isfinite(given).all():
             raise ConfigError(
                 f"features={self.name}: for {len(archs):,} architectures it gave an array of shape {given.shape}"

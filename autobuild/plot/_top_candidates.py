@@ -27,6 +27,7 @@ from autobuild.plot._style import (
     styled,
     tidy,
 )
+from autobuild.settings.option import integer
 
 if TYPE_CHECKING:
     from autobuild.importance import Scores
@@ -65,8 +66,7 @@ def top_candidates(
     frame = held if isinstance(held, pd.DataFrame) else held.candidates
     target = target or ("the target" if isinstance(held, pd.DataFrame) else str(held.model.target))
     check_columns(frame, NEEDED, "the candidate scores")
-    if isinstance(top, bool) or top < 1:
-        raise ConfigError(f"top={top!r}: an integer of at least 1 is accepted")
+    top = integer("top", top)
     units = [(str(unit), group) for unit, group in frame.groupby("unit", sort=False)]
     if not units:
         raise ConfigError("the candidate scores are empty: there is no unit to draw")

@@ -205,6 +205,18 @@ def whole(name: str, value: object, least: int = 1) -> None:
         raise ConfigError(f"{name}: given {value!r}, accepted: a whole number from {least}")
 
 
+def integer(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
+    """Return ``value`` as an int of Python; integers of numpy are accepted, too.
+
+    Raises:
+        ConfigError: It is no integer, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
+        bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most:,}"
+        raise ConfigError(f"{name}={value!r}: an integer {bounds} is accepted")
+    return int(value)
+
+
 def share(name: str, value: object) -> None:
     """Raise ConfigError unless ``value`` is a number from 0 to 1."""
     if not (isinstance(value, numbers.Real) and 0 <= float(value) <= 1):

@@ -314,6 +314,14 @@ def _loader() -> type[yaml.SafeLoader]:
                 seen |= {key} if isinstance(key, Hashable) else set()
             return super().construct_mapping(node, deep)
 
+        def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+            value = super().construct_scalar(node)
+            if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{value!r} has half a character (a surrogate)", node.start_mark
+                )
+            return value
+
         def construct_int(self, node: yaml.ScalarNode) -> int:
             return int(self.construct_scalar(node))
 

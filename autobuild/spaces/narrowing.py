@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def restrict(
     Raises:
         SpaceError: A unit, candidate, feature or value is unknown, or a unit would be left empty.
     """
+    if not isinstance(units, Mapping | None):
+        raise SpaceError(f"units={units!r}: accepted is a mapping, such as {{{space.units[0].name!r}: [0, 1]}}")
     new = list(space.units)
     for unit, wanted in (units or {}).items():
         number = space.unit_number(unit)
@@ -55,7 +58,13 @@ def _indices(unit: Unit, wanted: Any) -> IntArray:
     if isinstance(wanted, np.ndarray) and wanted.dtype.kind in "iu":
         indices = wanted.astype(np.int64).ravel()
     else:
-        listed = [wanted] if isinstance(wanted, str | int | Candidate) else list(wanted)
+        listed = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+        for given in listed:
+            if isinstance(given, bool | np.bool_) or not isinstance(given, str | Candidate | Integral):
+                raise SpaceError(
+                    f"unit {unit.name!r}: {given!r}: accepted are indices, texts and candidates; a mask is "
+                    "np.flatnonzero(mask)"
+                )
         indices = np.array(
             [unit.index(w) if isinstance(w, str | Candidate) else int(w) for w in listed], dtype=np.int64
         )
@@ -72,7 +81,7 @@ def _check_values(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, se
     for name, given in values.items():
         if name not in known:
             raise SpaceError(f"search space {space.name!r} has no feature {name!r}: {nearest(name, known)}")
-        wanted = {given} if isinstance(given, str | int | float | bool) else set(given)
+        wanted = set(given) if isinstance(given, Iterable) and not isinstance(given, str) else {given}
         for value in wanted - set(known[name]):
             raise SpaceError(f"{name} is never {value!r} in {space.name!r}: {nearest(value, known[name])}")
         allowed[name] = wanted

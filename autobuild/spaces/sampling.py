@@ -11,6 +11,7 @@ import numpy as np
 
 from autobuild.errors import SpaceError, nearest
 from autobuild.settings.names import LEVELS
+from autobuild.settings.option import integer
 from autobuild.spaces.stage import _INT64_LIMIT, Digits, Stage
 from autobuild.spaces.unit import Unit
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from autobuild.spaces.space import Architecture, SearchSpace
 
 DESIGNS = ("depth", "uniform")
+MOST_DRAWN = 10_000_000
 DEFAULT = "depth"  # default design of all functions and jobs that draw architectures
 
 
@@ -38,15 +40,16 @@ def sample(
         ``n`` architectures, possibly with repetitions.
 
     Raises:
-        SpaceError: The design is unknown, or ``n`` is not a whole number of at least 0.
+        SpaceError: The design is unknown, or ``n`` is not a whole number from 0 to 10,000,000.
+        ConfigError: The seed is neither a whole number of at least 0 nor a generator.
     """
     if design not in DESIGNS:
         raise SpaceError(
             f"unknown sampling design {design!r}: {nearest(design, DESIGNS)}; autobuild.sample_design covers as well"
         )
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
-        raise SpaceError(f"cannot draw {n!r} architectures: give a whole number of at least 0")
-    rng = np.random.default_rng(seed)
+    if isinstance(n, bool) or not isinstance(n, Integral) or not 0 <= n <= MOST_DRAWN:
+        raise SpaceError(f"cannot draw {n!r} architectures: give a whole number from 0 to {MOST_DRAWN:,}")
+    rng = generator(seed)
     drawers = [_drawer(unit, design, rng) for unit in space.units]
     bounds = [draw.bounds() for draw in drawers]
     if any(one is None for one in bounds):
@@ -59,6 +62,11 @@ def sample(
         pairs = list(zip(drawers, parts, strict=True))
         drawn = (tuple(run for draw, part in pairs for run in draw.of(row[part])) for row in rows)
     return [_architecture(space, runs) for runs in drawn]
+
+
+def generator(seed: object) -> np.random.Generator:
+    """A random generator from a seed, or the generator given. Raises ConfigError where it is neither."""
+    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(integer("seed", seed, 0))
 
 
 def _architecture(space: SearchSpace, runs: tuple[Digits, ...]) -> Architecture:
@@ -205,10 +213,11 @@ def mutate(
 
     Raises:
         SpaceError: The level is unknown.
+        ConfigError: The seed is neither a whole number of at least 0 nor a generator.
     """
     if level not in LEVELS:
         raise SpaceError(f"unknown mutation level {level!r}: {nearest(level, LEVELS)}")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     if level == "layer":
         steps = list(neighbours(space, arch))
         if steps:

@@ -122,7 +122,9 @@ def to_json(space: SearchSpace) -> str:
 def from_json(text: str) -> SearchSpace:
     """Read a space from JSON text. Raises SpaceError if it is not one."""
     try:
-        return from_dict(json.loads(text))
+        data = json.loads(text)
+        json.dumps(data, ensure_ascii=False).encode()  # half a character, "\ud800", raises a ValueError
+        return from_dict(data)
     except SpaceError:
         raise
     except (ValueError, RecursionError) as error:

@@ -515,7 +515,8 @@ class SearchSpace:
             ``n`` architectures, possibly with repetitions. Length ``(n,)``.
 
         Raises:
-            SpaceError: The design is unknown, or ``n`` is not a whole number of at least 0.
+            SpaceError: The design is unknown, or ``n`` is not a whole number from 0 to 10,000,000.
+            ConfigError: The seed is neither a whole number of at least 0 nor a generator.
         """
         from autobuild.spaces.sampling import sample
 

@@ -16,6 +16,7 @@ from autobuild.labels.labelled_set import check_labels
 from autobuild.models import FittedModel
 from autobuild.registry import FAMILIES, SAMPLERS
 from autobuild.settings.names import GRAINS, PRUNERS
+from autobuild.settings.option import integer
 from autobuild.spaces import SearchSpace, check_space
 from autobuild.spaces.parameters import default_grain
 from autobuild.studies._objective import Objective
@@ -61,9 +62,7 @@ class Narrowing:
         if len(criterion) != 1:
             raise ConfigError(f"narrow takes exactly one of {', '.join(_CRITERIA)}; given: {dict(given)}")
         rounds = given.get("rounds") if given.get("rounds") is not None else 1
-        if isinstance(rounds, bool) or not isinstance(rounds, numbers.Integral) or rounds < 1:
-            raise ConfigError(f"narrow: rounds={rounds!r}: an integer of at least 1 is accepted")
-        return cls(criterion, int(rounds))
+        return cls(criterion, integer("narrow: rounds", rounds))
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Settings:
         check_space(self.space)
         self._check_kinds()
         for name, least in {"n_trials": 1, "retries": 0, "seed": 0}.items():
-            check_integer(name, getattr(self, name), least)
+            object.__setattr__(self, name, integer(name, getattr(self, name), least))
         if self.grain not in ("auto", *GRAINS):
             raise ConfigError(f"grain={self.grain!r}: {nearest(self.grain, ('auto', *GRAINS))}")
         if self.narrowing is not None and self.model is None:
@@ -138,12 +137,6 @@ class Settings:
     def where(self) -> str | None:
         """The limits in their canonical form; None if there are none."""
         return " and ".join(limit.text for limit in self.objective.limits) or None
-
-
-def check_integer(name: str, value: Any, least: int) -> None:
-    """Raise a ConfigError unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ConfigError(f"{name}={value!r}: an integer of at least {least} is accepted")
 
 
 def check_seconds(name: str, value: Any, *, zero: bool = False) -> None:

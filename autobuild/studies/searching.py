@@ -22,10 +22,11 @@ from autobuild.expressions import Names
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, load_model
 from autobuild.registry import EXECUTORS
+from autobuild.settings.option import integer
 from autobuild.spaces import SearchSpace, check_space
 from autobuild.studies._linked_studies import LinkedStudies
 from autobuild.studies._objective import MAXIMISED, Cost, Objective
-from autobuild.studies._settings import Narrowing, Settings, check_integer, check_prior, check_seconds, make_pruner
+from autobuild.studies._settings import Narrowing, Settings, check_prior, check_seconds, make_pruner
 from autobuild.studies._surrogates import MetricPredictor
 from autobuild.studies._worker import Resources, StaleTrials
 from autobuild.studies.result import Progress, Search
@@ -131,8 +132,7 @@ def search(
         EvaluationError: Ten evaluations failed one after another, or all of them.
         RunError: The storage did not answer, or is full; finished evaluations are kept.
     """
-    check_integer("n_jobs", n_jobs, 1)
-    check_integer("seed", seed, 0)
+    n_jobs, seed = integer("n_jobs", n_jobs), integer("seed", seed, 0)
     check_space(space)
     check_prior(prior, space)
     check_seconds("lease_s", lease_s)
@@ -141,6 +141,8 @@ def search(
         check_seconds("time_limit_s", time_limit_s)
     if not isinstance(executor_options, Mapping | None):
         raise ConfigError(f"executor_options={executor_options!r}: a mapping is accepted, such as {{'gpus': 1}}")
+    if not isinstance(name, str | None):
+        raise ConfigError(f"name={name!r}: a text is accepted")
     if not isinstance(out, str | Path | None):
         raise ConfigError(f"out={out!r}: the path of a folder is accepted")
     if not isinstance(executor, str | None) and not all(hasattr(executor, name) for name in ("submit", "wait")):

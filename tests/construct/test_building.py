@@ -115,6 +115,19 @@ def test_the_predicted_front_is_not_beaten_by_the_rest(limited):
     assert np.mean([own.any() for own in beaten]) < 0.2  # the front of sums proposes; a remainder may hide a few
     with pytest.raises(ConfigError, match="two or three"):
         ab.pareto([up])
+    with pytest.raises(ConfigError, match="accepted are different ones"):
+        ab.pareto([up, up])
+    for given, told in (
+        ({"time_limit_s": 0}, "time_limit_s"),
+        ({"time_limit_s": float("nan")}, "time_limit_s"),
+        ({"top": 10**6}, "from 1 to 100,000"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            up.build(**given)
+    assert len(up.build(top=np.int64(2), apart=np.int64(1))) == 2
+    for wrong, call in ((up.model, ab.build), (up, ab.explain)):
+        with pytest.raises(ConfigError, match="accepted, as"):
+            call(wrong)
 
 
 def test_a_column_that_is_a_cost_written_down_means_the_cost():

@@ -116,6 +116,47 @@ def test_frames_are_read_as_files_are(rows: pd.DataFrame, mbv3: SearchSpace, tmp
     assert list(LabelledSet.read(tmp_path / "table.json", mbv3).frame) == list(whole.frame)
     with pytest.raises(LabelError, match="given a Series; accepted"):
         LabelledSet.read(rows["arch"], mbv3)
+    assert LabelledSet.read(rows.set_index("arch", drop=False), mbv3).frame.equals(whole.frame)
+    assert LabelledSet.read(rows.set_index(["arch", "acc"]), mbv3).metrics == whole.metrics
+    for n in (0, -1, True, 2.0, "2", len(rows) + 1):
+        with pytest.raises(LabelError, match="accepted is a number of rows from 1 to 40"):
+            LabelledSet.read(rows, mbv3, n=n)
+    with pytest.raises(LabelError, match="2 levels of names"):
+        LabelledSet.read(pd.concat({"a": rows}, axis=1), mbv3)
+    with pytest.raises(LabelError, match="an empty text"):
+        LabelledSet.read("", mbv3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f'[{{"arch": "{GOOD}", "acc": 1, "acc": 2}}, {{}}]', "row 1: a key is written twice"),
+        (f'{{"{GOOD}": {{"acc": 1, "acc": 2}}}}', "row 1: a key is written twice"),
+        (f'{{"columns": ["arch", "acc", "acc"], "data": [["{GOOD}", 1, 2]]}}', "duplicated column names: acc"),
+        (f'{{"arch": {{"0": "{GOOD}"}}, "acc": {{"1": 2}}}}', "column 'acc' has other rows than 'arch'"),
+        (f'[{{"arch": "{GOOD}", "\\ud800": 1}}]', "half a character"),
+    ],
+)
+def test_json_that_can_be_read_in_two_ways_is_refused(text: str, told: str, mbv3: SearchSpace, tmp_path: Path) -> None:
+    assert told in refused(written(tmp_path, text, "labels.json"), mbv3)
+
+
+def test_json_columns_are_joined_by_the_names_of_their_rows(mbv3: SearchSpace, tmp_path: Path) -> None:
+    arch, acc = {"0": GOOD, "1": GOOD.replace("k5", "k7")}, {"1": 11, "0": 10}
+    path = written(tmp_path, json.dumps({"arch": arch, "acc": acc, "about": "x"}), "labels.json")
+    labels = LabelledSet.read(path, mbv3)
+    assert labels.frame["acc"].tolist() == [10, 11]
+    assert labels.notes == ["no column, left out: about"]
+
+
+def test_points_beside_decimal_commas_may_part_thousands(mbv3: SearchSpace, tmp_path: Path) -> None:
+    first, second = GOOD, GOOD.replace("k5", "k7")
+    mixed = f"arch;acc;params;flops\n{first};0,75;1.234;999\n{second};0,5;987;1000"
+    labels = LabelledSet.read(written(tmp_path, mixed), mbv3)
+    assert labels.metrics == ["flops"]
+    assert "'1.234' may have thousands separators" in " ".join(labels.notes)
+    plain = LabelledSet.read(written(tmp_path, mixed.replace("0,75", "0.75").replace("0,5", "0.5")), mbv3)
+    assert plain.frame["params"].tolist() == [1.234, 987]
 
 
 def test_csv_as_spreadsheets_write_it(mbv3: SearchSpace, tmp_path: Path) -> None:

@@ -107,6 +107,10 @@ def test_a_feature_that_is_the_label_warns(labels):
     [
         ({"sources": [3]}, r"sources=3: accepted are a labelled set"),
         ({"features": [3]}, r"features=3: accepted are columns"),
+        ({"features": [lambda archs: archs[0].no_such]}, r"it raised AttributeError: .*no_such"),
+        ({"features": [lambda archs: ["x"] * len(archs)]}, r"it raised ValueError: could not convert"),
+        ({"config": {"lr": 0.1}}, r"config=.*accepted is ab.FitConfig"),
+        ({"encoder": "gat"}, r"encoder='gat': accepted is ab.EncoderConfig"),
         ({"features": "noise"}, r"features='noise': a list is accepted"),
         ({"features": ["nothing"]}, r"features='nothing': accepted are columns of the labels \(acc, other"),
         ({"features": [lambda archs: np.ones(1)]}, r"it gave an array of shape \(1,\)"),

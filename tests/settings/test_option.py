@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from autobuild.errors import ConfigError
-from autobuild.settings.option import check_settings, group, groups_of, keys_of, nested, option
+from autobuild.settings.option import check_settings, group, groups_of, integer, keys_of, nested, option
 
 
 @dataclass
@@ -71,3 +72,10 @@ def test_an_object_is_checked_as_a_whole() -> None:
     check_settings(Outer(n=3), "outer.")
     with pytest.raises(ConfigError, match=r"outer\.inner\.rate=2"):
         check_settings(Outer(inner=Inner(rate=2)), "outer.")
+
+
+def test_integers_of_numpy_become_integers_of_python() -> None:
+    assert type(integer("n", np.int64(3))) is int
+    for wrong in (True, 3.0, "3", None, 0, 11, np.array(3)):
+        with pytest.raises(ConfigError, match=r"n=.*an integer from 1 to 10 is accepted"):
+            integer("n", wrong, most=10)

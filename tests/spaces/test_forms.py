@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import autobuild as ab
-from autobuild.errors import SpaceError
+from autobuild.errors import ConfigError, SpaceError
 from autobuild.graphs import pack_architectures
 from autobuild.spaces import Feature, Identity, SearchSpace, Stage, Unit
 from autobuild.testing import SearchSpaceConformance
@@ -198,6 +198,16 @@ def test_resolution_is_a_choice_in_front_of_the_network():
     assert (0, 1) in graph.edges
     assert space.restrict(resolution=(128, 160)).units[0].size == 2
     assert space.restrict(depth=2).size == 4 * 4 * 4
+    for mask in ([True, False, True, False], np.array([True, False, True, False]), [1.5]):
+        with pytest.raises(SpaceError, match="accepted are indices, texts and candidates"):
+            space.restrict({"input": mask})
+    with pytest.raises(SpaceError, match="accepted is a mapping"):
+        space.restrict(["input"])
+    for seed in (-1, 1.5, "0", True, None):
+        with pytest.raises(ConfigError, match=r"seed=.*an integer of at least 0"):
+            space.sample(2, seed)
+    with pytest.raises(SpaceError, match="from 0 to 10,000,000"):
+        space.sample(10**9)
     with pytest.raises(SpaceError, match=r"resolution=100.*resolution takes 128, 160, 192, 224"):
         space.parse("r100|e4k5l2|e1k3l1")
     for wrong in ("128-220/32", "224", [], [0], "128-224/0", 1.5):

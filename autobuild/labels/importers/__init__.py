@@ -83,7 +83,7 @@ def read_any(path_or_name: str | os.PathLike[str], format: str = "auto") -> RawT
     Raises:
         LabelError: The format is unknown, or the file does not exist or cannot be read; the message names the file.
     """
-    if format != "auto" and format not in FORMATS:
+    if format not in ("auto", *FORMATS):
         raise LabelError(f"format={format}: unknown format: {nearest(format, ['auto', *FORMATS])}")
     if format in ("auto", "table"):
         path, detected = find(path_or_name)
@@ -101,10 +101,11 @@ def find(path_or_name: str | os.PathLike[str]) -> tuple[Path, str]:
     Raises:
         LabelError: There is no such file (the message offers the nearest names), or its format is unknown.
     """
-    if not isinstance(path_or_name, str | os.PathLike):
+    is_text = isinstance(path_or_name, str)
+    if not (path_or_name if is_text else isinstance(path_or_name, os.PathLike)):
+        given = "an empty text" if is_text else f"a {type(path_or_name).__name__}"
         raise LabelError(
-            f"labels: given a {type(path_or_name).__name__}; accepted: the path of a file, the name of an embedded "
-            "set, or a pandas frame"
+            f"labels: given {given}; accepted: the path of a file, the name of an embedded set, or a pandas frame"
         )
     path = Path(path_or_name).expanduser()
     if os.fspath(path_or_name) in embedded_sets():  # bundled sets take precedence over files of the same name

@@ -10,7 +10,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ MEMBERS = "members are the JSON files, sorted by name"
 BLOCKS = 7
 MAX_ARCHIVE_BYTES = 1 << 28  # largest size of an unpacked archive; the published one has about 8 MB
 MAX_MEMBER_BYTES = 1 << 20
+MOST_OTHERS = 100  # JSON files without an architecture before one with it
 _MILLION = ("macs", "params")  # the files have millions, the table has counts
 _BLOCK_PARTS = ("e", "k", "l", "se")
 _TRUNCATED = "is it truncated? Download it again"
@@ -42,7 +43,7 @@ def read_accel_nasbench(path: Path) -> RawTable:
     names: list[str] = []
     rows: list[dict[str, Any]] = []
     bad: dict[int, str] = {}
-    for name, content in sorted(members, key=lambda member: member[0]):
+    for name, content in sorted(_bounded(path, members), key=lambda member: member[0]):
         row: dict[str, Any] = {}
         try:
             row = _row(content)
@@ -59,6 +60,17 @@ def read_accel_nasbench(path: Path) -> RawTable:
         if not name.endswith("_std") or any(value is not None for value in values):
             columns[name] = values
     return RawTable(str(path), dict(columns), names, MEMBERS, bad=bad, space="mnasnet")
+
+
+def _bounded(path: Path, members: Iterable[tuple[str, bytes | str]]) -> Iterator[tuple[str, bytes | str]]:
+    """The members. Raises LabelError if they are too large, or the first ones are none, as in a home folder."""
+    size = count = none = 0
+    for name, content in members:
+        size, count = size + len(content), count + 1
+        none += isinstance(content, str) or b'"architecture"' not in content
+        if size > MAX_ARCHIVE_BYTES or none == count == MOST_OTHERS:
+            raise LabelError(f"{path}: its first {count:,} JSON files are {size:,} bytes; this is not Accel-NASBench")
+        yield name, content
 
 
 def _folder_members(path: Path) -> Iterator[tuple[str, bytes | str]]:

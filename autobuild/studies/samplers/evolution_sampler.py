@@ -6,8 +6,8 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from autobuild.errors import ConfigError
 from autobuild.registry import SAMPLERS
+from autobuild.settings.option import integer
 from autobuild.settings.samplers import Genetic
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
@@ -43,11 +43,8 @@ class EvolutionSampler(ArchitectureSampler):
         sample: int | None = None,
     ) -> None:
         super().__init__(space, grain, seed, mutation)
-        if isinstance(population, bool) or not isinstance(population, int) or population < 2:
-            raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")
-        self.population, self.sample = population, sample or max(2, population // 5)
-        if not 1 <= self.sample <= population:
-            raise ConfigError(f"sample={sample!r}: an integer from 1 to the population ({population}) is accepted")
+        self.population = integer("population", population, 2)
+        self.sample = max(2, population // 5) if sample is None else integer("sample", sample, most=population)
 
     def draw(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Architecture:
         """See :meth:`ArchitectureSampler.draw`."""

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from autobuild.errors import ConfigError
+from autobuild.settings.option import integer
 from autobuild.settings.samplers import Genetic
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.spaces.parameters import Choice
@@ -71,8 +71,7 @@ class GeneticSampler(OptunaSampler):
         *,
         population: int = Genetic.population,
     ) -> None:
-        if isinstance(population, bool) or not isinstance(population, int) or population < 2:
-            raise ConfigError(f"population={population!r}: an integer of at least 2 is accepted")
+        population = integer("population", population, 2)
         with quiet():
             inner = self.selection(population_size=population, seed=seed % 2**32, child_generation_strategy=self._child)
         super().__init__(space, inner, grain, seed, mutation)

@@ -18,6 +18,7 @@ from autobuild.importance import project
 from autobuild.labels import LabelledSet
 from autobuild.models import FittedModel, fit_again, unwarned
 from autobuild.registry import FAMILIES, SAMPLERS
+from autobuild.settings.option import integer
 from autobuild.spaces import Architecture, SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 from autobuild.studies.samplers.history import losses, violation
@@ -84,9 +85,8 @@ class GuidedSampler(ArchitectureSampler):
             )
         if prior is not None and prior.space.family != space.family:
             raise ConfigError(f"prior: labels of {prior.space.family!r}; the space searched is of {space.family!r}")
-        whole = isinstance(refit_every, int) and not isinstance(refit_every, bool)
-        if refit_every is not None and (not whole or refit_every < 1):
-            raise ConfigError(f"refit_every={refit_every!r}: an integer of at least 1 is accepted")
+        if refit_every is not None:
+            refit_every = integer("refit_every", refit_every)
         self.family, self.refit_every, self.limits = model, refit_every, limits
         self.models: list[FittedModel] = []
         self._prior = _prior_rows(prior, targets, costs)

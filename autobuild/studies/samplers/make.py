@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autobuild.errors import ConfigError
 from autobuild.labels import LabelledSet
 from autobuild.registry import SAMPLERS
+from autobuild.settings.option import integer
 from autobuild.spaces import SearchSpace
 from autobuild.studies.samplers.base import ArchitectureSampler
 
@@ -71,8 +71,7 @@ def make_sampler(
         ConfigError: An unknown name or option, or a sampler that cannot do what is asked; the message says why.
         SpaceError: An unknown grain or mutation level, or a unit of more than 512 candidates at grain ``"unit"``.
     """
-    if isinstance(n_targets, bool) or not isinstance(n_targets, int) or n_targets < 1:
-        raise ConfigError(f"n_targets={n_targets!r}: an integer of at least 1 is accepted")
+    n_targets = integer("n_targets", n_targets)
     if name == "auto":
         name = "guided" if prior is not None and len(prior) >= STARTUP else "tpe"
     given = {"space": space, "grain": grain, "seed": seed, "n_targets": n_targets, "prior": prior, "targets": targets,
