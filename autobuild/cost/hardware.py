@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autobuild.errors import ConfigError, nearest
-from autobuild.spaces.declare import load_yaml
+from autobuild.spaces.declare import load_yaml, text_of
 
 SUFFIXES = (".yaml", ".yml")
 DEFAULT = "edge_npu"
@@ -109,7 +109,7 @@ def _read(given: str | Path | Hardware) -> Hardware:
 
 def _loaded(path: Path) -> dict[str, Any]:
     try:
-        data = load_yaml(path.read_text(encoding="utf-8"))
+        data = load_yaml(text_of(path))
     except FileNotFoundError:
         raise ConfigError(f"hardware={path}: no such file; presets: {', '.join(hardware_names())}") from None
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     """
     import pandas as pd
 
-    from autobuild.labels.label_files import READERS, is_table, locate, read_table
+    from autobuild.labels.label_files import READERS, is_file, is_table, locate, read_table
 
     rows: Sequence[int] | Sequence[str]
     path = Path(given)
@@ -52,8 +53,9 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
         frame, rows = pd.DataFrame(dict(raw.columns)), raw.numbers
     elif path.suffix.lower() in _TEXTS:
         try:
+            is_file(path)  # raises an error for a pipe, which may never end
             lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{key}={given}: cannot be read: {error}") from error
         numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
         frame, rows = pd.DataFrame({"arch": [line for _, line in numbered]}), [number for number, _ in numbered]
@@ -69,13 +71,31 @@ def read_archs(given: str, space: SearchSpace, key: str = "archs") -> tuple[pd.D
     return _parsed(given, frame, rows, space)
 
 
+_READ = {"cover": ("cover",), "stratified": ("by",), "guided": ("by", "by_least", "by_most", "estimates")}
+
+
+def check_design(config: Mapping[str, Any]) -> None:
+    """Raise a ConfigError if a key is given that neither the design nor ``archs=`` reads."""
+    from autobuild.jobs.keys import DesignKeys
+
+    given = config.get("archs") is not None
+    for key in fields(DesignKeys):
+        name, value = key.name, config.get(key.name, key.default)
+        if value != key.default and (given or name not in ("design", *_READ.get(config["design"], ()))):
+            used = [f"design={design}" for design, keys in _READ.items() if name in keys]
+            chosen = f"design={config['design']} was chosen"
+            what = "archs= says which" if given else f"it is for {' and '.join(used)}, and {chosen}"
+            raise ConfigError(f"{name}={value}: no architectures are drawn by it: {what}")
+
+
 def drawn_archs(config: Mapping[str, Any], space: SearchSpace, n: int) -> list[Architecture]:
     """Draw ``n`` architectures by the keys of :class:`~autobuild.jobs.keys.DesignKeys` and the seed.
 
     Raises:
-        ConfigError: ``by`` or one of ``estimates`` is no cost of the space, or no sum over its units; or see
-            ``sample_design``.
+        ConfigError: ``by`` or one of ``estimates`` is no cost of the space, or no sum over its units; the design does
+            not read a key that is given; or see ``sample_design``.
     """
+    check_design(config)
     from autobuild.labels import sample_design
 
     design, seed = config["design"], config["seed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import ConfigError, nearest
@@ -11,6 +12,7 @@ from autobuild.jobs._options import Job, read_job
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_HOME = re.compile(r"((?:table:|surrogate:|journal:)?)~")
 WRITE_NOTHING = ("spaces", "fetch")  # jobs that make no folder unless out= names one
 
 
@@ -60,8 +62,16 @@ def checked(job: Job, composed: DictConfig) -> dict[str, Any]:
             f"job {job.name}: unknown key {unknown[0]!r}: {nearest(unknown[0], job.keys, limit=60)}; "
             f"a key of your own is taken where another one refers to it: ${{{unknown[0]}}}"
         )
-    config = job.check(used)
-    for key in job.keys.values():
-        if key.kind == "path" and isinstance(config.get(key.name), str):
-            config[key.name] = os.path.expanduser(config[key.name])
+    config: dict[str, Any] = _at_home(job.check(used))
     return config
+
+
+def _at_home(value: Any) -> Any:
+    """``value`` with the home folder for ``~`` where a text begins with it: a shell writes it for no ``key=~/file``."""
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    if not isinstance(value, str) or not (found := _HOME.match(value)):
+        return value
+    return found[1] + os.path.expanduser(value.removeprefix(found[1]))

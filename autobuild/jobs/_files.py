@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,12 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
             path = PRESETS / f"{value}.yaml"
         if _exists(path):
             inputs[key] = path
-    evaluates = _evaluators_file(config.get("evaluator"))
-    if evaluates is not None:
-        inputs["evaluator"] = evaluates
+    for key, files in (
+        ("evaluator", _evaluators_files(config.get("evaluator"))),
+        ("sources", _source_files(config.get("sources"))),
+        ("features", _modules(config.get("features"))),
+    ):
+        inputs |= {f"{key}[{place}]" if place else key: file for place, file in enumerate(files)}
     if config.get("labels", "") is None and isinstance(config.get("space"), str):
         embedded = embedded_labels(str(config["space"]))
         if embedded is not None:
@@ -49,12 +54,29 @@ def input_files(config: Mapping[str, Any]) -> dict[str, Path]:
     return inputs
 
 
-def _evaluators_file(evaluator: Any) -> Path | None:
-    """The table or the model that ``evaluator=`` names."""
+def _evaluators_files(evaluator: Any) -> list[Path]:
+    """The table or the models that ``evaluator=`` names."""
     kind, _, name = evaluator.partition(":") if isinstance(evaluator, str) else ("", "", "")
-    if kind in ("table", "surrogate") and name and _exists(Path(name)):
-        return Path(name)
-    return None
+    names = {"table": [name], "surrogate": name.split(",")}.get(kind, [])
+    return [Path(one.strip()) for one in names if one.strip() and _exists(Path(one.strip()))]
+
+
+def _source_files(sources: Any) -> list[Path]:
+    """The tables that ``sources=`` names, as ``FILE`` or ``FILE:expression``."""
+    given = [sources] if isinstance(sources, str) else sources or ()
+    names = (next((one for one in (text, text.rpartition(":")[0]) if one and _exists(Path(one))), "") for text in given)
+    return [Path(name) for name in names if name]
+
+
+def _modules(features: Any) -> list[Path]:
+    """The files of the modules that ``features=`` names, as ``package.module:function``."""
+    given = [features] if isinstance(features, str) else features or ()
+    files = []
+    for name in (text.partition(":")[0] for text in given if ":" in text):
+        with contextlib.suppress(ImportError, ValueError, AttributeError):  # told by what imports it
+            found = find_spec(name)
+            files += [Path(found.origin)] if found is not None and found.has_location and found.origin else []
+    return files
 
 
 def embedded_labels(space: str) -> Path | None:

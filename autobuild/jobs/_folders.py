@@ -161,7 +161,7 @@ def write_beside(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f"_tmp-{os.getpid()}-{path.name}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -101,11 +101,14 @@ def parse(arguments: Sequence[str]) -> Command:
     """Parse a command line.
 
     Raises:
-        ConfigError: An unknown job or option, or two options that exclude each other.
+        ConfigError: An unknown job or option, two options that exclude each other, or bytes that are no text: tables
+            and reports cannot hold them.
     """
     command = Command()
     # Scripts with Windows line ends leave a carriage return at the last word.
     rest = [word.removesuffix("\r") for word in arguments]
+    if broken := [word for word in rest if not _is_text(word)]:
+        raise ConfigError(f"{broken[0]!r}: bytes that are no UTF-8 text; rename that file, or link to it")
     while rest:
         word = rest.pop(0)
         if word.startswith("-"):
@@ -124,6 +127,14 @@ def parse(arguments: Sequence[str]) -> Command:
         command.flags["--config-dir"] = command.flags.pop("--config-path")
     _take_job(command)
     return command
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _take_flag(command: Command, word: str, rest: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from autobuild import __version__
 from autobuild.errors import RunError
 
+MOST_FILES = 100_000
 _LIBRARIES = ("torch", "torch-geometric", "numpy", "pandas")
 
 
@@ -25,12 +27,16 @@ def digest(path: Path) -> str:
     """SHA-256 of a file, or of every file under a folder with their names.
 
     Raises:
-        RunError: It cannot be read.
+        RunError: It cannot be read, is no file (a pipe may never end), or a folder of too many files.
     """
     try:
         if path.is_dir():
-            parts = sorted(member for member in path.rglob("*") if member.is_file())
+            parts = sorted(itertools.islice((member for member in path.rglob("*") if member.is_file()), MOST_FILES + 1))
+            if len(parts) > MOST_FILES:
+                raise RunError(f"{path}: this folder has more than {MOST_FILES:,} files; that many are not read")
             return text_digest("\n".join(f"{part.relative_to(path)} {digest(part)}" for part in parts))
+        if not path.is_file():
+            raise RunError(f"{path}: a pipe or a device, which may never end; write its output into a file")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -52,7 +58,7 @@ def plain(value: object) -> Any:
 
 def text_digest(text: str) -> str:
     """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def version_of(name: str) -> str:

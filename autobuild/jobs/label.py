@@ -79,9 +79,10 @@ def run(config: Mapping[str, Any]) -> int:
 
 def _chosen(config: Mapping[str, Any], space: SearchSpace) -> list[Architecture]:
     """The architectures of ``archs``, or newly drawn ones; distinct networks, the first ``n``."""
-    from autobuild.jobs._archs import drawn_archs, read_archs
+    from autobuild.jobs._archs import check_design, drawn_archs, read_archs
 
     if config["archs"] is not None:
+        check_design(config)
         _, archs = read_archs(config["archs"], space)
         distinct: dict[str, Architecture] = {}
         for arch in archs:

@@ -77,6 +77,13 @@ def sample_design(
     for name, value in (("n", n), ("cover", cover)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ConfigError(f"{name}={value!r}: accepted is an integer of at least 1")
+    for name, is_given, users in (
+        ("by", by is not None, ("stratified", "guided")),
+        ("estimates", estimates is not None, ("guided",)),
+        ("between", between is not None, ("guided",)),
+    ):
+        if is_given and design not in users:
+            raise ConfigError(f"{name}: given with design={design}, accepted with {' and '.join(users)}")
     if n > space.size:
         raise ConfigError(f"n={n:,}: the space {space.name} has {space.size:,} architectures, no more can be drawn")
     rng = generator(seed)

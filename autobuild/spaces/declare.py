@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import SpaceError, nearest
@@ -250,6 +251,19 @@ def space_from_yaml(text: str, source: str) -> SearchSpace:
         return sequence_space(**{str(key): value for key, value in data.items()})
     except SpaceError as error:
         raise SpaceError(f"{source}: {error}") from None
+
+
+def text_of(path: Path, most_bytes: int = 4 * MAX_TEXT) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError, ValueError: It cannot be read, is no file (a pipe may never end), is too large, or not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("a folder, a pipe or a device, not a file")
+    if path.stat().st_size > most_bytes:
+        raise ValueError(f"larger than {most_bytes:,} bytes; that much is not read")
+    return path.read_text(encoding="utf-8")
 
 
 def load_yaml(text: str) -> Any:

@@ -19,10 +19,11 @@ from autobuild.errors import ConfigError, SpaceError, nearest
 from autobuild.named import imported
 from autobuild.registry import Registry
 from autobuild.resources import resource_dir
-from autobuild.spaces.declare import space_from_yaml
+from autobuild.spaces.declare import MAX_TEXT, space_from_yaml, text_of
 from autobuild.spaces.serialise import from_json
 from autobuild.spaces.space import Architecture, SearchSpace
 
+MOST_STORED = 1 << 28  # bytes of a stored space
 SUFFIXES = (".yaml", ".yml", ".json")
 CLASSES = "num_classes"  # the option of every space that builds networks
 SCHEMES = {
@@ -195,7 +196,7 @@ def _checked_classes(name: str, given: Any) -> int:
 
 def _read(path: Path) -> SearchSpace:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path, MOST_STORED if path.suffix == ".json" else 4 * MAX_TEXT)
     except FileNotFoundError:
         beside = sorted(str(file) for pattern in ("*.yaml", "*.json") for file in path.parent.glob(pattern))
         raise SpaceError(f"no such file: {path}; {nearest(path, [*space_names(), *beside])}") from None

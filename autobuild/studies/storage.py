@@ -132,7 +132,7 @@ def _relational(
     url = _url(address)
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         with contextlib.suppress(OSError):
-            Path(url.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     grace = max(2, round(lease_s))
 
     def create() -> tuple[Any, TableStore]:
@@ -182,6 +182,8 @@ def _url(address: str) -> Any:
             raise ValueError
     except (sa.exc.ArgumentError, ValueError):  # such as a port that is no number
         raise ConfigError(f"storage={address!r} is no address: {ACCEPTED}") from None
+    if url.get_backend_name() == "sqlite" and url.database:
+        url = url.set(database=os.path.expanduser(url.database))
     # The driver that the extra `postgres` installs; SQLAlchemy's default is another one.
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 

@@ -47,6 +47,9 @@ MISTAKES = [
     ("sample +experiment=3", "must be a string"),
     ("search sampler=Random", "did you mean 'random'"),
     ("sample design=covr", "did you mean 'cover'"),
+    ("sample by=params", "by=params: no architectures are drawn by it: it is for design=stratified"),
+    ("sample design=uniform cover=5", "it is for design=cover, and design=uniform was chosen"),
+    ("label archs=x.csv design=cover", "archs= says which"),
     ("fit -m encoder=gatv2,gnc", "encoder=gnc: unknown choice: did you mean"),
     ("sample -m hydra/launcher=jobless seed=1,2", "did you mean 'joblib'"),
     # values

@@ -341,10 +341,15 @@ def test_addresses(address):
 @pytest.mark.parametrize(
     "words",
     [["fit", "labels=" + "[" * 2000], ["fit", "labels='"], ["fit", "labels=${labels}"], ["fit", "+" * 1000],
-     ["fit", "labels=tiny_mbconv", "seed=" + "9" * 400], ["spaces", "space=\0"], ["fit", "labels=" + "x" * 100_000]],
+     ["fit", "labels=tiny_mbconv", "seed=" + "9" * 400], ["spaces", "space=\0"], ["fit", "labels=" + "x" * 100_000],
+     ["fit", "labels=\udcff.csv"], ["sample", "out=\udcff"], ["fit", "labels=/dev/zero"], ["fit", "labels=/"],
+     ["predict", "model=/dev/zero", "archs=x"], ["sample", "space=zero.yaml"], ["cost", "hardware=zero.yaml", "arch=x"],
+     ["predict", "model=zero.yaml", "archs=zero.txt"], ["label", "archs=zero.txt"], ["sample", "space=zero.json"]],
 )  # fmt: skip
 def test_command_lines(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    for ending in ("yaml", "json", "txt"):
+        os.symlink("/dev/zero", f"zero.{ending}")
     refused_or_read(command_line, *words)
 
 

@@ -16,8 +16,11 @@ import pytest
 
 import autobuild
 from autobuild.errors import ConfigError, RunError
+from autobuild.jobs._arguments import _at_home
+from autobuild.jobs._files import input_files
 from autobuild.jobs._provenance import digest, plain
 from autobuild.jobs.run import Run
+from autobuild.studies.storage import _url
 
 CONFIG = {"out": None, "resume": True, "seed": 0, "fit": {"epochs": 3}}
 
@@ -106,6 +109,33 @@ def test_changed_inputs_start_anew(tmp_path: Path) -> None:
         assert run.dir != folder
     with pytest.raises(ConfigError, match="the contents of labels have changed"):
         Run.open("fit", {**CONFIG, "out": str(folder)}, {"labels": labels})
+
+
+def test_every_file_that_a_command_names_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("a.csv", "b.csv", "module_of_features.py"):
+        Path(name).write_text("")
+    config = {"model": "auto", "sources": ["acc", "a.csv", "b.csv:acc"], "features": ["params", "module_of_features:f"]}
+    found = input_files({**config, "evaluator": "surrogate:a.csv, b.csv"})
+    assert {key: path.name for key, path in found.items()} == {
+        "sources": "a.csv", "sources[1]": "b.csv", "evaluator": "a.csv", "evaluator[1]": "b.csv",
+        "features": "module_of_features.py",
+    }  # fmt: skip
+
+
+def test_a_tilde_is_the_home_folder_in_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    given = {"labels": "~/x", "executor": {"folder": "~"}, "sources": ["~/y:acc"], "evaluator": "table:~/z", "n": 3}
+    wanted = {
+        "labels": "/h/x",
+        "executor": {"folder": "/h"},
+        "sources": ["/h/y:acc"],
+        "evaluator": "table:/h/z",
+        "n": 3,
+    }
+    assert _at_home({**given, "out": "a~b"}) == {**wanted, "out": "a~b"}
+    assert _url("sqlite:///~/x.db").database == "/h/x.db"
 
 
 def test_a_run_that_a_live_process_holds_is_not_taken() -> None:

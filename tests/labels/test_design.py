@@ -130,6 +130,8 @@ def test_cover_says_when_the_space_is_too_small_for_k() -> None:
         ({"n": True}, "n=True"),
         ({"n": 3, "cover": 0, "design": "cover"}, "cover=0"),
         ({"n": 3, "design": "covers"}, "did you mean 'cover'"),
+        ({"n": 3, "between": (1, 2)}, "between: given with design=depth, accepted with guided"),
+        ({"n": 3, "seed": -1}, "seed=-1"),
     ],
 )
 def test_unusable_arguments_are_refused(mbv3: SearchSpace, arguments: dict[str, object], message: str) -> None:
