@@ -6,6 +6,8 @@ Parses flags, lets Hydra compose the configuration, and calls the job with check
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import logging
 import os
@@ -33,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _end_if_importing()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed by the caller: a file of a job would get its number
+            opened = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(opened, "r" if number == 0 else "w", encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper):  # escape letters that the encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -45,10 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _print_interrupted()
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) has closed the pipe: redirect stdout, or flushing at exit raises again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
+            raise
+        _drop_output()
+        _complain(f"the output cannot be written: {error.strerror}")
+        return 2
+
+
+def _drop_output() -> None:
+    """Redirect stdout, or flushing at exit raises again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end_if_importing() -> None:
@@ -79,6 +95,10 @@ def _dispatch(arguments: list[str]) -> int:
             "--experimental-rerun would unpickle a file; a run is launched again from its own config.yaml: "
             "autobuild --config-dir RUN_FOLDER --config-name config"
         )
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise RunError(f"the working folder cannot be read: {error.strerror}; change to another one") from error
     return _hydra(command)
 
 
@@ -271,8 +291,10 @@ def _run_job(name: str, config: dict[str, Any]) -> int:
 
 
 def _complain(message: str) -> None:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):  # the exit code still tells
+        print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 def _print_interrupted() -> None:

@@ -6,6 +6,7 @@ Hydra composes their defaults (:func:`register`). Types, bounds and choices are 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -138,7 +139,9 @@ def read_job(name: str) -> Job:
     if name not in job_names():
         raise ConfigError(f"unknown job {name!r}: {nearest(name, job_names())}")
     module = import_module(f"autobuild.jobs.{name}")
-    sections = _sections(module.__doc__ or "")
+    # python -OO removes the docstring; the file has it.
+    text = module.__doc__ or ast.get_docstring(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")))
+    sections = _sections(text or "")
     summary, *notes = sections[""]
     chosen = groups_of(module.Keys)
     keys = {key.name: key for key in keys_of(module.Keys)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
 
 import pytest
 
 from autobuild.cli import main
+from autobuild.jobs._options import read_job
 
 MISTAKES = [
     # jobs
@@ -110,3 +112,32 @@ def test_a_mistake_is_answered_in_one_line(line: str, wanted: str, tmp_path, mon
         assert err.count("\n") == 1
         assert out == ""
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_output_that_is_closed_or_full(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["sample", "n=2", "out=closed"]) == 0
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["sample", "n=2", "out=full"]) == 2
+        assert "the output cannot be written: No space left" in capsys.readouterr().err
+        assert main(["smaple"]) == 2
+        assert "did you mean 'sample'" in capsys.readouterr().err
+
+
+def test_a_working_folder_that_was_removed(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["sample"]) == 2
+    assert "the working folder cannot be read" in capsys.readouterr().err
+
+
+def test_help_stands_without_docstrings(monkeypatch) -> None:
+    from autobuild.jobs import sample
+
+    before = read_job("sample")
+    monkeypatch.setattr(sample, "__doc__", None)  # python -OO
+    assert read_job.__wrapped__("sample") == before
