@@ -68,6 +68,8 @@ class FitConfig(TrainingSettings):
         if isinstance(self.holdout, bool) or not isinstance(self.holdout, int | float) or not 0 <= self.holdout < most:
             accepted = "a fraction from 0 to below 1, or a number of rows"
             raise ConfigError(f"fit.holdout={self.holdout!r}: {accepted} is accepted")
+        if not isinstance(self.ranking_options, Mapping):
+            raise ConfigError(f"fit.ranking_options={self.ranking_options!r}: a mapping is accepted")
         if self.ranking != "none":
             ranking_loss(self.ranking, **self.ranking_options)
 

@@ -55,7 +55,9 @@ def save_model(model: FittedModel, folder: str | Path) -> Path:
     """
     from safetensors.torch import save
 
-    path = Path(folder)
+    if not isinstance(model, FittedModel):
+        raise ModelError(f"given a {type(model).__name__}, accepted: a fitted model, as ab.fit(...) returns it")
+    path = _folder(folder)
     computed: dict[str, Any] = {}
     if isinstance(model, CostedModel):
         computed, model = {"exact": _exact_header(model), "whole_report": model.report}, model.learned
@@ -136,7 +138,13 @@ def load_model(folder: str | Path, *, features: Iterable[str | Callable[..., Any
         ModelError: A file is missing, empty, truncated, or of another format, or ``features`` lacks a function.
         ConfigError: A function is not found by its name.
     """
-    return _load(Path(folder), feature_functions(features))
+    return _load(_folder(folder), feature_functions(features))
+
+
+def _folder(given: object) -> Path:
+    if not isinstance(given, str | os.PathLike) or given == "":
+        raise ModelError(f"folder={given!r}: the path of a folder is accepted")
+    return Path(given)
 
 
 def _load(path: Path, functions: Mapping[str, Column]) -> FittedModel:

@@ -206,8 +206,10 @@ def quantise(
 
     Raises:
         QuantisationError: A layer is unknown or has no weights, bits are outside 2-8, a weight is not finite, or a
-            choice stores as much beside the codes as it encodes.
+            choice stores as much beside the codes as it encodes; ``model`` is no module of torch.
     """
+    if not isinstance(model, nn.Module):
+        raise QuantisationError(f"given a {type(model).__name__}, accepted: a module of torch")
     layers, shared = weight_layers(model)
     if not layers:
         raise QuantisationError(f"{type(model).__name__} has no linear, convolutional or embedding layer")

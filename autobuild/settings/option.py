@@ -127,6 +127,7 @@ class Key:
         else:
             right = type(value) is {"int": int, "float": float, "bool": bool}[kind]
             bounds = _BOUND.findall(self.option.bounds)
+            right = right and not (kind == "float" and not math.isfinite(value))
             right = right and all(_COMPARE[sign](value, float(bound)) for sign, bound in bounds)
         if not right:
             hint = f": {nearest(value, self.choices)}" if kind == "choice" else f" (accepted: {self.accepted})"

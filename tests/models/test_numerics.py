@@ -81,3 +81,9 @@ def test_saved_models_of_this_and_the_format_before_are_read(tmp_path):
     (tmp_path / "old" / "model.json").write_text(json.dumps({**header, "format": "autobuild.model/3"}))
     with pytest.raises(ModelError, match="not what the fit wrote"):
         ab.load_model(tmp_path / "old")
+
+
+def test_what_is_no_model_and_no_folder_is_refused(tmp_path):
+    for call in (lambda: ab.save_model("x", tmp_path), lambda: ab.load_model(""), lambda: ab.load_model(None)):
+        with pytest.raises(ModelError, match="accepted"):
+            call()

@@ -14,6 +14,7 @@ from autobuild.settings.option import check_settings, group, groups_of, integer,
 @dataclass
 class Inner:
     rate: float = option(0.5, "a rate", ">0 <=1")
+    speed: float = option(1.0, "a speed", ">0")
 
 
 @dataclass
@@ -41,6 +42,7 @@ def test_every_setting_is_listed_with_its_kind_and_default() -> None:
         "sizes": ("ints", True, "null", "ints or null"),
         "targets": ("texts", False, "acc", "texts"),
         "inner.rate": ("float", False, "0.5", "float >0 <=1"),
+        "inner.speed": ("float", False, "1.0", "float >0"),
     }
     assert groups_of(Outer) == {"chosen": "first"}
 
@@ -60,6 +62,7 @@ def test_usable_values_are_returned_in_their_type(name: str, value: object, retu
     ("n", True, "n=true"), ("on", 1, "on=1"), ("on", None, "on=null"), ("sizes", [], "sizes"),
     ("sizes", [1.5], "sizes"), ("how", "slwo", "did you mean 'slow'"), ("place", "", "place="),
     ("targets", [""], "targets"), ("inner.rate", 1.01, "inner.rate"),
+    ("inner.speed", float("inf"), "inner.speed=inf"), ("inner.speed", float("nan"), "inner.speed=nan"),
     ("inner.rate", 0.0, "inner.rate=0.0: unusable value (accepted: float >0 <=1)"),
 ])  # fmt: skip
 def test_unusable_values_are_refused_by_name(name: str, value: object, wanted: str) -> None:
