@@ -16,6 +16,9 @@ from autobuild.errors import GraphError
 from autobuild.graphs.operations import Operation, OperationGraph, Shape, Span
 
 GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
+# GELU written out, x / 2 * (1 + erf(x / sqrt(2))) or with tanh of a polynomial: numbers of erf, of tanh, of additions,
+# and of products, quotients and powers.
+GELUS = {(1, 0, 1, 3), (0, 1, 2, 5), (0, 1, 2, 6)}
 
 
 @dataclass(frozen=True)
@@ -221,14 +224,20 @@ def finish(drafts: list[Draft], outputs: list[Value], name: str, *, fold: bool) 
     Returns:
         The operation graph.
     """
+    return _number(*tidied(drafts, outputs, fold=fold), name)
+
+
+def tidied(drafts: list[Draft], outputs: list[Value], *, fold: bool) -> tuple[list[Draft], list[Value]]:
+    """The operations and outputs after the rules, without operations that no output depends on; see :func:`finish`."""
     tidy = _Tidy(drafts, outputs)
     for draft in drafts:
         _pool(draft)
         tidy.linear_bias(draft)
         tidy.gate(draft)
+        tidy.gelu(draft)
         if fold:
             tidy.batch_norm(draft)
-    return _number(tidy.reached(), tidy.outputs, name)
+    return tidy.reached(), tidy.outputs
 
 
 def _pool(draft: Draft) -> None:
@@ -271,6 +280,28 @@ class _Tidy:
                 self.uses[x] -= 1
                 return
 
+    def gelu(self, draft: Draft) -> None:
+        """Change the last product of a GELU that is written out into the whole."""
+        if draft.type != "mul":
+            return
+        found, left, kinds = list[Value](), [Value(draft)], Counter[str]()
+        while left:
+            value = left.pop()
+            before = value.draft
+            kind = "erf" if before.op.lower().endswith(("erf", "erf.default")) else before.type
+            kind = "mul" if kind == "div" or "pow" in before.op.lower() else kind
+            inside = kind in ("erf", "tanh", "add", "mul") and not before.weights
+            if not inside or (before is not draft and self.uses[value] > 1):
+                found.append(value)
+                continue
+            kinds[kind] += 1
+            left += before.inputs
+            if sum(kinds.values()) > 9:
+                return
+        if len(set(found)) == 1 and tuple(kinds[kind] for kind in ("erf", "tanh", "add", "mul")) in GELUS:
+            self.uses[found[0]] -= len(found) - 1
+            draft.type, draft.inputs = "gelu", found[:1]
+
     def batch_norm(self, draft: Draft) -> None:
         """Fold a batch norm into the convolution or linear layer before it."""
         if draft.type != "batch_norm" or not draft.inputs:
@@ -294,7 +325,7 @@ class _Tidy:
         for draft in reversed(self.drafts):
             if id(draft) in wanted:
                 wanted |= {id(value.draft) for value in draft.inputs}
-        kept = [draft for draft in self.drafts if id(draft) in wanted or draft.type == "input"]
+        kept = [draft for draft in self.drafts if id(draft) in wanted or draft.op == "input"]
         last: dict[int, int] = {}  # for each operation the last of its outputs that anything reads
         for value in [*self.outputs, *(value for draft in kept for value in draft.inputs)]:
             last[id(value.draft)] = max(value.place, last.get(id(value.draft), 0))

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import onnx
 
 IDENTITIES = ("Identity", "Dropout", "BitCast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
-SHAPE_ONLY = ("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
+SHAPE_ONLY = ("Shape", "Size", "ConstantOfShape", "EyeLike")
+DRAWN = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
 CONTROL = ("Loop", "Scan", "SequenceMap")
 MASKING = ("Add", "Where", "Attention", "MultiHeadAttention", "Expand", "Slice", "Unsqueeze")
 # Operators that only rearrange the elements of a weight: the stored weight is the one that is read.
@@ -230,6 +231,11 @@ class _Reader:
         inputs = [self._known(source, name) for source in node.input]
         call, contrib = self._call(node, inputs, custom)
         why = self._infer(node, call, custom)
+        if not custom and node.op_type in DRAWN and self.tensors.shape(node.output[0]) is not None:
+            draft = Draft("input", node.op_type, name=name)  # new numbers in every call
+            self._outputs(draft, list(node.output), name)
+            self.drafts.append(draft)
+            return
         if not any(isinstance(value, Value) for value in inputs) or (node.op_type in SHAPE_ONLY and not custom):
             self._constants(node, call)
             return
@@ -279,6 +285,8 @@ class _Reader:
         why = ""
         if not custom:
             why = self.tensors.infer(node)
+            if node.op_type == "GroupNormalization" and self.tensors.shape(node.output[0]) is None:
+                self.tensors.types[node.output[0]] = self.tensors.types[node.input[0]]  # not inferred in version 18
         elif shapes := written_shapes(node.op_type, call):
             kind = FLOAT if node.op_type in FLOATS else self.tensors.kind(call.names[0])
             for output, shape in zip(node.output, shapes, strict=False):

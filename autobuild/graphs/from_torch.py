@@ -119,6 +119,7 @@ class _Reader:
 
     def _read(self, node: torch.fx.Node) -> None:
         """Read one call; every error names its place in the network."""
+        before = len(self.drafts)
         try:
             found = self._call(node)
         except GraphError as error:
@@ -127,6 +128,8 @@ class _Reader:
             raise GraphError(
                 f"{self.name}{_at(node)}: {node.target} could not be read ({type(error).__name__}: {error})"
             ) from error
+        for draft in self.drafts[before:] if _is_complex(node) else ():
+            draft.macs = draft.macs and 4 * draft.macs  # of real numbers
         self.known[node] = found
         if found is not None and writes(node):  # later operations read the changed argument
             self.same[node] = self.same.get(node.args[0], node.args[0])
@@ -173,7 +176,9 @@ class _Reader:
             data = [value for value in operands if isinstance(value, Value)]
             if data and _same_type(node):
                 return data[0]
-        if not data or base in FILLS or base in RANDOM or not any(0 not in shape for shape in shapes):
+        if base in RANDOM and (not data or writes(node) or base not in TYPES):  # new numbers in every call
+            return self._add(Draft("input", str(node.target), module=_module(node)), node)
+        if not data or base in FILLS or not any(0 not in shape for shape in shapes):
             self._check_empty(base, data, shapes)
             return self._computed(node, base, [value for value in operands if isinstance(value, Weight)])
         if base in ("slice_scatter", "select_scatter"):
@@ -306,7 +311,7 @@ class _Reader:
             return replace(only, shape=shapes[0], held=only.in_memory)
         if only and moved and math.prod(shapes[0]) == math.prod(only.shape):  # the elements are only rearranged
             return replace(only, shape=shapes[0])
-        unique = node.name if base in RANDOM or node.op == "get_attr" else ""
+        unique = node.name if node.op == "get_attr" else ""
         how = (str(node.target), repr(_keyed([self._resolve(a) for a in node.args])),
                repr(_keyed({k: self._resolve(v) for k, v in node.kwargs.items()})), unique)  # fmt: skip
         made = tuple(
@@ -384,6 +389,10 @@ def _shapes(node: torch.fx.Node) -> list[Shape]:
 
 def _itemsize(node: torch.fx.Node) -> int:
     return next((value.element_size() for value in _flat(node.meta.get("val")) if hasattr(value, "element_size")), 4)
+
+
+def _is_complex(node: torch.fx.Node) -> bool:
+    return any(value.is_complex() for value in _flat(node.meta.get("val")) if hasattr(value, "is_complex"))
 
 
 def _same_type(node: torch.fx.Node) -> bool:

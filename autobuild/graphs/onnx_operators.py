@@ -226,7 +226,7 @@ def _reduction(draft: Draft, call: Call) -> None:
     """Change a mean or maximum over all positions of a feature map into a global pool."""
     x = draft.inputs[0].shape
     over = {axis % len(x) for axis in call.given("axes", 1) or ()} if x else set()
-    if call.kind in ("ReduceMean", "ReduceMax") and len(x) >= 3 and over == set(range(2, len(x))):
+    if call.kind in ("ReduceMean", "ReduceMax") and len(x) >= 4 and over == set(range(2, len(x))):
         draft.type = "global_avg_pool" if call.kind == "ReduceMean" else "global_max_pool"
         draft.kernel = x[2:]
 
@@ -244,6 +244,10 @@ def _clip(draft: Draft, call: Call) -> None:
 def _pick(draft: Draft, call: Call) -> None:
     if not isinstance(call.inputs[0], Value):
         draft.type = "embedding"
+
+
+def _one_hot(draft: Draft, call: Call) -> None:
+    draft.weights = []  # the numbers that it writes
 
 
 def _batch_norm(draft: Draft, call: Call) -> None:
@@ -284,7 +288,7 @@ SPECIAL: dict[str, Callable[[Draft, Call], None]] = {
     **dict.fromkeys(("Attention", "FlexAttention"), _attention), "LinearAttention": _linear_attention,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent), "AffineGrid": _grid,
     **dict.fromkeys(("ReduceMean", "ReduceMax"), _reduction), "Clip": _clip, "BatchNormalization": _batch_norm,
-    "InstanceNormalization": _instance_norm,
+    "InstanceNormalization": _instance_norm, "OneHot": _one_hot,
     **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _pick),
     **dict.fromkeys(("LinearClassifier", "LinearRegressor"), _linear_model),
 }  # fmt: skip

@@ -36,7 +36,7 @@ TYPES = {
                      "view_as_complex", "index_put", "_unsafe_index", "_unsafe_index_put", "index_add", "index_copy",
                      "index_fill", "scatter", "scatter_add", "scatter_reduce", "masked_scatter", "slice_scatter",
                      "select_scatter", "diagonal_scatter", "as_strided_scatter", "put", "max_unpool2d",
-                     "max_unpool3d", "fractional_max_pool2d", "fractional_max_pool3d"), "gather"),
+                     "max_unpool3d", "fractional_max_pool2d", "fractional_max_pool3d", "multinomial"), "gather"),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
                      "replication_pad1d", "replication_pad2d", "replication_pad3d"), "pad"),
     **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d",
@@ -56,7 +56,7 @@ TYPES = {
     **dict.fromkeys(("where", "maximum", "minimum", "floor_divide", "masked_fill", "log_sigmoid", "rsub", "square",
                      "log_sigmoid_forward", "lerp", "tril", "triu", "softsign", "hardshrink", "bucketize",
                      "searchsorted", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine",
-                     "complex", "polar"),
+                     "complex", "polar", "bernoulli", "normal"),
                     "elementwise"),
     "_embedding_bag_forward_only": "embedding", "_embedding_bag": "embedding",
 }  # fmt: skip
@@ -66,8 +66,10 @@ IDENTITIES = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_drop
 # Operators whose result has the shape of the argument, but does not depend on its values.
 FILLS = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
          "new_empty_strided", "zero", "fill"}  # fmt: skip
-RANDOM = {"rand_like", "randn_like", "randint_like", "bernoulli", "rand", "randn", "randint", "randperm", "normal",
-          "uniform", "exponential", "multinomial"}  # fmt: skip
+# Random numbers; those that have a type depend on values, unless they are written over their argument.
+RANDOM = {"rand_like", "randn_like", "randint_like", "rand", "randn", "randint", "randperm", "normal_functional",
+          "uniform", "exponential", "cauchy", "geometric", "log_normal", "bernoulli", "normal",
+          "multinomial"}  # fmt: skip
 COPIES = {"copy"}  # result: the second argument, in the shape and type of the first
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 # Positions of the two factors of a product, and of the summand that is added to it.
@@ -75,7 +77,9 @@ PRODUCTS = {"matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": 
             "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2), "addmv": (1, 2)}  # fmt: skip
 REPEATS = {"expand", "repeat", "repeat_interleave"}
 ORDERS = {"transpose", "permute", "t", "numpy_T", "movedim", "moveaxis", "swapaxes", "swapdims"}  # rearrange elements
-COUNTED = {"linear", "scaled_dot_product_attention", "bilinear", "deform_conv2d", "conv_tbc"}
+GROUPED = ("_grouped_mm", "grouped_mm_fallback")  # the latter in transformers
+COUNTED = {"linear", "scaled_dot_product_attention", "bilinear", "deform_conv2d", "conv_tbc", "_cdist_forward",
+           "_euclidean_dist", *GROUPED}  # fmt: skip
 FIRST_ONLY = {"batch_norm", "layer_norm", "group_norm", "embedding"}  # other outputs are used by backward passes only
 KNOWN = {*TYPES, *IDENTITIES, *FILLS, *RANDOM, *COPIES, *CONVOLUTIONS, *PRODUCTS, *COUNTED}
 
@@ -119,6 +123,12 @@ def fill(draft: Draft, base: str, named: dict[str, Any], pointwise: bool) -> boo
         # x1 W x2 for every row and output: first W x2, then the product with x1
         draft.type, (outputs, left, right) = "matmul", named["weight"].shape
         draft.macs = math.prod(draft.outputs[0][:-1]) * outputs * left * (right + 1)
+    elif base in GROUPED:
+        _experts(draft, named["0"], named["1"])
+    elif base in ("_cdist_forward", "_euclidean_dist"):  # for p = 2 a square for every feature of every pair
+        draft.type = "matmul"
+        draft.macs = math.prod(draft.outputs[0]) * named["x1"].shape[-1] * (named.get("p", 2) == 2)
+        draft.axes = (len(draft.inputs[0].shape) - 1,)
     elif base in ("deform_conv2d", "conv_tbc"):  # the positions read depend on data, or the layout differs
         per_output = named["weight"].shape[1:] if base == "deform_conv2d" else named["weight"].shape[:2]
         draft.macs = math.prod(draft.outputs[0]) * math.prod(per_output)
@@ -186,6 +196,15 @@ def _convolution(draft: Draft, base: str, named: dict[str, Any]) -> None:
         draft.type = "other"
 
 
+def _experts(draft: Draft, rows: Value | Weight, matrices: Value | Weight) -> None:
+    """Count the MACs of rows of which each is multiplied by one of several matrices; all matrices count as read."""
+    draft.type, draft.macs = "matmul", math.prod(draft.outputs[0]) * rows.shape[-1]
+    if len(rows.shape) == len(matrices.shape) == 2:  # the dimension that is summed over is divided into groups
+        draft.macs = math.prod(rows.shape) * matrices.shape[-1]
+    elif len(rows.shape) == 2 and isinstance(rows, Value) and isinstance(matrices, Weight):
+        linear(draft, rows.shape[-1], False)
+
+
 def _attention(draft: Draft, named: dict[str, Any]) -> None:
     """Count the MACs of attention: queries times keys, and scores times values; masks are ignored."""
     query, key, value = (named[name] for name in ("query", "key", "value"))
@@ -231,7 +250,7 @@ def _reduction(draft: Draft, base: str, named: dict[str, Any], x: Shape) -> None
     fill_axes(draft, base, named)
     over = named.get("dim")
     dims = {d % len(x) for d in ([over] if isinstance(over, int) else over or ())} if x else set()
-    if base in ("mean", "amax") and len(x) >= 3 and dims == set(range(2, len(x))):
+    if base in ("mean", "amax") and len(x) >= 4 and dims == set(range(2, len(x))):
         draft.type = "global_avg_pool" if base == "mean" else "global_max_pool"
         draft.kernel = x[2:]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobuild.errors import GraphError
+from autobuild.graphs.torch_objects import tensors_alone
 from autobuild.graphs.torch_operators import FILLS, RANDOM, is_known, operator_name
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ def program_of(model: nn.Module, example: Example) -> torch.export.ExportedProgr
     import torch
     from torch._subclasses.fake_tensor import FakeTensor
 
+    if isinstance(model, torch.jit.ScriptModule):
+        raise GraphError(f"{type(model).__name__} could not be traced: it is compiled by torch.jit; give graph_of the "
+                         "module from which it was made, or an ONNX file of it")  # fmt: skip
     positional, keywords = _arguments(model, example)
     with _evaluation_mode(model), _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(_held(model), positional, keywords, strict=False)
+            with tensors_alone(model, positional, keywords) as given:
+                program = torch.export.export(_held(model), *given, strict=False)
             if any(isinstance(constant, FakeTensor) for constant in program.constants.values()):
                 raise RuntimeError(_PAST_THE_TRACER)  # as PyTorch does from version 2.10 on
             for node in program.graph.nodes:
@@ -131,18 +136,27 @@ def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dic
 
 @contextlib.contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients and without fused attention kernels; the previous state is restored."""
+    """Evaluation mode without gradients and without fused attention kernels; the previous state is restored.
+
+    ``nn.Transformer`` compares each mask with a causal one, which is a branch on data; the answer changes no operation.
+    """
     import torch
+    from torch.nn.modules import transformer
 
     modes = {module: module.training for module in model.modules()}
     fast: bool = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
+    compares = getattr(transformer, "_detect_is_causal_mask", None)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
+        with contextlib.suppress(NotImplementedError):  # modules of exported programs have one mode
+            model.eval()
+        transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)
         with torch.no_grad():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        if compares is not None:
+            transformer._detect_is_causal_mask = compares
         for module, mode in modes.items():
             module.training = mode
 
@@ -189,7 +203,8 @@ def _has_to_be_rewritten(program: torch.export.ExportedProgram) -> bool:
             data |= {node} if node.name in inputs else set()
         if node.op != "call_function":
             continue
-        depends = any(arg in data for arg in node.all_input_nodes)
+        base = operator_name(node.target)
+        depends = base in RANDOM or any(arg in data for arg in node.all_input_nodes)
         if _takes_item(node):
             seen |= {node} if node.args[0] in seen else set()
             data |= {node} if depends else set()
@@ -202,7 +217,7 @@ def _has_to_be_rewritten(program: torch.export.ExportedProgram) -> bool:
             return True
         if is_view(node):
             seen |= {node, *node.all_input_nodes}
-        if depends and operator_name(node.target) not in FILLS | RANDOM:
+        if depends and base not in FILLS:
             data |= {node, node.args[0]} if places else {node}
     return False
 
@@ -226,7 +241,10 @@ def _told(model: nn.Module, error: Exception) -> str:
     name = type(model).__name__
     place, operator = _origin(error)
     where = (f" at {place}" if place else "") + (f", in {operator}" if operator else "")
-    if "DataDependent" in type(error).__name__ or "Could not guard on data" in str(error):
+    kind, said = type(error).__name__, " ".join(str(error).split())[:400]
+    depends = ("DataDependent" in kind or "DynamicOutputShape" in kind or "Could not guard on data" in said
+               or (kind == "TypeError" and "FakeTensor" in said))  # fmt: skip
+    if depends:
         return (f"{name} could not be traced{where}: a shape or a branch there depends on the values of data (what "
                 "nonzero, unique or a boolean mask select, or control flow). An operation graph needs fixed shapes: "
                 "give graph_of a network without it")  # fmt: skip
@@ -234,10 +252,9 @@ def _told(model: nn.Module, error: Exception) -> str:
         return (f"{name} could not be traced: it holds packed parameters, as quantised layers do, not tensors; "
                 "give graph_of the network before it is quantised")  # fmt: skip
     if _PAST_THE_TRACER in str(error):
-        return (f"{name} could not be traced: it reads a parameter past the tracer, as .data does; read the parameter "
-                "itself, or .detach()")  # fmt: skip
-    said = " ".join(str(error).split())[:400]
-    return (f"{name} could not be traced on this example input{where}: {type(error).__name__}: {said}. torch.export "
+        return (f"{name} could not be traced: it reads a parameter past the tracer, as .data does, or takes gradients "
+                "in its forward pass; read the parameter itself, or .detach()")  # fmt: skip
+    return (f"{name} could not be traced on this example input{where}: {kind}: {said}. torch.export "
             "needs an example that the network accepts, and no control flow that depends on data")  # fmt: skip
 
 

@@ -68,6 +68,31 @@ def test_products_by_hand(name, read):
     assert (graph.macs, graph.params, graph.uncounted) == (macs, params, {})
 
 
+@pytest.mark.parametrize(
+    "node",
+    [("RandomNormalLike", "x", "n"), ("RandomUniform", "", "n", {"shape": [1, 8, 6, 6]}), ("Bernoulli", "x", "n")],
+)
+def test_random_numbers_are_drawn_in_every_call(node, read):
+    graph = read([node, ("Conv", "n w", "a"), ("Conv", "x w", "b"), ("Add", "a b", "y")], {"x": (1, 8, 6, 6)}, "y",
+                 {"w": (4, 8, 3, 3)})  # fmt: skip
+    assert (graph.macs, graph.params) == (2 * 16 * 32 * 9, 288)
+
+
+def test_numbers_and_shapes_of_other_operators(read):
+    nodes = [("OneHot", "i d v", "a"), ("MatMul", "a w", "b"), ("GroupNormalization", "b s z", "y", {"num_groups": 2})]
+    held = {"d": np.asarray(10), "v": np.asarray([0, 1], np.float32), "w": (10, 4), "s": (2,), "z": (2,)}
+    graph = read(nodes, {"i": (2, 4)}, "y", held, opset=18, kinds={"i": 7})
+    assert (graph.params, graph.nodes[-1].output_shape) == (40 + 4, (2, 4, 4))
+
+
+def test_means_of_tokens_keep_their_rows(read):
+    """Of three dimensions the last one are features or positions; the rows of the operation before decide."""
+    mean = ("ReduceMean", "a", "y", {"axes": [-1], "keepdims": 0})
+    rows = read([("MatMul", "x w", "a"), mean], {"x": (1, 5, 8)}, "y", {"w": (8, 4)})
+    maps = read([("Conv", "x w", "a"), mean], {"x": (1, 8, 5)}, "y", {"w": (4, 8, 1)})
+    assert [fold(graph).ops[1].operands[0][1].kind for graph in (rows, maps)] == ["window", "reduce"]
+
+
 def test_attention_over_keys_from_before(read):
     past = {"pk": (2, 2, 3, 8), "pv": (2, 2, 3, 8)}
     heads = {"q": (2, 4, 5, 8), "k": (2, 2, 5, 8), "v": (2, 2, 5, 8)}
@@ -130,12 +155,12 @@ def test_paddings_that_a_file_leaves_to_the_reader(read):
 
 def test_every_operator_of_onnx_has_a_type_or_a_reason():
     """What is left: it works on sequences or optionals, branches, makes constants, or is too much for a rule."""
-    from autobuild.graphs.from_onnx import CONTROL, IDENTITIES, SHAPE_ONLY
+    from autobuild.graphs.from_onnx import CONTROL, DRAWN, IDENTITIES, SHAPE_ONLY
 
-    known = {*TYPES, *FREE, *QUANTISED, *SPECIAL, *CONTROL, *IDENTITIES, *SHAPE_ONLY, "If", "Constant"}
+    known = {*TYPES, *FREE, *QUANTISED, *SPECIAL, *CONTROL, *IDENTITIES, *SHAPE_ONLY, *DRAWN, "If", "Constant"}
     left = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""} - known
     left = {name for name in left if "Sequence" not in name and "Optional" not in name}
-    assert left <= {"DFT", "STFT", "Det", "RandomNormal", "RandomUniform"}
+    assert left <= {"DFT", "STFT", "Det"}
 
 
 @pytest.mark.slow

@@ -94,3 +94,34 @@ def test_operands_keep_order_and_places():
         OperationGraph(graph.nodes, graph.edges, graph.outputs, "net", ((), ((0, 0),), ((1, 2), (1, 0))))
     with pytest.raises(GraphError, match="operands of 1 nodes, it has 3"):
         OperationGraph(graph.nodes, graph.edges, graph.outputs, "net", ((),))
+
+
+@pytest.mark.parametrize(
+    "gelu",
+    [
+        lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
+        lambda x: x * (0.5 * (1 + torch.erf(x * 0.7071))),
+        lambda x: 0.5 * x * (1 + torch.tanh(0.79788 * (x + 0.044715 * torch.pow(x, 3)))),
+        lambda x: 0.5 * x * (1 + torch.tanh(x * 0.79788 * (1 + 0.044715 * x * x))),
+    ],
+)
+def test_a_gelu_that_is_written_out_is_one_operation(gelu):
+    class Net(nn.Module):
+        def forward(self, x):
+            x = torch.exp(x)
+            return gelu(x) + x
+
+    graph = ab.graph_of(Net(), (2, 8))
+    assert [node.type for node in graph.nodes] == ["input", "elementwise", "gelu", "add"]
+    assert graph.edges == ((0, 1), (1, 2), (1, 3), (2, 3))
+
+
+def test_what_is_no_gelu_stays():
+    class Net(nn.Module):
+        def forward(self, x):
+            inner = torch.erf(x / 2)
+            return x * 0.5 * (1 + inner), inner, x * torch.tanh(F.softplus(x))
+
+    kinds = ab.graph_of(Net(), (2, 8)).types()
+    assert "gelu" not in kinds
+    assert kinds["mul"] == 3

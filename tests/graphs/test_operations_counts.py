@@ -135,6 +135,11 @@ NETS = {
     "lstm, projected": (nn.LSTM(8, 5, 2, proj_size=3), ROWS),
     "gru": (nn.GRU(8, 5, 3, bidirectional=True), ROWS),
     "rnn": (nn.RNN(8, 5, batch_first=True), ROWS),
+    "noise": (Net(lambda m, x: m.a(torch.randn_like(x)) + m.a(torch.empty_like(x).uniform_()) + x, a=conv()), PICTURE),
+    "drawn": (Net(lambda m, x: m.l(torch.bernoulli(x.sigmoid())) @ torch.rand(2, 5, 3), l=nn.Linear(8, 5)), ROWS),
+    "decoder, masked": (Net(lambda m, x, y: m.d(x, y, tgt_mask=nn.Transformer.generate_square_subsequent_mask(6)),
+                            d=nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 1)),
+                        ROWS, (2, 4, 8)),
     "weight norm": (nn.utils.parametrizations.weight_norm(conv(k=3)), PICTURE),
     "empty slice": (Net(lambda m, x: m.l(torch.cat([x[..., :0], x], -1)), l=nn.Linear(8, 5)), ROWS),
 }  # fmt: skip
@@ -151,6 +156,46 @@ def test_macs_equal_those_that_run(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no barrier
         assert ab.fuse(graph).metrics["macs"] == runs
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "macs"),
+    [
+        (Net(lambda m, x: torch.cdist(x, m.w), w=w(5, 8)), ROWS, 2 * 6 * 5 * 8),
+        (Net(lambda m, x: torch.cdist(x, x, p=1)), ROWS, 0),
+        (Net(lambda m, x: torch._grouped_mm(x, m.w, torch.tensor([2, 6, 9], dtype=torch.int32)),
+             w=w(3, 16, 8).bfloat16()), (9, 16), 9 * 16 * 8),
+        (Net(lambda m, x: torch.complex(x, x) @ m.w, w=torch.randn(8, 5, dtype=torch.cfloat)), ROWS, 4 * 2 * 6 * 8 * 5),
+    ],
+)  # fmt: skip
+def test_macs_that_pytorch_does_not_count(net, shape, macs):
+    graph = read(net, shape)
+    assert (graph.macs, graph.uncounted) == (macs, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ab.fuse(graph).metrics["macs"] == macs
+
+
+class Cache:
+    """Keys from before, as an object of a class that the tracer does not know."""
+
+    def __init__(self, keys):
+        self.layers, self.name = [{"keys": keys}], "cache"
+
+
+def remembers(m, x, cache):
+    cache.layers[0]["keys"] = torch.cat([cache.layers[0]["keys"], m.l(x)], 1)
+    return x @ cache.layers[0]["keys"].mT, cache
+
+
+def test_objects_are_read_as_their_tensors():
+    """As a step of a language model, whose cache comes in and goes out."""
+    cache = Cache(w(2, 3, 8))
+    graph = read(Net(remembers, l=nn.Linear(8, 8)), (w(*ROWS), cache))
+    assert graph.types() == {"input": 2, "linear": 1, "concat": 1, "transpose": 1, "matmul": 1}
+    assert [graph.nodes[place].type for place in graph.outputs] == ["matmul", "concat"]
+    assert graph.macs == 2 * 6 * 64 + 2 * 6 * 9 * 8
+    assert cache.layers[0]["keys"].shape == (2, 3, 8)
 
 
 def read(net, shape, **options):
@@ -296,6 +341,7 @@ def test_rewriting_a_program_changes_no_operation(monkeypatch):
         (lambda m, x: torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,)), "cond: control flow"),
         (lambda m, x: x @ nn.Parameter(torch.ones(12, 5)).data, "past the tracer, as .data does"),
         (lambda m, x: F.conv2d(x, torch.ones(3, 8, 13, 13)), "Kernel size can't be greater"),
+        (lambda m, x: F.ctc_loss(x[0], torch.ones(12, 2), torch.tensor([8] * 12), torch.tensor([2] * 12)), "values of"),
         (lambda m, x: x.nowhere(), r"test_operations_counts.py:\d+ .*AttributeError"),
     ],
 )
@@ -303,6 +349,13 @@ def test_what_has_no_graph_is_refused_by_line_and_operator(expression, said, cap
     with pytest.raises(GraphError, match=said):
         read(Net(expression), PICTURE)
     assert capfd.readouterr().err == ""
+
+
+def test_compiled_and_exported_modules():
+    with pytest.raises(GraphError, match=r"compiled by .*; give graph_of the module from which it was made"):
+        read(torch.jit.script(nn.Linear(8, 5)), ROWS)
+    exported = torch.export.export(nn.Linear(8, 5), (w(*ROWS),)).module()
+    assert read(exported, ROWS).macs == 2 * 6 * 40
 
 
 def test_forms_of_the_example_input():
