@@ -42,14 +42,27 @@ def weight_layers(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str
     shared: dict[str, str] = {}
     first: dict[int, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        weight = module._parameters.get("weight")  # not one that a parametrisation computes
-        if not isinstance(module, LAYERS) or weight is None:
+        weight = module._parameters.get("weight") if isinstance(module, LAYERS) else None
+        if weight is None:  # another module, or one whose weight is computed, as weight norm does
             continue
         if id(weight) in first:
             shared[name] = first[id(weight)]
         else:
             first[id(weight)], layers[name] = name, module
     return layers, shared
+
+
+def weight_name(layer: str) -> str:
+    """Name of the weight of a layer in the model's state; the model itself has the name ``""``."""
+    return f"{layer}.weight" if layer else "weight"
+
+
+def no_layers(model: nn.Module) -> QuantisationError:
+    """The error of a model without layers that can be quantised."""
+    said = f"{type(model).__name__} has no linear, convolutional or embedding layer"
+    if computed := [name for name, module in model.named_modules() if isinstance(module, LAYERS)]:
+        said += f" that stores its weight: that of {computed[0]!r} is computed, as by weight norm; remove this first"
+    return QuantisationError(said)
 
 
 class Quantised:
@@ -132,7 +145,7 @@ class Quantised:
 
     def _others(self) -> dict[str, Tensor]:
         """Tensors of the model's state that are not quantised, each once."""
-        left_out = {f"{name}.weight" for name in (*self.weights, *self.shared)}
+        left_out = {weight_name(name) for name in (*self.weights, *self.shared)}
         others: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, tensor in self.model.state_dict(keep_vars=True).items():
@@ -212,7 +225,7 @@ def quantise(
         raise QuantisationError(f"given a {type(model).__name__}, accepted: a module of torch")
     layers, shared = weight_layers(model)
     if not layers:
-        raise QuantisationError(f"{type(model).__name__} has no linear, convolutional or embedding layer")
+        raise no_layers(model)
     weights = {}
     for name, choice in _choices(config, layers, shared).items():
         weight = layers[name]._parameters["weight"]
@@ -290,7 +303,7 @@ def load_quantised(model: nn.Module, path: str | Path) -> Quantised:
         parts = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
         weights[name] = QuantisedWeight(choice, shape, parts, squared)
         weights[name].check(f"{path}: {name}")
-    _check_others(model, tensors, {f"{name}.weight" for name in (*weights, *shared)}, path)
+    _check_others(model, tensors, {weight_name(name) for name in (*weights, *shared)}, path)
     quantised = Quantised(model, weights, activations)
     model.load_state_dict(tensors, strict=False)
     return quantised

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autobuild.errors import ConfigError, QuantisationError
+from autobuild.quant.apply import weight_name
 from autobuild.quant.weights import QuantisedWeight, unpack
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def torchao_state(quantised: Quantised) -> tuple[dict[str, Tensor], list[str]]:
         raise ConfigError("export=torchao needs torchao: pip install 'autobuild-nas[deploy]'") from error
     linear, floating = _linear(quantised, "torchao")
     made = {weight: IntxUnpackedToInt8Tensor(*_integers(weight), None) for weight in linear.values()}
-    return quantised.model.state_dict() | {f"{name}.weight": made[weight] for name, weight in linear.items()}, floating
+    return quantised.model.state_dict() | {weight_name(name): made[weight] for name, weight in linear.items()}, floating
 
 
 def compressed_tensors(quantised: Quantised) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
@@ -66,12 +67,13 @@ def compressed_tensors(quantised: Quantised) -> tuple[dict[str, Tensor], dict[st
     """
     linear, floating = _linear(quantised, "compressed-tensors")
     model = quantised.model.state_dict()
-    state = quantised._others() | {f"{name}.weight": model[f"{name}.weight"] for name in floating}
+    state = quantised._others() | {weight_name(name): model[weight_name(name)] for name in floating}
     groups: dict[int, list[str]] = {}
     for name, weight in linear.items():
         codes, *beside = _integers(weight)[:3]
         scale, zero = (part.expand(len(codes), 1) for part in beside)
-        state |= {f"{name}.weight": codes, f"{name}.weight_scale": scale, f"{name}.weight_zero_point": zero}
+        key = weight_name(name)
+        state |= {key: codes, f"{key}_scale": scale, f"{key}_zero_point": zero}
         groups.setdefault(weight.choice.bits, []).append(name)
     how = {"type": "int", "symmetric": False, "strategy": "channel"}
     about: dict[str, Any] = {

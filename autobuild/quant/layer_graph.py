@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from autobuild.errors import GraphError, QuantisationError
-from autobuild.graphs import OperationGraph, graph_of
-from autobuild.quant.apply import weight_layers
+from autobuild.graphs.drafts import Draft, tidied
+from autobuild.graphs.from_torch import traced
+from autobuild.quant.apply import no_layers, weight_layers, weight_name
 
 KINDS = {nn.Linear: "linear", nn.Conv1d: "conv1d", nn.Conv2d: "conv2d", nn.Conv3d: "conv3d", nn.Embedding: "embedding"}
 MOST_IN_A_BLOCK = 4  # layers whose choices are one decision at block level
@@ -85,35 +86,49 @@ def layer_graph(model: nn.Module, example_input: Any) -> LayerGraph:
         for name, layer in layers.items()
     }  # fmt: skip
     if not nodes:
-        raise QuantisationError(f"{type(model).__name__} has no linear, convolutional or embedding layer")
+        raise no_layers(model)
     example_input = example_tensors(model, example_input)
     try:
-        found = _contracted(graph_of(model, example_input, fold=False), nodes, shared)
+        found = _contracted(tidied(*traced(model, example_input), fold=False)[0], nodes, shared)
     except GraphError as error:
         found = _chain(model, example_input, nodes, shared, str(error))
     said = [f"{name} shares the weight of {owner}, which is quantised once" for name, owner in shared.items()]
-    return replace(found, note="; ".join(filter(None, [found.note, *said])))
+    return replace(found, note="; ".join(filter(None, [found.note, *said, left_out(model)])))
 
 
-def _contracted(graph: OperationGraph, nodes: Mapping[str, LayerNode], shared: Mapping[str, str]) -> LayerGraph:
-    """The operation graph with the weight layers alone."""
+def left_out(model: nn.Module) -> str:
+    """How many weights of a model cannot be quantised, and which, as text; empty if there are none."""
+    held = {id(layer._parameters["weight"]) for layer in weight_layers(model)[0].values()}
+    others = {name: weight.numel() for name, weight in model.named_parameters()
+              if weight.ndim > 1 and id(weight) not in held}  # fmt: skip
+    if not others:
+        return ""
+    total = sum(weight.numel() for weight in model.parameters())
+    return (f"{sum(others.values()):,} of {total:,} weights are not quantised, because they belong to other modules or "
+            f"are computed (weight norm, pruning): {', '.join([*others][:3])}{' ...' * (len(others) > 3)}")  # fmt: skip
+
+
+def _contracted(drafts: Sequence[Draft], nodes: Mapping[str, LayerNode], shared: Mapping[str, str]) -> LayerGraph:
+    """The operation graph with the weight layers alone; an operation belongs to the layer whose weight it reads."""
+    owners = {weight_name(name): shared.get(name, name) for name in (*nodes, *shared)}
     owner: dict[int, str] = {}
     macs = dict.fromkeys(nodes, 0)
-    for number, node in enumerate(graph.nodes):
-        name = shared.get(node.module, node.module)
-        if name in nodes and node.weight_elements and node.type in ("conv", "linear", "matmul", "embedding", "gather"):
+    for number, draft in enumerate(drafts):
+        stored = (part.key for weight in draft.weights for part in weight.stored)
+        name = next((owners[key] for key in stored if key in owners), None)
+        if name is not None:
             owner[number] = name
-            macs[name] += node.macs or 0
+            macs[name] += draft.macs or 0
     order = list(dict.fromkeys(owner.values()))
     place = {name: number for number, name in enumerate([*order, *(name for name in nodes if name not in order)])}
-    sources = graph.sources()
+    numbers = {id(draft): number for number, draft in enumerate(drafts)}
     nearest: list[int] = []  # for each operation the layers whose outputs it carries, as bits
     before = [0] * len(place)  # for each layer all layers ahead of it, as bits
     feeding = [0] * len(place)
-    for number in range(len(graph.nodes)):
+    for number, draft in enumerate(drafts):
         fed = 0
-        for source in sources[number]:
-            fed |= nearest[source]
+        for value in draft.inputs:
+            fed |= nearest[numbers[id(value.draft)]]
         if number in owner:
             own = place[owner[number]]
             fed &= (1 << own) - 1  # a layer that is called twice has edges that run forward only

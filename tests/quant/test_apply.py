@@ -87,6 +87,17 @@ def test_saved_to_the_byte_and_loaded(model, tmp_path, activations):
     assert torch.equal(older(TOKENS), expected), kept
 
 
+def test_a_model_that_is_one_layer(tmp_path):
+    net, other = nn.Linear(24, 8), nn.Linear(24, 8)
+    space = ab.quant_space(net, (1, 24), methods=("uaq",), bits=(4,))
+    quantised = ab.quantise(net, "uaq4")
+    quantised.save(tmp_path / "net.safetensors")
+    held = sum(tensor.nbytes for tensor in load_file(tmp_path / "net.safetensors").values())
+    assert held == quantised.size_bytes == ab.costs(space)["size_bytes"](["uaq4"])[0]
+    load_quantised(other, tmp_path / "net.safetensors")
+    assert torch.equal(other.weight, net.weight)
+
+
 def test_activations_are_rounded_token_by_token(model):
     plain = model(TOKENS)
     errors = []

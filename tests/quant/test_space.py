@@ -243,6 +243,34 @@ def test_a_shared_weight_is_one_unit_and_said():
     assert space.note == "2 shares the weight of 0, which is quantised once"
 
 
+class Functional(nn.Module):
+    """Weights that a function reads, not the layer that holds them: heads of an attention, a tied head."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.attend = nn.Embedding(30, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.last = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+
+    def forward(self, tokens):
+        rows = self.embed(tokens)
+        return functional.linear(self.last(self.attend(rows, rows, rows)[0]), self.embed.weight)
+
+
+def test_operations_belong_to_the_layer_whose_weight_they_read():
+    space = ab.quant_space(Functional(), torch.zeros(1, 5, dtype=torch.long), methods=("uaq",), bits=(4, 8))
+    assert [unit.name for unit in space.units] == ["embed", "attend.out_proj"]
+    assert ab.costs(space)["bops"](["uaq8|uaq4"])[0] == 16 * (8 * 5 * 240 + 4 * 5 * 64)
+    assert space.note == (
+        "264 of 608 weights are not quantised, because they belong to other modules or are computed (weight norm, "
+        "pruning): attend.in_proj_weight, last.parametrizations.weight.original0, "
+        "last.parametrizations.weight.original1"
+    )
+    with pytest.raises(QuantisationError, match="that of '0' is computed, as by weight norm; remove this first"):
+        ab.quantise(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))), "uaq4")
+    with pytest.raises(QuantisationError, match="RecursiveScriptModule has no linear"):
+        ab.quant_space(torch.jit.script(nn.Linear(8, 8)), (1, 8))
+
+
 def test_refused(model):
     with pytest.raises(QuantisationError, match="bits=9 of a quantised weight; accepted: whole numbers from 2 to 8"):
         ab.quant_space(model, (1, 2, 8, 8), bits=(4, 9))
