@@ -17,6 +17,7 @@ from autobuild.errors import GraphError
 from autobuild.graphs.operations import Operation, OperationGraph
 
 ACCUMULATOR_BYTES = 4
+LOOKED_UP = ("embedding", "gather")
 IN_PLACE = (*FOLDED, "add", "sub", "mul", "div", "elementwise", "batch_norm")
 Value = tuple[int, int]  # a node and one of its outputs
 
@@ -261,12 +262,14 @@ class _Folding:
             return node.output_shape[1] * (self.weight_bytes + self.bias_bytes)
         # older graph files give only weight_bytes, with four bytes per weight
         numbers = node.weight_elements or node.weight_bytes // 4
+        if node.type in LOOKED_UP:  # of a table the rows that are asked for
+            numbers = min(numbers, sum(map(math.prod, node.output_shapes)))
         biases = _features(node) if node.bias and node.type in PRODUCERS else 0
         return (numbers - biases) * self.weight_bytes + biases * self.bias_bytes
 
     def _shared(self, node: Operation) -> dict[str, int]:
         """Name -> bytes of the weights of a node that other nodes read, too."""
-        if not node.shared:
+        if not node.shared or node.type in LOOKED_UP:
             return {}
         if node.type == "batch_norm":  # factor and addend, of four tensors per norm
             return {node.shared[0][0]: self._weights(node)} if len(node.shared) > 1 else {}

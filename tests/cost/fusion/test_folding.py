@@ -181,6 +181,17 @@ def test_a_learnt_token_in_front_is_a_tensor_from_outside():
     assert dict(reads(graph)[0][1])["x"] == Access("window", 1, 1, -1, -1)
 
 
+def test_of_a_table_the_rows_that_are_looked_up_are_read():
+    """Also of one that is the weight of the last layer, too, which reads all of it; a short table is read once."""
+    net = Forward(lambda m, i: F.linear(m.table(i), m.table.weight) + m.short(i).sum(), table=nn.Embedding(1000, 8),
+                  short=nn.Embedding(3, 8))  # fmt: skip
+    graph = fold(ab.graph_of(net, torch.zeros(2, 5, dtype=torch.long)))
+    assert {op.name: op.weight_bytes for op in graph.ops if op.weight_bytes} == {
+        "table/embedding": 2 * 5 * 8, "short/embedding": 3 * 8, "linear": 1000 * 8,
+    }  # fmt: skip
+    assert graph.shared == ()
+
+
 def test_products_with_a_weight_need_all_rows_that_they_sum_over():
     whole, point = Access("full", 1, 1, 0, 5), POINT
     weight = nn.Parameter(torch.ones(6, 6))
