@@ -48,10 +48,10 @@ def measure(cell: Cell, own: Problem, method: Method, number: int, part: str = "
     """
     rows = own.split(cell, number, part)
     test = [own.archs[row] for row in rows.test]
-    started = time.perf_counter()
+    started = time.process_time()
     fitted = method.fit(own, rows.train, number)
     built = list(fitted.build(BUILT)) if own.data in BUILT_ON or method is METHODS["ours"] else []
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     found: dict[str, float] = {}
     predicted = fitted.predict(test)
     if predicted is not None:
@@ -85,9 +85,9 @@ def measure_search(own: Problem, search: Search, budget: int, seed: int) -> dict
         ``rank@N``, the best true rank after N evaluations, for the budgets compared; ``label@N`` for every N at which
         the best label improved; ``seconds``.
     """
-    started = time.perf_counter()
+    started = time.process_time()
     evaluated = search(own.space, own.value, budget, seed)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     ranks = np.minimum.accumulate([own.rank(arch) for arch in evaluated])
     labels = np.maximum.accumulate([own.value(arch) for arch in evaluated])
     found = {f"rank@{n}": float(ranks[min(n, len(ranks)) - 1]) for n in BUDGETS if n <= budget}
