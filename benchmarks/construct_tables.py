@@ -17,8 +17,8 @@ from benchmarks.searches import SEARCH_OPTIONS, SEARCHES
 OURS = "ours"
 COLUMNS = [*METHODS, *SEARCHES]
 SECONDS_NOTE = (
-    "Median CPU seconds of one run, fit and build, one thread (all but `ours`: by the clock, other work beside it). The "
-    "mean of two predictors reuses their fits: add them."
+    "Median CPU seconds of one run, fit and build, one thread (all but `ours`: by the clock, other work beside it). "
+    "The mean of two predictors reuses their fits: add them."
 )
 
 
