@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Set
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,7 @@ def fit_step(folder: Run, config: Mapping[str, Any], labels: LabelledSet | None)
         _check_test(config)
         model = ab.FittedModel.load(saved, features=_listed(config.get("features")))
         _check_same_target(config, model)
+        _check_nothing_to_fit(config)
         _record_fit(folder, model)
         return model
     assert labels is not None
@@ -181,6 +183,25 @@ def _check_same_target(config: Mapping[str, Any], model: FittedModel) -> None:
     if given in (None, LabelKeys.target, model.target) or TargetExpression.parse(given).text == model.target:
         return
     raise ConfigError(f"target={given}: the saved model {config['model']} predicts {model.target}; fit another model")
+
+
+def _check_nothing_to_fit(config: Mapping[str, Any]) -> None:
+    """Refuse settings of a fit beside a saved model, unless ``build.pareto`` fits the models of other targets.
+
+    Raises:
+        ConfigError: One is given.
+    """
+    from autobuild.jobs.keys import FitKeys
+    from autobuild.settings.training import TrainingKeys
+
+    if (config.get("build") or {}).get("pareto") is not None:
+        return
+    usual = {f"fit.{key.name}": key.default for key in fields(TrainingKeys) if key.name != "device"}
+    usual |= {key.name: key.default for key in fields(FitKeys) if key.name in ("folds", "equal", "sources")}
+    given = {f"fit.{name}": value for name, value in (config.get("fit") or {}).items()} | dict(config)
+    for name, value in usual.items():
+        if given.get(name, value) != value:
+            raise ConfigError(f"{name}={given[name]}: the saved model {config['model']} is not fitted again")
 
 
 def _fit(folder: Run, config: Mapping[str, Any], labels: LabelledSet) -> FittedModel:

@@ -247,7 +247,7 @@ def test_what_is_no_space_no_list_and_no_labels_is_refused(small_model, small_la
         small_model.explain("small")
     with pytest.raises(ConfigError, match="pareto takes a list"):
         ab.pareto(scores)
-    with pytest.raises(ConfigError, match=r"time_limit_s='10'"):
+    with pytest.raises(ConfigError, match=r"time_limit_s: given '10'"):
         scores.build(where="latency <= 3", labels=small_labels, time_limit_s="10")
     for build in (scores.build, functools.partial(ab.build, scores)):
         with pytest.warns(DeprecationWarning, match="time_limit= is now called time_limit_s="):

@@ -147,6 +147,9 @@ def test_a_saved_model_is_reused(toy: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert main(["build", "model=f/model", "target=-acc", "out=other"]) == 2
     assert "f/model predicts acc" in capsys.readouterr().err
+    for unread in ("fit.epochs=3", "folds=3"):
+        assert main(["build", "model=f/model", unread, "out=other"]) == 2
+        assert f"{unread}: the saved model f/model is not fitted again" in capsys.readouterr().err
     assert main(["build", "model=f/model", "where=acc >= 3", "out=other"]) == 2
     assert "needs labels= beside a saved model" in capsys.readouterr().err
 
